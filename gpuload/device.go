@@ -1,0 +1,73 @@
+package gpuload
+
+import (
+	"context"
+	"errors"
+)
+
+// ErrOutOfMemory says that a device or its staging has no memory left for the
+// allocation; the wrapping error names how much was asked and what is free.
+var ErrOutOfMemory = errors.New("device out of memory")
+
+// Device is where tensors are loaded to. All methods are safe for concurrent
+// use. Close frees everything that was taken from it and not freed yet.
+type Device interface {
+	// Name is "cpu" or "cuda:N".
+	Name() string
+	// Describe is one line for a person: model, memory, driver.
+	Describe() string
+	// Alloc takes n bytes of device memory, aligned to 256 bytes at least.
+	// n is at least 1. Errors wrap ErrOutOfMemory where that is the cause.
+	Alloc(n int64) (Memory, error)
+	// NewStaging takes n bytes of host memory outside the Go heap that copies
+	// to the device may read from asynchronously: page-locked for a GPU, and
+	// aligned to 4096 bytes, so that O_DIRECT reads may land in it.
+	NewStaging(n int) (Staging, error)
+	// NewStream makes an ordered queue of copies to this device.
+	NewStream() (Stream, error)
+	Close() error
+}
+
+// Memory is one allocation on a device. The owner frees it, once, after the
+// last copy into it is done.
+type Memory interface {
+	// Addr is the device address of the first byte: for the CPU device an
+	// address of this process.
+	Addr() uintptr
+	// Size is in bytes.
+	Size() int64
+	// ReadAt reads back from the device, synchronously, as io.ReaderAt does.
+	ReadAt(p []byte, off int64) (int, error)
+	// Export returns a handle by which another process can map the memory
+	// (CUDA: the 64 bytes of cuIpcGetMemHandle), or errors.ErrUnsupported.
+	Export() ([]byte, error)
+	Free() error
+}
+
+// Staging is host memory that copies read from. It must not be written or
+// freed before the event recorded after its last copy is done.
+type Staging interface {
+	Bytes() []byte
+	Free() error
+}
+
+// Stream is an ordered queue of copies to one device.
+type Stream interface {
+	// Copy enqueues a copy of src, which lies in one Staging of the same
+	// device, to dst at off bytes. It may return before the copy is done.
+	Copy(dst Memory, off int64, src []byte) error
+	// Record returns an event that is done when every copy enqueued so far is.
+	Record() (Event, error)
+	// Sync waits until every copy enqueued so far is done.
+	Sync() error
+	// Close waits for the queue to drain and frees the stream.
+	Close() error
+}
+
+// Event is a point in a Stream's queue. Waiting returns the error of the
+// copies before it, or ctx's. It is used by one goroutine at a time and is
+// spent after Wait returned or Done said true.
+type Event interface {
+	Done() (bool, error)
+	Wait(ctx context.Context) error
+}
