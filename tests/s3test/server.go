@@ -1,0 +1,237 @@
+package s3test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+// region is the only one that the server knows.
+const region = "us-east-1"
+
+// startLimit bounds the wait for the first answer: a start takes a tenth of a
+// second, on a busy machine a few.
+const startLimit = 30 * time.Second
+
+// portAttempts is how often another port is tried: one that was free a moment
+// ago may have been taken since.
+const portAttempts = 5
+
+// Options says how to run a server. The zero value is a plain HTTP server over
+// a temporary folder.
+type Options struct {
+	// Dir is the folder over which the server runs: its folders are buckets. ""
+	// is a temporary one, removed by Close. The file system must have extended
+	// attributes.
+	Dir string
+	// TLS serves HTTPS with a certificate of a private authority, see
+	// Server.CABundle.
+	TLS bool
+}
+
+// Server is a running S3 server. Close ends it.
+type Server struct {
+	// Endpoint is the URL, without a trailing slash; buckets are in the path.
+	Endpoint string
+	// AccessKey and SecretKey are the owner's credentials.
+	AccessKey, SecretKey string
+	// Region is the server's.
+	Region string
+	// CABundle is a PEM file of the authority to trust, "" without TLS.
+	CABundle string
+	// Dir holds a folder for each bucket with a file for each object.
+	Dir string
+
+	client *s3.Client
+	state  string // scratch folder, removed by Close
+	proc   *process
+}
+
+// New starts a server and returns once it answers. ctx bounds the start alone.
+func New(ctx context.Context, opts Options) (*Server, error) {
+	binary, err := Binary(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("S3 server: %w", err)
+	}
+	state, err := os.MkdirTemp("", "s3test-")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		AccessKey: rand.Text(),
+		SecretKey: rand.Text(),
+		Region:    region,
+		Dir:       opts.Dir,
+		state:     state,
+	}
+	if err := s.prepare(opts); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(state))
+	}
+	if err := s.start(ctx, binary); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(state))
+	}
+	return s, nil
+}
+
+// prepare makes the data folder and, where asked for, the certificates.
+func (s *Server) prepare(opts Options) error {
+	if s.Dir == "" {
+		s.Dir = filepath.Join(s.state, "data")
+		if err := os.Mkdir(s.Dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if !opts.TLS {
+		return nil
+	}
+	s.CABundle = filepath.Join(s.state, "ca.pem")
+	return writeCertificates(s.state)
+}
+
+// start tries ports until a server on one answers to our credentials.
+func (s *Server) start(ctx context.Context, binary string) error {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	var failures []error
+	for range portAttempts {
+		err := s.startOnce(ctx, binary)
+		if err == nil {
+			return nil
+		}
+		failures = append(failures, err)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return fmt.Errorf("start S3 server: %w", errors.Join(failures...))
+}
+
+func (s *Server) startOnce(ctx context.Context, binary string) error {
+	addr, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	s.Endpoint = "http://" + addr
+	args := []string{"--port", addr, "--keep-alive", "--quiet", "--region", s.Region}
+	if s.CABundle != "" {
+		s.Endpoint = "https://" + addr
+		args = append(args, "--cert", filepath.Join(s.state, certFile), "--key", filepath.Join(s.state, keyFile))
+	}
+	cmd := exec.Command(binary, append(args, "posix", s.Dir)...)
+	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY_ID="+s.AccessKey, "ROOT_SECRET_ACCESS_KEY="+s.SecretKey)
+	if s.client, err = s.newClient(); err != nil {
+		return err
+	}
+	if s.proc, err = startProcess(cmd); err != nil {
+		return err
+	}
+	if err := s.waitReady(ctx); err != nil {
+		return errors.Join(err, s.proc.kill())
+	}
+	return nil
+}
+
+// waitReady returns once our server answers to our credentials, which no other
+// server on the same port would.
+func (s *Server) waitReady(ctx context.Context) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		_, err := s.client.ListBuckets(ctx, &s3.ListBucketsInput{})
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-s.proc.done:
+			return fmt.Errorf("server at %s ended: %s", s.Endpoint, s.proc.output.Bytes())
+		case <-ctx.Done():
+			return fmt.Errorf("server at %s does not answer: %w", s.Endpoint, err)
+		case <-tick.C:
+		}
+	}
+}
+
+// Close ends the server and removes what New made.
+func (s *Server) Close() error {
+	return errors.Join(s.proc.kill(), os.RemoveAll(s.state))
+}
+
+// Env returns what a client of this server needs in its environment, as
+// "KEY=VALUE", with every other AWS source of configuration switched off.
+func (s *Server) Env() []string {
+	return []string{
+		"AWS_ACCESS_KEY_ID=" + s.AccessKey,
+		"AWS_SECRET_ACCESS_KEY=" + s.SecretKey,
+		"AWS_SESSION_TOKEN=",
+		"AWS_REGION=" + s.Region,
+		"AWS_DEFAULT_REGION=" + s.Region,
+		"AWS_ENDPOINT_URL=" + s.Endpoint,
+		"AWS_CA_BUNDLE=" + s.CABundle,
+		"AWS_PROFILE=",
+		"AWS_CONFIG_FILE=" + os.DevNull,
+		"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull,
+		"AWS_EC2_METADATA_DISABLED=true",
+	}
+}
+
+// freeAddress returns a loopback address that nobody listens on right now.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	addr := l.Addr().String()
+	return addr, l.Close()
+}
+
+// process is a child that ends with this process at the latest.
+type process struct {
+	cmd    *exec.Cmd
+	output bytes.Buffer  // read after done
+	done   chan struct{} // closed once the child is reaped
+	once   sync.Once
+}
+
+// startProcess starts cmd. The kernel kills the child when the thread that
+// started it ends, so that thread is kept until the child has ended.
+func startProcess(cmd *exec.Cmd) (*process, error) {
+	p := &process{cmd: cmd, done: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = &p.output, &p.output
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(p.done)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // a killed child is what we want
+		}
+	}()
+	return p, <-started
+}
+
+// kill ends the child and waits for it.
+func (p *process) kill() error {
+	var err error
+	p.once.Do(func() {
+		if err = p.cmd.Process.Kill(); errors.Is(err, os.ErrProcessDone) {
+			err = nil
+		}
+		<-p.done
+	})
+	return err
+}

@@ -1,0 +1,55 @@
+package s3test
+
+import (
+	"bytes"
+	"context"
+	"testing"
+)
+
+// Start runs a plain HTTP server over a temporary folder until tb ends.
+func Start(tb testing.TB) *Server {
+	tb.Helper()
+	return start(tb, Options{})
+}
+
+// StartTLS runs an HTTPS server until tb ends; its authority is in
+// Server.CABundle.
+func StartTLS(tb testing.TB) *Server {
+	tb.Helper()
+	return start(tb, Options{TLS: true})
+}
+
+func start(tb testing.TB, opts Options) *Server {
+	tb.Helper()
+	s, err := New(tb.Context(), opts)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		s.client.Options().HTTPClient.(interface{ CloseIdleConnections() }).CloseIdleConnections()
+		if err := s.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return s
+}
+
+// Fill makes the bucket where it is missing and stores an object for each
+// entry of content, which maps keys to bytes.
+func (s *Server) Fill(tb testing.TB, bucket string, content map[string][]byte) {
+	tb.Helper()
+	if err := s.CreateBucket(context.WithoutCancel(tb.Context()), bucket); err != nil {
+		tb.Fatal(err)
+	}
+	for key, data := range content {
+		s.MustPut(tb, bucket, key, data)
+	}
+}
+
+// MustPut stores one object or ends the test.
+func (s *Server) MustPut(tb testing.TB, bucket, key string, data []byte) {
+	tb.Helper()
+	if err := s.Put(context.WithoutCancel(tb.Context()), bucket, key, bytes.NewReader(data)); err != nil {
+		tb.Fatal(err)
+	}
+}
