@@ -1,0 +1,137 @@
+package gpuload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// cpuStreamDepth is how many operations a stream queues before Copy blocks.
+const cpuStreamDepth = 64
+
+// errStreamClosed is what a closed stream answers.
+var errStreamClosed = errors.New("cpu: stream is closed")
+
+// cpuStream performs the operations of its queue in order, in one goroutine.
+type cpuStream struct {
+	device *CPU
+	ops    chan cpuOp
+	done   chan struct{} // closed when the goroutine has ended
+
+	mu     sync.RWMutex // held for reading while sending to ops
+	closed bool         // guarded by mu
+}
+
+// cpuOp is a copy of src to dst, or, where event is set, a point in the queue.
+type cpuOp struct {
+	dst, src []byte
+	event    *cpuEvent
+}
+
+func newCPUStream(d *CPU) *cpuStream {
+	s := &cpuStream{device: d, ops: make(chan cpuOp, cpuStreamDepth), done: make(chan struct{})}
+	go s.run()
+	return s
+}
+
+func (s *cpuStream) run() {
+	defer close(s.done)
+	for op := range s.ops {
+		copy(op.dst, op.src)
+		if op.event != nil {
+			close(op.event.done)
+		}
+	}
+}
+
+func (s *cpuStream) Copy(dst Memory, off int64, src []byte) error {
+	m, ok := dst.(*mapping)
+	if !ok || m.device != s.device {
+		return fmt.Errorf("cpu: copy to memory of another device (%T)", dst)
+	}
+	b := m.Bytes()
+	if off < 0 || off > int64(len(b)) || int64(len(src)) > int64(len(b))-off {
+		return fmt.Errorf("cpu: copy to [%d,%d) of %d bytes", off, off+int64(len(src)), len(b))
+	}
+	return s.enqueue(cpuOp{dst: b[off:], src: src})
+}
+
+func (s *cpuStream) Record() (Event, error) {
+	e := &cpuEvent{done: make(chan struct{})}
+	if err := s.enqueue(cpuOp{event: e}); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+func (s *cpuStream) Sync() error {
+	e, err := s.Record()
+	if err != nil {
+		return err
+	}
+	return e.Wait(context.Background())
+}
+
+func (s *cpuStream) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return errStreamClosed
+	}
+	s.closed = true
+	close(s.ops)
+	s.mu.Unlock()
+	<-s.done
+	s.device.mu.Lock()
+	defer s.device.mu.Unlock()
+	delete(s.device.streams, s)
+	return nil
+}
+
+func (s *cpuStream) enqueue(op cpuOp) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return errStreamClosed
+	}
+	s.ops <- op
+	return nil
+}
+
+// cpuEvent is done when its channel is closed. Copies in memory cannot fail.
+type cpuEvent struct{ done chan struct{} }
+
+func (e *cpuEvent) Done() (bool, error) {
+	select {
+	case <-e.done:
+		return true, nil
+	default:
+		return false, nil
+	}
+}
+
+func (e *cpuEvent) Wait(ctx context.Context) error {
+	select {
+	case <-e.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// readAt is io.ReaderAt's contract over the bytes b.
+func readAt(b, p []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, fmt.Errorf("read at negative offset %d", off)
+	}
+	if off > int64(len(b)) {
+		return 0, io.EOF
+	}
+	n := copy(p, b[off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
