@@ -1,0 +1,308 @@
+package prefetch
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dgraph-io/ristretto/v2"
+
+	"weightfs/remote"
+)
+
+const (
+	// DefaultMetadataTTL is how long a listing answers when nothing is said:
+	// long enough for a model to be loaded with one listing of its folder.
+	DefaultMetadataTTL = time.Minute
+	// MinimalMetadataTTL is the shortest useful life of a listing: the kernel
+	// looks up what it has just read from a directory, and each look-up of a
+	// longer past listing would list the directory again.
+	MinimalMetadataTTL = time.Second
+
+	// defaultMaxEntries bounds what is remembered to about 250 MiB, at the 240
+	// bytes that an entry with its key and ETag takes.
+	defaultMaxEntries = 1 << 20
+	// recentListings are kept whatever ristretto says: it may drop or refuse a
+	// new listing, and each look-up in that directory would list it again.
+	recentListings = 16
+)
+
+// ListingsConfig says how long and how much metadata is remembered. The zero
+// value means the defaults.
+type ListingsConfig struct {
+	// TTL is how long a listing answers look-ups after it was fetched: 0 is
+	// [DefaultMetadataTTL], and less than 0 is for ever.
+	TTL time.Duration
+	// MaxEntries bounds the entries remembered over all directories; 0 is
+	// 1,048,576. The 16 latest listings are kept beside them.
+	MaxEntries int
+	// Logger gets debug records; nil discards them.
+	Logger *slog.Logger
+}
+
+// Listings remembers the directories of a store, so that one listing answers
+// the look-up, the attributes and the absence of every name in it. It is safe
+// for concurrent use.
+//
+// A directory is fetched once at a time, whoever asks: the fetch belongs to the
+// Listings and goes on when a caller gives up waiting.
+type Listings struct {
+	store  remote.Store
+	ttl    time.Duration
+	logger *slog.Logger
+	cached *ristretto.Cache[string, *Listing]
+
+	ctx    context.Context // of the fetches; ends at Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // the fetches
+
+	mu      sync.Mutex
+	closed  bool                     // guarded by mu
+	flights map[string]*listFlight   // guarded by mu
+	recent  [recentListings]*Listing // guarded by mu; a ring
+	next    int                      // guarded by mu; where recent is written next
+}
+
+// listFlight is a fetch under way. listing and err are set before done is
+// closed.
+type listFlight struct {
+	done    chan struct{}
+	listing *Listing
+	err     error
+}
+
+// NewListings remembers the directories of store, which stays the caller's.
+// Close ends it.
+func NewListings(store remote.Store, cfg ListingsConfig) (*Listings, error) {
+	if cfg.TTL == 0 {
+		cfg.TTL = DefaultMetadataTTL
+	}
+	if cfg.MaxEntries == 0 {
+		cfg.MaxEntries = defaultMaxEntries
+	}
+	if cfg.MaxEntries < 0 {
+		return nil, fmt.Errorf("listings of at most %d entries: must be above 0", cfg.MaxEntries)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	cached, err := ristretto.NewCache(&ristretto.Config[string, *Listing]{
+		NumCounters:        int64(min(10*cfg.MaxEntries, 1<<18)), // of directories, not of entries
+		MaxCost:            int64(cfg.MaxEntries),
+		BufferItems:        64,
+		IgnoreInternalCost: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cache of listings: %w", err)
+	}
+	l := &Listings{
+		store:   store,
+		ttl:     cfg.TTL,
+		logger:  cfg.Logger,
+		cached:  cached,
+		flights: map[string]*listFlight{},
+	}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	return l, nil
+}
+
+// Close ends the fetches under way, waits for them and forgets everything.
+// Callers still waiting get an error, as do later ones.
+func (l *Listings) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.closed = true
+	l.mu.Unlock()
+	l.cancel()
+	l.wg.Wait()
+	l.cached.Close()
+	return nil
+}
+
+// List returns the listing of the directory dir ("" is the source), from memory
+// while that is fresh. Errors: ctx's own, and the store's, which are not
+// remembered; fs.ErrNotExist for a directory that does not exist.
+func (l *Listings) List(ctx context.Context, dir string) (*Listing, error) {
+	if listing, ok := l.peek(dir); ok {
+		return listing, nil
+	}
+	flight, err := l.join(dir, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-flight.done:
+		return flight.listing, flight.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("list %q: %w", dir, ctx.Err())
+	}
+}
+
+// Lookup returns the entry at key, by the listing of its parent: one request or
+// none. Errors are those of List, and fs.ErrNotExist where a fresh listing does
+// not have it.
+func (l *Listings) Lookup(ctx context.Context, key string) (remote.Entry, error) {
+	if key == "" {
+		return remote.Entry{Kind: remote.KindDir}, nil
+	}
+	dir, name := splitKey(key)
+	listing, err := l.List(ctx, dir)
+	if err != nil {
+		return remote.Entry{}, err
+	}
+	entry, ok := listing.Find(name)
+	if !ok {
+		return remote.Entry{}, fmt.Errorf("look up %q: %w", key, fs.ErrNotExist)
+	}
+	return entry, nil
+}
+
+// Successor returns the shard that follows obj by name, -NNNNN-of-NNNNN, where
+// a remembered listing has it. It asks the store nothing and does not block.
+func (l *Listings) Successor(obj remote.Object) (remote.Object, bool) {
+	dir, name := splitKey(obj.Key)
+	next, ok := nextShard(name)
+	if !ok {
+		return remote.Object{}, false
+	}
+	listing, ok := l.peek(dir)
+	if !ok {
+		return remote.Object{}, false
+	}
+	entry, ok := listing.Find(next)
+	return entry.Object, ok && entry.Kind == remote.KindFile
+}
+
+// peek returns a fresh listing of dir from memory.
+func (l *Listings) peek(dir string) (*Listing, bool) {
+	now := time.Now()
+	// ristretto finds by hash; the directory is compared to be sure.
+	if listing, ok := l.cached.Get(dir); ok && listing.dir == dir && listing.fresh(now) {
+		return listing, true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	listing := l.latest(dir, now)
+	return listing, listing != nil
+}
+
+// latest returns a fresh listing of dir among the recent ones, or nil. The
+// caller holds mu.
+func (l *Listings) latest(dir string, now time.Time) *Listing {
+	for _, listing := range l.recent {
+		if listing != nil && listing.dir == dir && listing.fresh(now) {
+			return listing
+		}
+	}
+	return nil
+}
+
+// join returns the fetch of dir that is under way or has just landed, or starts
+// one.
+func (l *Listings) join(dir string, now time.Time) (*listFlight, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, fmt.Errorf("list %q: %w", dir, fs.ErrClosed)
+	}
+	if flight, ok := l.flights[dir]; ok {
+		return flight, nil
+	}
+	if listing := l.latest(dir, now); listing != nil {
+		landed := &listFlight{done: make(chan struct{}), listing: listing}
+		close(landed.done)
+		return landed, nil
+	}
+	flight := &listFlight{done: make(chan struct{})}
+	l.flights[dir] = flight
+	l.wg.Add(1)
+	go l.fly(dir, flight)
+	return flight, nil
+}
+
+// fly fetches dir for everyone who waits at flight, and remembers it.
+func (l *Listings) fly(dir string, flight *listFlight) {
+	defer l.wg.Done()
+	flight.listing, flight.err = l.fetch(dir)
+	l.mu.Lock()
+	delete(l.flights, dir)
+	if flight.err == nil {
+		l.recent[l.next] = flight.listing
+		l.next = (l.next + 1) % recentListings
+	}
+	l.mu.Unlock()
+	if flight.err == nil {
+		l.cached.SetWithTTL(dir, flight.listing, int64(len(flight.listing.entries)+1), max(l.ttl, 0))
+	}
+	close(flight.done)
+}
+
+// fetch lists dir in the store.
+func (l *Listings) fetch(dir string) (*Listing, error) {
+	start := time.Now()
+	listing := &Listing{dir: dir}
+	for entry, err := range l.store.List(l.ctx, dir) {
+		if err != nil {
+			return nil, fmt.Errorf("list %q: %w", dir, err)
+		}
+		listing.entries = append(listing.entries, entry)
+	}
+	listing.entries = slices.Clip(listing.entries)
+	now := time.Now()
+	if l.ttl > 0 {
+		listing.expires = now.Add(l.ttl)
+	}
+	l.logger.Debug("listed", "dir", dir, "entries", len(listing.entries), "seconds", now.Sub(start).Seconds())
+	return listing, nil
+}
+
+// Listing is one directory as it was at one time. It does not change.
+type Listing struct {
+	dir     string
+	entries []remote.Entry
+	expires time.Time // zero: never
+}
+
+// Entries are the children sorted by name as bytes. The slice is shared: it
+// must not be changed.
+func (l *Listing) Entries() []remote.Entry { return l.entries }
+
+// Find returns the child called name.
+func (l *Listing) Find(name string) (remote.Entry, bool) {
+	i, ok := slices.BinarySearchFunc(l.entries, name, func(e remote.Entry, name string) int {
+		return strings.Compare(path.Base(e.Key), name)
+	})
+	if !ok {
+		return remote.Entry{}, false
+	}
+	return l.entries[i], true
+}
+
+// Remaining is how long from now on the listing is fresh, at least 0; false
+// says for ever.
+func (l *Listing) Remaining(now time.Time) (time.Duration, bool) {
+	if l.expires.IsZero() {
+		return 0, false
+	}
+	return max(l.expires.Sub(now), 0), true
+}
+
+// fresh tells whether the listing may answer at the time now.
+func (l *Listing) fresh(now time.Time) bool {
+	return l.expires.IsZero() || now.Before(l.expires)
+}
+
+// splitKey cuts a key into its directory ("" is the source) and its name.
+func splitKey(key string) (dir, name string) {
+	i := strings.LastIndexByte(key, '/')
+	return key[:max(i, 0)], key[i+1:]
+}
