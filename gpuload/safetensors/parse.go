@@ -1,6 +1,7 @@
 package safetensors
 
 import (
+	"bytes"
 	"errors"
 	"strconv"
 	"unicode/utf8"
@@ -17,7 +18,7 @@ type parser struct {
 	byName   map[string]int32
 	metadata map[string]string
 	sawMeta  bool
-	dims     []uint64 // the slab that shapes are cut from
+	dims     []uint64 // the rest of the slab that shapes are cut from
 }
 
 // parse reads a header. Errors are [*FormatError] without the file's name.
@@ -26,7 +27,8 @@ func parse(header []byte) (*Header, error) {
 		return nil, &FormatError{Kind: ErrInvalidHeader, Detail: "not UTF-8 from byte " +
 			strconv.Itoa(validPrefix(header))}
 	}
-	p := parser{scanner: scanner{data: header}, byName: make(map[string]int32)}
+	n := entriesHint(header)
+	p := parser{scanner: scanner{data: header}, tensors: make([]Tensor, 0, n), byName: make(map[string]int32, n)}
 	err := p.object(p.member)
 	if err == nil {
 		err = p.end()
@@ -35,6 +37,13 @@ func parse(header []byte) (*Header, error) {
 		return nil, err
 	}
 	return &Header{Tensors: p.tensors, Metadata: p.metadata, byName: p.byName}, nil
+}
+
+// entriesHint is about how many entries a well-formed header has, so that
+// tables are made once. It is bounded by what fits, whatever the bytes are.
+func entriesHint(header []byte) int {
+	const shortest = len(`"":{"dtype":"F4","shape":[],"data_offsets":[0,0]},`)
+	return min(bytes.Count(header, []byte("{")), len(header)/shortest)
 }
 
 // member reads one member of the header's object.
@@ -159,20 +168,37 @@ func (p *parser) dtype() (DType, error) {
 	return d, nil
 }
 
-// shape reads an array of lengths into the slab: one allocation serves many
-// tensors.
+// shape reads an array of lengths twice: once to count and check them, once to
+// keep them in memory of just that size, however long a hostile shape is.
 func (p *parser) shape() ([]uint64, error) {
-	const slab, spare = 4096, 8
-	if cap(p.dims)-len(p.dims) < spare {
-		p.dims = make([]uint64, 0, slab)
-	}
-	start := len(p.dims)
+	start, n := p.pos, 0
 	err := p.array(func() error {
-		n, err := p.uint()
-		p.dims = append(p.dims, n)
+		n++
+		_, err := p.uint()
 		return err
 	})
-	return p.dims[start:len(p.dims):len(p.dims)], err
+	if err != nil {
+		return nil, err
+	}
+	p.pos = start
+	shape := p.cut(n)
+	return shape, p.array(func() (err error) {
+		shape[len(shape)-n], err = p.uint()
+		n--
+		return err
+	})
+}
+
+// cut returns n lengths of the slab, so that one allocation serves many
+// tensors.
+func (p *parser) cut(n int) []uint64 {
+	const slab = 4096
+	if n >= len(p.dims) { // also for 0, so that a scalar's shape is not nil
+		p.dims = make([]uint64, max(n, slab))
+	}
+	shape := p.dims[:n:n]
+	p.dims = p.dims[n:]
+	return shape
 }
 
 func (p *parser) offsets() ([2]uint64, error) {
