@@ -1,0 +1,189 @@
+package proxy
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net/http/httputil"
+	"time"
+)
+
+// The pieces in which a shaped body moves take about 6 ms: short enough for a
+// reader not to notice, long enough that the wake-ups cost little. 256 KiB also
+// stays well below a pipe of 1 MiB.
+const (
+	piecesPerSecond = 160
+	maxPiece        = 256 << 10
+)
+
+// respond passes a response on, with the rule's edits.
+func (x *exchange) respond(h *Head) error {
+	n, chunked, err := h.length()
+	if err != nil {
+		return err
+	}
+	if x.rec.Op == "HEAD" || h.Status() == 204 || h.Status() == 304 {
+		n, chunked = 0, false
+	}
+	if err := x.waitFirstByte(); err != nil {
+		return err
+	}
+	if x.rule.End == Reset && x.rule.After == 0 {
+		x.reset()
+		return errors.New("reset before the head")
+	}
+	x.edit(h, n)
+	if err := x.writeHead(h); err != nil {
+		return err
+	}
+	if chunked {
+		return copyChunked(x.client, x.serverR)
+	}
+	if err := x.sendBody(n); err != nil {
+		return err
+	}
+	if n < 0 || closes(h) || closes(x.head) {
+		return errLast
+	}
+	return nil
+}
+
+// edit applies the rule to the head of a response of n bytes.
+func (x *exchange) edit(h *Head, n int64) {
+	if x.rule.End == Shorten && n > x.rule.After {
+		h.Set("Content-Length", fmt.Sprint(x.rule.After))
+	}
+	for name, value := range x.rule.Response {
+		h.Set(name, value)
+	}
+	if x.rule.Edit != nil {
+		x.rule.Edit(x.rec.Request, h)
+	}
+}
+
+// sendBody sends n bytes of body, or up to the end of the connection for n < 0,
+// and ends them as the rule says.
+func (x *exchange) sendBody(n int64) error {
+	if x.rule.End == Whole || (n >= 0 && n <= x.rule.After) {
+		return x.copyBody(n)
+	}
+	if err := x.copyBody(x.rule.After); err != nil {
+		return err
+	}
+	switch x.rule.End {
+	case Reset:
+		x.reset()
+		return errors.New("reset")
+	case Stall:
+		return x.stall()
+	default: // Truncate, Shorten: the rest of the server's body is not wanted
+		return errLast
+	}
+}
+
+// copyBody moves n bytes to the client at the shape's pace.
+func (x *exchange) copyBody(n int64) error {
+	rate := x.shape.PerConnection
+	if x.rule.Bandwidth > 0 {
+		rate = x.rule.Bandwidth
+	}
+	x.pace.setRate(rate)
+	x.pace.begin(time.Now())
+	piece := pieceSize(rate, x.shape.Total)
+	for n != 0 {
+		want := piece
+		if n > 0 {
+			want = min(want, n)
+		}
+		if err := x.waitTurn(rate, want); err != nil {
+			return err
+		}
+		moved, err := x.move(want)
+		x.rec.Bytes += moved
+		x.proxy.ledger.passed(x.rec.Op, moved)
+		if err == io.EOF && n < 0 {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("body: %w", err)
+		}
+		n -= moved
+	}
+	return nil
+}
+
+// pieceSize returns how much of a body to move at once: all where nothing
+// limits it.
+func pieceSize(rates ...int64) int64 {
+	piece := int64(0)
+	for _, rate := range rates {
+		if rate > 0 && (piece == 0 || rate/piecesPerSecond < piece) {
+			piece = max(1, rate/piecesPerSecond)
+		}
+	}
+	if piece == 0 {
+		return 1 << 40
+	}
+	return min(piece, maxPiece)
+}
+
+// waitTurn waits until n more bytes may pass.
+func (x *exchange) waitTurn(rate, n int64) error {
+	if rate == 0 && x.shape.Total == 0 {
+		return nil
+	}
+	now := time.Now()
+	at := x.pace.schedule(now, n)
+	if total := x.proxy.total.schedule(now, n); total.After(at) {
+		at = total
+	}
+	return x.proxy.sleepUntil(at)
+}
+
+// move sends up to n bytes: what the head's buffer holds, or else all n by
+// splice. io.EOF means that the server has ended before n bytes.
+func (x *exchange) move(n int64) (int64, error) {
+	if held := int64(x.serverR.Buffered()); held > 0 {
+		data, err := x.serverR.Peek(int(min(n, held)))
+		if err != nil {
+			return 0, err
+		}
+		if _, err := x.client.Write(data); err != nil {
+			return 0, err
+		}
+		return int64(len(data)), discard(x.serverR, len(data))
+	}
+	moved, err := x.client.ReadFrom(&io.LimitedReader{R: x.server, N: n})
+	if err == nil && moved < n {
+		err = io.EOF
+	}
+	return moved, err
+}
+
+func discard(r *bufio.Reader, n int) error {
+	_, err := r.Discard(n)
+	return err
+}
+
+// copyChunked passes on a chunked body, without its trailers.
+func copyChunked(dst io.Writer, src *bufio.Reader) error {
+	w := httputil.NewChunkedWriter(dst)
+	if _, err := io.Copy(w, httputil.NewChunkedReader(src)); err != nil {
+		return err
+	}
+	for { // trailers, up to the empty line
+		line, err := src.ReadString('\n')
+		if err != nil {
+			return err
+		}
+		if line == "\r\n" || line == "\n" {
+			break
+		}
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	_, err := io.WriteString(dst, "\r\n")
+	return err
+}

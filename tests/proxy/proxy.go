@@ -1,0 +1,203 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Shape says how far away the server looks. Zero fields do not shape. Only
+// responses are shaped.
+type Shape struct {
+	// FirstByte is the least time from a request's head to its response's.
+	FirstByte time.Duration
+	// PerConnection and Total are bytes of body per second.
+	PerConnection, Total int64
+}
+
+// S3Like is the shape of a near bucket, scaled to a machine of two cores.
+func S3Like() Shape {
+	return Shape{FirstByte: 30 * time.Millisecond, PerConnection: 40e6, Total: 500e6}
+}
+
+// Proxy listens on loopback and forwards to one server. Close ends it.
+type Proxy struct {
+	// Endpoint is the URL for clients, without a trailing slash.
+	Endpoint string
+
+	addr     string // listening address
+	upstream string // the server's address
+	rules    ruleSet
+	ledger   ledger
+	total    pacer
+	ctx      context.Context // ends with Close
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup // accept loop and connections
+
+	mu       sync.Mutex
+	shape    Shape              // guarded by mu
+	listener net.Listener       // nil while refusing; guarded by mu
+	conns    map[*conn]struct{} // guarded by mu
+	lastConn int64              // guarded by mu
+}
+
+// New starts a proxy for the plain HTTP server at the URL upstream. listen is
+// the address to listen on; "" is a free port of 127.0.0.1.
+func New(upstream, listen string) (*Proxy, error) {
+	u, err := url.Parse(upstream)
+	if err != nil || u.Scheme != "http" || u.Port() == "" {
+		return nil, fmt.Errorf("proxy: %q is not of the form http://HOST:PORT", upstream)
+	}
+	if listen == "" {
+		listen = "127.0.0.1:0"
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &Proxy{addr: listen, upstream: u.Host, ctx: ctx, cancel: cancel, conns: map[*conn]struct{}{}}
+	if err := p.Accept(); err != nil {
+		cancel()
+		return nil, err
+	}
+	p.Endpoint = "http://" + p.addr
+	return p, nil
+}
+
+// Start runs a proxy until tb ends.
+func Start(tb testing.TB, upstream string) *Proxy {
+	tb.Helper()
+	p, err := New(upstream, "")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return p
+}
+
+// Close resets all connections and returns when nothing is left.
+func (p *Proxy) Close() error {
+	p.cancel()
+	err := p.Refuse()
+	p.wg.Wait()
+	return err
+}
+
+// SetShape changes the shape for the responses that begin from now on; the
+// total changes at once.
+func (p *Proxy) SetShape(s Shape) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.shape = s
+	p.total.setRate(s.Total)
+}
+
+// SetRules replaces the rules; their counts start anew. The seed decides what
+// rules with a probability do.
+func (p *Proxy) SetRules(seed uint64, rules ...Rule) { p.rules.set(seed, rules) }
+
+// Stats returns the counters.
+func (p *Proxy) Stats() Stats { return p.ledger.snapshot() }
+
+// Log returns the finished requests, oldest first: the last 65,536.
+func (p *Proxy) Log() []Record { return p.ledger.log() }
+
+// ResetStats sets the counters to zero and empties the log.
+func (p *Proxy) ResetStats() { p.ledger.reset() }
+
+// Refuse resets all connections and refuses new ones until Accept.
+func (p *Proxy) Refuse() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.reset()
+	}
+	if p.listener == nil {
+		return nil
+	}
+	err := p.listener.Close()
+	p.listener = nil
+	return err
+}
+
+// Accept listens again, on the same address. A proxy that listens is left as
+// it is; one that is closed stays closed.
+func (p *Proxy) Accept() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.listener != nil || p.ctx.Err() != nil {
+		return nil
+	}
+	l, err := net.Listen("tcp", p.addr)
+	if err != nil {
+		return fmt.Errorf("proxy: %w", err)
+	}
+	p.addr, p.listener = l.Addr().String(), l
+	p.wg.Go(func() { p.acceptLoop(l) })
+	return nil
+}
+
+// acceptLoop ends when l is closed.
+func (p *Proxy) acceptLoop(l net.Listener) {
+	for {
+		client, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			continue // the client gave up already
+		}
+		if c := p.register(l, client.(*net.TCPConn)); c != nil {
+			p.wg.Go(c.serve)
+		}
+	}
+}
+
+// register makes a conn of a client's connection, unless l was closed meanwhile.
+func (p *Proxy) register(l net.Listener, client *net.TCPConn) *conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.listener != l {
+		client.Close()
+		return nil
+	}
+	p.lastConn++
+	c := newConn(p, p.lastConn, client)
+	p.conns[c] = struct{}{}
+	p.ledger.connected()
+	return c
+}
+
+func (p *Proxy) unregister(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.conns, c)
+}
+
+func (p *Proxy) currentShape() Shape {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.shape
+}
+
+// sleepUntil waits for t, or returns the error of a closed proxy.
+func (p *Proxy) sleepUntil(t time.Time) error {
+	d := time.Until(t)
+	if d <= 0 {
+		return p.ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-p.ctx.Done():
+		return p.ctx.Err()
+	}
+}

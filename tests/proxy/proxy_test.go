@@ -1,0 +1,292 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"go.uber.org/goleak"
+
+	"weightfs/tests/s3test"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fixture is a proxy before a server that holds "bucket/object".
+type fixture struct {
+	*Proxy
+	server  *s3test.Server
+	client  *s3.Client
+	content []byte
+}
+
+func start(tb testing.TB, size int) *fixture {
+	tb.Helper()
+	server := s3test.Start(tb)
+	content := make([]byte, size)
+	rand.NewChaCha8([32]byte{1}).Read(content)
+	server.Fill(tb, "bucket", map[string][]byte{"object": content})
+	p := Start(tb, server.Endpoint)
+	transport := &http.Transport{MaxIdleConnsPerHost: 64}
+	tb.Cleanup(transport.CloseIdleConnections)
+	options := server.Client().Options()
+	options.BaseEndpoint = &p.Endpoint
+	options.HTTPClient = &http.Client{Transport: transport}
+	return &fixture{Proxy: p, server: server, client: s3.New(options), content: content}
+}
+
+// get reads a range of the object: the output, the bytes, and how it failed.
+func (f *fixture) get(ctx context.Context, off, n int) (*s3.GetObjectOutput, []byte, error) {
+	out, err := f.client.GetObject(ctx, &s3.GetObjectInput{
+		Bucket: aws.String("bucket"), Key: aws.String("object"),
+		Range: aws.String(fmt.Sprintf("bytes=%d-%d", off, off+n-1)),
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer out.Body.Close()
+	data, err := io.ReadAll(out.Body)
+	return out, data, err
+}
+
+func TestProxyPassesEverythingOn(t *testing.T) {
+	f := start(t, 20<<20)
+	ctx := t.Context()
+	for range 2 { // the second one on a kept connection
+		if _, data, err := f.get(ctx, 1<<20, 16<<20); err != nil || !bytes.Equal(data, f.content[1<<20:17<<20]) {
+			t.Fatalf("GET: %d bytes, %v", len(data), err)
+		}
+	}
+	head, err := f.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: aws.String("bucket"), Key: aws.String("object")})
+	if err != nil || *head.ContentLength != int64(len(f.content)) {
+		t.Fatalf("HEAD: %v", err)
+	}
+	upload := f.content[:5<<20] // large enough for Expect: 100-continue
+	if _, err := f.client.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String("bucket"), Key: aws.String("copy"), Body: bytes.NewReader(upload)}); err != nil {
+		t.Fatalf("PUT: %v", err)
+	}
+	list, err := f.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String("bucket")})
+	if err != nil || len(list.Contents) != 2 {
+		t.Fatalf("LIST: %v", err)
+	}
+	stats := f.Stats()
+	for op, want := range map[string]int64{"GET": 2, "HEAD": 1, "PUT": 1, "LIST": 1} {
+		if stats.Requests[op] != want {
+			t.Errorf("%d %ss counted, want %d", stats.Requests[op], op, want)
+		}
+	}
+	if stats.Bytes["GET"] != 32<<20 || stats.Connections != 1 || stats.PeakInFlight != 1 {
+		t.Errorf("stats are %+v", stats)
+	}
+	log := f.Log()
+	if r := log[1]; len(log) != 5 || r.Op != "GET" || r.Key != "object" || r.Offset != 1<<20 || r.Length != 16<<20 ||
+		r.Status != 206 || r.Bytes != 16<<20 || r.Err != "" {
+		t.Errorf("log has %d records, the second is %+v", len(log), r)
+	}
+}
+
+func TestFaults(t *testing.T) {
+	const size = 1 << 20
+	f := start(t, size)
+	tests := []struct {
+		name  string
+		fault Fault
+		check func(out *s3.GetObjectOutput, data []byte, err error) bool
+	}{
+		{"status", Fault{Status: 503, Code: "SlowDown", RetryAfter: "7"}, func(_ *s3.GetObjectOutput, _ []byte, err error) bool {
+			api, _ := errors.AsType[smithy.APIError](err)
+			response, _ := errors.AsType[*smithyhttp.ResponseError](err)
+			return api.ErrorCode() == "SlowDown" && response.HTTPStatusCode() == 503 && response.Response.Header.Get("Retry-After") == "7"
+		}},
+		{"reset before the head", Fault{End: Reset}, func(_ *s3.GetObjectOutput, _ []byte, err error) bool {
+			return errors.Is(err, syscall.ECONNRESET)
+		}},
+		{"reset in the body", Fault{End: Reset, After: size / 2}, func(_ *s3.GetObjectOutput, data []byte, err error) bool {
+			return errors.Is(err, syscall.ECONNRESET) && len(data) <= size/2
+		}},
+		{"stall", Fault{End: Stall, After: size / 2}, func(_ *s3.GetObjectOutput, data []byte, err error) bool {
+			return errors.Is(err, context.DeadlineExceeded) && len(data) == size/2
+		}},
+		{"truncate", Fault{End: Truncate, After: 1000}, func(_ *s3.GetObjectOutput, data []byte, err error) bool {
+			return errors.Is(err, io.ErrUnexpectedEOF) && len(data) == 1000
+		}},
+		{"shorten", Fault{End: Shorten, After: 1000}, func(_ *s3.GetObjectOutput, data []byte, err error) bool {
+			return err == nil && len(data) == 1000
+		}},
+		{"wrong range and ETag", Fault{Response: map[string]string{"Content-Range": "bytes 5-9/10", "ETag": `"other"`}},
+			func(out *s3.GetObjectOutput, _ []byte, err error) bool {
+				return err == nil && *out.ContentRange == "bytes 5-9/10" && *out.ETag == `"other"`
+			}},
+		{"edited status", Fault{Edit: func(_ Request, h *Head) { h.SetStatus(200, "OK"); h.Set("Content-Range", "") }},
+			func(out *s3.GetObjectOutput, data []byte, err error) bool {
+				return err == nil && out.ContentRange == nil && len(data) == size
+			}},
+		{"signed header rewritten", Fault{Request: map[string]string{"Accept-Encoding": "identity,gzip(gfe)"}},
+			func(_ *s3.GetObjectOutput, _ []byte, err error) bool {
+				api, ok := errors.AsType[smithy.APIError](err)
+				return ok && api.ErrorCode() == "SignatureDoesNotMatch"
+			}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f.SetRules(1, Rule{Op: "GET", Fault: tt.fault})
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			if tt.fault.End == Stall {
+				ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
+			}
+			defer cancel()
+			if out, data, err := f.get(ctx, 0, size); !tt.check(out, data, err) {
+				t.Errorf("%d bytes, %v", len(data), err)
+			}
+			f.SetRules(1)
+			if _, data, err := f.get(t.Context(), 0, size); err != nil || !bytes.Equal(data, f.content) {
+				t.Errorf("the next request: %d bytes, %v", len(data), err)
+			}
+		})
+	}
+}
+
+func TestRefuseAndAccept(t *testing.T) {
+	f := start(t, 1000)
+	if err := f.Refuse(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := f.get(t.Context(), 0, 10); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("refusing: %v", err)
+	}
+	if err := f.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	if _, data, err := f.get(t.Context(), 0, 10); err != nil || !bytes.Equal(data, f.content[:10]) {
+		t.Errorf("accepting again: %v", err)
+	}
+}
+
+// fetch reads the object by parts on that many connections.
+func (f *fixture) fetch(tb testing.TB, connections, part int) {
+	tb.Helper()
+	offsets := make(chan int, len(f.content)/part)
+	for off := 0; off < len(f.content); off += part {
+		offsets <- off
+	}
+	close(offsets)
+	var wg sync.WaitGroup
+	for range connections {
+		wg.Go(func() {
+			buf := make([]byte, 1<<20)
+			for off := range offsets {
+				out, err := f.client.GetObject(tb.Context(), &s3.GetObjectInput{
+					Bucket: aws.String("bucket"), Key: aws.String("object"),
+					Range: aws.String(fmt.Sprintf("bytes=%d-%d", off, off+part-1)),
+				})
+				if err != nil {
+					tb.Error(err)
+					return
+				}
+				n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, out.Body, buf)
+				out.Body.Close()
+				if n != int64(part) || err != nil {
+					tb.Errorf("part at %d: %d bytes, %v", off, n, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// BenchmarkProxy reads 256 MiB in parts of 8 MiB through the proxy. It reports
+// the rate as a ratio of what the shape allows, between the first head and the
+// last byte, and the processor time of client and proxy together.
+func BenchmarkProxy(b *testing.B) {
+	for _, bb := range []struct {
+		name        string
+		shape       Shape
+		connections int
+		rate        func([]Record) float64 // of the shape; nil for unlimited
+	}{
+		{"unshaped", Shape{}, 16, nil},
+		{"one-connection", Shape{PerConnection: 40e6}, 1, func(log []Record) float64 { return bodyRate(log) / 40e6 }},
+		{"total", Shape{Total: 500e6}, 16, func(log []Record) float64 { return totalRate(log) / 500e6 }},
+		{"s3", S3Like(), 32, nil},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			f := start(b, 256<<20)
+			f.SetShape(bb.shape)
+			f.fetch(b, bb.connections, 8<<20)
+			b.SetBytes(int64(len(f.content)))
+			before := cpuTime(b)
+			b.ResetTimer()
+			for b.Loop() {
+				f.ResetStats()
+				f.fetch(b, bb.connections, 8<<20)
+			}
+			b.ReportMetric(float64(cpuTime(b)-before)/float64(b.Elapsed()), "cores")
+			if bb.rate != nil {
+				b.ReportMetric(bb.rate(f.Log()), "of-shape")
+			}
+		})
+	}
+}
+
+// bodyRate is the mean rate of the bodies alone, in bytes per second.
+func bodyRate(log []Record) float64 {
+	var n int64
+	var d time.Duration
+	for _, r := range log {
+		n += r.Bytes
+		d += r.Duration - r.FirstByte
+	}
+	return float64(n) / d.Seconds()
+}
+
+// totalRate is the rate of all bodies from the first head to the last byte.
+func totalRate(log []Record) float64 {
+	first, last, n := time.Now(), time.Time{}, int64(0)
+	for _, r := range log {
+		n += r.Bytes
+		if at := r.Start.Add(r.FirstByte); at.Before(first) {
+			first = at
+		}
+		if at := r.Start.Add(r.Duration); at.After(last) {
+			last = at
+		}
+	}
+	return float64(n) / last.Sub(first).Seconds()
+}
+
+// cpuTime is what this process, client and proxy, has used so far.
+func cpuTime(tb testing.TB) time.Duration {
+	tb.Helper()
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		tb.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+func TestLogIsBounded(t *testing.T) {
+	var l ledger
+	for i := range recordLimit + 10 {
+		l.begin("GET", time.Unix(int64(i/5), 0))
+		l.end(Record{Bytes: int64(i)}, false)
+	}
+	log := l.log()
+	if len(log) != recordLimit || log[0].Bytes != 10 || log[recordLimit-1].Bytes != recordLimit+9 {
+		t.Errorf("%d records from %d to %d", len(log), log[0].Bytes, log[len(log)-1].Bytes)
+	}
+	if s := l.snapshot(); s.PeakPerSecond != 5 || s.PeakInFlight != 1 {
+		t.Errorf("peaks are %d and %d", s.PeakPerSecond, s.PeakInFlight)
+	}
+}

@@ -1,0 +1,123 @@
+package proxy
+
+import (
+	"maps"
+	"sync"
+	"time"
+)
+
+// recordLimit is how many requests the log keeps: the newest.
+const recordLimit = 1 << 16
+
+// Stats are counters since the start or the last ResetStats.
+type Stats struct {
+	// Connections were accepted.
+	Connections int64
+	// Requests and Bytes count requests and bytes of response bodies by
+	// Request.Op.
+	Requests, Bytes map[string]int64
+	// Faults is how many requests met a rule.
+	Faults int64
+	// PeakPerSecond is the largest number of requests in one second.
+	PeakPerSecond int64
+	// PeakInFlight is the largest number of requests under way at once.
+	PeakInFlight int64
+}
+
+// Record is one finished request.
+type Record struct {
+	Request
+	Start time.Time
+	// Status is what the client was sent, 0 for nothing.
+	Status int
+	// Bytes of the body were sent, by Duration after Start; the head by
+	// FirstByte after it.
+	Bytes               int64
+	FirstByte, Duration time.Duration
+	// Rule is the name of the rule that the request met.
+	Rule string
+	// Err says why the exchange did not end as the server meant it to.
+	Err string
+}
+
+// ledger counts and keeps records.
+type ledger struct {
+	mu         sync.Mutex
+	stats      Stats
+	records    []Record // a ring of recordLimit once it is full
+	next       int      // where the ring goes on
+	second     int64    // the current second
+	perSecond  int64    // requests in it
+	inFlight   int64
+	lastNumber int64
+}
+
+func (l *ledger) connected() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stats.Connections++
+}
+
+// begin notes a request and returns its number.
+func (l *ledger) begin(op string, now time.Time) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stats.Requests == nil {
+		l.stats.Requests, l.stats.Bytes = map[string]int64{}, map[string]int64{}
+	}
+	l.stats.Requests[op]++
+	if second := now.Unix(); second != l.second {
+		l.second, l.perSecond = second, 0
+	}
+	l.perSecond++
+	l.inFlight++
+	l.stats.PeakPerSecond = max(l.stats.PeakPerSecond, l.perSecond)
+	l.stats.PeakInFlight = max(l.stats.PeakInFlight, l.inFlight)
+	l.lastNumber++
+	return l.lastNumber
+}
+
+// passed adds bytes of a body as they go, so that a test can watch them.
+func (l *ledger) passed(op string, n int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stats.Bytes != nil {
+		l.stats.Bytes[op] += n
+	}
+}
+
+func (l *ledger) end(r Record, fault bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inFlight--
+	if fault {
+		l.stats.Faults++
+	}
+	if len(l.records) < recordLimit {
+		l.records = append(l.records, r)
+		return
+	}
+	l.records[l.next] = r
+	l.next = (l.next + 1) % recordLimit
+}
+
+func (l *ledger) snapshot() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.stats
+	s.Requests, s.Bytes = maps.Clone(s.Requests), maps.Clone(s.Bytes)
+	return s
+}
+
+// log returns the records, oldest first.
+func (l *ledger) log() []Record {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append(append([]Record(nil), l.records[l.next:]...), l.records[:l.next]...)
+}
+
+func (l *ledger) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stats, l.records, l.next, l.perSecond = Stats{}, nil, 0, 0
+}
