@@ -96,6 +96,9 @@ func (x *exchange) copyBody(n int64) error {
 		if n > 0 {
 			want = min(want, n)
 		}
+		if held := int64(x.serverR.Buffered()); held > 0 {
+			want = min(want, held) // scheduled is only what moves at once
+		}
 		if err := x.waitTurn(rate, want); err != nil {
 			return err
 		}
@@ -141,11 +144,12 @@ func (x *exchange) waitTurn(rate, n int64) error {
 	return x.proxy.sleepUntil(at)
 }
 
-// move sends up to n bytes: what the head's buffer holds, or else all n by
-// splice. io.EOF means that the server has ended before n bytes.
+// move sends n bytes, from the head's buffer where that holds some, and then
+// they are all there, or else by splice. io.EOF means that the server has ended
+// before n bytes.
 func (x *exchange) move(n int64) (int64, error) {
-	if held := int64(x.serverR.Buffered()); held > 0 {
-		data, err := x.serverR.Peek(int(min(n, held)))
+	if x.serverR.Buffered() > 0 {
+		data, err := x.serverR.Peek(int(n))
 		if err != nil {
 			return 0, err
 		}
