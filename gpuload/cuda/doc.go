@@ -1,0 +1,30 @@
+// Package cuda is NVIDIA GPUs as devices of gpuload, over gorgonia.org/cu.
+//
+// A [Device] is one GPU's primary context, shared with whatever else in the
+// process uses the CUDA runtime. CUDA binds a context to an OS thread, Go moves
+// goroutines between threads: so every call into the driver locks its thread
+// and sets the context for that call. Setting it costs well under a
+// microsecond; a copy of 8 MiB takes 160.
+//
+// Bytes travel file → staging → device memory. Staging is anonymous memory in
+// huge pages that is touched, then page-locked in place by the driver: that
+// takes a tenth of the time of the driver's own page-locked allocation. Copies
+// are asynchronous and refuse any source but staging, because the Go heap's
+// memory is pageable, which costs nine tenths of the speed, and because nothing
+// would keep it alive. Copies of 8 MiB and more reach the bus's rate; more than
+// two streams gain nothing.
+//
+// A Device owns everything taken from it: memory, staging, streams, events, and
+// a few small page-locked buffers through which reads back from it go. Close
+// frees what is left.
+//
+// Everything but this comment stands behind the build tag cuda. A program built
+// with the tag needs NVIDIA's driver: without libcuda.so.1 it does not start,
+// and where the driver finds no GPU, the package cu prints the reason and ends
+// the process before main. That is why the command gpuload is built without
+// the tag, and executes gpuload-cuda where the device is a GPU.
+//
+// To build with the tag, cgo has to find cuda.h and a libcuda.so to link with:
+// eval "$(tests/tools/cuda.sh env)" sets both, also where no CUDA toolkit is.
+// The folder include holds a header that goes before CUDA 13's.
+package cuda

@@ -1,0 +1,55 @@
+//go:build cuda
+
+package cuda
+
+import "testing"
+
+func TestSpansContain(t *testing.T) {
+	const page = 4096
+	host := make([]byte, 10*page)
+	var s spans
+	stagings := map[string]*staging{}
+	for _, c := range []struct {
+		name       string
+		start, end int
+	}{{"late", 6, 9}, {"early", 1, 3}, {"next", 3, 4}} {
+		st := &staging{mapping: host[c.start*page : c.end*page]}
+		stagings[c.name] = st
+		s.add(st)
+	}
+	if len(s.all()) != 3 {
+		t.Fatalf("%d spans, want 3", len(s.all()))
+	}
+	for _, c := range []struct {
+		what       string
+		start, end int
+		want       bool
+	}{
+		{"whole", page, 3 * page, true},
+		{"a byte inside", 2 * page, 2*page + 1, true},
+		{"the last byte", 9*page - 1, 9 * page, true},
+		{"one too many", 6 * page, 9*page + 1, false},
+		{"one too early", page - 1, 2 * page, false},
+		{"across neighbours", 2 * page, 4 * page, false},
+		{"between", 4 * page, 5 * page, false},
+		{"before all", 0, page, false},
+		{"after all", 9 * page, 10 * page, false},
+	} {
+		if got := s.contain(host[c.start:c.end]); got != c.want {
+			t.Errorf("%s: %v, want %v", c.what, got, c.want)
+		}
+	}
+	s.remove(stagings["early"].mapping)
+	s.remove(stagings["early"].mapping)
+	if s.contain(host[page:2*page]) || !s.contain(host[3*page:4*page]) || len(s.all()) != 2 {
+		t.Error("remove took another span than the one named")
+	}
+}
+
+func TestVersion(t *testing.T) {
+	for v, want := range map[int]string{11080: "11.8", 12090: "12.9", 13000: "13.0"} {
+		if got := version(v); got != want {
+			t.Errorf("version(%d) = %q, want %q", v, got, want)
+		}
+	}
+}

@@ -1,0 +1,137 @@
+//go:build cuda
+
+package cuda
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"unsafe"
+
+	"gorgonia.org/cu"
+
+	"weightfs/gpuload"
+)
+
+// stream is a CUDA stream that does not synchronize with the default stream.
+type stream struct {
+	device *Device
+
+	mu     sync.RWMutex // held for reading while handle is used
+	handle cu.Stream
+	closed bool // guarded by mu
+}
+
+var errClosed = errors.New("stream is closed")
+
+// NewStream makes a stream. One or two fill the bus.
+func (d *Device) NewStream() (gpuload.Stream, error) {
+	s := &stream{device: d}
+	err := d.do(func() (err error) {
+		s.handle, err = cu.MakeStream(cu.NonBlocking)
+		return err
+	})
+	if err != nil {
+		return nil, d.fail("make stream", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.streams[s] = struct{}{}
+	return s, nil
+}
+
+func (s *stream) Copy(dst gpuload.Memory, off int64, src []byte) error {
+	attempt := fmt.Sprintf("copy %d bytes to offset %d", len(src), off)
+	m, err := s.device.target(dst, off, src)
+	if err != nil {
+		return s.device.fail(attempt, err)
+	}
+	if len(src) == 0 {
+		return nil
+	}
+	err = s.use(func() error {
+		return cu.MemcpyHtoDAsync(m.addr+cu.DevicePtr(off), unsafe.Pointer(unsafe.SliceData(src)), int64(len(src)), s.handle)
+	})
+	if err != nil {
+		return s.device.fail(attempt, err)
+	}
+	return nil
+}
+
+// target is dst as the device's own memory, where the copy is one that may be
+// handed to the driver: within the memory, and from staging.
+func (d *Device) target(dst gpuload.Memory, off int64, src []byte) (*memory, error) {
+	m, ok := dst.(*memory)
+	switch {
+	case !ok || m.device != d:
+		return nil, fmt.Errorf("the target is not this device's (%T)", dst)
+	case m.freed.Load():
+		return nil, errFreed
+	case off < 0 || off > m.size || int64(len(src)) > m.size-off:
+		return nil, fmt.Errorf("the target has %d bytes", m.size)
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if len(src) > 0 && !d.stagings.contain(src) {
+		return nil, errors.New("the source is not staging of this device")
+	}
+	return m, nil
+}
+
+func (s *stream) Record() (gpuload.Event, error) {
+	e, err := s.record()
+	if err != nil {
+		return nil, s.device.fail("record event", err)
+	}
+	return &event{device: s.device, handle: e}, nil
+}
+
+func (s *stream) record() (cu.Event, error) {
+	e, err := s.device.events.take()
+	if err != nil {
+		return cu.Event{}, err
+	}
+	if err := s.use(func() error { return e.Record(s.handle) }); err != nil {
+		s.device.events.give(e)
+		return cu.Event{}, err
+	}
+	return e, nil
+}
+
+// Sync waits on an event rather than on the stream, because an event can be
+// waited for without spinning.
+func (s *stream) Sync() error {
+	e, err := s.Record()
+	if err != nil {
+		return err
+	}
+	return e.Wait(context.Background())
+}
+
+func (s *stream) Close() error {
+	syncErr := s.Sync()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return s.device.fail("close stream", errClosed)
+	}
+	s.closed = true
+	s.device.mu.Lock()
+	delete(s.device.streams, s)
+	s.device.mu.Unlock()
+	if err := s.device.do(s.handle.Destroy); err != nil {
+		return errors.Join(syncErr, s.device.fail("destroy stream", err))
+	}
+	return syncErr
+}
+
+// use runs f, which uses the handle, unless the stream is closed.
+func (s *stream) use(f func() error) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return errClosed
+	}
+	return s.device.do(f)
+}
