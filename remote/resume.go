@@ -1,0 +1,176 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// watch is the context of one attempt, cancelled when a wait within it lasts
+// too long. It belongs to the goroutine that makes the attempt.
+type watch struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	armed  time.Time
+}
+
+func newWatch(ctx context.Context) *watch {
+	w := &watch{}
+	w.ctx, w.cancel = context.WithCancelCause(ctx)
+	return w
+}
+
+// arm starts a wait of at most d.
+func (w *watch) arm(d time.Duration) {
+	w.armed = time.Now()
+	if w.timer == nil {
+		w.timer = time.AfterFunc(d, func() { w.cancel(errStalled) })
+		return
+	}
+	w.timer.Reset(d)
+}
+
+// disarm ends the wait and returns how long it was.
+func (w *watch) disarm() time.Duration {
+	w.timer.Stop()
+	return time.Since(w.armed)
+}
+
+// fired reports whether a wait lasted too long.
+func (w *watch) fired() bool { return errors.Is(context.Cause(w.ctx), errStalled) }
+
+// judge judges the error that ended the attempt. That of a stall is the stall
+// and not the cancelling that it led to.
+func (w *watch) judge(err error) (verdict, error) {
+	if !w.fired() {
+		return classify(err), err
+	}
+	if req, ok := errors.AsType[*requestError](err); ok {
+		silent := *req
+		silent.cause = errStalled
+		return stalled, &silent
+	}
+	return stalled, errStalled
+}
+
+// stop releases the context; a body read under it ends.
+func (w *watch) stop() {
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	w.cancel(context.Canceled)
+}
+
+// resumingBody yields a range by as many requests as it takes, one at a time:
+// the next is made, from the last byte on, after the one before was closed.
+type resumingBody struct {
+	r        *Retrying
+	ctx      context.Context // of OpenRange
+	obj      Object
+	pos, end int64
+	sched    schedule
+
+	body     io.ReadCloser // nil between attempts and after Close
+	watch    *watch        // of body
+	patience time.Duration // how long body may be silent
+	longest  time.Duration // longest wait for a byte of body
+	broken   error         // why body must be replaced; nil while it is sound
+	final    error         // sticky
+}
+
+// open makes requests until one answers with the range from pos on.
+func (b *resumingBody) open() error {
+	for {
+		w := newWatch(b.ctx)
+		err := b.r.attempt(w, requestGet, b.sched.stalls, func(ctx context.Context) (err error) {
+			b.body, err = b.r.store.OpenRange(ctx, b.obj, b.pos, b.end-b.pos)
+			return err
+		})
+		if err == nil {
+			b.watch, b.longest, b.patience = w, 0, b.r.gaps.timeout(b.sched.stalls)
+			return nil
+		}
+		v, err := w.judge(err)
+		w.stop()
+		if err := b.r.pause(b.ctx, &b.sched, v, err); err != nil {
+			return err
+		}
+	}
+}
+
+// Read goes straight to the body of the request under way.
+func (b *resumingBody) Read(p []byte) (int, error) {
+	for b.final == nil && b.pos < b.end && len(p) > 0 {
+		if b.broken != nil {
+			b.final = b.replace()
+			continue
+		}
+		n, err := b.readOnce(p)
+		if n > 0 {
+			return n, nil // an error that came with bytes is met by the next Read
+		}
+		b.broken = err
+	}
+	switch {
+	case b.final != nil:
+		return 0, b.final
+	case b.pos == b.end:
+		return 0, io.EOF
+	}
+	return 0, nil
+}
+
+// readOnce reads under the watch and accounts for what came.
+func (b *resumingBody) readOnce(p []byte) (int, error) {
+	b.watch.arm(b.patience)
+	n, err := b.body.Read(p[:min(int64(len(p)), b.end-b.pos)])
+	b.longest = max(b.longest, b.watch.disarm())
+	if n > 0 {
+		b.pos += int64(n)
+		b.r.bytes.Add(int64(n))
+		b.sched.progress()
+	}
+	if err == io.EOF && b.pos < b.end {
+		err = io.ErrUnexpectedEOF
+	}
+	if b.pos < b.end {
+		b.broken = err
+	}
+	return n, err
+}
+
+// replace closes the broken body and opens the next from the last byte on.
+func (b *resumingBody) replace() error {
+	v, cause := b.watch.judge(b.broken)
+	b.closeBody()
+	if err := b.r.pause(b.ctx, &b.sched, v, cause); err != nil {
+		return err
+	}
+	b.broken = nil
+	return b.open()
+}
+
+func (b *resumingBody) closeBody() error {
+	if b.body == nil {
+		return nil
+	}
+	b.r.gaps.observe(b.longest)
+	err := b.body.Close()
+	b.watch.stop()
+	b.body = nil
+	return err
+}
+
+// Close ends the request under way.
+func (b *resumingBody) Close() error {
+	if b.final == nil && b.pos < b.end {
+		b.final = fmt.Errorf("read %s: %w", b.obj.Key, errClosed)
+	}
+	return b.closeBody()
+}
+
+// errClosed is the error of reading a closed body.
+var errClosed = errors.New("body is closed")

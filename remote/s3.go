@@ -1,0 +1,178 @@
+package remote
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// S3 is a bucket, or what is below a prefix of one. Each method is one attempt
+// per request: wrap it by [WithRetry]. It is safe for concurrent use.
+type S3 struct {
+	client *s3.Client
+	http   *http.Client
+	creds  *aws.CredentialsCache // nil for anonymous requests
+	log    *slog.Logger
+
+	bucket string
+	prefix string // "" or ending in a slash
+	payer  types.RequestPayer
+	aws    bool // no endpoint was given: this is Amazon's own S3
+
+	hidden hiddenNames
+}
+
+// OpenS3 opens the objects of bucket below prefix ("" is all of them), after
+// one listing of a single key has shown that they can be reached. bucket may
+// be the ARN of an access point. Errors are one line that says what to do:
+// fs.ErrNotExist for a missing bucket or a prefix without keys, and
+// fs.ErrPermission for missing or refused credentials. A prefix that is the
+// key of one object is not a folder: use [Open].
+func OpenS3(ctx context.Context, bucket, prefix string, cfg S3Config) (*S3, error) {
+	src := Source{Bucket: bucket, Prefix: strings.TrimRight(prefix, "/")}
+	s, key, err := openS3(ctx, src, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if key != "" {
+		s.Close()
+		return nil, fmt.Errorf("%s is an object, not a folder: %w", src, fs.ErrInvalid)
+	}
+	return s, nil
+}
+
+// openS3 is OpenS3 that also takes a source that is one object: the store is
+// then the folder around it, and key its name there.
+func openS3(ctx context.Context, src Source, cfg S3Config) (s *S3, key string, err error) {
+	s, err = newS3(ctx, src, cfg)
+	if err != nil {
+		return nil, "", err
+	}
+	kind, err := s.probe(ctx, src.Prefix)
+	if err != nil {
+		s.Close()
+		return nil, "", err
+	}
+	if kind == KindFile {
+		var dir string
+		dir, key = splitObject(src.Prefix)
+		s.setPrefix(dir)
+	}
+	return s, key, nil
+}
+
+// setPrefix makes prefix the root, before the store is shared.
+func (s *S3) setPrefix(prefix string) {
+	s.prefix = prefix
+	if prefix != "" {
+		s.prefix += "/"
+	}
+}
+
+// uri names an object in messages.
+func (s *S3) uri(key string) string { return s3URI(s.bucket, s.prefix+key) }
+
+// Hidden is the number of keys that listings left out because they cannot be
+// file names.
+func (s *S3) Hidden() int64 { return s.hidden.total() }
+
+// Close closes the idle connections. Bodies still open end when their contexts
+// do.
+func (s *S3) Close() error {
+	s.http.CloseIdleConnections()
+	return nil
+}
+
+// Stat implements [Store] by one HEAD request.
+func (s *S3) Stat(ctx context.Context, key string) (Object, error) {
+	if !validKey(key) {
+		return Object{}, notExist("HEAD", s.uri(key))
+	}
+	out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{
+		Bucket:       &s.bucket,
+		Key:          aws.String(s.prefix + key),
+		RequestPayer: s.payer,
+	})
+	if err != nil {
+		return Object{}, newRequestError("HEAD", s.uri(key), 0, 0, err)
+	}
+	archived := isArchive(string(out.StorageClass)) &&
+		!strings.Contains(aws.ToString(out.Restore), `ongoing-request="false"`)
+	return s.object(key, aws.ToInt64(out.ContentLength), aws.ToTime(out.LastModified), out.ETag, archived)
+}
+
+// OpenRange implements [Store] by one GET with If-Match.
+func (s *S3) OpenRange(ctx context.Context, obj Object, off, n int64) (io.ReadCloser, error) {
+	if off < 0 || n < 0 || off > obj.Size-n {
+		return nil, fmt.Errorf("read %s: range [%d,%d) is not within its %d bytes: %w",
+			s.uri(obj.Key), off, off+n, obj.Size, fs.ErrInvalid)
+	}
+	if obj.Archived {
+		return nil, fmt.Errorf("read %s: %w", s.uri(obj.Key), ErrArchived)
+	}
+	if n == 0 {
+		return http.NoBody, nil
+	}
+	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{
+		Bucket:       &s.bucket,
+		Key:          aws.String(s.prefix + obj.Key),
+		Range:        aws.String(fmt.Sprintf("bytes=%d-%d", off, off+n-1)),
+		IfMatch:      aws.String(`"` + obj.Version + `"`),
+		RequestPayer: s.payer,
+	})
+	if err != nil {
+		return nil, newRequestError("GET", s.uri(obj.Key), off, n, err)
+	}
+	body := &s3Body{ctx: ctx, rc: out.Body, uri: s.uri(obj.Key), off: off, left: n}
+	if err := s.checkRange(out, obj, off, n); err != nil {
+		out.Body.Close()
+		return nil, body.fail(err)
+	}
+	return body, nil
+}
+
+// checkRange holds a successful answer against what was asked for: a proxy or
+// a lesser store may ignore Range or If-Match.
+func (s *S3) checkRange(out *s3.GetObjectOutput, obj Object, off, n int64) error {
+	if got := etagVersion(out.ETag); got != "" && got != obj.Version {
+		return fmt.Errorf("ETag is %s, listed was %s: %w", got, obj.Version, ErrChanged)
+	}
+	status := 0
+	if resp, ok := awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response); ok {
+		status = resp.StatusCode
+	}
+	if status != http.StatusPartialContent {
+		return fmt.Errorf("HTTP %d in place of 206: %w", status, ErrBadRange)
+	}
+	got, err := parseContentRange(aws.ToString(out.ContentRange))
+	if err != nil {
+		return err
+	}
+	if got.total >= 0 && got.total != obj.Size {
+		return fmt.Errorf("size is %d, listed was %d: %w", got.total, obj.Size, ErrChanged)
+	}
+	if got.first != off || got.last != off+n-1 {
+		return fmt.Errorf("Content-Range %q: %w", aws.ToString(out.ContentRange), ErrBadRange)
+	}
+	if out.ContentLength != nil && *out.ContentLength != n {
+		return fmt.Errorf("Content-Length %d: %w", *out.ContentLength, ErrBadRange)
+	}
+	return nil
+}
+
+// refreshCredentials makes the next request ask the credential chain anew.
+func (s *S3) refreshCredentials() {
+	if s.creds != nil {
+		s.creds.Invalidate()
+	}
+}

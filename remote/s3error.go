@@ -1,0 +1,77 @@
+package remote
+
+import (
+	"errors"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// newRequestError turns the SDK's error for one request into ours.
+func newRequestError(op, uri string, off, n int64, err error) error {
+	e := &requestError{op: op, uri: uri, off: off, n: n}
+	if resp, ok := errors.AsType[*awshttp.ResponseError](err); ok && resp.HTTPStatusCode() != 0 {
+		e.status = resp.HTTPStatusCode()
+		e.requestID = resp.ServiceRequestID()
+		e.retryAfter = parseRetryAfter(resp.HTTPResponse().Header.Get("Retry-After"), time.Now())
+		e.region = resp.HTTPResponse().Header.Get("X-Amz-Bucket-Region")
+	}
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		e.code, e.message = api.ErrorCode(), api.ErrorMessage()
+	}
+	e.sentinel = sentinelFor(op, e.status, e.code)
+	if e.status == 0 || (e.status < 300 && e.code == "") {
+		e.cause = transportCause(err)
+	}
+	return e
+}
+
+// sentinelFor maps an answer to the error that callers branch on; nil where
+// they do not. A GET is of a version that was listed: if it is gone or does not
+// match, it has changed.
+func sentinelFor(op string, status int, code string) error {
+	switch {
+	case code == "InvalidObjectState":
+		return ErrArchived
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		return fs.ErrPermission
+	case op == "GET" && (status == http.StatusNotFound || status == http.StatusPreconditionFailed ||
+		status == http.StatusRequestedRangeNotSatisfiable):
+		return ErrChanged
+	case status == http.StatusNotFound:
+		return fs.ErrNotExist
+	}
+	return nil
+}
+
+// transportCause peels the SDK's and net/http's wrappings, which repeat the
+// operation and the URL.
+func transportCause(err error) error {
+	if send, ok := errors.AsType[*smithyhttp.RequestSendError](err); ok {
+		err = send.Err
+	} else if op, ok := errors.AsType[*smithy.OperationError](err); ok {
+		err = op.Err
+	}
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err
+	}
+	return err
+}
+
+// parseRetryAfter reads a Retry-After header: seconds or a date; 0 where there
+// is none.
+func parseRetryAfter(s string, now time.Time) time.Duration {
+	if sec, err := strconv.ParseUint(s, 10, 31); err == nil {
+		return time.Duration(sec) * time.Second
+	}
+	if at, err := http.ParseTime(s); err == nil {
+		return max(at.Sub(now), 0)
+	}
+	return 0
+}
