@@ -1,0 +1,416 @@
+package prefetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"weightfs/remote"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+const mib = 1 << 20
+
+func TestSequentialReadIsWholeAndFetchedOnce(t *testing.T) {
+	for _, size := range []int64{0, 1, chunkSize, blockSize - 1, blockSize, blockSize + 1, 3*blockSize + 5, 100*mib + 17} {
+		for _, step := range []int{4096, 128 << 10, mib, 3*mib + 1} {
+			t.Run(fmt.Sprintf("%d by %d", size, step), func(t *testing.T) {
+				if size > 10*mib && step < mib {
+					step *= 8
+				}
+				store := newMemStore(t, map[string]int64{"a": size})
+				c := newCache(t, store, Config{MemoryLimit: 32 * mib})
+				r := c.Open(store.object("a"))
+				defer r.Close()
+				if err := readAll(t.Context(), r, store.objects["a"], step); err != nil {
+					t.Fatal(err)
+				}
+				if _, fetched := store.fetched(); fetched > size {
+					t.Errorf("fetched %d bytes of %d", fetched, size)
+				}
+			})
+		}
+	}
+}
+
+func TestViewBeyondTheEndIsEmpty(t *testing.T) {
+	store := newMemStore(t, map[string]int64{"a": 10})
+	c := newCache(t, store, Config{})
+	r := c.Open(store.object("a"))
+	defer r.Close()
+	for _, off := range []int64{10, 11, 1 << 40} {
+		v, err := r.View(t.Context(), off, 5)
+		if err != nil || v.Len() != 0 || len(v.Slices()) != 0 {
+			t.Errorf("View(%d) = %v, %v", off, v, err)
+		}
+		v.Release()
+	}
+	if _, err := r.View(t.Context(), -1, 5); !errors.Is(err, os.ErrInvalid) {
+		t.Errorf("negative offset: %v", err)
+	}
+	if _, err := r.View(t.Context(), 0, MaxView+1); !errors.Is(err, os.ErrInvalid) {
+		t.Errorf("too long: %v", err)
+	}
+}
+
+// Many readers with little memory: every byte right, nobody stuck, no lease
+// left, and the arena accounted for to the last block.
+func TestManyReadersWithLittleMemory(t *testing.T) {
+	sizes := map[string]int64{"a": 40 * mib, "b": 9*mib + 3, "c": 5, "d": 64*mib - 1}
+	for _, mode := range []Mode{Auto, Sequential, Off} {
+		t.Run(mode.String(), func(t *testing.T) {
+			store := newMemStore(t, sizes)
+			c := newCache(t, store, Config{MemoryLimit: MinMemoryLimit, Mode: mode, Concurrency: 4})
+			var wg sync.WaitGroup
+			for i := range 24 {
+				wg.Go(func() {
+					key := string(rune('a' + i%4))
+					want := store.objects[key]
+					r := c.Open(store.object(key))
+					defer r.Close()
+					random := rand.New(rand.NewPCG(uint64(i), 7))
+					if i < 12 {
+						if err := readAll(t.Context(), r, want, 1+random.IntN(MaxView)); err != nil {
+							t.Error(err)
+						}
+						return
+					}
+					for range 60 {
+						if err := readAt(t.Context(), r, want, random.Int64N(int64(len(want))), random.IntN(2*mib)); err != nil {
+							t.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			atRest(t, c)
+		})
+	}
+}
+
+// atRest waits until no fetch is under way and checks the books.
+func atRest(t *testing.T, c *Cache) {
+	t.Helper()
+	for c.Stats().ActiveFetches > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	s := c.Stats()
+	if s.Leases != 0 || s.BlocksInFlight != 0 {
+		t.Errorf("at rest: %d leases, %d blocks in flight", s.Leases, s.BlocksInFlight)
+	}
+	if s.BlocksFree+s.BlocksRetained+s.BlocksUnread != s.BlocksTotal {
+		t.Errorf("at rest: %d free + %d retained + %d unread of %d blocks", s.BlocksFree, s.BlocksRetained, s.BlocksUnread, s.BlocksTotal)
+	}
+	if s.BlocksTotal*blockSize > c.cfg.MemoryLimit {
+		t.Errorf("%d blocks in %d bytes", s.BlocksTotal, c.cfg.MemoryLimit)
+	}
+}
+
+func TestTwoReadersCauseOneFetch(t *testing.T) {
+	const size = 64 * mib
+	store := newMemStore(t, map[string]int64{"a": size})
+	c := newCache(t, store, Config{MemoryLimit: 32 * mib})
+	var wg sync.WaitGroup
+	turn := make(chan struct{}) // the readers go in step
+	for range 2 {
+		wg.Go(func() {
+			r := c.Open(store.object("a"))
+			defer r.Close()
+			for off := int64(0); off < size; off += mib {
+				if err := readAt(t.Context(), r, store.objects["a"], off, mib); err != nil {
+					t.Error(err)
+				}
+				select {
+				case turn <- struct{}{}:
+				case <-turn:
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if _, fetched := store.fetched(); fetched > size*102/100 {
+		t.Errorf("fetched %d bytes of %d", fetched, size)
+	}
+}
+
+func TestLeasedMemoryIsNotReused(t *testing.T) {
+	store := newMemStore(t, map[string]int64{"a": 64 * mib})
+	c := newCache(t, store, Config{MemoryLimit: MinMemoryLimit})
+	r := c.Open(store.object("a"))
+	defer r.Close()
+	held, err := r.View(t.Context(), 5*mib+17, mib)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Release()
+	if err := readAll(t.Context(), r, store.objects["a"], mib); err != nil {
+		t.Fatal(err)
+	}
+	off := 5*mib + 17
+	for _, p := range held.Slices() {
+		if string(p) != string(store.objects["a"][off:off+len(p)]) {
+			t.Fatal("leased bytes changed")
+		}
+		off += len(p)
+	}
+}
+
+// A view that gets no memory waits holding none, and gets its turn as soon as
+// there is some, in order of arrival.
+func TestStarvedViewHoldsNothingAndIsServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore(t, map[string]int64{"a": 64 * mib})
+		c := newCache(t, store, Config{MemoryLimit: MinMemoryLimit, Mode: Off})
+		r := c.Open(store.object("a"))
+		defer r.Close()
+		var held []*View
+		for i := range int64(4) {
+			v, err := r.View(t.Context(), i*MaxView, MaxView)
+			if err != nil {
+				t.Fatal(err)
+			}
+			held = append(held, v)
+		}
+		served := make(chan int, 2)
+		for i := range 2 {
+			go func() {
+				if err := readAt(t.Context(), r, store.objects["a"], int64(5+i)*MaxView, MaxView); err != nil {
+					t.Error(err)
+				}
+				served <- i
+			}()
+			synctest.Wait()
+		}
+		if s := c.Stats(); s.Leases != 16 || len(served) != 0 {
+			t.Fatalf("while starved: %d leases, %d served", s.Leases, len(served))
+		}
+		held[0].Release()
+		synctest.Wait()
+		if first, second := <-served, <-served; first != 0 || second != 1 {
+			t.Errorf("served %d before %d", first, second)
+		}
+		for _, v := range held {
+			v.Release()
+			v.Release()
+		}
+	})
+}
+
+func TestWaitEndsWithItsContextAndTheFetchGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		open := make(chan struct{})
+		store := newMemStore(t, map[string]int64{"a": 8 * mib})
+		store.gate = func(ctx context.Context, _ string, _ int64) error {
+			select {
+			case <-open:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		c := newCache(t, store, Config{Mode: Off})
+		r := c.Open(store.object("a"))
+		defer r.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		failed := make(chan error)
+		go func() { failed <- readAt(ctx, r, store.objects["a"], 0, mib) }()
+		synctest.Wait()
+		cancel()
+		if err := <-failed; !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled wait: %v", err)
+		}
+		close(open)
+		if err := readAt(t.Context(), r, store.objects["a"], 0, mib); err != nil {
+			t.Error(err)
+		}
+		if gets, _ := store.fetched(); gets != 1 {
+			t.Errorf("%d GETs for one range", gets)
+		}
+	})
+}
+
+func TestReadTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore(t, map[string]int64{"a": 8 * mib})
+		store.gate = func(ctx context.Context, _ string, _ int64) error { <-ctx.Done(); return ctx.Err() }
+		c := newCache(t, store, Config{ReadTimeout: time.Minute})
+		r := c.Open(store.object("a"))
+		defer r.Close()
+		began := time.Now()
+		_, err := r.View(t.Context(), 0, mib)
+		if !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != time.Minute {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
+}
+
+func TestFailureReachesEveryWaiterAndIsNotRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore(t, map[string]int64{"a": 8 * mib})
+		open := make(chan error)
+		store.gate = func(context.Context, string, int64) error { return <-open }
+		c := newCache(t, store, Config{Mode: Off})
+		r := c.Open(store.object("a"))
+		defer r.Close()
+		failed := make(chan error, 3)
+		for range 3 {
+			go func() { failed <- readAt(t.Context(), r, store.objects["a"], 0, mib) }()
+		}
+		synctest.Wait()
+		open <- remote.ErrChanged
+		for range 3 {
+			if err := <-failed; !errors.Is(err, remote.ErrChanged) {
+				t.Errorf("waiter got %v", err)
+			}
+		}
+		if gets, _ := store.fetched(); gets != 1 {
+			t.Errorf("%d GETs failed, want 1", gets)
+		}
+		go func() { failed <- readAt(t.Context(), r, store.objects["a"], 0, mib) }()
+		open <- nil
+		if err := <-failed; err != nil {
+			t.Errorf("after the failure: %v", err)
+		}
+	})
+}
+
+func TestBytesAreServedBeforeThePartIsComplete(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		store := newMemStore(t, map[string]int64{"a": 8 * mib})
+		store.onRead = func(ctx context.Context, _ string, off int64) error {
+			if off >= 512<<10 {
+				<-release
+			}
+			return nil
+		}
+		c := newCache(t, store, Config{})
+		r := c.Open(store.object("a"))
+		defer r.Close()
+		if err := readAt(t.Context(), r, store.objects["a"], 0, 300<<10); err != nil {
+			t.Error(err)
+		}
+		close(release)
+	})
+}
+
+func TestLastCloseEndsFetches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore(t, map[string]int64{"a": 256 * mib})
+		store.onRead = func(ctx context.Context, _ string, off int64) error {
+			if off < 4*mib {
+				return nil
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		c := newCache(t, store, Config{})
+		r := c.Open(store.object("a"))
+		for off := int64(0); off < 4*mib; off += mib {
+			if err := readAt(t.Context(), r, store.objects["a"], off, mib); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if s := c.Stats(); s.ActiveFetches == 0 {
+			t.Error("nothing is fetched ahead")
+		}
+		r.Close()
+		synctest.Wait()
+		if s := c.Stats(); s.ActiveFetches != 0 || s.BlocksInFlight != 0 {
+			t.Errorf("after the last close: %+v", s)
+		}
+		if _, err := r.View(t.Context(), 0, 1); !errors.Is(err, ErrClosed) {
+			t.Errorf("closed reader: %v", err)
+		}
+	})
+}
+
+// After model A was read three times and model B twice, B is retained.
+func TestSecondModelIsRetained(t *testing.T) {
+	store := newMemStore(t, map[string]int64{"A": 48 * mib, "B": 48 * mib})
+	c := newCache(t, store, Config{MemoryLimit: 64 * mib})
+	for _, key := range []string{"A", "A", "A", "B", "B"} {
+		r := c.Open(store.object(key))
+		if err := readAll(t.Context(), r, store.objects[key], mib); err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+	}
+	_, before := store.fetched()
+	r := c.Open(store.object("B"))
+	defer r.Close()
+	if err := readAll(t.Context(), r, store.objects["B"], mib); err != nil {
+		t.Fatal(err)
+	}
+	if _, after := store.fetched(); after != before {
+		t.Errorf("B was fetched again: %d bytes", after-before)
+	}
+}
+
+func TestNextShardIsOnItsWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore(t, map[string]int64{"1": 32 * mib, "2": 32 * mib})
+		c := newCache(t, store, Config{Successor: func(obj remote.Object) (remote.Object, bool) {
+			return store.object("2"), obj.Key == "1"
+		}})
+		r := c.Open(store.object("1"))
+		defer r.Close()
+		if err := readAll(t.Context(), r, store.objects["1"], mib); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		_, before := store.fetched()
+		if before < 48*mib {
+			t.Errorf("only %d bytes fetched", before)
+		}
+		next := c.Open(store.object("2"))
+		defer next.Close()
+		hits := c.Stats().Hits
+		if err := readAt(t.Context(), next, store.objects["2"], 0, 16<<10); err != nil {
+			t.Fatal(err)
+		}
+		if c.Stats().Hits == hits {
+			t.Error("the next shard's beginning had to be waited for")
+		}
+	})
+}
+
+func TestSmallRandomReadsFetchLittle(t *testing.T) {
+	store := newMemStore(t, map[string]int64{"a": 256 * mib})
+	c := newCache(t, store, Config{MemoryLimit: 64 * mib})
+	r := c.Open(store.object("a"))
+	defer r.Close()
+	random := rand.New(rand.NewPCG(1, 2))
+	const n = 200
+	for range n {
+		if err := readAt(t.Context(), r, store.objects["a"], mib+random.Int64N(254*mib), 128<<10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, fetched := store.fetched(); fetched > 4*n*(128<<10) {
+		t.Errorf("fetched %d bytes for %d asked", fetched, n*(128<<10))
+	}
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	for _, cfg := range []Config{
+		{MemoryLimit: 1}, {MemoryLimit: -1}, {PartSize: -1}, {Concurrency: -1}, {Concurrency: 257}, {Mode: 9}, {ReadTimeout: -1},
+	} {
+		if _, err := New(&memStore{}, cfg); err == nil {
+			t.Errorf("%+v is accepted", cfg)
+		}
+	}
+}

@@ -1,0 +1,103 @@
+package prefetch
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"weightfs/remote"
+)
+
+// Mode says how much is fetched before it is asked for.
+type Mode uint8
+
+// The modes.
+const (
+	// Auto follows the streams it recognises.
+	Auto Mode = iota
+	// Sequential takes every read as the beginning of a stream.
+	Sequential
+	// Off fetches what is asked for and nothing else.
+	Off
+)
+
+var modeNames = [...]string{Auto: "auto", Sequential: "sequential", Off: "off"}
+
+// ParseMode reads a mode's name.
+func ParseMode(name string) (Mode, error) {
+	for mode, known := range modeNames {
+		if name == known {
+			return Mode(mode), nil
+		}
+	}
+	return Auto, fmt.Errorf("unknown prefetch mode %q: auto, sequential or off", name)
+}
+
+func (m Mode) String() string { return modeNames[m] }
+
+// Defaults and limits of a Config.
+const (
+	DefaultMemoryLimit = 256 << 20
+	DefaultPartSize    = 8 << 20
+	DefaultReadTimeout = 5 * time.Minute
+	// MinMemoryLimit is the smallest cap that works: the largest View twice,
+	// so that one reader's demand and another's make progress side by side.
+	MinMemoryLimit = 16 << 20
+	// MaxView is the longest View, in bytes.
+	MaxView = 4 << 20
+)
+
+// Config says how a Cache works. The zero value means the defaults.
+type Config struct {
+	// MemoryLimit is the size of the arena in bytes; 0 is DefaultMemoryLimit,
+	// less than MinMemoryLimit an error.
+	MemoryLimit int64
+	// PartSize is the most bytes that one GET of a stream asks for; 0 is
+	// DefaultPartSize. It is rounded up to whole blocks of 1 MiB.
+	PartSize int64
+	// Concurrency is how many GETs may be under way; 0 adapts, up to 256.
+	Concurrency int
+	// Mode is how much is fetched ahead.
+	Mode Mode
+	// ReadTimeout is the longest that one View waits; 0 is DefaultReadTimeout.
+	ReadTimeout time.Duration
+	// Successor names the object that is read after obj, the next shard of a
+	// checkpoint. It is called without locks, from any goroutine, and must not
+	// block. nil: none is known.
+	Successor func(obj remote.Object) (remote.Object, bool)
+	// Logger gets warnings about failed fetches; nil discards them.
+	Logger *slog.Logger
+}
+
+// complete checks cfg and fills in the defaults.
+func (cfg Config) complete() (Config, error) {
+	if cfg.MemoryLimit == 0 {
+		cfg.MemoryLimit = DefaultMemoryLimit
+	}
+	if cfg.MemoryLimit < MinMemoryLimit {
+		return cfg, fmt.Errorf("memory limit of %d bytes is too small: at least %d", cfg.MemoryLimit, int64(MinMemoryLimit))
+	}
+	switch {
+	case cfg.PartSize == 0:
+		cfg.PartSize = DefaultPartSize
+	case cfg.PartSize < 0:
+		return cfg, fmt.Errorf("part size of %d bytes: must be positive", cfg.PartSize)
+	}
+	cfg.PartSize = roundUp(cfg.PartSize, blockSize)
+	if cfg.Concurrency < 0 || cfg.Concurrency > maxConcurrency {
+		return cfg, fmt.Errorf("concurrency of %d: between 1 and %d, or 0 to adapt", cfg.Concurrency, maxConcurrency)
+	}
+	if int(cfg.Mode) >= len(modeNames) {
+		return cfg, fmt.Errorf("unknown prefetch mode %d", cfg.Mode)
+	}
+	if cfg.ReadTimeout == 0 {
+		cfg.ReadTimeout = DefaultReadTimeout
+	}
+	if cfg.ReadTimeout < 0 {
+		return cfg, fmt.Errorf("read timeout of %v: must be positive", cfg.ReadTimeout)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return cfg, nil
+}

@@ -1,0 +1,179 @@
+package prefetch
+
+// Limits of cursor matching.
+const (
+	// maxCursors is how many streams of one object version are told apart. The
+	// Run:ai streamer uses 16 of one process, tensor parallel ranks one each.
+	maxCursors = 64
+	// reorder is how far from its expected place a read may arrive and still
+	// belong to a stream: the kernel sends a readahead window of 4 MiB in
+	// parallel, and an O_DIRECT reader splits its read.
+	reorder = 8 << 20
+	// bulkRead is a read so large that it announces a stream by itself.
+	bulkRead = 1 << 20
+	// substantial is how long a run must be before it ends the windows of the
+	// streams behind it: what it began to read need not be fetched for them.
+	substantial = 4 << 20
+)
+
+// cursor is one sequential stream over an object version, whatever handles and
+// processes its reads come from. Pure state: offsets in bytes.
+type cursor struct {
+	start  int64  // where the run began
+	pos    int64  // end of the furthest read of the run
+	window int64  // how far beyond pos to fetch ahead; 0: not a stream yet
+	ahead  int64  // everything in [pos, ahead) was seen fetched or in flight
+	expect int64  // length that the run will have, learnt from the run before; 0: unknown
+	jump   int64  // distance between the starts of this run and the one before; 0: unknown
+	credit int64  // bytes of run granted before the first read: the shard before was read through
+	reads  int    // reads matched
+	bytes  int64  // their sum
+	used   uint64 // the cache's clock at the last read
+	hungry bool   // in the scheduler's list
+}
+
+// run is how many bytes the stream has advanced.
+func (c *cursor) run() int64 { return c.pos - c.start }
+
+// dense says that the run was read, not jumped over: random reads that fall
+// near each other by chance are no stream.
+func (c *cursor) dense() bool { return 8*c.bytes >= c.run() }
+
+// reach is how far from its expected place a read of n bytes may be to belong
+// to the stream: near for one that is not proven.
+func (c *cursor) reach(n int64) int64 {
+	if c.window == 0 {
+		return n
+	}
+	return reorder
+}
+
+// cursors tells the streams of one object version apart. Not safe for
+// concurrent use.
+type cursors struct {
+	list []*cursor // most recently used first
+}
+
+// covers says whether the bytes [off, end) are fetched or in flight.
+type covers func(off, end int64) bool
+
+// match finds the stream that the read [off, end) belongs to and advances it,
+// or begins a new one. now is the cache's clock.
+func (cs *cursors) match(off, end int64, now uint64, covered covers) *cursor {
+	best, bestDistance := -1, int64(0)
+	for i, c := range cs.list {
+		distance := off - c.pos
+		if distance < 0 {
+			distance = -distance
+		}
+		if distance > c.reach(end-off) && !(distance <= c.window && covered(off, end)) {
+			continue
+		}
+		if best < 0 || distance < bestDistance {
+			best, bestDistance = i, distance
+		}
+		if distance == 0 {
+			break
+		}
+	}
+	if best < 0 {
+		return cs.begin(off, end, now)
+	}
+	c := cs.list[best]
+	copy(cs.list[1:best+1], cs.list[:best])
+	cs.list[0] = c
+	c.pos = max(c.pos, end)
+	c.start = min(c.start, off)
+	c.reads++
+	c.bytes += end - off
+	c.used = now
+	return c
+}
+
+// begin starts a stream at a read that no stream expected. What the reader may
+// have come from tells how long its runs are: a rank that reads its eighth of
+// every tensor, a reader that skips tensors.
+func (cs *cursors) begin(off, end int64, now uint64) *cursor {
+	c := &cursor{start: off, pos: end, ahead: off, reads: 1, bytes: end - off, used: now}
+	if prev := cs.left(off); prev != nil {
+		c.expect = prev.run()
+		c.jump = off - prev.start
+	}
+	if len(cs.list) < maxCursors {
+		cs.list = append(cs.list, nil)
+	} else {
+		cs.list[maxCursors-1].window = 0
+	}
+	copy(cs.list[1:], cs.list)
+	cs.list[0] = c
+	return c
+}
+
+// left is the stream that a reader which now appears at off probably left: the
+// most recently used one behind it, with a run worth learning from.
+func (cs *cursors) left(off int64) *cursor {
+	for _, c := range cs.list {
+		if c.pos <= off && c.run() >= substantial {
+			return c
+		}
+	}
+	return nil
+}
+
+// stop is the offset at which a stream's window ends: where a substantial,
+// recently used run ahead of it began, for those bytes have been read, at the
+// end of the run that it expects, and at the object's end.
+func (cs *cursors) stop(c *cursor, size int64, oldest uint64) int64 {
+	stop := size
+	for _, other := range cs.list {
+		if other != c && other.start >= c.pos && other.run() >= substantial && other.used >= oldest {
+			stop = min(stop, other.start)
+		}
+	}
+	if c.expect > 0 && c.run() <= c.expect {
+		stop = min(stop, max(c.start+c.expect, c.pos))
+	}
+	return stop
+}
+
+// awaited says whether a live stream behind off will come to it: a block there
+// is worth keeping.
+func (cs *cursors) awaited(off int64, oldest uint64) bool {
+	for _, c := range cs.list {
+		if c.window > 0 && c.used >= oldest && c.pos <= off {
+			return true
+		}
+	}
+	return false
+}
+
+// calm closes all windows: after a failed fetch only demand tries again.
+func (cs *cursors) calm() {
+	for _, c := range cs.list {
+		c.window = 0
+	}
+}
+
+// live counts the streams used since oldest.
+func (cs *cursors) live(oldest uint64) int {
+	n := 0
+	for _, c := range cs.list {
+		if c.window > 0 && c.used >= oldest {
+			n++
+		}
+	}
+	return n
+}
+
+// first is the stream at the object's beginning: the one that is there, or one
+// that waits for its first read.
+func (cs *cursors) first(now uint64) *cursor {
+	for _, c := range cs.list {
+		if c.start == 0 {
+			return c
+		}
+	}
+	c := &cursor{used: now}
+	cs.list = append(cs.list, c)
+	return c
+}

@@ -1,0 +1,160 @@
+package prefetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// errUnwanted cancels a flight that nobody waits for any more.
+var errUnwanted = errors.New("fetch no longer wanted")
+
+// flight is one GET: the only writer of the chunks of [lo, hi) that it claimed.
+// It belongs to the cache, not to the read that caused it. All but the memory
+// it fills is guarded by the cache's lock.
+type flight struct {
+	file   *file
+	lo, hi int64
+	blocks []*block // those that [lo, hi) touches
+	demand bool     // a reader waited for it when it was made
+	pos    int64    // up to here the bytes landed
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+}
+
+// block is the block that holds offset off of the object.
+func (fl *flight) block(off int64) *block {
+	return fl.blocks[off/blockSize-fl.lo/blockSize]
+}
+
+// awaited says whether a reader waits for bytes that are still to land.
+func (fl *flight) awaited() bool {
+	return slices.ContainsFunc(fl.file.waiters, func(v *View) bool {
+		return v.off < fl.hi && v.end() > fl.pos
+	})
+}
+
+// run fetches the flight's bytes. It is the body of a goroutine that the
+// cache's Close joins.
+func (c *Cache) run(fl *flight) {
+	defer c.goroutines.Done()
+	err := c.transfer(fl)
+	if err != nil && context.Cause(fl.ctx) != nil {
+		err = context.Cause(fl.ctx)
+	}
+	fl.cancel(nil)
+	c.mu.Lock()
+	defer c.unlock()
+	c.land(fl, err)
+}
+
+// transfer streams the object's bytes straight into the blocks.
+func (c *Cache) transfer(fl *flight) error {
+	body, err := c.store.OpenRange(fl.ctx, fl.file.obj, fl.lo, fl.hi-fl.lo)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	for pos := fl.lo; pos < fl.hi; {
+		memory := c.arena.bytes(fl.block(pos).slot)
+		base := roundDown(pos, blockSize)
+		n, err := body.Read(memory[pos-base : min(fl.hi-base, blockSize)])
+		pos += int64(n)
+		if n > 0 {
+			c.advance(fl, pos)
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF) && pos == fl.hi:
+		case errors.Is(err, io.EOF):
+			return fmt.Errorf("read %s [%d,%d): body ended at %d: %w", fl.file.obj.Key, fl.lo, fl.hi, pos, io.ErrUnexpectedEOF)
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// advance makes the bytes up to pos readable, chunk by chunk.
+func (c *Cache) advance(fl *flight, pos int64) {
+	if pos < fl.hi && pos/chunkSize == fl.pos/chunkSize {
+		return
+	}
+	c.mu.Lock()
+	defer c.unlock()
+	now := pos
+	if pos < fl.hi {
+		now = roundDown(pos, chunkSize)
+	}
+	for off := fl.pos; off < now; {
+		b := fl.block(off)
+		base := roundDown(off, blockSize)
+		upto := min(now, base+blockSize)
+		landed := chunksTouching(off-base, upto-base)
+		b.have |= landed
+		b.claimed &^= landed
+		if upto == min(fl.hi, base+blockSize) {
+			c.release(b, &b.writers)
+		}
+		off = upto
+	}
+	c.stats.FetchedBytes += now - fl.pos
+	c.limit.landed(now-fl.pos, c.now())
+	fl.pos = now
+	c.wake(fl.file, nil)
+}
+
+// land ends a flight: what it did not fetch is nobody's again, and those who
+// wait for it learn why. A flight that was cancelled is made anew by the first
+// of them, should there be one.
+func (c *Cache) land(fl *flight, err error) {
+	c.active--
+	f := fl.file
+	f.flights = slices.DeleteFunc(f.flights, func(other *flight) bool { return other == fl })
+	missed := &failure{lo: fl.pos, hi: fl.hi, err: err}
+	c.abandon(fl)
+	if err != nil && !errors.Is(err, errUnwanted) {
+		c.stats.Failures++
+		f.cursors.calm()
+		c.wake(f, missed)
+	}
+	c.demandAgain(f)
+	c.forgetIfUnused(f)
+}
+
+// abandon gives the chunks that did not land back.
+func (c *Cache) abandon(fl *flight) {
+	for off := fl.pos; off < fl.hi; {
+		b := fl.block(off)
+		base := roundDown(off, blockSize)
+		upto := min(fl.hi, base+blockSize)
+		b.claimed &^= chunksTouching(off-base, upto-base)
+		c.release(b, &b.writers)
+		off = upto
+	}
+	fl.pos = fl.hi
+}
+
+// failure is what a flight tells those who wait for [lo, hi).
+type failure struct {
+	lo, hi int64
+	err    error
+}
+
+// wake ends the waits whose bytes are all there, or that the failure hits.
+func (c *Cache) wake(f *file, failed *failure) {
+	f.waiters = slices.DeleteFunc(f.waiters, func(v *View) bool {
+		if f.present(v.off, v.end()) {
+			close(v.ready)
+			return true
+		}
+		if failed != nil && v.off < failed.hi && v.end() > failed.lo {
+			v.err = failed.err
+			close(v.ready)
+			return true
+		}
+		return false
+	})
+}

@@ -1,0 +1,53 @@
+package prefetch
+
+import "math/bits"
+
+const (
+	// blockSize is the unit of caching and of arena memory, in bytes.
+	blockSize = 1 << 20
+	// chunkSize is the unit in which a block becomes readable while it fills:
+	// one sixty-fourth, so that a block's state is one machine word. Small
+	// random reads fetch whole chunks.
+	chunkSize = blockSize / 64
+)
+
+// chunks is a set of a block's 64 chunks.
+type chunks uint64
+
+// chunksTouching is the set of chunks that hold any byte of [lo, hi), offsets
+// within one block.
+func chunksTouching(lo, hi int64) chunks {
+	if hi <= lo {
+		return 0
+	}
+	return chunksBetween(lo/chunkSize, (hi+chunkSize-1)/chunkSize)
+}
+
+// chunksBetween is the set of chunks with index in [first, end).
+func chunksBetween(first, end int64) chunks {
+	if end <= first {
+		return 0
+	}
+	return chunks(^uint64(0)>>(64-uint(end-first))) << uint(first)
+}
+
+// has says whether every chunk of sub is in the set.
+func (s chunks) has(sub chunks) bool { return sub&^s == 0 }
+
+// count is the number of chunks in the set.
+func (s chunks) count() int { return bits.OnesCount64(uint64(s)) }
+
+// firstRun is the lowest maximal run [first, end) of chunks in the set; first
+// is 64 for an empty set.
+func (s chunks) firstRun() (first, end int64) {
+	first = int64(bits.TrailingZeros64(uint64(s)))
+	if first == 64 {
+		return 64, 64
+	}
+	end = first + int64(bits.TrailingZeros64(^(uint64(s) >> uint(first))))
+	return first, end
+}
+
+func roundDown(n, unit int64) int64 { return n - n%unit }
+
+func roundUp(n, unit int64) int64 { return roundDown(n+unit-1, unit) }

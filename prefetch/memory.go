@@ -1,0 +1,232 @@
+package prefetch
+
+// adviceDepth is how many of the longest unused blocks are looked at for one
+// that retention advises against or that no stream will come to.
+const adviceDepth = 32
+
+// hold takes the block out of the reach of eviction and counts its holder.
+func (c *Cache) hold(b *block, holders *int) {
+	b.unlink()
+	if holders == &b.writers && b.writers == 0 {
+		c.inflight++
+	}
+	*holders++
+}
+
+// release undoes hold. A block that nobody holds comes to rest where eviction
+// finds it, and those who wait for memory get their turn.
+func (c *Cache) release(b *block, holders *int) {
+	*holders--
+	if holders == &b.writers && b.writers == 0 {
+		c.inflight--
+	}
+	if !b.idle() {
+		return
+	}
+	switch {
+	case b.have == 0:
+		c.evict(b)
+	case b.consumed():
+		c.retained.pushFront(b)
+	default:
+		b.fetchedAt = c.clock
+		c.unread.pushFront(b)
+	}
+	c.feed()
+}
+
+// evict takes an idle block's memory back.
+func (c *Cache) evict(b *block) {
+	b.unlink()
+	delete(b.file.blocks, b.index)
+	c.arena.give(b.slot)
+	c.stats.Evictions++
+	c.afterUnlock = append(c.afterUnlock, func() { c.adviser.forget(b.id) })
+	c.forgetIfUnused(b.file)
+}
+
+// newBlock takes memory for a block that the file has not. The caller has
+// reserved it, and holds the block before anything else happens.
+func (c *Cache) newBlock(f *file, index int64) *block {
+	b := &block{file: f, index: index, id: f.blockID(index), slot: c.arena.take()}
+	f.blocks[index] = b
+	return b
+}
+
+// reserve makes room for n blocks that a reader waits for: all or nothing.
+func (c *Cache) reserve(n int) bool {
+	if c.arena.available()+c.retained.len+c.unread.len < n {
+		return false
+	}
+	for c.arena.available() < n {
+		c.evict(c.victim())
+	}
+	return true
+}
+
+// victim is the idle block that demand takes: one that was read and that no
+// stream will come to; then, among those that some stream will, the one that
+// was read last and so is needed last; then what was fetched and never read,
+// stale first, then the furthest ahead.
+func (c *Cache) victim() *block {
+	if b := c.expendable(); b != nil {
+		return b
+	}
+	if b := c.retained.front; b != nil {
+		return b
+	}
+	if b := c.stale(); b != nil {
+		return b
+	}
+	return c.unread.front
+}
+
+// expendable is, among the longest unused blocks, one that retention advises
+// against, or else the longest unused that no stream will come to; nil if all
+// are awaited.
+func (c *Cache) expendable() *block {
+	oldest := c.oldest(c.arenaBytes())
+	var choice *block
+	b := c.retained.back
+	for i := 0; b != nil && i < adviceDepth; i, b = i+1, b.prev {
+		if b.file.cursors.awaited(b.index*blockSize, oldest) {
+			continue
+		}
+		if c.adviser.advisesAgainst(b.id) {
+			return b
+		}
+		if choice == nil {
+			choice = b
+		}
+	}
+	return choice
+}
+
+// stale is a block that was fetched ahead and not read while a whole arena of
+// other bytes was: its stream is dead.
+func (c *Cache) stale() *block {
+	if b := c.unread.back; b != nil && b.fetchedAt < c.oldest(c.arenaBytes()) {
+		return b
+	}
+	return nil
+}
+
+// reserveAhead makes room for n blocks of speculation, without taking from
+// what streams have fetched or will read, and never so much that demand has
+// less than a quarter.
+func (c *Cache) reserveAhead(n int) bool {
+	if len(c.starved) > 0 {
+		return false
+	}
+	for c.unread.len+c.inflight+n > c.aheadLimit() {
+		b := c.stale()
+		if b == nil {
+			return false
+		}
+		c.evict(b)
+	}
+	for c.arena.available() < n {
+		b := c.expendable()
+		if b == nil {
+			b = c.stale()
+		}
+		if b == nil {
+			return false
+		}
+		c.evict(b)
+	}
+	return true
+}
+
+// aheadLimit is how many blocks may be in flight or unread.
+func (c *Cache) aheadLimit() int { return int(c.arena.slots) * 3 / 4 }
+
+func (c *Cache) arenaBytes() uint64 { return uint64(c.arena.slots) * blockSize }
+
+// oldest is the clock's time such that n bytes were asked for since.
+func (c *Cache) oldest(n uint64) uint64 { return c.clock - min(c.clock, n) }
+
+// feed gives the memory that became free to those who wait for it, in order.
+func (c *Cache) feed() {
+	for len(c.starved) > 0 {
+		v := c.starved[0]
+		if !c.claimBlocks(v) {
+			return
+		}
+		c.starved = c.starved[1:]
+		c.demand(v)
+		if v.file.present(v.off, v.end()) {
+			close(v.ready)
+			continue
+		}
+		v.file.waiters = append(v.file.waiters, v)
+	}
+}
+
+// tryLease gives the view all of its blocks, or none if memory is short or
+// others wait for it already; then speculation has to give way.
+func (c *Cache) tryLease(v *View) bool {
+	if len(c.starved) > 0 && c.lacking(v) > 0 {
+		return false
+	}
+	if !c.claimBlocks(v) {
+		c.shrink(c.lacking(v))
+		return false
+	}
+	c.demand(v)
+	return true
+}
+
+// lacking is how many of the view's blocks do not exist.
+func (c *Cache) lacking(v *View) int {
+	n := 0
+	v.file.span(v.off, v.end(), func(_ int64, b *block, _, _ int64) bool {
+		if b == nil {
+			n++
+		}
+		return true
+	})
+	return n
+}
+
+// claimBlocks leases all blocks of the view, or none.
+func (c *Cache) claimBlocks(v *View) bool {
+	f := v.file
+	f.span(v.off, v.end(), func(_ int64, b *block, _, _ int64) bool {
+		if b != nil {
+			c.hold(b, &b.leases)
+		}
+		return true
+	})
+	enough := c.reserve(c.lacking(v))
+	blocks := v.blockSpace[:0]
+	f.span(v.off, v.end(), func(index int64, b *block, _, _ int64) bool {
+		switch {
+		case !enough && b != nil:
+			c.unhold(b)
+		case enough && b == nil:
+			b = c.newBlock(f, index)
+			c.hold(b, &b.leases)
+		}
+		blocks = append(blocks, b)
+		return true
+	})
+	if !enough {
+		return false
+	}
+	v.blocks = blocks
+	c.leases += len(blocks)
+	return true
+}
+
+// unhold takes back a lease that led to nothing, without feeding anybody.
+func (c *Cache) unhold(b *block) {
+	b.leases--
+	switch {
+	case !b.idle():
+	case b.consumed():
+		c.retained.pushFront(b)
+	default:
+		c.unread.pushFront(b)
+	}
+}

@@ -1,0 +1,77 @@
+package prefetch
+
+// windowPolicy is the arithmetic of how far a stream is fetched ahead. Bytes.
+type windowPolicy struct {
+	mode Mode
+	part int64 // the largest GET
+}
+
+// floorWindow is what a proven stream gets whatever its run: enough that the
+// next parts are on their way while the first is read.
+const floorWindow = 8 << 20
+
+// next is the window of a stream after a read. stalled says that the reader
+// has caught up: it had to wait for the bytes. share is what fairness and
+// memory allow. The window doubles only on a stall, and is never longer than
+// the run so far (or floorWindow): a reader that stops after one tensor wastes
+// at most as much as it read.
+func (p windowPolicy) next(c *cursor, stalled bool, share int64) int64 {
+	if p.mode == Off || !p.proven(c) {
+		return 0
+	}
+	window := max(c.window, 2*bulkRead)
+	if stalled {
+		window *= 2
+	}
+	if p.mode == Auto {
+		window = min(window, max(c.run()+c.credit, floorWindow))
+	}
+	return min(window, share)
+}
+
+// proven says that the reads of a cursor look like a stream.
+func (p windowPolicy) proven(c *cursor) bool {
+	if !c.dense() {
+		return p.mode == Sequential
+	}
+	return p.mode == Sequential || c.window > 0 || c.reads > 2 && c.run() >= 4*chunkSize || c.run() >= bulkRead
+}
+
+// partFor is the size of one GET of a stream: a sixteenth of what it has read
+// or will fetch ahead, so that a young stream, too, is carried by many
+// connections and an old one pays for few requests; at most a quarter of its
+// window and one part. A power of two below a part, so that the GETs tile.
+func (p windowPolicy) partFor(c *cursor) int64 {
+	limit := min(max(c.window, c.run()+c.credit)/16, c.window/4)
+	if limit >= p.part {
+		return p.part
+	}
+	size := int64(blockSize)
+	for size*2 <= limit {
+		size *= 2
+	}
+	return min(size, p.part)
+}
+
+// minimumFetch is what a read that belongs to no stream fetches at least: a
+// round trip costs far more than these bytes.
+const minimumFetch = 128 << 10
+
+// firstFetch is what the first read of an object's beginning fetches: the
+// header of a checkpoint nearly always lies in it.
+const firstFetch = 1 << 20
+
+// demandEnd is where a fetch for the missing bytes [off, end) should end.
+func (p windowPolicy) demandEnd(c *cursor, off, end, size int64) int64 {
+	want := roundUp(end, chunkSize)
+	switch {
+	case p.mode == Off:
+	case c.window > 0:
+		want = max(want, min(roundUp(off+1, p.partFor(c)), roundUp(c.pos+c.window, chunkSize)))
+	case off == 0:
+		want = max(want, firstFetch)
+	default:
+		want = max(want, roundUp(off+minimumFetch, chunkSize))
+	}
+	return min(want, size)
+}
