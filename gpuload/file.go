@@ -1,0 +1,99 @@
+package gpuload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"weightfs/gpuload/safetensors"
+)
+
+// headerProbe is how much of a file is read at first: most headers whole, at
+// the price of one request.
+const headerProbe = 128 << 10
+
+// File is one safetensors file of a [Source], opened: what is read of it is of
+// the version found then, or an error. Safe for concurrent use.
+type File struct {
+	name string
+	path string
+	size int64
+	blob blob
+
+	mu     sync.Mutex
+	header *safetensors.Header // guarded by mu; nil until parsed
+}
+
+// Name is the file's name within its folder.
+func (f *File) Name() string { return f.name }
+
+// Path is the whole path or URI, for messages.
+func (f *File) Path() string { return f.path }
+
+// Size is in bytes.
+func (f *File) Size() int64 { return f.size }
+
+// Header reads and parses the header, once for all callers that ask in vain or
+// not: a failure is not remembered.
+func (f *File) Header(ctx context.Context) (*safetensors.Header, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.header != nil {
+		return f.header, nil
+	}
+	h, err := f.readHeader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f.header = h
+	return h, nil
+}
+
+func (f *File) readHeader(ctx context.Context) (*safetensors.Header, error) {
+	probe, err := f.fetch(ctx, nil, min(f.size, headerProbe))
+	if err != nil {
+		return nil, err
+	}
+	n, err := safetensors.HeaderLen(f.path, probe, f.size)
+	if err != nil {
+		return nil, err
+	}
+	end := safetensors.PrefixBytes + n
+	if probe, err = f.fetch(ctx, probe, end); err != nil {
+		return nil, err
+	}
+	return safetensors.Parse(f.path, probe[safetensors.PrefixBytes:end], f.size)
+}
+
+// fetch extends got, the first bytes of the file, to the first n.
+func (f *File) fetch(ctx context.Context, got []byte, n int64) ([]byte, error) {
+	begin := int64(len(got))
+	if begin >= n {
+		return got, nil
+	}
+	r, err := f.Open(ctx, begin, n-begin)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	all := append(make([]byte, 0, n), got...)[:n]
+	if _, err := io.ReadFull(r, all[begin:]); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, fmt.Errorf("read header of %s [%d,%d): %w", f.path, begin, n, err)
+	}
+	return all, nil
+}
+
+// Open streams the bytes [off, off+n): exactly those, or an error that is not
+// io.EOF. The caller closes the stream.
+func (f *File) Open(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	r, err := f.blob.stream(ctx, off, n)
+	if err != nil {
+		return nil, fmt.Errorf("read %s [%d,%d): %w", f.path, off, off+n, err)
+	}
+	return r, nil
+}

@@ -1,0 +1,192 @@
+package gpuload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"weightfs/gpuload/safetensors"
+	"weightfs/remote"
+)
+
+// openers is how many files of a folder are opened at a time: on a mount each
+// takes a round trip to its daemon.
+const openers = 32
+
+// folder is the files that one argument of OpenSource stands for.
+type folder struct {
+	label string
+	files []*File
+	// index says which tensor is in which file; nil where the folder has none,
+	// or did not decide.
+	index *safetensors.Index
+	close func() error
+}
+
+// tree is a folder or a bucket's prefix before its files are chosen.
+type tree interface {
+	// names lists the files directly in it.
+	names(ctx context.Context) ([]string, error)
+	open(ctx context.Context, name string) (*File, error)
+	Close() error
+}
+
+// openFolder opens what arg names.
+func openFolder(ctx context.Context, cfg SourceConfig, arg string) (*folder, error) {
+	src, err := remote.ParseSource(arg)
+	if err != nil {
+		return nil, err
+	}
+	t, only, err := openTree(ctx, cfg, src)
+	if err != nil {
+		return nil, err
+	}
+	f := &folder{label: arg}
+	if only != "" {
+		err = f.open(ctx, t, []string{only})
+	} else {
+		err = f.openChosen(ctx, cfg, t)
+	}
+	f.close = func() error { return errors.Join(f.closeFiles(), t.Close()) }
+	if err != nil {
+		return nil, errors.Join(err, f.close())
+	}
+	return f, nil
+}
+
+// openTree returns the tree of src, and the name of a file in it where src is
+// that file alone.
+func openTree(ctx context.Context, cfg SourceConfig, src remote.Source) (tree, string, error) {
+	if src.Bucket != "" {
+		store, key, err := remote.Open(ctx, src, remote.Config{S3: cfg.S3, Retry: cfg.Retry})
+		if err != nil {
+			return nil, "", err
+		}
+		base := src.String()
+		if key != "" {
+			base = strings.TrimSuffix(base, "/"+key)
+		}
+		return &storeTree{store: store, base: base}, key, nil
+	}
+	info, err := os.Stat(src.Path)
+	if err != nil {
+		return nil, "", err
+	}
+	if info.IsDir() {
+		return pathTree(src.Path), "", nil
+	}
+	return pathTree(filepath.Dir(src.Path)), filepath.Base(src.Path), nil
+}
+
+// openChosen opens the files of t that make up the model.
+func (f *folder) openChosen(ctx context.Context, cfg SourceConfig, t tree) error {
+	names, err := t.names(ctx)
+	if err != nil {
+		return err
+	}
+	chosen, err := f.choose(ctx, cfg.Shard, t, names)
+	if err != nil {
+		return err
+	}
+	return f.open(ctx, t, chosen)
+}
+
+// open opens the named files, in order.
+func (f *folder) open(ctx context.Context, t tree, names []string) error {
+	files := make([]*File, len(names))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(openers)
+	for i, name := range names {
+		g.Go(func() (err error) {
+			files[i], err = t.open(ctx, name)
+			return err
+		})
+	}
+	err := g.Wait()
+	for _, file := range files {
+		if file != nil {
+			f.files = append(f.files, file)
+		}
+	}
+	return err
+}
+
+func (f *folder) closeFiles() error {
+	var errs []error
+	for _, file := range f.files {
+		errs = append(errs, file.blob.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// pathTree is a folder of this host, by its path.
+type pathTree string
+
+func (t pathTree) names(context.Context) ([]string, error) {
+	entries, err := os.ReadDir(string(t))
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		if !e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+func (t pathTree) open(_ context.Context, name string) (*File, error) {
+	path := filepath.Join(string(t), name)
+	b, err := openPath(path)
+	if err != nil {
+		return nil, err
+	}
+	return &File{name: name, path: path, size: b.size(), blob: b}, nil
+}
+
+func (t pathTree) Close() error { return nil }
+
+// storeTree is the objects of a store, which it owns.
+type storeTree struct {
+	store  remote.Store
+	base   string                   // URI of the store's root
+	listed map[string]remote.Object // by key; saves a request for each file
+}
+
+func (t *storeTree) names(ctx context.Context) ([]string, error) {
+	var names []string
+	t.listed = make(map[string]remote.Object)
+	for e, err := range t.store.List(ctx, "") {
+		if err != nil {
+			return nil, err
+		}
+		if e.Kind == remote.KindFile {
+			names = append(names, e.Key)
+			t.listed[e.Key] = e.Object
+		}
+	}
+	return names, nil
+}
+
+func (t *storeTree) open(ctx context.Context, name string) (*File, error) {
+	object, ok := t.listed[name]
+	if !ok {
+		var err error
+		if object, err = t.store.Stat(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+	if object.Archived {
+		return nil, fmt.Errorf("open %s/%s: %w", t.base, name, remote.ErrArchived)
+	}
+	b := &objectBlob{store: t.store, object: object}
+	return &File{name: name, path: t.base + "/" + name, size: object.Size, blob: b}, nil
+}
+
+func (t *storeTree) Close() error { return t.store.Close() }

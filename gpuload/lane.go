@@ -1,0 +1,188 @@
+package gpuload
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"weightfs/gpuload/safetensors"
+)
+
+// lane is one reader: one goroutine that reads parts into staging and enqueues
+// the copies on the lane's own stream, and one that gives the staging back as
+// the copies complete. Only the staging pool and the device's own speed hold
+// the first one up.
+type lane struct {
+	*loader
+	stream Stream
+	copies chan chunk // enqueued; has room for all staging there is
+
+	reading, waiting time.Duration
+}
+
+// chunk is the bytes [begin,end) of a file on their way to the device.
+type chunk struct {
+	file       *fileLoad
+	begin, end int64
+	staging    Staging
+	event      Event // done when the copy is
+}
+
+// runLane reads parts until none is left and all copies are done.
+func (l *loader) runLane(ctx context.Context) error {
+	stream, err := l.device.NewStream()
+	if err != nil {
+		return fmt.Errorf("load %s: %w", l.source, err)
+	}
+	ln := &lane{loader: l, stream: stream, copies: make(chan chunk, l.pool.budget.slots)}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer close(ln.copies)
+		return ln.readParts(ctx)
+	})
+	g.Go(func() error { return ln.complete(ctx) })
+	err = g.Wait()
+	if closeErr := stream.Close(); err == nil && closeErr != nil {
+		err = fmt.Errorf("load %s: %w", l.source, closeErr)
+	}
+	return err
+}
+
+func (ln *lane) readParts(ctx context.Context) error {
+	defer func() { ln.clock.reader(ln.reading, ln.waiting) }()
+	for {
+		p, ok := ln.parts.take()
+		if !ok {
+			return nil
+		}
+		f := ln.files[p.file]
+		if err := ln.readPart(ctx, f, p); err != nil {
+			return f.failed(p.begin, p.end, err)
+		}
+	}
+}
+
+func (ln *lane) readPart(ctx context.Context, f *fileLoad, p part) error {
+	start := time.Now()
+	b, err := f.file.blob.read(ctx, p.begin, p.end-p.begin)
+	ln.reading += time.Since(start)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	for begin := p.begin; begin < p.end; {
+		c := chunk{file: f, begin: begin, end: min(begin+int64(ln.pool.budget.chunk), p.end)}
+		if err := ln.readChunk(ctx, b, &c); err != nil {
+			return err
+		}
+		if err := ln.copy(ctx, c); err != nil {
+			return err
+		}
+		begin = c.end
+	}
+	return nil
+}
+
+// readChunk fills c's staging. After an error the pool still owns it.
+func (ln *lane) readChunk(ctx context.Context, b body, c *chunk) (err error) {
+	start := time.Now()
+	if c.staging, err = ln.pool.take(ctx); err != nil {
+		return err
+	}
+	got := time.Now()
+	err = b.next(c.staging.Bytes(), int(c.end-c.begin))
+	ln.waiting += got.Sub(start)
+	ln.reading += time.Since(got)
+	if err == nil {
+		ln.clock.mark(func(p *Phases) *time.Duration { return &p.FirstByte })
+	}
+	return err
+}
+
+// copy enqueues the copies of c's bytes to the tensors that they belong to.
+func (ln *lane) copy(ctx context.Context, c chunk) (err error) {
+	select {
+	case <-c.file.ready:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	bytes := c.staging.Bytes()
+	for s := range c.file.layout.within(c.begin, c.end) {
+		src := bytes[s.begin-c.begin : s.end-c.begin]
+		if err := ln.stream.Copy(c.file.memory[s.alloc], s.at, src); err != nil {
+			return err
+		}
+	}
+	if c.event, err = ln.stream.Record(); err != nil {
+		return err
+	}
+	ln.copies <- c
+	return nil
+}
+
+// complete gives staging back and delivers tensors as their copies are done.
+func (ln *lane) complete(ctx context.Context) error {
+	for c := range ln.copies {
+		if err := c.event.Wait(ctx); err != nil {
+			return c.file.failed(c.begin, c.end, err)
+		}
+		ln.pool.put(c.staging)
+		if err := ln.arrived(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (ln *lane) arrived(c chunk) error {
+	ln.options.Progress(c.end - c.begin)
+	for i := range c.file.missing.arrived(c.begin, c.end) {
+		ln.clock.mark(func(p *Phases) *time.Duration { return &p.FirstTensor })
+		if err := ln.deliver(&c.file.tensors[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// failed names the range, and the tensor that it begins in if that is known.
+func (f *fileLoad) failed(begin, end int64, err error) error {
+	select {
+	case <-f.ready:
+		for i := range overlapping(f.header, begin, end) {
+			return fmt.Errorf("load %s [%d,%d), tensor %q: %w", f.file.path, begin, end, f.tensors[i].Name, err)
+		}
+	default:
+	}
+	return fmt.Errorf("load %s [%d,%d): %w", f.file.path, begin, end, err)
+}
+
+// countdown knows how many bytes of each tensor are not on the device yet.
+// Safe for concurrent use.
+type countdown struct {
+	header *safetensors.Header
+	left   []atomic.Int64 // by index in header.Tensors
+}
+
+func newCountdown(h *safetensors.Header) *countdown {
+	c := &countdown{header: h, left: make([]atomic.Int64, len(h.Tensors))}
+	for i, t := range h.Tensors {
+		c.left[i].Store(t.Size())
+	}
+	return c
+}
+
+// arrived counts the bytes [begin,end) of the file, each of which it is told
+// once, and yields the index of each tensor that they complete.
+func (c *countdown) arrived(begin, end int64) func(yield func(int) bool) {
+	return func(yield func(int) bool) {
+		for i, n := range overlapping(c.header, begin, end) {
+			if c.left[i].Add(-n) == 0 && !yield(i) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package gpuload
+
+import (
+	"iter"
+	"sort"
+
+	"weightfs/gpuload/safetensors"
+)
+
+const (
+	// placement is what a tensor is moved up to where the file's layout would
+	// leave it unaligned to its elements: the alignment of device allocations,
+	// which every vector load of a GPU is content with.
+	placement = 256
+	// maxAlloc is where a file's allocation is cut, at the next tensor end. An
+	// allocation costs 0.4 ms whatever its size, so few are enough; 4 GiB keeps
+	// a shared or fragmented device usable.
+	maxAlloc = 4 << 30
+)
+
+// layout says where on the device the bytes of one file go: in the order of
+// the file and without a hole, except before a tensor that would be unaligned.
+// It is a pure value, computed from the header alone.
+type layout struct {
+	allocs   []int64   // size of each allocation in bytes
+	segments []segment // in the order of the file, covering the data section
+	places   []place   // of each tensor of the header
+}
+
+// segment maps the bytes [begin,end) of the file to an allocation.
+type segment struct {
+	begin, end int64
+	alloc      int
+	at         int64 // where begin goes
+}
+
+// place is where a tensor lies. One without bytes has alloc -1.
+type place struct {
+	alloc int
+	at    int64
+}
+
+func newLayout(h *safetensors.Header, maxAlloc int64) *layout {
+	l := &layout{places: make([]place, len(h.Tensors))}
+	for i, t := range h.Tensors {
+		if t.Size() == 0 {
+			l.places[i] = place{alloc: -1}
+			continue
+		}
+		l.places[i] = l.add(h.Offset(t), t.Size(), t.DType.Alignment(), maxAlloc)
+	}
+	return l
+}
+
+// add places the next n bytes of the file, which begin at off.
+func (l *layout) add(off, n, alignment, maxAlloc int64) place {
+	last := len(l.allocs) - 1
+	if last < 0 || l.allocs[last] > maxAlloc-min(n, maxAlloc) {
+		l.allocs = append(l.allocs, n)
+		l.segments = append(l.segments, segment{begin: off, end: off + n, alloc: last + 1})
+		return place{alloc: last + 1}
+	}
+	at := l.allocs[last]
+	if at%alignment == 0 {
+		l.segments[len(l.segments)-1].end = off + n
+	} else {
+		at = (at + placement - 1) / placement * placement
+		l.segments = append(l.segments, segment{begin: off, end: off + n, alloc: last, at: at})
+	}
+	l.allocs[last] = at + n
+	return place{alloc: last, at: at}
+}
+
+// within yields the pieces of the segments that lie in the bytes [begin,end)
+// of the file.
+func (l *layout) within(begin, end int64) iter.Seq[segment] {
+	return func(yield func(segment) bool) {
+		first := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].end > begin })
+		for _, s := range l.segments[first:] {
+			if s.begin >= end {
+				return
+			}
+			skip := max(begin-s.begin, 0)
+			piece := segment{begin: s.begin + skip, end: min(s.end, end), alloc: s.alloc, at: s.at + skip}
+			if !yield(piece) {
+				return
+			}
+		}
+	}
+}
+
+// overlapping yields the index in h.Tensors of each tensor with bytes in
+// [begin,end) of the file, and how many those are.
+func overlapping(h *safetensors.Header, begin, end int64) iter.Seq2[int, int64] {
+	return func(yield func(int, int64) bool) {
+		begin, end := begin-h.DataStart, end-h.DataStart
+		first := sort.Search(len(h.Tensors), func(i int) bool { return h.Tensors[i].End > begin })
+		for i := first; i < len(h.Tensors) && h.Tensors[i].Begin < end; i++ {
+			t := h.Tensors[i]
+			n := min(t.End, end) - max(t.Begin, begin)
+			if n > 0 && !yield(i, n) {
+				return
+			}
+		}
+	}
+}

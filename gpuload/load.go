@@ -1,0 +1,185 @@
+package gpuload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"weightfs/gpuload/safetensors"
+)
+
+// Load reads all files of src and copies their tensors to dev. On success every
+// tensor is on the device, and was read from the version of its file that
+// OpenSource found; the caller closes the model. On an error, which names file,
+// range and tensor, everything taken from the device is freed. Loads may share
+// a device and a source. A read from a path that the kernel has begun is waited
+// for even when ctx is cancelled.
+func Load(ctx context.Context, dev Device, src *Source, opts Options) (*Model, error) {
+	opts, err := opts.withDefaults(src)
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", src, err)
+	}
+	staging, err := newBudget(opts.MemoryLimit, opts.PartSize, opts.Concurrency)
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", src, err)
+	}
+	l := newLoader(dev, src, opts, staging)
+	if err := l.run(ctx); err != nil {
+		return nil, errors.Join(err, l.free())
+	}
+	return l.model(), nil
+}
+
+// loader is one load under way. Its readers deal out the parts of all files
+// among themselves; none waits for another, except for the header of the file
+// that its part belongs to.
+type loader struct {
+	device  Device
+	source  *Source
+	options Options
+	clock   *clock
+	parts   *parts
+	pool    *stagingPool
+	files   []*fileLoad
+	readers int
+	peak    int64
+
+	delivery sync.Mutex // held while Options.Deliver runs
+}
+
+// fileLoad is one file of a load. All but ready is set when that is closed.
+type fileLoad struct {
+	file    *File
+	ready   chan struct{}
+	header  *safetensors.Header
+	layout  *layout
+	memory  []Memory
+	tensors []Tensor
+	missing *countdown
+}
+
+func newLoader(dev Device, src *Source, opts Options, staging budget) *loader {
+	l := &loader{device: dev, source: src, options: opts, clock: newClock(), pool: newStagingPool(dev, staging)}
+	var sizes []int64
+	for _, f := range src.files {
+		l.files = append(l.files, &fileLoad{file: f, ready: make(chan struct{})})
+		sizes = append(sizes, f.size)
+	}
+	l.parts = newParts(sizes, opts.PartSize)
+	l.readers = int(min(int64(staging.readers(opts.Concurrency)), l.parts.count()))
+	return l
+}
+
+// run reads and copies until all is on the device, or something failed.
+func (l *loader) run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return l.prepare(ctx) })
+	for range l.readers {
+		g.Go(func() error { return l.runLane(ctx) })
+	}
+	err := g.Wait()
+	l.peak = l.pool.peak()
+	// All streams are closed: no copy reads from staging any more.
+	if freeErr := l.pool.close(); err == nil && freeErr != nil {
+		err = fmt.Errorf("load %s: free staging: %w", l.source, freeErr)
+	}
+	return err
+}
+
+// prepare parses the headers and allocates memory, file by file, while the
+// readers are already at work.
+func (l *loader) prepare(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(headerReaders)
+	for _, f := range l.files {
+		g.Go(func() error { return l.prepareFile(ctx, f) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	l.clock.mark(func(p *Phases) *time.Duration { return &p.Header })
+	headers := make([]*safetensors.Header, len(l.files))
+	for i, f := range l.files {
+		headers[i] = f.header
+	}
+	return l.source.check(headers)
+}
+
+func (l *loader) prepareFile(ctx context.Context, f *fileLoad) (err error) {
+	if f.header, err = f.file.Header(ctx); err != nil {
+		return err
+	}
+	f.layout = newLayout(f.header, maxAlloc)
+	for _, n := range f.layout.allocs {
+		m, err := l.device.Alloc(n)
+		if err != nil {
+			return fmt.Errorf("load %s: memory for %d tensors: %w", f.file.path, len(f.header.Tensors), err)
+		}
+		f.memory = append(f.memory, m)
+	}
+	f.tensors = make([]Tensor, len(f.header.Tensors))
+	f.missing = newCountdown(f.header)
+	for i, t := range f.header.Tensors {
+		f.tensors[i] = Tensor{Tensor: t, file: f.file, offset: f.header.Offset(t)}
+		if p := f.layout.places[i]; p.alloc >= 0 {
+			f.tensors[i].memory, f.tensors[i].at = f.memory[p.alloc], p.at
+		}
+	}
+	close(f.ready)
+	for i := range f.tensors {
+		if f.tensors[i].Size() > 0 {
+			continue
+		}
+		if err := l.deliver(&f.tensors[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deliver hands a complete tensor to the caller.
+func (l *loader) deliver(t *Tensor) error {
+	l.delivery.Lock()
+	defer l.delivery.Unlock()
+	if err := l.options.Deliver(t); err != nil {
+		return fmt.Errorf("deliver tensor %q of %s: %w", t.Name, t.file.path, err)
+	}
+	return nil
+}
+
+// free gives the device memory of a failed load back.
+func (l *loader) free() error {
+	var errs []error
+	for _, f := range l.files {
+		for _, m := range f.memory {
+			errs = append(errs, m.Free())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// model is the result of a load that succeeded.
+func (l *loader) model() *Model {
+	m := &Model{byName: make(map[string]*Tensor)}
+	var bytes int64
+	for _, f := range l.files {
+		m.memory = append(m.memory, f.memory...)
+		bytes += f.header.DataSize()
+		for i := range f.tensors {
+			t := &f.tensors[i]
+			m.tensors = append(m.tensors, t)
+			m.byName[t.Name] = t
+		}
+	}
+	phases, elapsed := l.clock.end()
+	m.stats = Stats{
+		Files: len(l.files), Tensors: len(m.tensors), Bytes: bytes, Elapsed: elapsed,
+		Concurrency: l.readers, PartBytes: l.options.PartSize, ChunkBytes: int64(l.pool.budget.chunk),
+		StagingPeakBytes: l.peak, Phases: phases,
+	}
+	return m
+}

@@ -1,0 +1,76 @@
+package gpuload
+
+import "fmt"
+
+// Special values of Options.MemoryLimit.
+const (
+	// MemoryUnlimited takes as much staging as the readers can use.
+	MemoryUnlimited int64 = -1
+	// MemoryMinimum takes as little as keeps every reader busy.
+	MemoryMinimum int64 = -2
+)
+
+const (
+	defaultMemoryLimit = 40_000_000_000
+	// defaultPartSize is the size at which a copy to a GPU and a ranged GET
+	// both run at full speed.
+	defaultPartSize = 8 << 20
+	// defaultPathReaders saturate a local disk, and a mount, which fetches
+	// ahead on its own.
+	defaultPathReaders = 16
+	// defaultStoreReaders are more, since one connection to an object store
+	// brings less than 100 MB/s.
+	defaultStoreReaders = 32
+)
+
+// Options says how a load is done. The zero value means the defaults.
+type Options struct {
+	// Concurrency is how many parts are read at a time; 0 is 16 for paths and
+	// 32 where a file comes from a bucket.
+	Concurrency int
+	// MemoryLimit is the most staging memory in bytes, MemoryUnlimited or
+	// MemoryMinimum; 0 is 40 GB. A small one shrinks the pieces in which the
+	// bytes are copied; one that is too small for two of them is an error.
+	MemoryLimit int64
+	// PartSize is how many bytes a reader asks for at a time, rounded up to
+	// 4096; 0 is 8 MiB.
+	PartSize int64
+	// Deliver gets each tensor as soon as all of it is on the device, in no
+	// particular order, one call at a time; it should return soon, since copies
+	// wait for it. An error fails the load, after which the tensors delivered
+	// are gone. nil does nothing.
+	Deliver func(*Tensor) error
+	// Progress gets the number of bytes that arrived on the device since its
+	// last call, headers counted as arrived: they add up to Source.Bytes. It is
+	// called by many goroutines at once. nil does nothing.
+	Progress func(n int64)
+}
+
+// withDefaults checks o and fills in the defaults for src.
+func (o Options) withDefaults(src *Source) (Options, error) {
+	switch {
+	case o.Concurrency < 0:
+		return o, fmt.Errorf("concurrency of %d: must be positive", o.Concurrency)
+	case o.PartSize < 0:
+		return o, fmt.Errorf("part size of %d bytes: must be positive", o.PartSize)
+	case o.MemoryLimit < MemoryMinimum:
+		return o, fmt.Errorf("memory limit of %d bytes: must be positive", o.MemoryLimit)
+	}
+	if o.Concurrency == 0 {
+		o.Concurrency = src.readers()
+	}
+	if o.MemoryLimit == 0 {
+		o.MemoryLimit = defaultMemoryLimit
+	}
+	if o.PartSize == 0 {
+		o.PartSize = defaultPartSize
+	}
+	o.PartSize = (o.PartSize + pageSize - 1) / pageSize * pageSize
+	if o.Deliver == nil {
+		o.Deliver = func(*Tensor) error { return nil }
+	}
+	if o.Progress == nil {
+		o.Progress = func(int64) {}
+	}
+	return o, nil
+}

@@ -1,0 +1,125 @@
+package gpuload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"weightfs/gpuload/safetensors"
+	"weightfs/remote"
+)
+
+// headerReaders is how many headers are read at a time: they wait for the store
+// more than they transfer.
+const headerReaders = 32
+
+// SourceConfig says which files of a source to load and how to reach a bucket.
+// The zero value loads every file of the model, with the AWS default chain.
+type SourceConfig struct {
+	// Shard selects the files of one rank; nil loads a model that is not split
+	// by rank.
+	Shard *Shard
+	// S3 is how s3:// sources are reached.
+	S3 remote.S3Config
+	// Retry is how often their requests are tried.
+	Retry remote.RetryPolicy
+	// Logger gets warnings; nil discards them.
+	Logger *slog.Logger
+}
+
+// Shard names the files of one rank of a model saved by rank.
+type Shard struct {
+	// Rank is this process's, from 0.
+	Rank int
+	// Pattern is the files' name with {rank} and {part} in it; "" is
+	// model-rank-{rank}-part-{part}.safetensors.
+	Pattern string
+}
+
+// Source is the files of one model, listed and opened but not read yet. Close
+// it after the load. Safe for concurrent use, but for Close.
+type Source struct {
+	label   string
+	folders []*folder
+	files   []*File
+}
+
+// OpenSource lists and opens the safetensors files that the arguments name, in
+// order: folders (mounted or not), files, s3://BUCKET/PREFIX and
+// s3://BUCKET/KEY.safetensors. In a folder that is the *.safetensors directly
+// in it, or what its model.safetensors.index.json lists. An argument without
+// a file is an error: fs.ErrNotExist where it does not exist itself,
+// safetensors.ErrNoFiles where it holds none.
+func OpenSource(ctx context.Context, cfg SourceConfig, args ...string) (*Source, error) {
+	if len(args) == 0 {
+		return nil, errors.New("open source: none given")
+	}
+	s := &Source{label: strings.Join(args, " ")}
+	for _, arg := range args {
+		f, err := openFolder(ctx, cfg, arg)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("open source %s: %w", arg, err), s.Close())
+		}
+		s.folders = append(s.folders, f)
+		s.files = append(s.files, f.files...)
+	}
+	return s, nil
+}
+
+// String is the arguments, as given.
+func (s *Source) String() string { return s.label }
+
+// Files are in the order in which they are loaded.
+func (s *Source) Files() []*File { return s.files }
+
+// Bytes is the size of all files together, headers included.
+func (s *Source) Bytes() int64 {
+	var n int64
+	for _, f := range s.files {
+		n += f.size
+	}
+	return n
+}
+
+// Headers reads all headers, many at a time, and checks them against each other
+// and the index: a tensor in two files, or missing from the file that the index
+// names, is an error. The result is in the order of Files.
+func (s *Source) Headers(ctx context.Context) ([]*safetensors.Header, error) {
+	headers := make([]*safetensors.Header, len(s.files))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(headerReaders)
+	for i, f := range s.files {
+		g.Go(func() (err error) {
+			headers[i], err = f.Header(ctx)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return headers, s.check(headers)
+}
+
+// Close releases descriptors and connections.
+func (s *Source) Close() error {
+	var errs []error
+	for _, f := range s.folders {
+		errs = append(errs, f.close())
+	}
+	s.folders = nil
+	return errors.Join(errs...)
+}
+
+// readers is how many parts are best read at a time.
+func (s *Source) readers() int {
+	for _, f := range s.files {
+		if _, ok := f.blob.(*objectBlob); ok {
+			return defaultStoreReaders
+		}
+	}
+	return defaultPathReaders
+}

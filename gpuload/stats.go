@@ -1,0 +1,96 @@
+package gpuload
+
+import (
+	"sync"
+	"time"
+)
+
+// Stats says how a load went. Durations are measured from the call of Load
+// unless they say otherwise.
+type Stats struct {
+	// Files, Tensors and Bytes are what was loaded; Bytes are those of the
+	// tensors, without headers.
+	Files, Tensors int
+	Bytes          int64
+	// Elapsed is the whole load.
+	Elapsed time.Duration
+	// Concurrency is the number of readers that ran, PartBytes what each asked
+	// for at a time, ChunkBytes what was staged and copied at a time.
+	Concurrency           int
+	PartBytes, ChunkBytes int64
+	// StagingPeakBytes is the most staging memory held at a time.
+	StagingPeakBytes int64
+	Phases           Phases
+}
+
+// Phases are points in a load's time, and where its readers spent theirs.
+type Phases struct {
+	// Header is when the last header was parsed and its memory allocated.
+	Header time.Duration
+	// FirstByte is when the first piece was in staging.
+	FirstByte time.Duration
+	// FirstTensor is when the first tensor with bytes was delivered.
+	FirstTensor time.Duration
+	// Read is when the last byte was in staging.
+	Read time.Duration
+	// Tail is how long the last copies took after that.
+	Tail time.Duration
+	// Reading and Waiting are summed over the readers: for the source, and for
+	// staging to come free, which is to say for the device.
+	Reading, Waiting time.Duration
+}
+
+// Bound says what the load waited for: "source" or "device".
+func (s Stats) Bound() string {
+	if s.Phases.Waiting > s.Phases.Reading {
+		return "device"
+	}
+	return "source"
+}
+
+// BytesPerSecond is 0 for a load that took no time.
+func (s Stats) BytesPerSecond() float64 {
+	if s.Elapsed <= 0 {
+		return 0
+	}
+	return float64(s.Bytes) / s.Elapsed.Seconds()
+}
+
+// clock takes the times of a load. Safe for concurrent use.
+type clock struct {
+	start time.Time
+
+	mu     sync.Mutex
+	phases Phases // guarded by mu
+}
+
+func newClock() *clock { return &clock{start: time.Now()} }
+
+// mark sets the phase to now, once.
+func (c *clock) mark(phase func(*Phases) *time.Duration) {
+	now := time.Since(c.start)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p := phase(&c.phases); *p == 0 {
+		*p = max(now, 1)
+	}
+}
+
+// reader adds one reader's time as it ends.
+func (c *clock) reader(reading, waiting time.Duration) {
+	now := time.Since(c.start)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.phases.Read = max(c.phases.Read, now)
+	c.phases.Reading += reading
+	c.phases.Waiting += waiting
+}
+
+// end returns the phases and the time since the start.
+func (c *clock) end() (Phases, time.Duration) {
+	now := time.Since(c.start)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.phases.Tail = now - c.phases.Read
+	return c.phases, now
+}
