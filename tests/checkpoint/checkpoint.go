@@ -1,0 +1,226 @@
+// Package checkpoint writes safetensors checkpoints for tests, benchmarks and
+// the demo: as large as asked for, the same bytes for the same [Spec], at about
+// the speed of the disk. It knows the format by itself, so that it can be
+// compared with the product's reader.
+package checkpoint
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Spec says what to write. Zero fields mean the defaults.
+type Spec struct {
+	// Shards is the number of files; 0 is 1.
+	Shards int
+	// Size is the bytes of all tensors together; 0 is 64 MiB. Each shard gets
+	// its part of it, and may be smaller by less than one row.
+	Size int64
+	// TensorSize is about the bytes of one matrix; 0 is 32 MiB. Each matrix is
+	// followed by a small vector, as layers have them.
+	TensorSize int64
+	// Dtypes are taken in turn; nil is BF16 alone.
+	Dtypes []string
+	// Odd begins each shard with a tensor of 3 bytes, so that no address after
+	// it is aligned to its element size.
+	Odd bool
+	// Seed makes other content.
+	Seed uint64
+}
+
+// columns is the width of the matrices.
+const columns = 1024
+
+// elementSizes are the dtypes that can be written, in bytes.
+func elementSizes() map[string]int64 {
+	return map[string]int64{
+		"BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1,
+		"I16": 2, "U16": 2, "F16": 2, "BF16": 2,
+		"I32": 4, "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8,
+	}
+}
+
+// Write makes the files in dir, which must exist: "model.safetensors", or
+// shards named "model-00001-of-0000N.safetensors" with their index. It returns
+// the shards' names.
+func Write(dir string, spec Spec) ([]string, error) {
+	spec, err := spec.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint: %w", err)
+	}
+	names := make([]string, spec.Shards)
+	weights := map[string]string{}
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range names {
+		names[i] = shardName(i, spec.Shards)
+		tensors := plan(spec, i)
+		for _, t := range tensors {
+			weights[t.name] = names[i]
+		}
+		group.Go(func() error {
+			return writeShard(filepath.Join(dir, names[i]), tensors, spec.Seed+uint64(i)<<32)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, fmt.Errorf("checkpoint: %w", err)
+	}
+	if spec.Shards == 1 {
+		return names, nil
+	}
+	return names, writeIndex(dir, spec, weights)
+}
+
+func (s Spec) withDefaults() (Spec, error) {
+	if s.Shards == 0 {
+		s.Shards = 1
+	}
+	if s.Size == 0 {
+		s.Size = 64 << 20
+	}
+	if s.TensorSize == 0 {
+		s.TensorSize = 32 << 20
+	}
+	if len(s.Dtypes) == 0 {
+		s.Dtypes = []string{"BF16"}
+	}
+	if s.Shards < 0 || s.Size < 0 || s.TensorSize < 0 {
+		return s, errors.New("negative number")
+	}
+	for _, d := range s.Dtypes {
+		if elementSizes()[d] == 0 {
+			return s, fmt.Errorf("unknown dtype %q", d)
+		}
+	}
+	return s, nil
+}
+
+func shardName(i, n int) string {
+	if n == 1 {
+		return "model.safetensors"
+	}
+	return fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, n)
+}
+
+// tensor is one tensor of a shard; its bytes follow those of the one before.
+type tensor struct {
+	name, dtype string
+	shape       []int64
+	bytes       int64
+}
+
+// plan divides a shard's bytes into tensors.
+func plan(spec Spec, shard int) []tensor {
+	left := spec.Size / int64(spec.Shards)
+	var tensors []tensor
+	add := func(kind, dtype string, shape ...int64) {
+		t := tensor{fmt.Sprintf("model.layers.%d.%d.%s", shard, len(tensors), kind), dtype, shape, elementSizes()[dtype]}
+		for _, n := range shape {
+			t.bytes *= n
+		}
+		left -= t.bytes
+		tensors = append(tensors, t)
+	}
+	if spec.Odd && left > 3 {
+		add("odd", "U8", 3)
+	}
+	for i := 0; ; i++ {
+		dtype := spec.Dtypes[i%len(spec.Dtypes)]
+		row := columns * elementSizes()[dtype]
+		if left < row {
+			return tensors
+		}
+		add("weight", dtype, max(1, min(left, spec.TensorSize)/row), columns)
+		if left >= row {
+			add("norm", dtype, columns)
+		}
+	}
+}
+
+// writeShard writes one file, which appears only when it is whole.
+func writeShard(path string, tensors []tensor, seed uint64) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
+		}
+	}()
+	w := bufio.NewWriterSize(f, 1<<20)
+	header, total, err := encodeHeader(tensors)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(header); err != nil {
+		return err
+	}
+	if err := writeContent(w, total, seed); err != nil {
+		return err
+	}
+	if err := errors.Join(w.Flush(), f.Chmod(0o644), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// encodeHeader returns the length and the padded JSON, and the bytes of data.
+func encodeHeader(tensors []tensor) (header []byte, total int64, err error) {
+	type entry struct {
+		Dtype   string   `json:"dtype"`
+		Shape   []int64  `json:"shape"`
+		Offsets [2]int64 `json:"data_offsets"`
+	}
+	entries := map[string]any{"__metadata__": map[string]string{"format": "pt"}}
+	for _, t := range tensors {
+		entries[t.name] = entry{t.dtype, t.shape, [2]int64{total, total + t.bytes}}
+		total += t.bytes
+	}
+	text, err := json.Marshal(entries)
+	if err != nil {
+		return nil, 0, err
+	}
+	for len(text)%8 != 0 {
+		text = append(text, ' ')
+	}
+	return append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...), total, nil
+}
+
+// writeContent writes n pseudo-random bytes: splitmix64 of a counter, several
+// GB/s, and no two blocks alike.
+func writeContent(w *bufio.Writer, n int64, seed uint64) error {
+	block := make([]byte, 64<<10)
+	for counter := seed << 1; n > 0; n -= int64(len(block)) {
+		for i := 0; i < len(block); i += 8 {
+			counter += 0x9e3779b97f4a7c15
+			z := counter
+			z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+			z = (z ^ z>>27) * 0x94d049bb133111eb
+			binary.LittleEndian.PutUint64(block[i:], z^z>>31)
+		}
+		if _, err := w.Write(block[:min(n, int64(len(block)))]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeIndex(dir string, spec Spec, weights map[string]string) error {
+	data, err := json.MarshalIndent(map[string]any{
+		"metadata":   map[string]int64{"total_size": spec.Size},
+		"weight_map": weights,
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "model.safetensors.index.json"), data, 0o644)
+}
