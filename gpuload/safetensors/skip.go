@@ -5,13 +5,12 @@ import (
 	"strconv"
 )
 
-// skip consumes any value, which is depth levels deep in the document. It
-// accepts no more than a parser that reads the value would.
+// skip consumes any value; an array or object there would be the depth-th level
+// of the document. It accepts no more than a parser that reads the value would.
 func (s *scanner) skip(depth int) error {
-	if depth > maxDepth {
-		return s.fail(s.pos, "JSON nested too deeply")
-	}
 	switch c := s.peek(); {
+	case (c == '{' || c == '[') && depth > maxDepth:
+		return s.fail(s.pos, "JSON nested too deeply")
 	case c == '{':
 		return s.object(func([]byte) error { return s.skip(depth + 1) })
 	case c == '[':
