@@ -1,7 +1,6 @@
 package s3test
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -10,12 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"sync"
-	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"weightfs/tests/child"
 )
 
 // region is the only one that the server knows.
@@ -56,7 +54,7 @@ type Server struct {
 
 	client *s3.Client
 	state  string // scratch folder, removed by Close
-	proc   *process
+	proc   *child.Process
 }
 
 // New starts a server and returns once it answers. ctx bounds the start alone.
@@ -134,11 +132,11 @@ func (s *Server) startOnce(ctx context.Context, binary string) error {
 	if s.client, err = s.newClient(); err != nil {
 		return err
 	}
-	if s.proc, err = startProcess(cmd); err != nil {
+	if s.proc, err = child.Start(cmd); err != nil {
 		return err
 	}
 	if err := s.waitReady(ctx); err != nil {
-		return errors.Join(err, s.proc.kill())
+		return errors.Join(err, s.proc.Kill())
 	}
 	return nil
 }
@@ -154,8 +152,8 @@ func (s *Server) waitReady(ctx context.Context) error {
 			return nil
 		}
 		select {
-		case <-s.proc.done:
-			return fmt.Errorf("server at %s ended: %s", s.Endpoint, s.proc.output.Bytes())
+		case <-s.proc.Done():
+			return fmt.Errorf("server at %s ended: %s", s.Endpoint, s.proc.Output())
 		case <-ctx.Done():
 			return fmt.Errorf("server at %s does not answer: %w", s.Endpoint, err)
 		case <-tick.C:
@@ -165,7 +163,7 @@ func (s *Server) waitReady(ctx context.Context) error {
 
 // Close ends the server and removes what New made.
 func (s *Server) Close() error {
-	return errors.Join(s.proc.kill(), os.RemoveAll(s.state))
+	return errors.Join(s.proc.Kill(), os.RemoveAll(s.state))
 }
 
 // Env returns what a client of this server needs in its environment, as
@@ -194,44 +192,4 @@ func freeAddress() (string, error) {
 	}
 	addr := l.Addr().String()
 	return addr, l.Close()
-}
-
-// process is a child that ends with this process at the latest.
-type process struct {
-	cmd    *exec.Cmd
-	output bytes.Buffer  // read after done
-	done   chan struct{} // closed once the child is reaped
-	once   sync.Once
-}
-
-// startProcess starts cmd. The kernel kills the child when the thread that
-// started it ends, so that thread is kept until the child has ended.
-func startProcess(cmd *exec.Cmd) (*process, error) {
-	p := &process{cmd: cmd, done: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = &p.output, &p.output
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(p.done)
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // a killed child is what we want
-		}
-	}()
-	return p, <-started
-}
-
-// kill ends the child and waits for it.
-func (p *process) kill() error {
-	var err error
-	p.once.Do(func() {
-		if err = p.cmd.Process.Kill(); errors.Is(err, os.ErrProcessDone) {
-			err = nil
-		}
-		<-p.done
-	})
-	return err
 }

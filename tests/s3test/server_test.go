@@ -85,7 +85,7 @@ func TestCloseEndsTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	select {
-	case <-s.proc.done:
+	case <-s.proc.Done():
 	default:
 		t.Error("the process is still there")
 	}
