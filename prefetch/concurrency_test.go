@@ -1,0 +1,57 @@
+package prefetch
+
+import (
+	"testing"
+	"time"
+)
+
+// simulate feeds the adapter with a store that gives each request perRequest
+// bytes a second up to total, and returns where the limit settles.
+func simulate(c *concurrency, perRequest, total float64, periods int) int {
+	now := time.Unix(0, 0)
+	c.landed(0, now)
+	for range periods {
+		now = now.Add(samplePeriod)
+		c.hold()
+		c.landed(int64(min(perRequest*float64(c.limit), total)*samplePeriod.Seconds()), now)
+	}
+	return c.limit
+}
+
+func TestConcurrencyGrowsToTheStoresLimit(t *testing.T) {
+	for _, tc := range []struct {
+		name              string
+		perRequest, total float64
+		least, most       int
+	}{
+		{"one connection is enough", 1e9, 1e9, startConcurrency, startConcurrency * 3 / 2},
+		{"13 connections fill it", 40e6, 500e6, startConcurrency, startConcurrency * 3 / 2},
+		{"56 connections fill it", 90e6, 5e9, 54, 81},
+		{"nothing fills it", 90e6, 1e12, maxConcurrency, maxConcurrency},
+	} {
+		c := newConcurrency(0)
+		if got := simulate(&c, tc.perRequest, tc.total, 30); got < tc.least || got > tc.most {
+			t.Errorf("%s: settles at %d", tc.name, got)
+		}
+	}
+}
+
+func TestConcurrencyDoesNotGrowUnlessItLimits(t *testing.T) {
+	c := newConcurrency(0)
+	now := time.Unix(0, 0)
+	for range 100 {
+		now = now.Add(samplePeriod)
+		c.landed(1e9, now)
+	}
+	if c.limit != startConcurrency {
+		t.Errorf("grew to %d", c.limit)
+	}
+}
+
+func TestFixedConcurrency(t *testing.T) {
+	c := newConcurrency(7)
+	simulate(&c, 90e6, 1e12, 30)
+	if c.speculative() != 7 || c.demanded() != 7 {
+		t.Errorf("fixed at 7: %d, %d", c.speculative(), c.demanded())
+	}
+}

@@ -1,0 +1,123 @@
+package prefetch
+
+import "testing"
+
+// reads replays reads of n bytes at the offsets and returns the last cursor.
+func replay(cs *cursors, n int64, offsets ...int64) *cursor {
+	var c *cursor
+	p := windowPolicy{part: 8 * mib}
+	for i, off := range offsets {
+		c = cs.match(off, off+n, uint64(i), func(int64, int64) bool { return true })
+		c.window = p.next(c, true, 1<<40)
+	}
+	return c
+}
+
+func TestStreamsAreToldApart(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		n       int64
+		offsets []int64
+		streams int // with a window
+		cursors int
+	}{
+		{"one read", 4096, []int64{0}, 0, 1},
+		{"sequential", 128 << 10, []int64{0, 128 << 10, 256 << 10, 384 << 10}, 1, 1},
+		{"reordered by the kernel", mib, []int64{0, 3 * mib, mib, 2 * mib, 5 * mib, 4 * mib}, 1, 1},
+		{"two interleaved", mib, []int64{0, 100 * mib, mib, 101 * mib, 2 * mib, 102 * mib}, 2, 2},
+		{"random", 128 << 10, []int64{10 * mib, 50 * mib, 20 * mib, 90 * mib, 21 * mib, 93 * mib}, 0, 6},
+		{"small reads that fall near each other by chance", 16 << 10, []int64{10 * mib, 12 * mib, 11 * mib, 9 * mib}, 0, 4},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var cs cursors
+			replay(&cs, tc.n, tc.offsets...)
+			if got := cs.live(0); got != tc.streams {
+				t.Errorf("%d streams, want %d", got, tc.streams)
+			}
+			if len(cs.list) != tc.cursors {
+				t.Errorf("%d cursors, want %d", len(cs.list), tc.cursors)
+			}
+		})
+	}
+}
+
+func TestSixteenReadersKeepTheirOwnStreams(t *testing.T) {
+	var cs cursors
+	var offsets []int64
+	for step := range int64(20) {
+		for reader := range int64(16) {
+			offsets = append(offsets, reader*64*mib+step*2*mib)
+		}
+	}
+	replay(&cs, 2*mib, offsets...)
+	if len(cs.list) != 16 || cs.live(0) != 16 {
+		t.Errorf("%d cursors, %d streams", len(cs.list), cs.live(0))
+	}
+}
+
+func TestCursorsAreBounded(t *testing.T) {
+	var cs cursors
+	for i := range int64(10 * maxCursors) {
+		cs.match(i*100*mib, i*100*mib+mib, uint64(i), func(int64, int64) bool { return false })
+	}
+	if len(cs.list) != maxCursors {
+		t.Errorf("%d cursors", len(cs.list))
+	}
+}
+
+func TestWindowStops(t *testing.T) {
+	const size = 1000 * mib
+	for _, tc := range []struct {
+		name   string
+		others []cursor
+		c      cursor
+		want   int64
+	}{
+		{"at the end", nil, cursor{pos: 10 * mib}, size},
+		{"where another run began", []cursor{{start: 64 * mib, pos: 80 * mib}}, cursor{pos: 10 * mib}, 64 * mib},
+		{"not where another only just began", []cursor{{start: 64 * mib, pos: 65 * mib}}, cursor{pos: 10 * mib}, size},
+		{"not behind", []cursor{{start: 0, pos: 80 * mib}}, cursor{start: 5 * mib, pos: 10 * mib}, size},
+		{"where its run is expected to end", nil, cursor{start: 100 * mib, pos: 110 * mib, expect: 32 * mib}, 132 * mib},
+		{"a run longer than expected", nil, cursor{start: 100 * mib, pos: 140 * mib, expect: 32 * mib}, size},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cs := cursors{list: []*cursor{&tc.c}}
+			for i := range tc.others {
+				cs.list = append(cs.list, &tc.others[i])
+			}
+			if got := cs.stop(&tc.c, size, 0); got != tc.want {
+				t.Errorf("stop at %d MiB, want %d", got/mib, tc.want/mib)
+			}
+		})
+	}
+}
+
+// A reader that reads one tensor of 32 MiB and skips seven tells by its first
+// run how long the others will be.
+func TestRunLengthIsLearnt(t *testing.T) {
+	var cs cursors
+	var offsets []int64
+	for off := int64(0); off < 32*mib; off += mib {
+		offsets = append(offsets, off)
+	}
+	c := replay(&cs, mib, append(offsets, 256*mib)...)
+	if c.expect != 32*mib || c.jump != 256*mib {
+		t.Errorf("expects a run of %d MiB after a jump of %d", c.expect/mib, c.jump/mib)
+	}
+	if got := cs.stop(c, 1000*mib, 0); got != 288*mib {
+		t.Errorf("window stops at %d MiB", got/mib)
+	}
+}
+
+func TestAwaited(t *testing.T) {
+	cs := cursors{list: []*cursor{{pos: 10 * mib, window: mib, used: 5}, {pos: mib, used: 5}}}
+	for _, tc := range []struct {
+		off    int64
+		oldest uint64
+		want   bool
+	}{{20 * mib, 0, true}, {5 * mib, 0, false}, {20 * mib, 6, false}} {
+		if got := cs.awaited(tc.off, tc.oldest); got != tc.want {
+			t.Errorf("awaited(%d, %d) = %v", tc.off, tc.oldest, got)
+		}
+	}
+}

@@ -1,0 +1,69 @@
+package prefetch
+
+import "testing"
+
+func TestWindowGrowth(t *testing.T) {
+	stream := cursor{pos: 100 * mib, bytes: 100 * mib, window: 8 * mib, reads: 100}
+	for _, tc := range []struct {
+		name    string
+		mode    Mode
+		c       cursor
+		stalled bool
+		share   int64
+		want    int64
+	}{
+		{"first small read", Auto, cursor{pos: 4096, bytes: 4096, reads: 1}, true, 1 << 40, 0},
+		{"first small read, sequential mode", Sequential, cursor{pos: 4096, bytes: 4096, reads: 1}, false, 1 << 40, 2 * mib},
+		{"first bulk read", Auto, cursor{pos: mib, bytes: mib, reads: 1}, true, 1 << 40, 4 * mib},
+		{"off", Off, stream, true, 1 << 40, 0},
+		{"doubles when the reader catches up", Auto, stream, true, 1 << 40, 16 * mib},
+		{"stays when it does not", Auto, stream, false, 1 << 40, 8 * mib},
+		{"its fair share", Auto, stream, true, 10 * mib, 10 * mib},
+		{"no longer than its run", Auto, cursor{pos: 20 * mib, bytes: 20 * mib, window: 16 * mib, reads: 20}, true, 1 << 40, 20 * mib},
+		{"the run of the shard before counts", Auto, cursor{pos: mib, bytes: mib, reads: 1, window: 64 * mib, credit: 64 * mib}, false, 1 << 40, 64 * mib},
+		{"jumps are no stream", Auto, cursor{pos: 100 * mib, bytes: mib, reads: 8, window: 8 * mib}, true, 1 << 40, 0},
+	} {
+		if got := (windowPolicy{mode: tc.mode, part: 8 * mib}).next(&tc.c, tc.stalled, tc.share); got != tc.want {
+			t.Errorf("%s: window of %d, want %d", tc.name, got, tc.want)
+		}
+	}
+}
+
+func TestPartFor(t *testing.T) {
+	for _, tc := range []struct{ part, window, run, want int64 }{
+		{8 * mib, 0, 0, mib},
+		{8 * mib, 8 * mib, 8 * mib, mib},
+		{8 * mib, 32 * mib, 32 * mib, 2 * mib},
+		{8 * mib, 128 * mib, 128 * mib, 8 * mib},
+		{8 * mib, 16 * mib, 1000 * mib, 4 * mib},
+		{8 * mib, 1000 * mib, 1000 * mib, 8 * mib},
+		{12 * mib, 1000 * mib, 1000 * mib, 12 * mib},
+		{1 * mib, 1000 * mib, 1000 * mib, mib},
+	} {
+		if got := (windowPolicy{part: tc.part}).partFor(&cursor{pos: tc.run, window: tc.window}); got != tc.want {
+			t.Errorf("part of %+v: %d", tc, got)
+		}
+	}
+}
+
+func TestDemandEnd(t *testing.T) {
+	stream := &cursor{pos: 64 * mib, window: 64 * mib}
+	for _, tc := range []struct {
+		name          string
+		mode          Mode
+		c             *cursor
+		off, end      int64
+		size, wantEnd int64
+	}{
+		{"the header of a checkpoint", Auto, &cursor{}, 0, 8, 100 * mib, firstFetch},
+		{"a small object", Auto, &cursor{}, 0, 8, 1000, 1000},
+		{"a random read", Auto, &cursor{}, 5 * mib, 5*mib + 4096, 100 * mib, 5*mib + minimumFetch},
+		{"off: only what is asked for", Off, &cursor{}, 5 * mib, 5*mib + 4096, 100 * mib, 5*mib + chunkSize},
+		{"a stream: to the end of its part", Auto, stream, 61 * mib, 62 * mib, 1000 * mib, 64 * mib},
+		{"never beyond the object", Auto, stream, 61 * mib, 62 * mib, 62*mib + 5, 62*mib + 5},
+	} {
+		if got := (windowPolicy{mode: tc.mode, part: 8 * mib}).demandEnd(tc.c, tc.off, tc.end, tc.size); got != tc.wantEnd {
+			t.Errorf("%s: ends at %d, want %d", tc.name, got, tc.wantEnd)
+		}
+	}
+}
