@@ -70,60 +70,101 @@ func (p localPaths) abs(key string) string {
 }
 
 // resolve follows target, relative to the folder from or absolute, through all
-// links. from must be inside the source. The result has no links; it comes
-// with fs.ErrNotExist where the end is missing, and is as far as it is known.
+// links. from must be inside the source. The result has no links and is inside
+// the source; with fs.ErrNotExist it is where the missing end would be.
 // errOutside and syscall.ELOOP say what else may be wrong with a link.
 func (p localPaths) resolve(from, target string) (string, error) {
-	at := from
-	todo := splitPath(target)
-	if filepath.IsAbs(target) {
-		at = string(filepath.Separator)
+	w := walk{paths: p, at: from}
+	w.push(target)
+	for len(w.todo) > 0 {
+		if err := w.step(); err != nil {
+			return w.at, err
+		}
 	}
-	for links := 0; len(todo) > 0; {
-		name := todo[0]
-		todo = todo[1:]
-		if name == ".." {
-			at = filepath.Dir(at)
-			continue
-		}
-		next := filepath.Join(at, name)
-		if next == p.alias {
-			next = p.root
-		}
-		if p.above(next) {
-			at = next
-			continue
-		}
-		if !p.inside(next) {
-			return "", errOutside
-		}
-		info, err := os.Lstat(next)
-		if err != nil {
-			return filepath.Join(append([]string{next}, todo...)...), err
-		}
-		if info.Mode()&fs.ModeSymlink == 0 {
-			if len(todo) > 0 && !info.IsDir() {
-				return next, &fs.PathError{Op: "resolve", Path: next, Err: syscall.ENOTDIR}
-			}
-			at = next
-			continue
-		}
-		if links++; links > maxLinks {
-			return "", &fs.PathError{Op: "resolve", Path: next, Err: syscall.ELOOP}
-		}
-		link, err := os.Readlink(next)
-		if err != nil {
-			return next, err
-		}
-		if filepath.IsAbs(link) {
-			at = string(filepath.Separator)
-		}
-		todo = append(splitPath(link), todo...)
-	}
-	if !p.inside(at) {
+	if !p.inside(w.at) {
 		return "", errOutside
 	}
-	return at, nil
+	return w.at, nil
+}
+
+// walk is a path being resolved, one component at a time.
+type walk struct {
+	paths localPaths
+	at    string   // resolved so far
+	todo  []string // components still to come
+	links int      // followed so far
+}
+
+// push puts the components of a path before those still to come.
+func (w *walk) push(path string) {
+	if filepath.IsAbs(path) {
+		w.at = string(filepath.Separator)
+	}
+	var parts []string
+	for part := range strings.SplitSeq(path, string(filepath.Separator)) {
+		if part != "" && part != "." {
+			parts = append(parts, part)
+		}
+	}
+	w.todo = append(parts, w.todo...)
+}
+
+// step takes the next component. It looks at no path outside the source.
+func (w *walk) step() error {
+	name := w.todo[0]
+	w.todo = w.todo[1:]
+	if name == ".." {
+		w.at = filepath.Dir(w.at)
+		return nil
+	}
+	next := filepath.Join(w.at, name)
+	if next == w.paths.alias {
+		next = w.paths.root
+	}
+	if w.paths.above(next) {
+		w.at = next
+		return nil
+	}
+	if !w.paths.inside(next) {
+		w.at = ""
+		return errOutside
+	}
+	info, err := os.Lstat(next)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return w.missing(next, err)
+	case err != nil:
+		return err
+	case info.Mode()&fs.ModeSymlink != 0:
+		return w.follow(next)
+	case len(w.todo) > 0 && !info.IsDir():
+		return &fs.PathError{Op: "resolve", Path: next, Err: syscall.ENOTDIR}
+	}
+	w.at = next
+	return nil
+}
+
+// follow puts the target of a link in place of the link.
+func (w *walk) follow(link string) error {
+	if w.links++; w.links > maxLinks {
+		return &fs.PathError{Op: "resolve", Path: link, Err: syscall.ELOOP}
+	}
+	target, err := os.Readlink(link)
+	if err != nil {
+		return err
+	}
+	w.push(target)
+	return nil
+}
+
+// missing ends the walk where the rest of the path would be, if that is inside.
+func (w *walk) missing(next string, err error) error {
+	w.at = filepath.Join(append([]string{next}, w.todo...)...)
+	if !w.paths.inside(w.at) {
+		w.at = ""
+		return errOutside
+	}
+	return err
 }
 
 // inside reports whether a path is the source, its blobs, or below them.
@@ -162,15 +203,4 @@ func below(path, root string) (rel string, ok bool) {
 		return "", false
 	}
 	return rest[1:], true
-}
-
-// splitPath is the components of a path that mean something.
-func splitPath(path string) []string {
-	var parts []string
-	for part := range strings.SplitSeq(path, string(filepath.Separator)) {
-		if part != "" && part != "." {
-			parts = append(parts, part)
-		}
-	}
-	return parts
 }
