@@ -75,7 +75,7 @@ func classifyTransport(err error) verdict {
 	if _, ok := errors.AsType[*requestError](err); ok {
 		return tryAgain
 	}
-	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, ok := errors.AsType[*net.OpError](err); ok || errors.Is(err, io.ErrUnexpectedEOF) {
 		return tryAgain
 	}
 	return giveUp
