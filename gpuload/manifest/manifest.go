@@ -1,0 +1,160 @@
+// Package manifest describes the content of loaded models: one entry for each
+// tensor, with the digest of its bytes.
+//
+// [FromModel] takes the digests of what lies on the device, [FromSource] of
+// what the files hold; [Compare] tells where two descriptions differ, so that a
+// load can be verified against its source, and against a manifest written on
+// another day, by another path or device. In a file, a manifest is a line of
+// JSON for each tensor ([Write], [Read]).
+package manifest
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// Entry describes one tensor.
+type Entry struct {
+	Name  string   `json:"name"`
+	DType string   `json:"dtype"`
+	Shape []uint64 `json:"shape"`
+	// File is relative to the source's folder.
+	File string `json:"file"`
+	// Offset is in bytes from the start of the file.
+	Offset int64 `json:"offset"`
+	NBytes int64 `json:"nbytes"`
+	// Digest is sha256:HEX or xxh3:HEX.
+	Digest string `json:"digest"`
+}
+
+// Write writes the entries to the file at path, which appears only when it is
+// whole and on disk, in place of one that is there.
+func Write(path string, entries []Entry) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("write manifest: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("write manifest %s: %w", path, err), os.Remove(f.Name()))
+		}
+	}()
+	if err := errors.Join(encode(f, entries), f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+func encode(w io.Writer, entries []Entry) error {
+	buffered := bufio.NewWriter(w)
+	encoder := json.NewEncoder(buffered)
+	encoder.SetEscapeHTML(false)
+	for _, e := range entries {
+		if e.Shape == nil {
+			e.Shape = []uint64{} // a scalar's is [], not null
+		}
+		if err := encoder.Encode(e); err != nil {
+			return err
+		}
+	}
+	return buffered.Flush()
+}
+
+// ReadFile reads the manifest at path.
+func ReadFile(path string) ([]Entry, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	defer f.Close()
+	entries, err := Read(f)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest %s: %w", path, err)
+	}
+	return entries, nil
+}
+
+// Read reads a manifest. Unknown fields are ignored; an entry without a name or
+// with a digest that is none, and a name that occurs twice, are errors.
+func Read(r io.Reader) ([]Entry, error) {
+	var entries []Entry
+	seen := make(map[string]struct{})
+	decoder := json.NewDecoder(r)
+	for {
+		var e Entry
+		if err := decoder.Decode(&e); err == io.EOF {
+			return entries, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("entry %d: %w", len(entries)+1, err)
+		}
+		if _, ok := seen[e.Name]; ok {
+			return nil, fmt.Errorf("entry %d: a second tensor %q", len(entries)+1, e.Name)
+		}
+		if _, err := hashOf(e.Digest); err != nil {
+			return nil, fmt.Errorf("entry %d, tensor %q: %w", len(entries)+1, e.Name, err)
+		}
+		seen[e.Name] = struct{}{}
+		entries = append(entries, e)
+	}
+}
+
+// HashOf is the hash by which the entries' digests were taken, or an error if
+// they differ in it. It is SHA256 for no entries.
+func HashOf(entries []Entry) (Hash, error) {
+	common := SHA256
+	for i, e := range entries {
+		h, err := hashOf(e.Digest)
+		if err != nil {
+			return 0, fmt.Errorf("tensor %q: %w", e.Name, err)
+		}
+		if i > 0 && h != common {
+			return 0, fmt.Errorf("tensor %q has a digest by %s, the ones before it by %s", e.Name, h, common)
+		}
+		common = h
+	}
+	return common, nil
+}
+
+// Compare returns an error that names the first tensor, by got's order, in
+// which the two differ by name, dtype, shape, size or digest, and how many more
+// do; nil if none does. Where in which file a tensor lies does not matter.
+func Compare(got, want []Entry) error {
+	rest := make(map[string]Entry, len(want))
+	for _, e := range want {
+		rest[e.Name] = e
+	}
+	var first error
+	count := 0
+	differ := func(format string, args ...any) {
+		if count++; first == nil {
+			first = fmt.Errorf(format, args...)
+		}
+	}
+	for _, g := range got {
+		w, ok := rest[g.Name]
+		delete(rest, g.Name)
+		switch {
+		case !ok:
+			differ("tensor %q of %s is not expected", g.Name, g.File)
+		case g.DType != w.DType || !slices.Equal(g.Shape, w.Shape) || g.NBytes != w.NBytes:
+			differ("tensor %q of %s is %s %v, expected %s %v", g.Name, g.File, g.DType, g.Shape, w.DType, w.Shape)
+		case g.Digest != w.Digest:
+			differ("tensor %q of %s has digest %s, expected %s", g.Name, g.File, g.Digest, w.Digest)
+		}
+	}
+	for _, w := range want {
+		if _, left := rest[w.Name]; left {
+			differ("tensor %q is missing", w.Name)
+		}
+	}
+	if count > 1 {
+		return fmt.Errorf("%w, and %d more differ", first, count-1)
+	}
+	return first
+}

@@ -1,0 +1,143 @@
+package manifest_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"weightfs/gpuload"
+	"weightfs/gpuload/manifest"
+)
+
+// file is two tensors, a scalar and one without bytes.
+func file() []byte {
+	header := `{"a":{"dtype":"U8","shape":[5],"data_offsets":[0,5]},` +
+		`"e":{"dtype":"F32","shape":[0,3],"data_offsets":[5,5]},` +
+		`"s":{"dtype":"I16","shape":[],"data_offsets":[5,7]}}`
+	b := []byte{byte(len(header)), 0, 0, 0, 0, 0, 0, 0}
+	return append(append(b, header...), "hello\x01\x02"...)
+}
+
+func load(t *testing.T) (*gpuload.Source, *gpuload.Model) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "x.safetensors")
+	must(t, os.WriteFile(path, file(), 0o600))
+	src, err := gpuload.OpenSource(t.Context(), gpuload.SourceConfig{}, path)
+	must(t, err)
+	dev, err := gpuload.NewCPU(gpuload.CPUConfig{})
+	must(t, err)
+	m, err := gpuload.Load(t.Context(), dev, src, gpuload.Options{})
+	must(t, err)
+	t.Cleanup(func() { must(t, errors.Join(m.Close(), dev.Close(), src.Close())) })
+	return src, m
+}
+
+func TestFromModelAndSource(t *testing.T) {
+	src, m := load(t)
+	for _, h := range []manifest.Hash{manifest.SHA256, manifest.XXH3} {
+		got, err := manifest.FromModel(t.Context(), m, h)
+		must(t, err)
+		again, err := manifest.FromSource(t.Context(), src, h)
+		must(t, err)
+		if !reflect.DeepEqual(got, again) {
+			t.Errorf("%s: the device has %v, the source %v", h, got, again)
+		}
+		must(t, manifest.Compare(got, again))
+		if h == manifest.SHA256 {
+			const hello = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+			if got[0].Digest != hello || got[0].File != "x.safetensors" || got[0].NBytes != 5 {
+				t.Errorf("first entry %+v, want the digest %s", got[0], hello)
+			}
+		}
+	}
+}
+
+func TestWriteRead(t *testing.T) {
+	_, m := load(t)
+	want, err := manifest.FromModel(t.Context(), m, manifest.XXH3)
+	must(t, err)
+	path := filepath.Join(t.TempDir(), "m.jsonl")
+	for range 2 { // the second replaces the first
+		must(t, manifest.Write(path, want))
+	}
+	got, err := manifest.ReadFile(path)
+	must(t, err)
+	must(t, manifest.Compare(got, want))
+	text, err := os.ReadFile(path)
+	must(t, err)
+	if !bytes.Contains(text, []byte(`"shape":[]`)) || bytes.Count(text, []byte("\n")) != len(want) {
+		t.Errorf("the file is %s", text)
+	}
+	if h, err := manifest.HashOf(got); h != manifest.XXH3 || err != nil {
+		t.Errorf("HashOf = %v, %v", h, err)
+	}
+	left, err := os.ReadDir(filepath.Dir(path))
+	must(t, err)
+	if len(left) != 1 {
+		t.Errorf("beside the manifest there are %v", left)
+	}
+}
+
+func TestWriteToMissingFolder(t *testing.T) {
+	if err := manifest.Write(filepath.Join(t.TempDir(), "none", "m"), nil); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%v, want os.ErrNotExist", err)
+	}
+}
+
+func TestCompare(t *testing.T) {
+	base := manifest.Entry{Name: "a", DType: "F32", Shape: []uint64{2}, NBytes: 8, Digest: "xxh3:0000000000000001"}
+	change := func(f func(*manifest.Entry)) []manifest.Entry {
+		e := base
+		f(&e)
+		return []manifest.Entry{e}
+	}
+	for _, c := range []struct {
+		name string
+		got  []manifest.Entry
+		want string // "" for equal
+	}{
+		{"same", []manifest.Entry{base}, ""},
+		{"other place", change(func(e *manifest.Entry) { e.File, e.Offset = "other", 9 }), ""},
+		{"other dtype", change(func(e *manifest.Entry) { e.DType = "I32" }), "is I32 [2], expected F32 [2]"},
+		{"other shape", change(func(e *manifest.Entry) { e.Shape = []uint64{1, 2} }), "[1 2]"},
+		{"other digest", change(func(e *manifest.Entry) { e.Digest = "xxh3:0000000000000002" }), "expected xxh3:0000000000000001"},
+		{"missing", nil, `"a" is missing`},
+		{"renamed", change(func(e *manifest.Entry) { e.Name = "b" }), `"b" of  is not expected, and 1 more`},
+	} {
+		err := manifest.Compare(c.got, []manifest.Entry{base})
+		if (err == nil) != (c.want == "") || (err != nil && !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add([]byte(`{"name":"a","digest":"xxh3:0000000000000001"}`))
+	f.Add([]byte(`{"name":"a","digest":"sha256:00"}{"name":"a"}`))
+	f.Add([]byte(`[1]`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		entries, err := manifest.Read(bytes.NewReader(text))
+		if err != nil {
+			return
+		}
+		var out bytes.Buffer
+		for _, e := range entries {
+			must(t, json.NewEncoder(&out).Encode(e))
+		}
+		again, err := manifest.Read(&out)
+		must(t, err)
+		must(t, manifest.Compare(again, entries))
+	})
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
