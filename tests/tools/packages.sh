@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that the tests need and that are missing. It
+# needs root for that; without, it says what to install.
+set -euo pipefail
+
+missing=()
+need() { # COMMAND... -- PACKAGE...: PACKAGEs are missing if a COMMAND fails
+	if ! eval "$1" >/dev/null 2>&1; then missing+=("${@:2}"); fi
+}
+need 'command -v fusermount3' fuse3
+need 'command -v gcc && echo "#include <stdio.h>" | gcc -E -' gcc libc6-dev # for go test -race
+need 'python3 -c "import ensurepip, venv"' python3-venv
+need 'command -v setpriv' util-linux
+need 'test -d /etc/ssl/certs' ca-certificates
+
+if ((${#missing[@]} == 0)); then exit 0; fi
+if [[ $(id -u) -ne 0 ]]; then
+	echo "missing: apt-get install ${missing[*]}" >&2
+	exit 1
+fi
+echo "installing ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q >/dev/null
+apt-get install -q -y --no-install-recommends "${missing[@]}" >/dev/null
