@@ -113,7 +113,7 @@ func isTimeout(err error) bool {
 // answerHint is startHint for an error that the store answered with.
 func answerHint(req *requestError, region string) string {
 	switch req.code {
-	case "NoSuchBucket":
+	case "NoSuchBucket", "NotFound":
 		return "the bucket does not exist: check its name and the endpoint"
 	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken":
 		return "the credentials are not accepted: check them and the clock"
@@ -127,8 +127,6 @@ func answerHint(req *requestError, region string) string {
 		return wrongRegion(req, region)
 	case req.status == 401 || req.status == 403:
 		return "the credentials may not list it: they need s3:ListBucket and s3:GetObject"
-	case req.status == 404:
-		return "the bucket does not exist: check its name and the endpoint"
 	}
 	return ""
 }

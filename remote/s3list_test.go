@@ -1,0 +1,258 @@
+package remote_test
+
+import (
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"weightfs/remote"
+)
+
+// keyServer answers listings of keys that no folder could hold, in S3's order
+// and in small pages.
+type keyServer struct {
+	keys     []string // sorted
+	pageSize int
+	class    map[string]string // storage classes
+	header   http.Header       // of the last request
+}
+
+type listResult struct {
+	XMLName               xml.Name `xml:"ListBucketResult"`
+	EncodingType          string   `xml:",omitempty"`
+	IsTruncated           bool
+	NextContinuationToken string `xml:",omitempty"`
+	Contents              []listedKey
+	CommonPrefixes        []struct{ Prefix string }
+}
+
+type listedKey struct {
+	Key          string
+	LastModified string
+	ETag         string
+	Size         int
+	StorageClass string `xml:",omitempty"`
+}
+
+func (s *keyServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.header = r.Header
+	q := r.URL.Query()
+	limit := s.pageSize
+	if n, err := strconv.Atoi(q.Get("max-keys")); err == nil {
+		limit = min(limit, n)
+	}
+	out := listResult{EncodingType: q.Get("encoding-type")}
+	encode := func(k string) string { return k }
+	if out.EncodingType == "url" {
+		encode = func(k string) string { return strings.ReplaceAll(url.QueryEscape(k), "%2F", "/") }
+	}
+	last := q.Get("continuation-token") // the last key or prefix handed out
+	for _, key := range s.keys {
+		prefix, isPrefix := groupOf(key, q.Get("prefix"), q.Get("delimiter"))
+		if !strings.HasPrefix(key, q.Get("prefix")) || prefix <= last && last != "" {
+			continue
+		}
+		if limit == 0 {
+			out.IsTruncated, out.NextContinuationToken = true, last
+			break
+		}
+		limit--
+		last = prefix
+		if isPrefix {
+			out.CommonPrefixes = append(out.CommonPrefixes, struct{ Prefix string }{encode(prefix)})
+			continue
+		}
+		out.Contents = append(out.Contents, listedKey{Key: encode(key), LastModified: "2024-05-01T12:00:00Z",
+			ETag: `"` + strconv.Itoa(len(key)) + `"`, Size: len(key), StorageClass: s.class[key]})
+	}
+	w.Header().Set("Content-Type", "application/xml")
+	if err := xml.NewEncoder(w).Encode(out); err != nil {
+		panic(err)
+	}
+}
+
+// groupOf is the key, or the common prefix that stands for it.
+func groupOf(key, prefix, delimiter string) (string, bool) {
+	rest, ok := strings.CutPrefix(key, prefix)
+	if !ok || delimiter == "" {
+		return key, false
+	}
+	name, _, ok := strings.Cut(rest, delimiter)
+	if !ok {
+		return key, false
+	}
+	return prefix + name + delimiter, true
+}
+
+func openKeys(t *testing.T, prefix string, s *keyServer, logger *slog.Logger) *remote.S3 {
+	t.Helper()
+	slices.Sort(s.keys)
+	if s.pageSize == 0 {
+		s.pageSize = 1000
+	}
+	web := httptest.NewServer(s)
+	t.Cleanup(web.Close)
+	return openS3(t, "b", prefix, remote.S3Config{EndpointURL: web.URL, NoSignRequest: true, Logger: logger})
+}
+
+func TestKeysThatCannotBeFiles(t *testing.T) {
+	long := strings.Repeat("n", 256)
+	s := &keyServer{keys: []string{
+		"file", "a//b", "a/ok", "/lead", "./dot", "../up", "a/./x", "a/../y", "nul\x00name", long, long + "/in", "a/" + long,
+		long[1:], "marker/", "both", "both/in", "dir/", "dir/in", ".hidden", "..x", "bad-utf8-\xff", "ctl-\x01",
+	}}
+	var log strings.Builder
+	store := openKeys(t, "", s, slog.New(slog.NewTextHandler(&log, nil)))
+	want := []string{"..x", ".hidden", "a/", "bad-utf8-\xff", "both/", "ctl-\x01", "dir/", "file", "marker/", long[1:]}
+	for range 2 {
+		if got := collect(t, store.List(t.Context(), "")); !slices.Equal(got, want) {
+			t.Errorf("List = %q\nwant   %q", got, want)
+		}
+	}
+	for dir, want := range map[string][]string{"a": {"a/ok"}, "marker": nil, "dir": {"dir/in"}, "both": {"both/in"}} {
+		if got := collect(t, store.List(t.Context(), dir)); !slices.Equal(got, want) {
+			t.Errorf("List(%q) = %q, want %q", dir, got, want)
+		}
+	}
+	// In the root: / ./ ../ nul, long, long/ and the object both; in a: a// a/./ a/../ a/long.
+	if got := store.Hidden(); got != 11 {
+		t.Errorf("Hidden = %d, want 11", got)
+	}
+	if got := strings.Count(log.String(), "\n"); got != 2 {
+		t.Errorf("%d warnings:\n%s", got, &log)
+	}
+	if err := firstError(store.List(t.Context(), "both/in")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("List of an object = %v", err)
+	}
+}
+
+// TestListingsMatchAModel lists random keys in random pages.
+func TestListingsMatchAModel(t *testing.T) {
+	for seed := range uint64(40) {
+		rng := rand.New(rand.NewPCG(seed, 2))
+		keys := map[string]bool{}
+		for range 1 + rng.IntN(60) {
+			var key strings.Builder
+			for range 1 + rng.IntN(6) {
+				key.WriteByte("ab-.0/"[rng.IntN(6)])
+			}
+			keys["p/"+strings.Trim(key.String(), "/")+"x"] = true
+		}
+		s := &keyServer{keys: slices.Collect(maps.Keys(keys)), pageSize: 1 + rng.IntN(5)}
+		store := openKeys(t, "p", s, nil)
+		for _, dir := range []string{"", "a", "b-", "a/b"} {
+			want := model(s.keys, "p", dir)
+			var got []string
+			for e, err := range store.List(t.Context(), dir) {
+				if errors.Is(err, fs.ErrNotExist) && dir != "" {
+					break
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, fmt.Sprint(e.Key, e.Kind == remote.KindDir))
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("seed %d, page %d: List(%q) = %q\nwant %q of %q", seed, s.pageSize, dir, got, want, s.keys)
+			}
+		}
+	}
+}
+
+// model is what the directory dir below prefix shows, worked out from all keys.
+func model(keys []string, prefix, dir string) []string {
+	if dir != "" {
+		prefix += "/" + dir
+	}
+	isDir := map[string]bool{}
+	for _, key := range keys {
+		rest, ok := strings.CutPrefix(key, prefix+"/")
+		name, _, deeper := strings.Cut(rest, "/")
+		if ok && name != "" && name != "." && name != ".." {
+			isDir[name] = isDir[name] || deeper
+		}
+	}
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(isDir)) {
+		key := name
+		if dir != "" {
+			key = dir + "/" + name
+		}
+		out = append(out, fmt.Sprint(key, isDir[name]))
+	}
+	return out
+}
+
+func TestArchivedObjects(t *testing.T) {
+	s := &keyServer{keys: []string{"deep", "glacier", "instant", "standard"}, class: map[string]string{
+		"deep": "DEEP_ARCHIVE", "glacier": "GLACIER", "instant": "GLACIER_IR", "standard": "STANDARD"}}
+	store := openKeys(t, "", s, nil)
+	for e, err := range store.List(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := e.Key == "deep" || e.Key == "glacier"; e.Archived != want {
+			t.Errorf("%s: Archived = %t", e.Key, e.Archived)
+		}
+		if !e.Archived {
+			continue
+		}
+		if _, err := store.OpenRange(t.Context(), e.Object, 0, 1); !errors.Is(err, remote.ErrArchived) {
+			t.Errorf("OpenRange of %s = %v", e.Key, err)
+		}
+	}
+}
+
+func TestRequesterPays(t *testing.T) {
+	s := &keyServer{keys: []string{"file"}}
+	web := httptest.NewServer(s)
+	t.Cleanup(web.Close)
+	s.pageSize = 10
+	store := openS3(t, "b", "", remote.S3Config{EndpointURL: web.URL, NoSignRequest: true, RequesterPays: true})
+	collect(t, store.List(t.Context(), ""))
+	const field = "X-Amz-Request-Payer"
+	if got := s.header.Get(field); got != "requester" {
+		t.Errorf("LIST: %s = %q", field, got)
+	}
+	obj := remote.Object{Key: "file", Size: 4, Version: "4"}
+	if _, err := store.OpenRange(t.Context(), obj, 0, 4); err == nil {
+		t.Error("a listing passed for a range")
+	}
+	if got := s.header.Get(field); got != "requester" {
+		t.Errorf("GET: %s = %q", field, got)
+	}
+	if got := s.header.Get("Authorization"); got != "" {
+		t.Errorf("an anonymous request is signed: %q", got)
+	}
+}
+
+// TestManyKeys lists more than one page of a real server.
+func TestManyKeys(t *testing.T) {
+	srv := startS3(t)
+	const n = 1100
+	var want []string
+	for i := range n {
+		key := fmt.Sprintf("many/%05d", i)
+		srv.MustPut(t, "models", key, nil)
+		want = append(want, key)
+	}
+	store := openS3(t, "models", "", remote.S3Config{})
+	retrying := remote.WithRetry(store, remote.RetryPolicy{})
+	if got := collect(t, retrying.List(t.Context(), "many")); !slices.Equal(got, want) {
+		t.Errorf("%d of %d keys", len(got), n)
+	}
+	if got := retrying.Stats().Lists; got != 2 {
+		t.Errorf("%d requests for two pages", got)
+	}
+}
