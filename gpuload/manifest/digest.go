@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/zeebo/xxh3"
@@ -100,20 +101,23 @@ func FromSource(ctx context.Context, src *gpuload.Source, h Hash) ([]Entry, erro
 	if err != nil {
 		return nil, err
 	}
-	var entries []Entry
+	var files [][]Entry
 	var spans []span
 	for i, f := range src.Files() {
+		file := make([]Entry, 0, len(headers[i].Tensors))
 		for _, t := range headers[i].Tensors {
-			entries = append(entries, entryOf(f, t, headers[i].Offset(t)))
+			file = append(file, entryOf(f, t, headers[i].Offset(t)))
 		}
-		spans = append(spans, split(f, entries[len(entries)-len(headers[i].Tensors):])...)
+		files = append(files, file)
+		spans = append(spans, split(f, file)...)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for _, s := range spans {
 		g.Go(func() error { return s.digest(ctx, h) })
 	}
-	return entries, g.Wait()
+	err = g.Wait()
+	return slices.Concat(files...), err
 }
 
 // span is neighbouring tensors of one file.

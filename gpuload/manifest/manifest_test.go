@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -14,20 +15,22 @@ import (
 	"weightfs/gpuload/manifest"
 )
 
-// file is two tensors, a scalar and one without bytes.
-func file() []byte {
-	header := `{"a":{"dtype":"U8","shape":[5],"data_offsets":[0,5]},` +
-		`"e":{"dtype":"F32","shape":[0,3],"data_offsets":[5,5]},` +
-		`"s":{"dtype":"I16","shape":[],"data_offsets":[5,7]}}`
+// file is a vector, a scalar and a tensor without bytes.
+func file(prefix string) []byte {
+	header := fmt.Sprintf(`{"%[1]sa":{"dtype":"U8","shape":[5],"data_offsets":[0,5]},`+
+		`"%[1]se":{"dtype":"F32","shape":[0,3],"data_offsets":[5,5]},`+
+		`"%[1]ss":{"dtype":"I16","shape":[],"data_offsets":[5,7]}}`, prefix)
 	b := []byte{byte(len(header)), 0, 0, 0, 0, 0, 0, 0}
 	return append(append(b, header...), "hello\x01\x02"...)
 }
 
 func load(t *testing.T) (*gpuload.Source, *gpuload.Model) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "x.safetensors")
-	must(t, os.WriteFile(path, file(), 0o600))
-	src, err := gpuload.OpenSource(t.Context(), gpuload.SourceConfig{}, path)
+	dir := t.TempDir()
+	for _, name := range []string{"x", "y", "z"} {
+		must(t, os.WriteFile(filepath.Join(dir, name+".safetensors"), file(name), 0o600))
+	}
+	src, err := gpuload.OpenSource(t.Context(), gpuload.SourceConfig{}, dir)
 	must(t, err)
 	dev, err := gpuload.NewCPU(gpuload.CPUConfig{})
 	must(t, err)

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"weightfs/cmd/cli"
+	"weightfs/gpuload"
+)
+
+// gpuBinary is this command built for GPUs.
+const gpuBinary = "gpuload-cuda"
+
+// host is what the choice of a device depends on.
+type host struct {
+	gpu    bool   // there is an NVIDIA GPU
+	cuda   bool   // this binary can use it
+	binary string // path of gpuload-cuda, "" if it was not found
+}
+
+// choice is a device: the CPU, or the GPU of that ordinal.
+type choice struct {
+	gpu     bool
+	ordinal int
+	// exec is the binary to run in place of this one, "" for none.
+	exec string
+	// reason says why, for the user.
+	reason string
+}
+
+// parseDevice checks the value of --device: auto, cpu or cuda:N. The ordinal is
+// -1 for the first two.
+func parseDevice(name string) (ordinal int, err error) {
+	if name == "auto" || name == "cpu" {
+		return -1, nil
+	}
+	number, ok := strings.CutPrefix(name, "cuda:")
+	n, err := strconv.Atoi(number)
+	if !ok || err != nil || n < 0 {
+		return 0, cli.Usagef("device %q: want auto, cpu or cuda:N", name)
+	}
+	return n, nil
+}
+
+// choose decides where a load goes. A GPU that was asked for by name is never
+// replaced by the CPU.
+func choose(device string, h host) (choice, error) {
+	ordinal, err := parseDevice(device)
+	if err != nil {
+		return choice{}, err
+	}
+	usable := h.cuda || h.binary != ""
+	switch {
+	case device == "cpu":
+		return choice{reason: "asked for"}, nil
+	case device != "auto" && !usable:
+		return choice{}, fmt.Errorf("device %s: %s is neither beside this program nor in PATH: install it, or use --device cpu",
+			device, gpuBinary)
+	case device == "auto" && !h.gpu:
+		return choice{reason: "no NVIDIA GPU found"}, nil
+	case device == "auto" && !usable:
+		return choice{reason: "there is an NVIDIA GPU, but no " + gpuBinary + " beside this program or in PATH"}, nil
+	}
+	c := choice{gpu: true, ordinal: ordinal, reason: "asked for"}
+	if device == "auto" {
+		c.ordinal, c.reason = 0, "the first GPU"
+	}
+	if !h.cuda {
+		c.exec = h.binary
+	}
+	return c, nil
+}
+
+// thisHost looks for GPUs and for the binary that can use them.
+func thisHost() host {
+	h := host{cuda: builtForCUDA}
+	// A container sees only the devices it was given, not always the first.
+	nodes, err := filepath.Glob("/dev/nvidia[0-9]*")
+	h.gpu = err == nil && len(nodes) > 0
+	if self, err := os.Executable(); err == nil {
+		beside := filepath.Join(filepath.Dir(self), gpuBinary)
+		if path, err := exec.LookPath(beside); err == nil {
+			h.binary = path
+			return h
+		}
+	}
+	if path, err := exec.LookPath(gpuBinary); err == nil {
+		h.binary = path
+	}
+	return h
+}
+
+// open opens the chosen device, in this process.
+func (c choice) open() (gpuload.Device, error) {
+	if !c.gpu {
+		return gpuload.NewCPU(gpuload.CPUConfig{})
+	}
+	return openCUDA(c.ordinal)
+}
+
+// replace becomes the other binary, where that is needed: it returns only where
+// it is not, or cannot be done.
+func (c choice) replace() error {
+	if c.exec == "" {
+		return nil
+	}
+	args := append([]string{c.exec}, os.Args[1:]...)
+	if err := syscall.Exec(c.exec, args, os.Environ()); err != nil {
+		return fmt.Errorf("run %s: %w", c.exec, err)
+	}
+	return errors.New("exec returned")
+}

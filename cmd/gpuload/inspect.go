@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"weightfs/cmd/cli"
+	"weightfs/gpuload"
+	"weightfs/gpuload/safetensors"
+)
+
+// headerReaders is how many headers inspect reads at a time: they wait for the
+// store more than they transfer.
+const headerReaders = 32
+
+// newInspectCommand makes "gpuload inspect".
+func newInspectCommand(a *app) *cobra.Command {
+	var source sourceFlags
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "inspect [flags] SOURCE...",
+		Short: "Show the tensors of a model, and what is wrong with its files",
+		Long: "Inspect reads the headers of the safetensors files of each SOURCE, no tensor data and no\n" +
+			"device, and lists tensors, files and totals. Problems, such as missing shards, tensors in\n" +
+			"two files or damaged headers, are listed too, and make it fail.",
+		Args: someSources,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := source.config(a, cmd.Flags(), "")
+			if err != nil {
+				return err
+			}
+			found, err := inspect(cmd.Context(), cfg, args)
+			if err != nil {
+				return err
+			}
+			write := found.writeTable
+			if asJSON {
+				write = found.writeJSON
+			}
+			if err := write(a.stdout); err != nil {
+				return fmt.Errorf("write the report: %w", err)
+			}
+			return found.failure()
+		},
+	}
+	source.register(cmd.Flags())
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object in place of the tables")
+	cli.Unbind(cmd.Flags(), "json")
+	return cmd
+}
+
+// inspect reads the headers of all files. What is wrong with the files is in
+// the inspection; the error is for what kept it from looking at them.
+func inspect(ctx context.Context, cfg gpuload.SourceConfig, args []string) (_ *inspection, err error) {
+	src, err := gpuload.OpenSource(ctx, cfg, args...)
+	if shards, ok := errors.AsType[*safetensors.ShardError](err); ok && len(args) == 1 {
+		found := newInspection(args)
+		found.Problems = append(found.Problems, shards.Error())
+		return found, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, src.Close()) }()
+
+	results := readHeaders(ctx, src.Files())
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	found := newInspection(args)
+	var whole []safetensors.File
+	for i, file := range src.Files() {
+		found.addFile(file, results[i])
+		if results[i].err == nil {
+			whole = append(whole, safetensors.File{Name: file.Path(), Header: results[i].header})
+		}
+	}
+	for conflict := range safetensors.Conflicts(whole, nil) {
+		found.Problems = append(found.Problems, conflict.Error())
+	}
+	if len(whole) == len(src.Files()) {
+		found.addIndexProblem(ctx, src)
+	}
+	return found, nil
+}
+
+// headerResult is one file's header, or why there is none.
+type headerResult struct {
+	header *safetensors.Header
+	err    error
+}
+
+// readHeaders returns the headers in the order of the files.
+func readHeaders(ctx context.Context, files []*gpuload.File) []headerResult {
+	results := make([]headerResult, len(files))
+	var g errgroup.Group
+	g.SetLimit(headerReaders)
+	for i, file := range files {
+		g.Go(func() error {
+			results[i].header, results[i].err = file.Header(ctx)
+			return nil
+		})
+	}
+	_ = g.Wait() // the errors are in the results
+	return results
+}
+
+// addIndexProblem adds what the source itself finds wrong with its headers
+// beyond duplicate tensors: the first promise that an index does not keep.
+func (n *inspection) addIndexProblem(ctx context.Context, src *gpuload.Source) {
+	_, err := src.Headers(ctx) // all have been read: this compares
+	if err != nil && !errors.Is(err, safetensors.ErrDuplicateTensor) {
+		n.Problems = append(n.Problems, err.Error())
+	}
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+
+	"github.com/cheggaaa/pb/v3"
+	"github.com/dustin/go-humanize"
+	"golang.org/x/term"
+
+	"weightfs/cmd/cli"
+)
+
+// progressMode is how a load shows that it advances.
+type progressMode uint8
+
+const (
+	progressNone progressMode = iota
+	progressPlain
+	progressBar
+)
+
+// parseProgress reads the value of --progress. auto is a bar where stderr is
+// a terminal, lines where it is not, and nothing beside JSON.
+func parseProgress(text string, json bool, stderr io.Writer) (progressMode, error) {
+	switch text {
+	case "none":
+		return progressNone, nil
+	case "plain":
+		return progressPlain, nil
+	case "auto":
+	default:
+		return 0, cli.Usagef("progress %q: want auto, plain or none", text)
+	}
+	f, ok := stderr.(*os.File)
+	switch {
+	case json:
+		return progressNone, nil
+	case ok && term.IsTerminal(int(f.Fd())):
+		return progressBar, nil
+	}
+	return progressPlain, nil
+}
+
+// progress shows how many bytes have arrived.
+type progress interface {
+	// add is called by many goroutines at once.
+	add(n int64)
+	finish()
+}
+
+func (m progressMode) start(total int64, w io.Writer) progress {
+	switch m {
+	case progressBar:
+		bar := pb.Full.New(0).SetTotal(total).Set(pb.Bytes, true).SetWriter(w)
+		return &barProgress{bar.Start()}
+	case progressPlain:
+		return &plainProgress{total: total, w: w}
+	}
+	return noProgress{}
+}
+
+type noProgress struct{}
+
+func (noProgress) add(int64) {}
+func (noProgress) finish()   {}
+
+// barProgress is a bar on a terminal.
+type barProgress struct{ bar *pb.ProgressBar }
+
+func (p *barProgress) add(n int64) { p.bar.Add64(n) }
+func (p *barProgress) finish()     { p.bar.Finish() }
+
+// plainProgress writes a line for every tenth of the whole.
+type plainProgress struct {
+	total int64
+	w     io.Writer
+	done  atomic.Int64
+}
+
+func (p *plainProgress) add(n int64) {
+	const steps = 10
+	now := p.done.Add(n)
+	if now < p.total && now*steps/p.total == (now-n)*steps/p.total {
+		return
+	}
+	fmt.Fprintf(p.w, "gpuload: %d%%, %s of %s\n", now*100/p.total,
+		humanize.Bytes(uint64(now)), humanize.Bytes(uint64(p.total)))
+}
+
+func (p *plainProgress) finish() {}

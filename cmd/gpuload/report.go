@@ -1,0 +1,71 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"weightfs/gpuload"
+)
+
+// loadReport is what gpuload load --json prints. Times are in seconds.
+type loadReport struct {
+	Source           string      `json:"source"`
+	Device           string      `json:"device"`
+	Files            int         `json:"files"`
+	Tensors          int         `json:"tensors"`
+	Bytes            int64       `json:"bytes"`
+	Seconds          float64     `json:"seconds"`
+	BytesPerSecond   float64     `json:"bytes_per_second"`
+	Concurrency      int         `json:"concurrency"`
+	PartBytes        int64       `json:"part_bytes"`
+	StagingPeakBytes int64       `json:"staging_peak_bytes"`
+	Phases           phaseReport `json:"phases"`
+}
+
+// phaseReport is the points in a load's time, and where its readers spent
+// theirs.
+type phaseReport struct {
+	Open        float64 `json:"open"`
+	Header      float64 `json:"header"`
+	FirstByte   float64 `json:"first_byte"`
+	FirstTensor float64 `json:"first_tensor"`
+	Read        float64 `json:"read"`
+	Tail        float64 `json:"tail"`
+	Reading     float64 `json:"reading"`
+	Waiting     float64 `json:"waiting"`
+	Bound       string  `json:"bound"`
+}
+
+func newLoadReport(in *inputs, s gpuload.Stats) loadReport {
+	p := s.Phases
+	return loadReport{
+		Source: in.source.String(), Device: in.device.Name(),
+		Files: s.Files, Tensors: s.Tensors, Bytes: s.Bytes,
+		Seconds: s.Elapsed.Seconds(), BytesPerSecond: s.BytesPerSecond(),
+		Concurrency: s.Concurrency, PartBytes: s.PartBytes, StagingPeakBytes: s.StagingPeakBytes,
+		Phases: phaseReport{
+			Open: in.opening.Seconds(), Header: p.Header.Seconds(), FirstByte: p.FirstByte.Seconds(),
+			FirstTensor: p.FirstTensor.Seconds(), Read: p.Read.Seconds(), Tail: p.Tail.Seconds(),
+			Reading: p.Reading.Seconds(), Waiting: p.Waiting.Seconds(), Bound: s.Bound(),
+		},
+	}
+}
+
+// report prints the summary, or the JSON object.
+func (p *loadPlan) report(in *inputs, s gpuload.Stats) error {
+	if p.flags.json {
+		return json.NewEncoder(p.app.stdout).Encode(newLoadReport(in, s))
+	}
+	ms := func(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
+	_, err := fmt.Fprintf(p.app.stdout,
+		"%d tensors of %d files, %s, onto %s in %.3f s: %.2f GB/s\n"+
+			"opened in %v, headers at %v, first byte at %v, first tensor at %v, all read at %v, last copy %v later\n"+
+			"%d readers of %s parts, %s of staging at most; the %s set the pace\n",
+		s.Tensors, s.Files, humanize.Bytes(uint64(s.Bytes)), in.device.Name(), s.Elapsed.Seconds(), s.BytesPerSecond()/1e9,
+		ms(in.opening), ms(s.Phases.Header), ms(s.Phases.FirstByte), ms(s.Phases.FirstTensor), ms(s.Phases.Read), ms(s.Phases.Tail),
+		s.Concurrency, humanize.IBytes(uint64(s.PartBytes)), humanize.IBytes(uint64(s.StagingPeakBytes)), s.Bound())
+	return err
+}

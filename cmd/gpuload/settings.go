@@ -1,0 +1,153 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/spf13/pflag"
+
+	"weightfs/cmd/cli"
+	"weightfs/gpuload"
+)
+
+// maxConcurrency is more than any store or disk takes profit from.
+const maxConcurrency = 4096
+
+// tuningFlags are the flags that say how a load is done.
+type tuningFlags struct {
+	concurrency concurrency
+	memoryLimit memoryLimit
+	partSize    cli.Size
+	extra       string
+}
+
+func (f *tuningFlags) register(flags *pflag.FlagSet) {
+	flags.Var(&f.concurrency, "concurrency", "parallel reads (default 16, from S3 32)")
+	flags.Var(&f.memoryLimit, "memory-limit", "most staging memory: a size, 0 for the minimum, -1 for no limit (default 40GB)")
+	flags.Var(&f.partSize, "part-size", "bytes of one read (default 8MiB)")
+	flags.StringVar(&f.extra, "model-loader-extra-config", "",
+		"`JSON` with any of concurrency, memory_limit, pattern and distributed, as vLLM takes it")
+}
+
+// tuning is how a load is done: flags, JSON and variables taken together.
+type tuning struct {
+	options gpuload.Options
+	pattern string // of the JSON
+	notices []string
+}
+
+// resolve checks everything before it applies anything. What stands on the
+// command line counts first, then the JSON, then WEIGHTFS_ variables, then the
+// streamer's, then the default.
+func (f *tuningFlags) resolve(a *app, flags *pflag.FlagSet) (tuning, error) {
+	extra, err := parseExtraConfig(f.extra)
+	if err != nil {
+		return tuning{}, err
+	}
+	vars, err := parseStreamerVariables(a.environ)
+	if err != nil {
+		return tuning{}, err
+	}
+	t := tuning{notices: vars.notices}
+	t.options.Concurrency = vars.concurrency
+	t.options.PartSize = vars.chunk
+	limit := memoryLimit{bytes: vars.memoryLimit, set: vars.memorySet}
+
+	if f.concurrency != 0 {
+		t.options.Concurrency = int(f.concurrency)
+	}
+	if f.memoryLimit.set {
+		limit = f.memoryLimit
+	}
+	if f.partSize != 0 {
+		t.options.PartSize = int64(f.partSize)
+	}
+	if extra.Concurrency != nil && !flags.Changed("concurrency") {
+		t.options.Concurrency = *extra.Concurrency
+	}
+	if extra.MemoryLimit != nil && !flags.Changed("memory-limit") {
+		limit = memoryLimit{bytes: *extra.MemoryLimit, set: true}
+	}
+	if extra.Pattern != nil {
+		t.pattern = *extra.Pattern
+	}
+	if extra.Distributed != nil && *extra.Distributed {
+		t.notices = append(t.notices, distributedNotice)
+	}
+	if flags.Changed("part-size") && f.partSize == 0 {
+		return tuning{}, cli.Usagef("part size must be at least 1 byte")
+	}
+	t.options.MemoryLimit = limit.option()
+	return t, nil
+}
+
+// concurrency is the value of --concurrency; 0 is the default.
+type concurrency int
+
+// Set implements pflag.Value.
+func (c *concurrency) Set(text string) error {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxConcurrency {
+		return fmt.Errorf("%q is not a whole number from 1 to %d", text, maxConcurrency)
+	}
+	*c = concurrency(n)
+	return nil
+}
+
+// String implements pflag.Value.
+func (c *concurrency) String() string {
+	if *c == 0 {
+		return ""
+	}
+	return strconv.Itoa(int(*c))
+}
+
+// Type implements pflag.Value.
+func (c *concurrency) Type() string { return "int" }
+
+// memoryLimit is the value of --memory-limit: -1 is unlimited, 0 the minimum.
+type memoryLimit struct {
+	bytes int64
+	set   bool
+}
+
+// Set implements pflag.Value.
+func (m *memoryLimit) Set(text string) error {
+	if text == "-1" {
+		*m = memoryLimit{bytes: -1, set: true}
+		return nil
+	}
+	n, err := cli.ParseSize(text)
+	if err != nil {
+		return err
+	}
+	*m = memoryLimit{bytes: n, set: true}
+	return nil
+}
+
+// String implements pflag.Value.
+func (m *memoryLimit) String() string {
+	switch {
+	case !m.set:
+		return ""
+	case m.bytes < 0:
+		return "-1"
+	}
+	return cli.FormatSize(m.bytes)
+}
+
+// Type implements pflag.Value.
+func (m *memoryLimit) Type() string { return "size" }
+
+// option is the limit as the loader takes it.
+func (m *memoryLimit) option() int64 {
+	switch {
+	case !m.set:
+		return 0
+	case m.bytes < 0:
+		return gpuload.MemoryUnlimited
+	case m.bytes == 0:
+		return gpuload.MemoryMinimum
+	}
+	return m.bytes
+}

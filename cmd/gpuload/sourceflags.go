@@ -1,0 +1,95 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"weightfs/cmd/cli"
+	"weightfs/gpuload"
+	"weightfs/gpuload/safetensors"
+	"weightfs/remote"
+)
+
+// sourceFlags say which files to read and how to reach a bucket; load, inspect
+// and bench share them.
+type sourceFlags struct {
+	s3      cli.S3Flags
+	log     cli.LogLevel
+	rank    optionalRank
+	pattern string
+}
+
+func (f *sourceFlags) register(flags *pflag.FlagSet) {
+	flags.Var(&f.rank, "rank", "load only the files of rank `R` of a model saved by rank")
+	flags.StringVar(&f.pattern, "pattern", safetensors.DefaultRankPattern, "name of a rank's files")
+	f.s3.Register(flags)
+	f.log.Register(flags)
+}
+
+// config checks the parsed flags. With a pattern in the streamer's JSON, the
+// flag's is used only if it stands on the command line.
+func (f *sourceFlags) config(a *app, flags *pflag.FlagSet, fromJSON string) (gpuload.SourceConfig, error) {
+	logger := f.log.Logger(a.stderr)
+	s3, err := f.s3.Config(flags, a.env, logger)
+	if err != nil {
+		return gpuload.SourceConfig{}, err
+	}
+	cfg := gpuload.SourceConfig{S3: s3, Retry: remote.RetryPolicy{Logger: logger}, Logger: logger}
+	pattern := f.pattern
+	if fromJSON != "" && !flags.Changed("pattern") {
+		pattern = fromJSON
+	}
+	if _, err := safetensors.ParseRankPattern(pattern); err != nil {
+		return gpuload.SourceConfig{}, cli.Usagef("pattern: %w", err)
+	}
+	if f.rank.set {
+		cfg.Shard = &gpuload.Shard{Rank: f.rank.rank, Pattern: pattern}
+	} else if pattern != safetensors.DefaultRankPattern {
+		return gpuload.SourceConfig{}, cli.Usagef("pattern %q needs --rank", pattern)
+	}
+	return cfg, nil
+}
+
+// someSources is the argument check of the commands that read sources.
+func someSources(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return errors.New("no SOURCE given: name a folder, a file or s3://BUCKET/PREFIX")
+	}
+	for _, arg := range args {
+		if _, err := remote.ParseSource(arg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// optionalRank is the value of --rank. It implements pflag.Value.
+type optionalRank struct {
+	rank int
+	set  bool
+}
+
+// Set implements pflag.Value.
+func (r *optionalRank) Set(text string) error {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return fmt.Errorf("%q is not a rank: write 0 or more", text)
+	}
+	r.rank, r.set = n, true
+	return nil
+}
+
+// String implements pflag.Value.
+func (r *optionalRank) String() string {
+	if !r.set {
+		return ""
+	}
+	return strconv.Itoa(r.rank)
+}
+
+// Type implements pflag.Value.
+func (r *optionalRank) Type() string { return "int" }
