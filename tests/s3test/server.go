@@ -37,6 +37,8 @@ type Options struct {
 	// TLS serves HTTPS with a certificate of a private authority, see
 	// Server.CABundle.
 	TLS bool
+	// Binary is the server's program; "" is the pinned one, see Binary.
+	Binary string
 }
 
 // Server is a running S3 server. Close ends it.
@@ -59,9 +61,12 @@ type Server struct {
 
 // New starts a server and returns once it answers. ctx bounds the start alone.
 func New(ctx context.Context, opts Options) (*Server, error) {
-	binary, err := Binary(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("S3 server: %w", err)
+	binary := opts.Binary
+	if binary == "" {
+		var err error
+		if binary, err = Binary(ctx); err != nil {
+			return nil, fmt.Errorf("S3 server: %w", err)
+		}
 	}
 	state, err := os.MkdirTemp("", "s3test-")
 	if err != nil {
