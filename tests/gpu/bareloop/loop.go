@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"weightfs/gpuload"
+)
+
+type loopConfig struct {
+	readers, streams int
+	part             int // bytes
+}
+
+// loopResult is what the command prints.
+type loopResult struct {
+	Bytes int64 `json:"bytes"`
+	// Seconds is from the first allocation to the last copy, LoopSeconds
+	// without allocating and page-locking.
+	Seconds     float64 `json:"seconds"`
+	LoopSeconds float64 `json:"loop_seconds"`
+}
+
+// part is one read and one copy.
+type part struct {
+	object object
+	target gpuload.Memory
+	off    int64
+	n      int
+}
+
+// buffers is the staging of one reader: it reads into one while the device
+// copies from the other.
+type buffers struct {
+	staging [2]gpuload.Staging
+	copied  [2]gpuload.Event
+	turn    int
+}
+
+// load copies the objects to the device. What it takes from the device is freed
+// with the device.
+func load(ctx context.Context, dev gpuload.Device, objects []object, cfg loopConfig) (loopResult, error) {
+	start := time.Now()
+	parts, bytes, err := divide(dev, objects, cfg.part)
+	if err != nil {
+		return loopResult{}, err
+	}
+	streams, err := makeStreams(dev, cfg.streams)
+	if err != nil {
+		return loopResult{}, err
+	}
+	staging, err := makeBuffers(dev, cfg)
+	if err != nil {
+		return loopResult{}, err
+	}
+	ready := time.Now()
+	var next atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	for i, b := range staging {
+		group.Go(func() error {
+			for {
+				k := int(next.Add(1)) - 1
+				if k >= len(parts) {
+					return nil
+				}
+				if err := b.move(ctx, parts[k], streams[i%len(streams)]); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return loopResult{}, err
+	}
+	for _, s := range streams {
+		if err := s.Sync(); err != nil {
+			return loopResult{}, err
+		}
+	}
+	return loopResult{Bytes: bytes, Seconds: time.Since(start).Seconds(), LoopSeconds: time.Since(ready).Seconds()}, nil
+}
+
+// move reads one part and starts its copy, once the copy before the last is done.
+func (b *buffers) move(ctx context.Context, p part, s gpuload.Stream) error {
+	i := b.turn
+	b.turn = 1 - i
+	if b.copied[i] != nil {
+		if err := b.copied[i].Wait(ctx); err != nil {
+			return err
+		}
+	}
+	dst := b.staging[i].Bytes()[:p.n]
+	if err := p.object.readAt(ctx, dst, p.off); err != nil {
+		return fmt.Errorf("%s [%d,%d): %w", p.object.name, p.off, p.off+int64(p.n), err)
+	}
+	if err := s.Copy(p.target, p.off, dst); err != nil {
+		return err
+	}
+	var err error
+	b.copied[i], err = s.Record()
+	return err
+}
+
+// divide allocates each object on the device and cuts it into parts.
+func divide(dev gpuload.Device, objects []object, size int) ([]part, int64, error) {
+	var parts []part
+	var bytes int64
+	for _, o := range objects {
+		target, err := dev.Alloc(o.size)
+		if err != nil {
+			return nil, 0, err
+		}
+		for off := int64(0); off < o.size; off += int64(size) {
+			parts = append(parts, part{o, target, off, int(min(int64(size), o.size-off))})
+		}
+		bytes += o.size
+	}
+	return parts, bytes, nil
+}
+
+func makeStreams(dev gpuload.Device, n int) ([]gpuload.Stream, error) {
+	streams := make([]gpuload.Stream, n)
+	for i := range streams {
+		var err error
+		if streams[i], err = dev.NewStream(); err != nil {
+			return nil, err
+		}
+	}
+	return streams, nil
+}
+
+// makeBuffers page-locks all staging at once, each reader's on its own thread.
+func makeBuffers(dev gpuload.Device, cfg loopConfig) ([]*buffers, error) {
+	all := make([]*buffers, cfg.readers)
+	var group errgroup.Group
+	for i := range all {
+		all[i] = &buffers{}
+		group.Go(func() error {
+			for j := range all[i].staging {
+				var err error
+				if all[i].staging[j], err = dev.NewStaging(cfg.part); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return all, group.Wait()
+}

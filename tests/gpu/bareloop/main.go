@@ -1,0 +1,71 @@
+// Command bareloop is what the loader is measured against: readers that take
+// the next part, read it into page-locked memory and start its copy to the
+// device, and nothing else. It knows no tensors, checks nothing, and prints one
+// line of JSON.
+//
+//	bareloop [flags] FILE... | s3://BUCKET/KEY...
+//
+// Buckets are reached as the AWS variables say, by the plain client of the SDK.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/pflag"
+
+	"weightfs/cmd/cli"
+	"weightfs/gpuload"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bareloop:", err)
+		os.Exit(1)
+	}
+}
+
+func run() (err error) {
+	cfg := loopConfig{readers: 16, streams: 2, part: 8 << 20}
+	part := cli.Size(cfg.part)
+	flags := pflag.NewFlagSet("bareloop", pflag.ExitOnError)
+	device := flags.String("device", "cpu", "cpu or cuda:N")
+	direct := flags.Bool("direct", false, "open files with O_DIRECT")
+	flags.IntVar(&cfg.readers, "readers", cfg.readers, "how many read at a time")
+	flags.Var(&part, "part", "bytes of one read and one copy, a multiple of 4096")
+	if err := flags.Parse(os.Args[1:]); err != nil {
+		return err
+	}
+	if cfg.part = int(part); flags.NArg() == 0 || cfg.readers < 1 || cfg.part < 4096 || cfg.part%4096 != 0 {
+		return errors.New("needed: files or objects, at least one reader, and parts of whole pages")
+	}
+	ctx := context.Background()
+	objects, err := openAll(ctx, flags.Args(), cfg.readers, *direct)
+	if err != nil {
+		return err
+	}
+	dev, err := openDevice(*device)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dev.Close()) }()
+	result, err := load(ctx, dev, objects, cfg)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(result)
+}
+
+func openDevice(name string) (gpuload.Device, error) {
+	if name == "cpu" {
+		return gpuload.NewCPU(gpuload.CPUConfig{})
+	}
+	var ordinal int
+	if n, err := fmt.Sscanf(name, "cuda:%d", &ordinal); n != 1 || err != nil {
+		return nil, fmt.Errorf("device %q: cpu or cuda:N", name)
+	}
+	return openGPU(ordinal)
+}
