@@ -11,4 +11,10 @@ import (
 const builtForCUDA = true
 
 // openCUDA opens the GPU of that ordinal.
-func openCUDA(ordinal int) (gpuload.Device, error) { return cuda.Open(ordinal) }
+func openCUDA(ordinal int) (gpuload.Device, error) {
+	dev, err := cuda.Open(ordinal)
+	if err != nil {
+		return nil, err // not dev: a nil *cuda.Device is no nil gpuload.Device
+	}
+	return dev, nil
+}

@@ -7,4 +7,10 @@ import (
 	"weightfs/gpuload/cuda"
 )
 
-func openGPU(ordinal int) (gpuload.Device, error) { return cuda.Open(ordinal) }
+func openGPU(ordinal int) (gpuload.Device, error) {
+	dev, err := cuda.Open(ordinal)
+	if err != nil {
+		return nil, err // not dev: a nil *cuda.Device is no nil gpuload.Device
+	}
+	return dev, nil
+}
