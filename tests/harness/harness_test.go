@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,5 +64,35 @@ func TestRSSOfThisProcess(t *testing.T) {
 	}
 	if peak, err := PeakRSS(os.Getpid()); err != nil || peak < now/2 || now < 1<<20 {
 		t.Errorf("resident %d, peak %d, %v", now, peak, err)
+	}
+}
+
+func TestCompareFindsEveryDifference(t *testing.T) {
+	const line = `{"name":"w","dtype":"F32","shape":[2],"file":"/a/model.safetensors","nbytes":8,"digest":"sha256:00"}`
+	want, err := ParseManifest(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, text string
+		same       bool
+	}{
+		{"the same elsewhere", strings.Replace(line, "/a/", "/b/", 1), true},
+		{"other digest", strings.Replace(line, "00", "01", 1), false},
+		{"other shape", strings.Replace(line, "[2]", "[1,2]", 1), false},
+		{"other file", strings.Replace(line, "model", "other", 1), false},
+		{"missing", "", false},
+		{"one more", line + strings.Replace(line, `"w"`, `"x"`, 1), false},
+	} {
+		got, err := ParseManifest(tt.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Compare(got, want); (err == nil) != tt.same {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+	if _, err := ParseManifest(line + line); err == nil {
+		t.Error("a tensor that stands there twice is no error")
 	}
 }

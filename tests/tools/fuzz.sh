@@ -12,7 +12,11 @@ while read -r package; do
 	while read -r target; do
 		found=$((found + 1))
 		echo "fuzz $package $target for $duration"
-		go test -run '^$' -fuzz "^$target\$" -fuzztime "$duration" -parallel 2 "$package" | tail -n 1
+		if ! out=$(go test -run '^$' -fuzz "^$target\$" -fuzztime "$duration" -parallel 2 "$package" 2>&1); then
+			echo "$out"
+			exit 1
+		fi
+		tail -n 1 <<<"$out"
 	done < <(grep -hoE '^func Fuzz[A-Za-z0-9_]*' "$directory"/*_test.go 2>/dev/null | sed 's/^func //')
 done < <(go list ./...)
 echo "$found fuzz targets"
