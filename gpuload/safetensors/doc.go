@@ -13,7 +13,10 @@
 // two overlap, and each one's size is that of its shape and dtype. A header
 // that does not is refused with a [*FormatError], by the checks and in the
 // order of the reference implementation (the Rust crate safetensors), each
-// with its own sentinel.
+// with its own sentinel. It accepts what the reference does but for duplicate
+// keys, which the format forbids, and two spellings that no writer uses and
+// the reference's JSON library happens to take: an entry as an array and a
+// dtype as an object.
 //
 // Checkpoints come in several files. [FindIndex], [ParseIndex] and
 // [SelectFiles] decide from a folder's listing which files make up the model,
