@@ -119,9 +119,11 @@ func newHTTPClient(connections int, roots *x509.CertPool) *awshttp.BuildableClie
 		tr.ReadBufferSize = readBufferSize
 		tr.ResponseHeaderTimeout = responseHeaderTimeout
 		tr.DisableCompression = true // sizes and ranges are those of the stored bytes
-		// HTTP/2 would put all bodies on one connection.
+		// HTTP/2 would put all bodies on one connection. The SDK's transport
+		// has already been set up to offer it.
 		tr.ForceAttemptHTTP2 = false
 		tr.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
+		tr.TLSClientConfig.NextProtos = []string{"http/1.1"}
 		tr.TLSClientConfig.RootCAs = roots
 	})
 }

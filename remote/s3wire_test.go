@@ -1,0 +1,306 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// roundTrip is a transport that goes nowhere.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// answer is a response of the store.
+func answer(r *http.Request, status int, header map[string]string, body string) *http.Response {
+	resp := &http.Response{StatusCode: status, Request: r, Header: http.Header{}, ProtoMajor: 1, ProtoMinor: 1,
+		ContentLength: int64(len(body)), Body: io.NopCloser(strings.NewReader(body))}
+	for k, v := range header {
+		resp.Header.Set(k, v)
+	}
+	return resp
+}
+
+// newWired is a client whose requests go to wire and not to Amazon.
+func newWired(t testing.TB, src Source, cfg S3Config, wire roundTrip) *S3 {
+	t.Helper()
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "KEY", "AWS_SECRET_ACCESS_KEY": "SECRET", "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "",
+		"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_EC2_METADATA_DISABLED": "true",
+		"AWS_REGION": "", "AWS_DEFAULT_REGION": "", "AWS_ENDPOINT_URL": "", "AWS_ENDPOINT_URL_S3": "", "AWS_CA_BUNDLE": "",
+	} {
+		t.Setenv(name, value)
+	}
+	s, err := newS3(t.Context(), src, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.http.Transport = wire
+	return s
+}
+
+// TestHosts holds the host of a request, and the region it is signed for,
+// against the kind of bucket and of addressing.
+func TestHosts(t *testing.T) {
+	const account = "123456789012"
+	cases := []struct {
+		bucket       string
+		cfg          S3Config
+		host, region string
+	}{
+		{"plain", S3Config{Region: "eu-west-1"}, "plain.s3.eu-west-1.amazonaws.com", "eu-west-1"},
+		{"plain", S3Config{Region: "eu-west-1", ForcePathStyle: true}, "s3.eu-west-1.amazonaws.com", "eu-west-1"},
+		{"arn:aws:s3:us-west-2:" + account + ":accesspoint/ap", S3Config{}, "ap-" + account + ".s3-accesspoint.us-west-2.amazonaws.com", "us-west-2"},
+		{"arn:aws:s3:us-west-2:" + account + ":accesspoint/ap", S3Config{Region: "eu-west-1"}, "ap-" + account + ".s3-accesspoint.us-west-2.amazonaws.com", "us-west-2"},
+		{"arn:aws:s3::" + account + ":accesspoint/x.mrap", S3Config{}, "x.mrap.accesspoint.s3-global.amazonaws.com", ""},
+		{"plain", S3Config{EndpointURL: "https://storage.googleapis.com"}, "plain.storage.googleapis.com", "us-east-1"},
+		{"plain", S3Config{EndpointURL: "https://storage.googleapis.com", ForcePathStyle: true}, "storage.googleapis.com", "us-east-1"},
+	}
+	for _, c := range cases {
+		var got *http.Request
+		s := newWired(t, Source{Bucket: c.bucket}, c.cfg, func(r *http.Request) (*http.Response, error) {
+			got = r
+			return answer(r, 200, nil, "<ListBucketResult/>"), nil
+		})
+		if _, err := s.listPage(t.Context(), "", ""); err != nil {
+			t.Errorf("%s: %v", c.bucket, err)
+			continue
+		}
+		auth := got.Header.Get("Authorization")
+		if got.URL.Host != c.host || (c.region != "" && !strings.Contains(auth, "/"+c.region+"/s3/")) {
+			t.Errorf("%s: host %s, want %s in %s: %s", c.bucket, got.URL.Host, c.host, c.region, auth)
+		}
+		if custom := c.cfg.EndpointURL != ""; custom == strings.Contains(auth, "accept-encoding") {
+			t.Errorf("%s: signed headers: %s", c.bucket, auth)
+		}
+		if got := got.Header.Get("Accept-Encoding"); got != "identity" {
+			t.Errorf("%s: Accept-Encoding = %q", c.bucket, got)
+		}
+	}
+}
+
+func TestWrongRegionNamesTheRightOne(t *testing.T) {
+	for _, code := range []string{"PermanentRedirect", "AuthorizationHeaderMalformed"} {
+		s := newWired(t, Source{Bucket: "plain"}, S3Config{Region: "eu-west-1"}, func(r *http.Request) (*http.Response, error) {
+			return answer(r, 301, map[string]string{"X-Amz-Bucket-Region": "ap-south-1"},
+				"<Error><Code>"+code+"</Code><Message>elsewhere</Message></Error>"), nil
+		})
+		_, err := s.probe(t.Context(), "")
+		for _, part := range []string{"s3://plain", "not in region eu-west-1", "AWS_REGION to ap-south-1"} {
+			if err == nil || !strings.Contains(err.Error(), part) {
+				t.Errorf("error does not say %q: %v", part, err)
+			}
+		}
+	}
+}
+
+// TestClockSkewIsCorrected answers as S3 does to a host whose clock is wrong.
+func TestClockSkewIsCorrected(t *testing.T) {
+	var dates []string
+	s := newWired(t, Source{Bucket: "plain"}, S3Config{Region: "eu-west-1"}, func(r *http.Request) (*http.Response, error) {
+		dates = append(dates, r.Header.Get("X-Amz-Date"))
+		header := map[string]string{"Date": "Tue, 01 Jan 2030 00:00:00 GMT"}
+		if len(dates) == 1 {
+			return answer(r, 403, header, "<Error><Code>RequestTimeTooSkewed</Code></Error>"), nil
+		}
+		return answer(r, 200, header, "<ListBucketResult/>"), nil
+	})
+	for _, err := range WithRetry(s, RetryPolicy{}).List(t.Context(), "") {
+		t.Error(err)
+	}
+	if len(dates) != 2 || !strings.HasPrefix(dates[1], "20300101T00") {
+		t.Errorf("requests dated %q", dates)
+	}
+}
+
+func TestEndlessListing(t *testing.T) {
+	for name, body := range map[string]string{
+		"same token": "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>x</NextContinuationToken></ListBucketResult>",
+		"no token":   "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>",
+	} {
+		requests := 0
+		s := newWired(t, Source{Bucket: "plain"}, S3Config{Region: "eu-west-1"}, func(r *http.Request) (*http.Response, error) {
+			requests++
+			return answer(r, 200, nil, body), nil
+		})
+		var last error
+		for _, err := range s.List(t.Context(), "") {
+			last = err
+		}
+		if last == nil || requests > 2 {
+			t.Errorf("%s: %d requests, %v", name, requests, last)
+		}
+	}
+}
+
+func TestObjectWithoutETag(t *testing.T) {
+	s := newWired(t, Source{Bucket: "plain"}, S3Config{Region: "eu-west-1"}, func(r *http.Request) (*http.Response, error) {
+		return answer(r, 200, nil, ""), nil
+	})
+	if _, err := s.Stat(t.Context(), "key"); err == nil || !strings.Contains(err.Error(), "ETag") {
+		t.Errorf("error = %v", err)
+	}
+}
+
+func TestAskRegion(t *testing.T) {
+	region, status := "eu-central-1", 403
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodHead || r.URL.Path != "/bucket" || r.Header.Get("Authorization") != "" {
+			t.Errorf("asked %s %s", r.Method, r.URL)
+		}
+		if region != "" {
+			w.Header().Set("X-Amz-Bucket-Region", region)
+		}
+		w.WriteHeader(status)
+	}))
+	defer web.Close()
+	ask := func() (string, error) { return askRegion(t.Context(), web.Client(), web.URL, "bucket") }
+	if got, err := ask(); got != region || err != nil {
+		t.Errorf("askRegion = %q, %v", got, err)
+	}
+	region, status = "", 404
+	if got, err := ask(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("missing bucket: %q, %v", got, err)
+	}
+	status = 400
+	if got, err := ask(); err == nil || !strings.Contains(err.Error(), "AWS_REGION") {
+		t.Errorf("no region: %q, %v", got, err)
+	}
+	web.Close()
+	if got, err := ask(); err == nil || !strings.Contains(err.Error(), "AWS_REGION") {
+		t.Errorf("no answer: %q, %v", got, err)
+	}
+}
+
+// TestDataTravelsByHTTP1 offers HTTP/2.
+func TestDataTravelsByHTTP1(t *testing.T) {
+	web := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, r.Proto)
+	}))
+	web.EnableHTTP2 = true
+	web.StartTLS()
+	defer web.Close()
+	tr := newHTTPClient(0, web.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs).GetTransport()
+	defer tr.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: tr}).Get(web.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if got, _ := io.ReadAll(resp.Body); string(got) != "HTTP/1.1" {
+		t.Errorf("protocol %s", got)
+	}
+	if tr.MaxIdleConnsPerHost != defaultConnections || tr.MaxIdleConns != defaultConnections {
+		t.Errorf("%d idle connections kept of a host", tr.MaxIdleConnsPerHost)
+	}
+}
+
+func TestDialerSpreadsAndFallsBack(t *testing.T) {
+	down := map[string]bool{}
+	var dialled []string
+	d := &spreadDialer{
+		lookup: func(_ context.Context, host string) ([]string, error) {
+			switch host {
+			case "store":
+				return []string{"10.0.0.1", "10.0.0.2", "fd00::1"}, nil
+			case "empty":
+				return nil, nil
+			}
+			return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+		},
+		dial: func(_ context.Context, _, addr string) (net.Conn, error) {
+			dialled = append(dialled, addr)
+			if down[addr] {
+				return nil, errors.New(addr + " is down")
+			}
+			return nil, nil
+		},
+	}
+	dial := func(addr string) error {
+		_, err := d.DialContext(t.Context(), "tcp", addr)
+		return err
+	}
+	for range 6 {
+		if err := dial("store:443"); err != nil {
+			t.Error(err)
+		}
+	}
+	slices.Sort(dialled)
+	if want := []string{"10.0.0.1:443", "10.0.0.1:443", "10.0.0.2:443", "10.0.0.2:443", "[fd00::1]:443", "[fd00::1]:443"}; !slices.Equal(dialled, want) {
+		t.Errorf("dialled %q", dialled)
+	}
+	down["10.0.0.1:443"], down["10.0.0.2:443"] = true, true
+	for range 3 {
+		if err := dial("store:443"); err != nil {
+			t.Errorf("one of three addresses is up: %v", err)
+		}
+	}
+	down["[fd00::1]:443"] = true
+	err := dial("store:443")
+	for addr := range down {
+		if err == nil || !strings.Contains(err.Error(), addr+" is down") {
+			t.Errorf("error does not name %s: %v", addr, err)
+		}
+	}
+	for _, host := range []string{"unknown", "empty"} {
+		if _, ok := errors.AsType[*net.DNSError](dial(host + ":443")); !ok {
+			t.Errorf("%s: no DNS error", host)
+		}
+	}
+	dialled = nil
+	if err := dial("192.0.2.1:9000"); err != nil || !slices.Equal(dialled, []string{"192.0.2.1:9000"}) {
+		t.Errorf("an address: %v, dialled %q", err, dialled)
+	}
+}
+
+func FuzzParseContentRange(f *testing.F) {
+	for _, s := range []string{"bytes 0-0/1", "bytes 5-9/*", "bytes */10", "", "bytes 9-5/10", "bytes -1-5/10",
+		"bytes 0-9223372036854775807/*", "items 0-1/2", "bytes 0-10/10", "bytes +1-2/3"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		r, err := parseContentRange(s)
+		if err != nil {
+			if !errors.Is(err, ErrBadRange) {
+				t.Errorf("%q: %v is not ErrBadRange", s, err)
+			}
+			return
+		}
+		if r.first < 0 || r.last < r.first || (r.total != -1 && r.last >= r.total) {
+			t.Errorf("%q parses as %+v", s, r)
+		}
+	})
+}
+
+// FuzzListing feeds answers of any kind to the parser of listings.
+func FuzzListing(f *testing.F) {
+	f.Add([]byte("<ListBucketResult><Contents><Key>p/a</Key><ETag>x</ETag><Size>3</Size></Contents>" +
+		"<CommonPrefixes><Prefix>p/b/</Prefix></CommonPrefixes></ListBucketResult>"))
+	f.Add([]byte("<ListBucketResult><EncodingType>url</EncodingType><Contents><Key>p/%00%2F</Key><ETag>x</ETag></Contents>" +
+		"<CommonPrefixes><Prefix>/</Prefix></CommonPrefixes><CommonPrefixes/></ListBucketResult>"))
+	f.Add([]byte("<ListBucketResult><Contents><Size>-1</Size></Contents>"))
+	var body []byte
+	s := newWired(f, Source{Bucket: "plain", Prefix: "p"}, S3Config{Region: "eu-west-1"}, func(r *http.Request) (*http.Response, error) {
+		return answer(r, 200, nil, string(body)), nil
+	})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		body = bytes.Clone(data)
+		p, err := s.listPage(t.Context(), "", "")
+		if err != nil {
+			return
+		}
+		for _, e := range p.entries {
+			if nameFault(e.Key) != "" || (e.Kind == KindFile && (e.Version == "" || e.Size < 0)) {
+				t.Errorf("entry %+v", e)
+			}
+		}
+	})
+}
