@@ -77,7 +77,7 @@ func (l *layout) within(begin, end int64) iter.Seq[segment] {
 	return func(yield func(segment) bool) {
 		first := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].end > begin })
 		for _, s := range l.segments[first:] {
-			if s.begin >= end {
+			if max(s.begin, begin) >= end {
 				return
 			}
 			skip := max(begin-s.begin, 0)

@@ -13,6 +13,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 
 	"weightfs/gpuload"
 	"weightfs/gpuload/safetensors"
@@ -144,8 +145,8 @@ func (n *inspection) writeTable(w io.Writer) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(buffered, "\n%d tensors in %d files, %d bytes (%s)",
-		n.Total.Tensors, len(n.Files), n.Total.Bytes, humanize.IBytes(uint64(n.Total.Bytes)))
+	fmt.Fprintf(buffered, "\n%s in %s, %d bytes (%s)",
+		english.Plural(n.Total.Tensors, "tensor", ""), english.Plural(len(n.Files), "file", ""), n.Total.Bytes, humanize.IBytes(uint64(n.Total.Bytes)))
 	if n.Unaligned > 0 {
 		fmt.Fprintf(buffered, "; %d not aligned to their element size", n.Unaligned)
 	}

@@ -1,0 +1,192 @@
+package gpuload
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const (
+	overlapPart  = 256 << 10
+	overlapParts = 20
+)
+
+// TestReadingAndCopyingOverlap holds in virtual time, to the nanosecond: the
+// load takes as long as the slower of the two, and one piece of the other.
+func TestReadingAndCopyingOverlap(t *testing.T) {
+	const ms = time.Millisecond
+	for _, c := range []struct {
+		name       string
+		read, copy time.Duration
+		opts       Options
+		want       time.Duration
+		bound      string
+	}{
+		{"one reader, even", 10 * ms, 10 * ms, Options{Concurrency: 1}, 20*10*ms + 10*ms, "source"},
+		{"one reader, slow source", 10 * ms, 3 * ms, Options{Concurrency: 1}, 20*10*ms + 3*ms, "source"},
+		{"one reader, slow device", 3 * ms, 10 * ms, Options{Concurrency: 1}, 3*ms + 20*10*ms, "device"},
+		{"four readers, slow source", 40 * ms, 1 * ms, Options{Concurrency: 4}, 5*40*ms + 4*ms, "source"},
+		{"four readers, slow device", 10 * ms, 10 * ms, Options{Concurrency: 4}, 10*ms + 20*10*ms, "device"},
+		{"two pieces of memory", 10 * ms, 10 * ms, Options{Concurrency: 8, MemoryLimit: 2 * overlapPart}, 20*10*ms + 10*ms, "source"},
+		{"three pieces of memory", 20 * ms, 10 * ms, Options{Concurrency: 8, MemoryLimit: 3 * overlapPart}, 10*20*ms + 20*ms, "source"},
+		{"least memory", 40 * ms, 1 * ms, Options{Concurrency: 4, MemoryLimit: MemoryMinimum}, 5*40*ms + 4*ms, "source"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c.opts.PartSize = overlapPart
+				s := slowLoad(t, c.read, c.copy, c.opts)
+				if s.Elapsed != c.want || s.Bound() != c.bound {
+					t.Errorf("took %v, bound by the %s; want %v, the %s", s.Elapsed, s.Bound(), c.want, c.bound)
+				}
+				if s.Phases.FirstTensor >= s.Phases.Read {
+					t.Errorf("the first tensor came at %v, when all was read at %v", s.Phases.FirstTensor, s.Phases.Read)
+				}
+			})
+		})
+	}
+}
+
+// TestCancelledLoadEnds holds no time beyond the read under way.
+func TestCancelledLoadEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dev := newSlowDevice(t, time.Hour)
+		src := slowSource(time.Hour)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		start := time.Now()
+		if _, err := Load(ctx, dev, src, Options{}); err == nil {
+			t.Error("the load succeeded")
+		}
+		if took := time.Since(start); took != time.Minute {
+			t.Errorf("the load ended after %v, want a minute", took)
+		}
+		if err := dev.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func slowLoad(t *testing.T, read, copy time.Duration, opts Options) Stats {
+	dev := newSlowDevice(t, copy)
+	m, err := Load(t.Context(), dev, slowSource(read), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := dev.Close(); err != nil {
+		t.Error(err)
+	}
+	return m.Stats()
+}
+
+// slowSource is a file of overlapParts parts with two tensors, each piece of
+// which takes so long to read.
+func slowSource(delay time.Duration) *Source {
+	const size = overlapPart * overlapParts
+	header := fmt.Sprintf(`{"a":{"dtype":"U8","shape":[1000],"data_offsets":[0,1000]},`+
+		`"b":{"dtype":"U8","shape":[%[1]d],"data_offsets":[1000,%[2]d]}}`, size-2024, size-1024)
+	header = fmt.Sprintf("%-1016s", header)
+	content := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
+	content = append(append(content, header...), make([]byte, size-1024)...)
+	f := &File{name: "slow", path: "slow", size: size, blob: &slowBlob{content: content, delay: delay}}
+	return &Source{label: "slow", files: []*File{f}}
+}
+
+type slowBlob struct {
+	content []byte
+	delay   time.Duration
+}
+
+func (b *slowBlob) read(ctx context.Context, off, n int64) (body, error) {
+	return &slowBody{ctx: ctx, blob: b, rest: b.content[off : off+n]}, nil
+}
+
+func (b *slowBlob) stream(_ context.Context, off, n int64) (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(b.content[off : off+n])), nil
+}
+
+func (b *slowBlob) Close() error { return nil }
+
+type slowBody struct {
+	ctx  context.Context
+	blob *slowBlob
+	rest []byte
+}
+
+func (b *slowBody) next(buf []byte, n int) error {
+	if err := sleep(b.ctx, b.blob.delay); err != nil {
+		return err
+	}
+	b.rest = b.rest[copy(buf[:n], b.rest):]
+	return nil
+}
+
+func (b *slowBody) Close() error { return nil }
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// slowDevice has one copy engine for all its streams, as a GPU does.
+type slowDevice struct {
+	*CPU
+	delay time.Duration
+
+	mu   sync.Mutex
+	free time.Time // guarded by mu; when the engine is
+}
+
+func newSlowDevice(t *testing.T, delay time.Duration) *slowDevice {
+	cpu, err := NewCPU(CPUConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &slowDevice{CPU: cpu, delay: delay}
+}
+
+func (d *slowDevice) NewStream() (Stream, error) {
+	s, err := d.CPU.NewStream()
+	return &slowStream{Stream: s, device: d}, err
+}
+
+type slowStream struct {
+	Stream
+	device *slowDevice
+}
+
+func (s *slowStream) Record() (Event, error) {
+	e, err := s.Stream.Record()
+	d := s.device
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now := time.Now(); d.free.Before(now) {
+		d.free = now
+	}
+	d.free = d.free.Add(d.delay)
+	return &slowEvent{Event: e, at: d.free}, err
+}
+
+type slowEvent struct {
+	Event
+	at time.Time
+}
+
+func (e *slowEvent) Wait(ctx context.Context) error {
+	if err := sleep(ctx, time.Until(e.at)); err != nil {
+		return err
+	}
+	return e.Event.Wait(ctx)
+}

@@ -1,0 +1,197 @@
+package gpuload
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"weightfs/gpuload/safetensors"
+)
+
+// header makes a header whose data begins at start from dtypes and sizes in
+// bytes.
+func header(start int64, tensors ...any) *safetensors.Header {
+	h := &safetensors.Header{DataStart: start}
+	end := int64(0)
+	for i := 0; i < len(tensors); i += 2 {
+		begin := end
+		end += int64(tensors[i+1].(int))
+		h.Tensors = append(h.Tensors, safetensors.Tensor{
+			Name: fmt.Sprint(i / 2), DType: tensors[i].(safetensors.DType), Begin: begin, End: end,
+		})
+	}
+	return h
+}
+
+func TestLayout(t *testing.T) {
+	const u8, f32, c64 = safetensors.U8, safetensors.F32, safetensors.C64
+	for _, c := range []struct {
+		name   string
+		header *safetensors.Header
+		cut    int64
+		want   layout
+	}{
+		{"empty", header(8), 100, layout{places: []place{}}},
+		{"only tensors without bytes", header(8, f32, 0, u8, 0), 100, layout{places: []place{{-1, 0}, {-1, 0}}}},
+		{"one range", header(11, f32, 4, u8, 3, u8, 1, f32, 8), 100, layout{
+			allocs: []int64{16}, segments: []segment{{11, 27, 0, 0}},
+			places: []place{{0, 0}, {0, 4}, {0, 7}, {0, 8}},
+		}},
+		{"unaligned in the middle", header(8, u8, 3, f32, 4, f32, 0, c64, 8, u8, 1), 1000, layout{
+			allocs: []int64{521}, segments: []segment{{8, 11, 0, 0}, {11, 15, 0, 256}, {15, 24, 0, 512}},
+			places: []place{{0, 0}, {0, 256}, {-1, 0}, {0, 512}, {0, 520}},
+		}},
+		{"cut at tensor ends", header(8, u8, 60, u8, 40, u8, 1, u8, 500, u8, 1), 100, layout{
+			allocs:   []int64{100, 1, 500, 1},
+			segments: []segment{{8, 108, 0, 0}, {108, 109, 1, 0}, {109, 609, 2, 0}, {609, 610, 3, 0}},
+			places:   []place{{0, 0}, {0, 60}, {1, 0}, {2, 0}, {3, 0}},
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := newLayout(c.header, c.cut); !reflect.DeepEqual(*got, c.want) {
+				t.Errorf("got  %+v\nwant %+v", *got, c.want)
+			}
+		})
+	}
+}
+
+func TestLayoutWithin(t *testing.T) {
+	l := &layout{segments: []segment{{10, 20, 0, 0}, {20, 30, 0, 256}, {30, 40, 1, 0}}}
+	for _, c := range []struct {
+		begin, end int64
+		want       []segment
+	}{
+		{0, 10, nil},
+		{40, 50, nil},
+		{0, 50, l.segments},
+		{15, 15, nil},
+		{12, 18, []segment{{12, 18, 0, 2}}},
+		{19, 31, []segment{{19, 20, 0, 9}, {20, 30, 0, 256}, {30, 31, 1, 0}}},
+	} {
+		if got := slices.Collect(l.within(c.begin, c.end)); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("within(%d, %d) = %v, want %v", c.begin, c.end, got, c.want)
+		}
+	}
+}
+
+// TestLayoutInvariants copies a file in pieces by the layout and finds every
+// tensor whole, aligned and by itself.
+func TestLayoutInvariants(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var tensors []any
+		for range rapid.IntRange(0, 20).Draw(t, "tensors") {
+			d := safetensors.DType(rapid.IntRange(int(safetensors.Bool), int(safetensors.U64)).Draw(t, "dtype"))
+			tensors = append(tensors, d, d.Bits()/8*rapid.IntRange(0, 9).Draw(t, "elements"))
+		}
+		h := header(rapid.Int64Range(8, 40).Draw(t, "start"), tensors...)
+		l := newLayout(h, rapid.Int64Range(1, 200).Draw(t, "cut"))
+
+		file := make([]int64, h.DataStart+h.DataSize())
+		for i := range file {
+			file[i] = int64(i) + 1
+		}
+		memory := make([][]int64, len(l.allocs))
+		for i, n := range l.allocs {
+			memory[i] = make([]int64, n)
+		}
+		piece := rapid.Int64Range(1, 50).Draw(t, "piece")
+		for begin := int64(0); begin < int64(len(file)); begin += piece {
+			for s := range l.within(begin, min(begin+piece, int64(len(file)))) {
+				if n := copy(memory[s.alloc][s.at:], file[s.begin:s.end]); int64(n) != s.end-s.begin {
+					t.Fatalf("segment %+v does not fit", s)
+				}
+			}
+		}
+		for i, tensor := range h.Tensors {
+			p := l.places[i]
+			if tensor.Size() == 0 {
+				continue
+			}
+			if p.at%tensor.DType.Alignment() != 0 {
+				t.Fatalf("tensor %d of %s is at %d", i, tensor.DType, p.at)
+			}
+			want := file[h.Offset(tensor):][:tensor.Size()]
+			if got := memory[p.alloc][p.at:][:tensor.Size()]; !slices.Equal(got, want) {
+				t.Fatalf("tensor %d is %v, want %v", i, got, want)
+			}
+		}
+	})
+}
+
+func TestPartsCoverEverythingOnce(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		sizes := rapid.SliceOfN(rapid.Int64Range(0, 50), 1, 6).Draw(t, "sizes")
+		bytes := rapid.Int64Range(1, 20).Draw(t, "part")
+		parts := newParts(sizes, bytes)
+		reached := make([]int64, len(sizes))
+		count := int64(0)
+		for p, ok := parts.take(); ok; p, ok = parts.take() {
+			if p.begin != reached[p.file] || p.end <= p.begin || p.end-p.begin > bytes || p.begin%bytes != 0 {
+				t.Fatalf("part %+v after %v", p, reached)
+			}
+			reached[p.file] = p.end
+			count++
+		}
+		if !slices.Equal(reached, sizes) || count != parts.count() {
+			t.Fatalf("%d parts reached %v, want %d and %v", count, reached, parts.count(), sizes)
+		}
+		if _, ok := parts.take(); ok {
+			t.Fatal("a part after the last")
+		}
+	})
+}
+
+func TestBudget(t *testing.T) {
+	const mib = 1 << 20
+	for _, c := range []struct {
+		limit, part int64
+		concurrency int
+		want        budget
+		err         string
+	}{
+		{MemoryUnlimited, 8 * mib, 16, budget{24, 8 * mib}, ""},
+		{MemoryUnlimited, 8 * mib, 1, budget{2, 8 * mib}, ""},
+		{MemoryUnlimited, 1 << 40, 2, budget{3, 64 * mib}, ""},
+		{MemoryMinimum, 8 * mib, 16, budget{24, mib}, ""},
+		{MemoryMinimum, 4096, 2, budget{3, 4096}, ""},
+		{40e9, 8 * mib, 16, budget{24, 8 * mib}, ""},
+		{24 * 8 * mib, 8 * mib, 16, budget{24, 8 * mib}, ""},
+		{24*8*mib - 1, 8 * mib, 16, budget{24, 8*mib - 4096}, ""},
+		{24 * mib, 8 * mib, 16, budget{24, mib}, ""},
+		{mib, 8 * mib, 16, budget{4, 256 << 10}, ""},
+		{512 << 10, 8 * mib, 16, budget{2, 256 << 10}, ""},
+		{512<<10 - 1, 8 * mib, 16, budget{}, "memory limit of 524287 bytes is below the minimum of 524288"},
+		{8192, 4096, 16, budget{2, 4096}, ""},
+	} {
+		got, err := newBudget(c.limit, c.part, c.concurrency)
+		if got != c.want || (err == nil) != (c.err == "") || (err != nil && !strings.Contains(err.Error(), c.err)) {
+			t.Errorf("limit %d, part %d, concurrency %d: %+v, %v; want %+v, %q",
+				c.limit, c.part, c.concurrency, got, err, c.want, c.err)
+		}
+	}
+}
+
+func TestBudgetStaysWithinTheLimit(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		limit := rapid.Int64Range(0, 1<<32).Draw(t, "limit")
+		part := rapid.Int64Range(1, 1<<15).Draw(t, "pages") * pageSize
+		concurrency := rapid.IntRange(1, 300).Draw(t, "concurrency")
+		b, err := newBudget(limit, part, concurrency)
+		if err != nil {
+			if limit >= fewestSlots*smallestChunk {
+				t.Fatal(err)
+			}
+			return
+		}
+		if int64(b.slots)*int64(b.chunk) > limit || b.slots < fewestSlots || b.chunk%pageSize != 0 || b.chunk < pageSize {
+			t.Fatalf("%+v of a limit of %d", b, limit)
+		}
+		if r := b.readers(concurrency); r < 1 || r >= b.slots || r > concurrency {
+			t.Fatalf("%d readers of %+v", r, b)
+		}
+	})
+}
