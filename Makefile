@@ -38,14 +38,13 @@ build: bin/mountd bin/gpuload gpuload-cuda ## bin/mountd, bin/gpuload, and bin/g
 bin/mountd bin/gpuload:
 	go build -trimpath -o $@ ./cmd/$(@F)
 
-.PHONY: gpuload-cuda
-gpuload-cuda: ## bin/gpuload-cuda, for machines with an NVIDIA GPU
-	@echo "bin/gpuload-cuda: not built, no CUDA toolkit"
+# gpuload-cuda, cuda-test, gpu-bundle
+include tests/tools/cuda.mk
 
 ##@ Test
 
 .PHONY: test
-test: check unit one-processor fuzz-short blackbox ## the whole suite
+test: check unit one-processor fuzz-short cuda-test blackbox ## the whole suite
 
 .PHONY: check
 check: $(TOOLS)/staticcheck ## format, vet, staticcheck
