@@ -1,0 +1,184 @@
+package fs
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	fsType = "fuse.weightfs"
+	// maxRead is the largest READ. A reply is one writev however large, but
+	// go-fuse allocates a buffer of this size for each READ in flight.
+	maxRead = 1 << 20
+)
+
+// connection is an opened /dev/fuse and where it is mounted.
+type connection struct {
+	dir    string // absolute; "" where somebody else mounted it
+	fd     int    // go-fuse's from the time it starts
+	probe  int    // a duplicate of fd, to see whether the connection lives
+	helper bool   // mounted by fusermount3, which then unmounts too
+	entry  mountEntry
+	known  bool // whether entry is
+}
+
+// connect mounts at dir, or takes over the descriptor N of a dir /dev/fd/N. The
+// descriptors are closed in children. On an error nothing is left mounted.
+func connect(dir string, cfg Config) (*connection, error) {
+	if n, ok := strings.CutPrefix(dir, "/dev/fd/"); ok {
+		fd, err := strconv.Atoi(n)
+		if err != nil || fd < 3 {
+			return nil, fmt.Errorf("mountpoint %s: want a descriptor of 3 or above", dir)
+		}
+		return adopt(&connection{fd: fd})
+	}
+	dir, err := checkMountpoint(dir, cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	c := &connection{dir: dir}
+	c.fd, err = mountDirect(dir, cfg)
+	if errors.Is(err, unix.EPERM) {
+		c.helper = true
+		c.fd, err = mountByHelper(dir, cfg)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("mount at %s: %w", dir, err)
+	}
+	return adopt(c)
+}
+
+// adopt completes c, whose fd is a mounted /dev/fuse. It ends the mount if it
+// fails.
+func adopt(c *connection) (*connection, error) {
+	unix.CloseOnExec(c.fd)
+	probe, err := unix.FcntlInt(uintptr(c.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("duplicate the descriptor of /dev/fuse: %w", err), c.undo())
+	}
+	c.probe = probe
+	if c.dir == "" {
+		return c, nil
+	}
+	c.entry, c.known, err = mountAt(c.dir)
+	if err != nil {
+		return nil, errors.Join(err, c.undo())
+	}
+	return c, nil
+}
+
+// undo unmounts and closes a connection that go-fuse does not have yet.
+func (c *connection) undo() error {
+	err := c.detach()
+	if c.probe > 0 {
+		c.closeProbe()
+	}
+	return errors.Join(err, unix.Close(c.fd))
+}
+
+// closeProbe gives up the duplicate; dead is true from then on.
+func (c *connection) closeProbe() {
+	// Nothing depends on the result: the descriptor is gone either way.
+	_ = unix.Close(c.probe)
+}
+
+// dead tells whether the connection was aborted or unmounted.
+func (c *connection) dead() bool {
+	fds := []unix.PollFd{{Fd: int32(c.probe)}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0 && fds[0].Revents&(unix.POLLERR|unix.POLLNVAL) != 0
+}
+
+// unmount takes the mount away if no file is open: unix.EBUSY otherwise, and
+// nil if somebody else has done it.
+func (c *connection) unmount() error { return c.umount(0) }
+
+// detach takes the mount out of the tree at once. Open files go on.
+func (c *connection) detach() error { return c.umount(unix.MNT_DETACH) }
+
+func (c *connection) umount(flags int) error {
+	if c.dir == "" {
+		return nil
+	}
+	entry, ok, err := mountAt(c.dir)
+	if err != nil {
+		return err
+	}
+	if !ok || c.known && entry != c.entry {
+		return nil
+	}
+	if c.helper {
+		return unmountByHelper(c.dir, flags&unix.MNT_DETACH != 0)
+	}
+	if err := unix.Unmount(c.dir, flags|unix.UMOUNT_NOFOLLOW); err != nil {
+		return fmt.Errorf("unmount %s: %w", c.dir, err)
+	}
+	return nil
+}
+
+// checkMountpoint resolves dir to an absolute path without links, and says why
+// it cannot be mounted at. A mount of ours there whose daemon is gone is
+// cleaned up.
+func checkMountpoint(dir string, logger *slog.Logger) (string, error) {
+	abs, err := resolveMountpoint(dir)
+	if err != nil {
+		return "", fmt.Errorf("mountpoint %s: %w", dir, err)
+	}
+	entry, mounted, err := mountAt(abs)
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(abs)
+	switch {
+	case mounted && entry.fsType == fsType && errors.Is(err, syscall.ENOTCONN):
+		logger.Warn("cleaning up a mount whose daemon is gone", "mountpoint", abs, "source", entry.source)
+		if err := (&connection{dir: abs, entry: entry, known: true, helper: os.Geteuid() != 0}).detach(); err != nil {
+			return "", fmt.Errorf("mountpoint %s has a dead mount: %w", abs, err)
+		}
+		return checkMountpoint(abs, logger)
+	case err != nil:
+		return "", fmt.Errorf("mountpoint %s: %w", dir, bare(err))
+	case !info.IsDir():
+		return "", fmt.Errorf("mountpoint %s is not a directory", dir)
+	case mounted && entry.fsType == fsType:
+		return "", fmt.Errorf("mountpoint %s: %s is mounted there already: unmount it, or choose another directory", dir, entry.source)
+	}
+	if entries, err := os.ReadDir(abs); err == nil && len(entries) > 0 {
+		logger.Warn("the mountpoint is not empty: what it holds is hidden while mounted", "mountpoint", abs)
+	}
+	return abs, nil
+}
+
+// resolveMountpoint makes dir absolute and free of links. The last component
+// may be a dead mount, which cannot be looked at.
+func resolveMountpoint(dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	resolved, err := filepath.EvalSymlinks(abs)
+	if errors.Is(err, syscall.ENOTCONN) {
+		parent, err := filepath.EvalSymlinks(filepath.Dir(abs))
+		return filepath.Join(parent, filepath.Base(abs)), err
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return "", errors.New("no such directory: create it first")
+	}
+	return resolved, bare(err)
+}
+
+// bare is the cause of a path error, for those who name the path themselves.
+func bare(err error) error {
+	if pathErr, ok := errors.AsType[*os.PathError](err); ok {
+		return pathErr.Err
+	}
+	return err
+}

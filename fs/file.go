@@ -1,0 +1,153 @@
+package fs
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"weightfs/prefetch"
+	"weightfs/remote"
+)
+
+// openFile is an open handle of one version of a file. It reads that version
+// to its end, or gets ESTALE.
+type openFile struct {
+	node   *node
+	obj    remote.Object
+	reader *prefetch.Reader
+}
+
+// Open opens a file. It asks the store nothing, but for a file of this host
+// that the kernel is to read by itself.
+func (t *tree) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	t.counters.opens.Add(1)
+	n, entry, ok := t.nodes.node(in.NodeId)
+	switch {
+	case !ok:
+		return fuse.Status(syscall.ESTALE)
+	case in.Flags&syscall.O_ACCMODE != syscall.O_RDONLY:
+		return fuse.EROFS
+	case entry.Archived:
+		t.failed(in.Pid, "open", entry.Key, 0, remote.ErrArchived)
+		return fuse.EACCES
+	}
+	if t.passthrough != nil {
+		status := t.openBacking(cancel, in, n, entry, out)
+		if status != fuse.OK {
+			return status
+		}
+	}
+	if out.OpenFlags&fuse.FOPEN_PASSTHROUGH == 0 {
+		// The pages of a version stay good from one open to the next.
+		out.OpenFlags |= fuse.FOPEN_KEEP_CACHE
+	}
+	out.OpenFlags |= fuse.FOPEN_NOFLUSH // nothing is ever written
+	out.Fh = t.lastHandle.Add(1)
+	t.files.Store(out.Fh, &openFile{node: n, obj: entry.Object, reader: t.cache.Open(entry.Object)})
+	t.counters.openFiles.Add(1)
+	return fuse.OK
+}
+
+// openBacking lets the kernel read the file by itself if it can.
+func (t *tree) openBacking(cancel <-chan struct{}, in *fuse.OpenIn, n *node, entry remote.Entry, out *fuse.OpenOut) fuse.Status {
+	var outcome backingOutcome
+	err := t.patience.wait(cancel, in.Pid, func(ctx context.Context) (err error) {
+		out.BackingID, outcome, err = t.passthrough.open(ctx, &n.backing, entry.Object)
+		return err
+	})
+	if err != nil {
+		t.failed(in.Pid, "open", entry.Key, 0, err)
+		return fuse.Status(nameErrno(err))
+	}
+	switch outcome {
+	case backingUsed:
+		out.OpenFlags |= fuse.FOPEN_PASSTHROUGH
+		t.counters.passthroughOpens.Add(1)
+	case backingRefused:
+		t.counters.passthroughFallbacks.Add(1)
+	}
+	return fuse.OK
+}
+
+// Release ends a handle. The last one of a version drops the fetches that
+// nobody waits for: a reader that was killed says nothing else.
+func (t *tree) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
+	handle, ok := t.files.LoadAndDelete(in.Fh)
+	if !ok {
+		return
+	}
+	file := handle.(*openFile)
+	t.counters.openFiles.Add(-1)
+	if err := file.reader.Close(); err != nil {
+		t.logger.Warn("cannot close", "file", file.obj.Key, "err", err)
+	}
+	if t.passthrough != nil {
+		t.passthrough.close(&file.node.backing)
+	}
+}
+
+// Read answers from leased cache memory, which goes to the kernel by one
+// writev. The buffer that go-fuse offers is not touched: untouched it takes no
+// memory. Fewer bytes than asked for mean the end of the file to the kernel,
+// so nothing else is answered with fewer.
+func (t *tree) Read(cancel <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadResult, fuse.Status) {
+	handle, ok := t.files.Load(in.Fh)
+	if !ok {
+		return nil, fuse.EBADF
+	}
+	file := handle.(*openFile)
+	off := int64(in.Offset)
+	n := min(int64(in.Size), file.obj.Size-off)
+	if n <= 0 {
+		return fuse.ReadResultData(nil), fuse.OK
+	}
+	view, err := t.view(cancel, in.Pid, file, off, int(n))
+	if err != nil {
+		t.failed(in.Pid, "read", file.obj.Key, off, err)
+		return nil, fuse.Status(readErrno(err))
+	}
+	t.counters.countRead(n)
+	return &lease{view}, fuse.OK
+}
+
+// view leases exactly n bytes of file.
+func (t *tree) view(cancel <-chan struct{}, pid uint32, file *openFile, off int64, n int) (*prefetch.View, error) {
+	var view *prefetch.View
+	err := t.patience.wait(cancel, pid, func(ctx context.Context) (err error) {
+		view, err = file.reader.View(ctx, off, n)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if view.Len() != n {
+		defer view.Release()
+		return nil, fmt.Errorf("%d bytes in place of %d: %w", view.Len(), n, io.ErrUnexpectedEOF)
+	}
+	return view, nil
+}
+
+// lease is a reply that holds cache memory until the kernel has copied it. Its
+// methods cannot fail: go-fuse would send no reply at all.
+type lease struct{ view *prefetch.View }
+
+// Size implements fuse.ReadResult.
+func (l *lease) Size() int { return l.view.Len() }
+
+// Slices are what go-fuse writes to the kernel.
+func (l *lease) Slices() ([][]byte, fuse.Status) { return l.view.Slices(), fuse.OK }
+
+// Bytes implements fuse.ReadResult for those who cannot use Slices.
+func (l *lease) Bytes(buf []byte) ([]byte, fuse.Status) {
+	buf = buf[:0]
+	for _, slice := range l.view.Slices() {
+		buf = append(buf, slice...)
+	}
+	return buf, fuse.OK
+}
+
+// Done implements fuse.ReadResult: the reply was written, or could not be.
+func (l *lease) Done() { l.view.Release() }

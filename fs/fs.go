@@ -1,0 +1,227 @@
+// Package fs shows a store as a read-only POSIX tree, through FUSE.
+//
+// Data flow: the kernel asks, [prefetch.Listings] answer what is about names
+// and attributes, and a [prefetch.Cache] leases the bytes of a READ, which go to
+// the kernel by one writev from the cache's memory; the lease ends with the
+// write. A file of this host is given to the kernel to read by itself, where
+// the kernel can.
+//
+// It stands on go-fuse's protocol layer rather than on its node layer: that one
+// keeps half a kilobyte for each inode, looks each entry of a READDIRPLUS up
+// again, and turns passthrough off for the whole mount at the first file that
+// cannot have it.
+//
+// An inode is one version of one object: a new version has a new inode, and
+// what the kernel has cached of the old one is never taken for it. A handle
+// opened before a change reads the old version, or gets ESTALE. The package
+// owns errno: one table chooses it.
+//
+// Who owns what: the Server owns the mount and its goroutines; the store, the
+// cache and the listings stay the caller's, to be closed after [Server.Wait].
+// A process never reads what it serves: it would wait for itself.
+package fs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"weightfs/prefetch"
+	"weightfs/remote"
+)
+
+const (
+	// DefaultReadAhead is how far the kernel reads ahead. At 4 MiB one buffered
+	// reader got 2.0 GB/s, and 0.6 at the kernel's 128 KiB; a miss reads as much
+	// around it.
+	DefaultReadAhead = 4 << 20
+	// maxBackground bounds the kernel's readahead requests in flight. At its own
+	// 12 it skips readahead under load; each takes a buffer of maxRead.
+	maxBackground = 128
+	// congestionThreshold is where the kernel starts to skip readahead.
+	congestionThreshold = 120
+	// stackDepth lets files on overlayfs be passed through, as in containers.
+	stackDepth = 2
+)
+
+// Default permissions of the tree, which cannot be written to anyway.
+const (
+	DefaultFileMode = 0o644
+	DefaultDirMode  = 0o755
+)
+
+// Config says how the tree is mounted. Owner and permissions are as given; the
+// zero value of the rest means the defaults.
+type Config struct {
+	// Source is shown as the mounted device: s3://BUCKET/PREFIX or a folder.
+	Source string
+	// AllowOther lets other users in. Not root needs user_allow_other in
+	// /etc/fuse.conf.
+	AllowOther bool
+	// UID and GID own everything.
+	UID, GID uint32
+	// FileMode and DirMode are permission bits; nothing is replaced by a
+	// default, so that 0 is 0.
+	FileMode, DirMode uint32
+	// ReadAhead is how far the kernel reads ahead, in bytes; 0 is
+	// [DefaultReadAhead].
+	ReadAhead int64
+	// NoPassthrough has the daemon serve even files of this host.
+	NoPassthrough bool
+	// Logger gets the mount's values, failed reads and panics; nil discards
+	// them.
+	Logger *slog.Logger
+}
+
+// complete checks cfg and fills in the defaults.
+func (cfg Config) complete() (Config, error) {
+	if cfg.FileMode&^0o777 != 0 || cfg.DirMode&^0o777 != 0 {
+		return cfg, fmt.Errorf("modes %o and %o: permission bits are at most 777", cfg.FileMode, cfg.DirMode)
+	}
+	if cfg.ReadAhead < 0 {
+		return cfg, fmt.Errorf("readahead of %d bytes: must be positive", cfg.ReadAhead)
+	}
+	if cfg.ReadAhead == 0 {
+		cfg.ReadAhead = DefaultReadAhead
+	}
+	if cfg.Source == "" {
+		cfg.Source = "weightfs"
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return cfg, nil
+}
+
+// ErrAborted says that files were still open when the time to close them was
+// over: their readers got an error.
+var ErrAborted = errors.New("open files were cut off")
+
+// Server serves one mount, from Mount until it is unmounted by whomever.
+type Server struct {
+	tree   *tree
+	conn   *connection
+	logger *slog.Logger
+	done   chan struct{} // closed when nothing is served any more
+}
+
+// Mount shows store at dir, an existing directory, or through the descriptor N
+// of /dev/fuse for a dir /dev/fd/N. It returns once requests are answered. A
+// dead mount of ours at dir is cleaned up. On an error nothing is left mounted.
+func Mount(dir string, store remote.Store, cache *prefetch.Cache, listings *prefetch.Listings, cfg Config) (*Server, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := connect(dir, cfg)
+	if err != nil {
+		return nil, err
+	}
+	t := newTree(store, cache, listings, conn, cfg)
+	server, err := fuse.NewServer(t, "/dev/fd/"+strconv.Itoa(conn.fd), t.options(cfg))
+	if err != nil {
+		// go-fuse has closed its descriptor, but left the mount.
+		err = errors.Join(fmt.Errorf("mount at %s: %w", dir, err), conn.detach())
+		conn.closeProbe()
+		return nil, err
+	}
+	s := &Server{tree: t, conn: conn, logger: cfg.Logger, done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		server.Serve()
+		t.closeAll()
+		conn.closeProbe()
+	}()
+	tune(conn, cfg)
+	return s, nil
+}
+
+func newTree(store remote.Store, cache *prefetch.Cache, listings *prefetch.Listings, conn *connection, cfg Config) *tree {
+	t := &tree{
+		readOnly: readOnly{fuse.NewDefaultRawFileSystem()},
+		cache:    cache,
+		listings: listings,
+		owner: owner{
+			uid: cfg.UID, gid: cfg.GID,
+			fileMode: cfg.FileMode, dirMode: cfg.DirMode,
+			born: time.Now(),
+		},
+		nodes:    newTable(remote.Entry{Kind: remote.KindDir}),
+		patience: patience{dying: taskDying, dead: conn.dead},
+		logger:   cfg.Logger,
+		failures: &failureLog{logger: cfg.Logger, now: time.Now},
+	}
+	if files, ok := store.(remote.FileOpener); ok && !cfg.NoPassthrough {
+		t.passthrough = &passthrough{files: files, logger: cfg.Logger}
+	}
+	return t
+}
+
+// options are what is agreed with the kernel at the handshake.
+func (t *tree) options(cfg Config) *fuse.MountOptions {
+	return &fuse.MountOptions{
+		MaxWrite:                 maxRead,
+		MaxBackground:            maxBackground,
+		CongestionThreshold:      congestionThreshold,
+		MaxStackDepth:            stackDepth,
+		ExplicitDataCacheControl: true,
+		EnableSymlinkCaching:     true,
+		DisableXAttrs:            true, // the kernel asks once and never again
+		DisableSplice:            true,
+		Logger:                   slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn),
+		PanicHandler: func(cause any) fuse.Status {
+			t.counters.panics.Add(1)
+			cfg.Logger.Error("request failed by a defect", "cause", cause, "stack", string(debug.Stack()))
+			return fuse.EIO
+		},
+	}
+}
+
+// closeAll ends the handles whose RELEASE never came, as after an abort.
+func (t *tree) closeAll() {
+	t.files.Range(func(fh, _ any) bool {
+		t.Release(nil, &fuse.ReleaseIn{Fh: fh.(uint64)})
+		return true
+	})
+}
+
+// Done is closed when the mount is gone and nothing is served any more.
+func (s *Server) Done() <-chan struct{} { return s.done }
+
+// Wait waits until the mount is gone and nothing is served any more.
+func (s *Server) Wait() { <-s.done }
+
+// Stats counts what was asked.
+func (s *Server) Stats() Stats { return s.tree.counters.snapshot(s.tree.nodes.size()) }
+
+// Unmount ends the mount. Where files are open, the mount is detached at once
+// and serves them until they are closed or ctx ends; then it is aborted and
+// the error is ErrAborted. Mounted through a descriptor, it can only be aborted
+// by the end of the process.
+func (s *Server) Unmount(ctx context.Context) error {
+	err := s.conn.unmount()
+	if errors.Is(err, unix.EBUSY) {
+		s.logger.Warn("files are open: the mount is detached, and goes on until they are closed", "mountpoint", s.conn.dir)
+		err = s.conn.detach()
+	}
+	if err != nil {
+		return err
+	}
+	select {
+	case <-s.done:
+		return nil
+	case <-ctx.Done():
+	}
+	if err := s.conn.abort(); err != nil {
+		return fmt.Errorf("%w: %w", ErrAborted, err)
+	}
+	<-s.done
+	return ErrAborted
+}

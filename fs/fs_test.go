@@ -1,0 +1,403 @@
+package fs_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"weightfs/fs"
+	"weightfs/prefetch"
+	"weightfs/remote"
+)
+
+func digest(data []byte) string { return fmt.Sprintf("%x", sha256.Sum256(data)) }
+
+func TestReadersGetTheBytes(t *testing.T) {
+	// Not a whole number of anything: neither pages nor blocks.
+	data := randomBytes(9<<20 + 12345)
+	store := newMemStore(map[string][]byte{"m/model.safetensors": data, "empty": nil, "tiny": []byte("x")})
+	m := mount(t, store, options{})
+	path := m.path("m/model.safetensors")
+	if got := output(t, "sha256sum", path); !strings.HasPrefix(got, digest(data)) {
+		t.Errorf("sha256sum: %s", got)
+	}
+	if got := strings.TrimSpace(child(t, "mmap", path)); got != digest(data) {
+		t.Errorf("mmap: %s", got)
+	}
+	if got := strings.TrimSpace(child(t, "direct", path)); got != digest(data) {
+		t.Errorf("O_DIRECT: %s", got)
+	}
+	if got := output(t, "dd", "if="+path, "bs=1000", "skip=9437", "count=3", "status=none"); got != string(data[9437000:9440000]) {
+		t.Error("dd got other bytes")
+	}
+	if got := output(t, "cat", m.path("empty"), m.path("tiny")); got != "x" {
+		t.Errorf("cat: %q", got)
+	}
+	h := openInChild(t, path)
+	for _, r := range []struct{ off, n int64 }{{0, 8}, {9 << 20, 12345}, {9 << 20, 1 << 20}, {int64(len(data)), 10}, {1 << 40, 1}} {
+		lo, hi := min(r.off, int64(len(data))), min(r.off+r.n, int64(len(data)))
+		if got := h.read(r.off, r.n); got != digest(data[lo:hi]) {
+			t.Errorf("pread of %d at %d: %s", r.n, r.off, got)
+		}
+	}
+	if s := m.Stats(); s.Reads == 0 || s.ReadBytes < int64(len(data)) || s.ReadErrors != 0 || s.Panics != 0 {
+		t.Errorf("counted %+v", s)
+	}
+}
+
+func TestPagesAreKeptAcrossOpens(t *testing.T) {
+	data := randomBytes(4 << 20)
+	m := mount(t, newMemStore(map[string][]byte{"a": data}), options{})
+	output(t, "cat", m.path("a"))
+	before := m.Stats().Reads
+	output(t, "cat", m.path("a"))
+	if after := m.Stats().Reads; after != before {
+		t.Errorf("the second cat sent %d READs", after-before)
+	}
+}
+
+func TestAttributes(t *testing.T) {
+	store := newMemStore(map[string][]byte{"d/f": []byte("hello")})
+	store.set("l", memObject{target: "d/f"})
+	m := mount(t, store, options{fs: fs.Config{UID: 12, GID: 34}})
+	got := fields(child(t, "stat", m.path("d/f"), m.path("d"), m.path("l"), m.dir))
+	for i, want := range [][]string{
+		{"5", "100644", "12", "34", "1700000000"},
+		{"0", "40755", "12", "34"},
+		{"3", "120777", "12", "34"},
+		{"0", "40755", "12", "34"},
+	} {
+		if strings.Join(got[i][1:1+len(want)], " ") != strings.Join(want, " ") {
+			t.Errorf("stat of number %d: %v, want %v after the inode", i, got[i], want)
+		}
+	}
+	if got := output(t, "readlink", m.path("l")); got != "d/f\n" {
+		t.Errorf("readlink: %q", got)
+	}
+	if got := output(t, "cat", m.path("l")); got != "hello" {
+		t.Errorf("cat through the link: %q", got)
+	}
+	if got := output(t, "stat", "-f", "-c", "%l", m.dir); got != "255\n" {
+		t.Errorf("longest name: %q", got)
+	}
+}
+
+func TestModesAreLiteral(t *testing.T) {
+	store := newMemStore(map[string][]byte{"f": nil})
+	cache, err := prefetch.New(store, prefetch.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cache.Close()
+	if _, err := fs.Mount(t.TempDir(), store, cache, nil, fs.Config{FileMode: 0o1777}); err == nil {
+		t.Error("mode 1777 was accepted")
+	}
+}
+
+func TestLargeDirectory(t *testing.T) {
+	const n = 20_000
+	files := map[string][]byte{}
+	for i := range n {
+		files[fmt.Sprintf("d/shard-%05d", i)] = []byte("x")
+	}
+	store := newMemStore(files)
+	m := mount(t, store, options{})
+	names := strings.Fields(output(t, "ls", "-f", m.path("d")))
+	if len(names) != n+2 || names[0] != "." || names[2] != "shard-00000" || names[n+1] != fmt.Sprintf("shard-%05d", n-1) {
+		t.Errorf("ls shows %d names: %s ... %s", len(names), names[:3], names[len(names)-1])
+	}
+	if got := output(t, "find", m.path("d"), "-type", "f", "-size", "-2", "-printf", "."); len(got) != n {
+		t.Errorf("find sees %d files", len(got))
+	}
+	if got := store.listed(); got > 2 {
+		t.Errorf("%d listings for one directory", got)
+	}
+	if s := m.Stats(); s.Lookups > 10 || s.Inodes < n {
+		t.Errorf("%d look-ups beside READDIRPLUS, %d inodes", s.Lookups, s.Inodes)
+	}
+}
+
+func TestEveryChangeIsRefused(t *testing.T) {
+	store := newMemStore(map[string][]byte{"f": []byte("x"), "d/g": nil})
+	m := mount(t, store, options{})
+	f, d, fresh := m.path("f"), m.path("d"), m.path("new")
+	for _, command := range [][]string{
+		{"touch", fresh}, {"touch", "-d", "2001-01-01", f}, {"mkdir", fresh}, {"rmdir", d}, {"rm", "-f", f},
+		{"mv", f, fresh}, {"ln", f, fresh}, {"ln", "-s", f, fresh}, {"chmod", "600", f}, {"chown", "1", f},
+		{"truncate", "-s", "0", f}, {"dd", "if=/dev/zero", "of=" + f, "count=1"}, {"mkfifo", fresh},
+	} {
+		if got := complaint(t, command[0], command[1:]...); !strings.Contains(got, "Read-only file system") {
+			t.Errorf("%v: %s", command, got)
+		}
+	}
+}
+
+func TestMissingNames(t *testing.T) {
+	store := newMemStore(map[string][]byte{"d/f": nil})
+	m := mount(t, store, options{})
+	for _, key := range []string{"x", "d/x", "d/f/x"} {
+		got := complaint(t, "cat", m.path(key))
+		if !strings.Contains(got, "No such file") && !strings.Contains(got, "Not a directory") {
+			t.Errorf("%s: %s", key, got)
+		}
+	}
+	listings := store.listed()
+	for range 3 {
+		complaint(t, "cat", m.path("d/x"))
+	}
+	if got := store.listed(); got != listings {
+		t.Errorf("an absence that is known took %d listings", got-listings)
+	}
+}
+
+func TestReplacedObject(t *testing.T) {
+	store := newMemStore(map[string][]byte{"f": []byte("old content, and more of it")})
+	m := mount(t, store, options{ttl: 50 * time.Millisecond})
+	before := fields(child(t, "stat", m.path("f")))[0]
+	h := openInChild(t, m.path("f"))
+	store.put("f", []byte("new"))
+	if got := h.read(0, 5); got != "ESTALE" {
+		t.Errorf("an open handle reads %s, want ESTALE", got)
+	}
+	// The listing's life is short; how long the look takes does not matter.
+	eventually(t, func() bool {
+		got, err := exec.Command("cat", m.path("f")).Output()
+		return err == nil && string(got) == "new"
+	})
+	after := fields(child(t, "stat", m.path("f")))[0]
+	if before[0] == after[0] || after[1] != "3" {
+		t.Errorf("inode and size before %v, after %v", before[:2], after[:2])
+	}
+	if got := h.read(0, 5); got != "ESTALE" {
+		t.Errorf("the old handle reads %s, want ESTALE", got)
+	}
+	store.remove("f")
+	eventually(t, func() bool { return exec.Command("test", "-e", m.path("f")).Run() != nil })
+}
+
+// eventually asks again and again, each time by a process of its own, until
+// what the kernel remembers has expired.
+func eventually(t *testing.T, ok func() bool) {
+	t.Helper()
+	for range 1000 {
+		if ok() {
+			return
+		}
+	}
+	t.Fatal("it never came about")
+}
+
+func TestReadErrors(t *testing.T) {
+	cases := []struct {
+		err  error
+		want string
+	}{
+		{errors.New("connection reset"), "EIO"},
+		{remote.ErrChanged, "ESTALE"},
+		{os.ErrPermission, "EACCES"},
+	}
+	for _, c := range cases {
+		t.Run(c.want, func(t *testing.T) {
+			store := newMemStore(map[string][]byte{"f": []byte("hello")})
+			m := mount(t, store, options{})
+			store.failWith(c.err)
+			h := openInChild(t, m.path("f"))
+			if got := h.read(0, 5); got != c.want {
+				t.Errorf("pread: %s, want %s", got, c.want)
+			}
+			if m.Stats().ReadErrors == 0 {
+				t.Error("no read error was counted")
+			}
+			for _, part := range []string{"file=f", "offset=0", "op=read", c.err.Error()} {
+				if !strings.Contains(m.log.String(), part) {
+					t.Errorf("no %q in the log:\n%s", part, m.log)
+				}
+			}
+		})
+	}
+}
+
+func TestArchivedObject(t *testing.T) {
+	store := newMemStore(nil)
+	store.set("cold", memObject{data: []byte("x"), archived: true})
+	m := mount(t, store, options{})
+	if got := complaint(t, "cat", m.path("cold")); !strings.Contains(got, "Permission denied") {
+		t.Errorf("cat: %s", got)
+	}
+	if !strings.Contains(m.log.String(), "archived") {
+		t.Errorf("the log does not say why:\n%s", m.log)
+	}
+}
+
+func TestKilledReader(t *testing.T) {
+	store := newMemStore(map[string][]byte{"f": randomBytes(1 << 20)})
+	m := mount(t, store, options{})
+	letGo := store.hold()
+	defer letGo()
+	h := openInChild(t, m.path("f"))
+	h.ask(0, 1<<20)
+	<-store.waiting
+	if err := h.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	h.cmd.Wait() // would hang if the read went on
+}
+
+// A signal that its process handles must not cost it a read.
+func TestInterruptedReader(t *testing.T) {
+	data := randomBytes(1 << 20)
+	store := newMemStore(map[string][]byte{"f": data})
+	m := mount(t, store, options{})
+	letGo := store.hold()
+	h := openInChild(t, m.path("f"))
+	h.ask(0, 1<<20)
+	<-store.waiting
+	for range 10 {
+		if err := h.cmd.Process.Signal(syscall.SIGURG); err != nil {
+			t.Fatal(err)
+		}
+	}
+	letGo()
+	if got := h.answer(); got != digest(data) {
+		t.Errorf("the interrupted read gets %s", got)
+	}
+}
+
+func TestManyGoReaders(t *testing.T) {
+	store := newMemStore(map[string][]byte{"a": randomBytes(8 << 20), "b": randomBytes(8 << 20)})
+	m := mount(t, store, options{})
+	child(t, "parallel", m.path("a"), m.path("b"))
+	if s := m.Stats(); s.ReadErrors != 0 {
+		t.Errorf("%d reads failed:\n%s", s.ReadErrors, m.log)
+	}
+}
+
+func TestUnmount(t *testing.T) {
+	m := mount(t, newMemStore(map[string][]byte{"f": []byte("x")}), options{})
+	output(t, "cat", m.path("f"))
+	if err := m.Unmount(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	m.Wait()
+	if err := m.Unmount(context.Background()); err != nil {
+		t.Errorf("the second time: %v", err)
+	}
+	if err := exec.Command("test", "-e", m.path("f")).Run(); err == nil {
+		t.Error("the file is still there")
+	}
+}
+
+func TestUnmountByOthers(t *testing.T) {
+	m := mount(t, newMemStore(map[string][]byte{"f": []byte("x")}), options{})
+	output(t, "umount", m.dir)
+	m.Wait()
+}
+
+func TestUnmountServesOpenFiles(t *testing.T) {
+	data := randomBytes(3 << 20)
+	m := mount(t, newMemStore(map[string][]byte{"f": data}), options{})
+	h := openInChild(t, m.path("f"))
+	unmounted := make(chan error)
+	go func() { unmounted <- m.Unmount(context.Background()) }()
+	eventually(t, func() bool { return exec.Command("test", "-e", m.path("f")).Run() != nil })
+	if got := h.read(1<<20, 2<<20); got != digest(data[1<<20:]) {
+		t.Errorf("the open handle reads %s", got)
+	}
+	h.close()
+	if err := <-unmounted; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestUnmountCutsOff(t *testing.T) {
+	store := newMemStore(map[string][]byte{"f": randomBytes(1 << 20)})
+	m := mount(t, store, options{})
+	letGo := store.hold()
+	defer letGo()
+	h := openInChild(t, m.path("f"))
+	h.ask(0, 10)
+	<-store.waiting
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := m.Unmount(ctx); !errors.Is(err, fs.ErrAborted) {
+		t.Errorf("got %v, want ErrAborted", err)
+	}
+	if got := h.answer(); got != "ECONNABORTED" && got != "ENOTCONN" {
+		t.Errorf("the reader gets %s", got)
+	}
+}
+
+func TestDeadMountIsCleanedUp(t *testing.T) {
+	store := newMemStore(map[string][]byte{"f": []byte("x")})
+	dir := t.TempDir()
+	leaveDeadMount(t, dir)
+	if got := complaint(t, "ls", dir); !strings.Contains(got, "not connected") {
+		t.Fatalf("the mount is not dead: %s", got)
+	}
+	m := mount(t, store, options{dir: dir})
+	if got := output(t, "cat", m.path("f")); got != "x" {
+		t.Errorf("cat: %q", got)
+	}
+	if !strings.Contains(m.log.String(), "daemon is gone") {
+		t.Errorf("the log does not tell:\n%s", m.log)
+	}
+}
+
+// leaveDeadMount mounts at dir and closes the device at once.
+func leaveDeadMount(t *testing.T, dir string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to mount")
+	}
+	device, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip("needs /dev/fuse")
+	}
+	defer device.Close()
+	data := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", device.Fd())
+	if err := syscall.Mount("gone", dir, "fuse.weightfs", 0, data); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+}
+
+func TestWrongMountpoints(t *testing.T) {
+	store := newMemStore(map[string][]byte{"f": []byte("x")})
+	m := mount(t, store, options{fs: fs.Config{Source: "s3://bucket"}})
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]string{
+		m.dir:           "s3://bucket is mounted there already",
+		file:            "not a directory",
+		file + "-none":  "no such directory",
+		"/dev/fd/x":     "descriptor",
+		"/dev/fd/99999": "descriptor",
+	} {
+		other, err := tryMount(t, store, options{dir: dir})
+		if err == nil {
+			other.Unmount(context.Background())
+		}
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), dir) && !strings.HasPrefix(dir, "/dev/") {
+			t.Errorf("at %s: %v, want %q", dir, err, want)
+		}
+	}
+}
+
+// A child must not inherit /dev/fuse: it would keep a dead mount's readers
+// hanging.
+func TestChildrenDoNotInheritTheDevice(t *testing.T) {
+	mount(t, newMemStore(map[string][]byte{"f": []byte("x")}), options{})
+	if got := output(t, "sh", "-c", "ls -l /proc/self/fd"); strings.Contains(got, "/dev/fuse") {
+		t.Errorf("a child has:\n%s", got)
+	}
+}

@@ -1,0 +1,121 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestStatusDying(t *testing.T) {
+	cases := []struct {
+		name, status string
+		want         bool
+	}{
+		{"nothing pending", "SigPnd:\t0000000000000000\nShdPnd:\t0000000000000000\n", false},
+		{"SIGKILL to the thread", "SigPnd:\t0000000000000100\nShdPnd:\t0\n", true},
+		{"SIGKILL to the process", "SigPnd:\t0\nShdPnd:\t0000000000000100\n", true},
+		{"SIGTERM, default action", "SigPnd:\t0\nShdPnd:\t0000000000004000\n", true},
+		{"SIGTERM, caught", "ShdPnd:\t4000\nSigCgt:\t4000\n", false},
+		{"SIGTERM, blocked", "ShdPnd:\t4000\nSigBlk:\t4000\n", false},
+		{"SIGTERM, ignored", "ShdPnd:\t4000\nSigIgn:\t4000\n", false},
+		{"SIGURG by default", "SigPnd:\t0000000000400000\n", false},
+		{"SIGCHLD by default", "ShdPnd:\t0000000000010000\n", false},
+		{"SIGALRM caught and SIGINT not", "ShdPnd:\t2002\nSigCgt:\t2000\n", true},
+		{"no masks at all", "Name:\tcat\nState:\tD (disk sleep)\n", false},
+	}
+	for _, c := range cases {
+		if got := statusDying([]byte(c.status)); got != c.want {
+			t.Errorf("%s: dying is %t", c.name, got)
+		}
+	}
+}
+
+func FuzzStatusDying(f *testing.F) {
+	f.Add([]byte("SigPnd:\t0000000000000100\nShdPnd:\tzz\n"))
+	f.Fuzz(func(t *testing.T, status []byte) { statusDying(status) })
+}
+
+func TestTaskDying(t *testing.T) {
+	if taskDying(uint32(os.Getpid())) {
+		t.Error("this process is said to be dying")
+	}
+	if taskDying(0) {
+		t.Error("an invisible task is said to be dying")
+	}
+	if !taskDying(1 << 30) {
+		t.Error("a task that is gone is said to live")
+	}
+}
+
+// testPatience has a task and a connection whose ends the test decides.
+func testPatience() (p patience, dying, dead *atomic.Bool) {
+	dying, dead = new(atomic.Bool), new(atomic.Bool)
+	return patience{
+		dying: func(uint32) bool { return dying.Load() },
+		dead:  dead.Load,
+	}, dying, dead
+}
+
+// after waits for d, or for the end of ctx.
+func after(d time.Duration) func(context.Context) error {
+	return func(ctx context.Context) error {
+		select {
+		case <-time.After(d):
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func TestPatience(t *testing.T) {
+	cases := []struct {
+		name      string
+		interrupt bool
+		end       string // what ends one second later
+		want      error
+	}{
+		{name: "not interrupted"},
+		{name: "harmless signal", interrupt: true},
+		{name: "harmless signal, then a fatal one", interrupt: true, end: "task", want: context.Canceled},
+		{name: "harmless signal, then an abort", interrupt: true, end: "connection", want: context.Canceled},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, dying, dead := testPatience()
+				cancel := make(chan struct{})
+				if c.interrupt {
+					close(cancel)
+				}
+				time.AfterFunc(time.Second, func() {
+					dying.Store(c.end == "task")
+					dead.Store(c.end == "connection")
+				})
+				err := p.wait(cancel, 1, after(time.Minute))
+				if !errors.Is(err, c.want) {
+					t.Errorf("got %v, want %v", err, c.want)
+				}
+			})
+		})
+	}
+}
+
+func TestPatienceWithTheDying(t *testing.T) {
+	p, dying, _ := testPatience()
+	dying.Store(true)
+	cancel := make(chan struct{})
+	close(cancel)
+	calls := 0
+	err := p.wait(cancel, 1, func(ctx context.Context) error {
+		calls++
+		return ctx.Err()
+	})
+	if !errors.Is(err, context.Canceled) || calls != 1 {
+		t.Errorf("got %v after %d waits, want context.Canceled after one", err, calls)
+	}
+}

@@ -1,0 +1,155 @@
+package fs_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"weightfs/fs"
+	"weightfs/prefetch"
+	"weightfs/remote"
+)
+
+func TestMain(m *testing.M) {
+	if code, ok := asChild(os.Args[1:]); ok {
+		os.Exit(code)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// mounted is a store mounted for a test.
+type mounted struct {
+	*fs.Server
+	dir string
+	log *logBuffer
+}
+
+// path is where the object key is seen.
+func (m mounted) path(key string) string { return filepath.Join(m.dir, filepath.FromSlash(key)) }
+
+// logBuffer is a log that can be read while it is written.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer // guarded by mu
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// options are what differs between the mounts of the tests.
+type options struct {
+	fs       fs.Config
+	prefetch prefetch.Config
+	ttl      time.Duration
+	dir      string // "" is a fresh one
+}
+
+// mount shows store for the time of the test, which is skipped where nothing
+// can be mounted.
+func mount(t *testing.T, store remote.Store, o options) mounted {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to mount")
+	}
+	if _, err := os.Stat("/dev/fuse"); err != nil {
+		t.Skip("needs /dev/fuse")
+	}
+	m, err := tryMount(t, store, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel() // whatever is open is cut off
+		if err := m.Unmount(ctx); err != nil && !errors.Is(err, fs.ErrAborted) {
+			t.Errorf("unmount: %v", err)
+		}
+		m.Wait()
+	})
+	return m
+}
+
+// tryMount is mount that may fail. The test's end closes what the mount stands
+// on, so the caller unmounts in a Cleanup of its own.
+func tryMount(t *testing.T, store remote.Store, o options) (mounted, error) {
+	t.Helper()
+	log := &logBuffer{}
+	o.fs.Logger = slog.New(slog.NewTextHandler(log, nil))
+	o.fs.FileMode, o.fs.DirMode = fs.DefaultFileMode, fs.DefaultDirMode
+	if o.prefetch.MemoryLimit == 0 {
+		o.prefetch.MemoryLimit = 64 << 20
+	}
+	cache, err := prefetch.New(store, o.prefetch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cache.Close(); err != nil {
+			t.Errorf("close the cache: %v", err)
+		}
+	})
+	listings, err := prefetch.NewListings(store, prefetch.ListingsConfig{TTL: o.ttl})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listings.Close() })
+	if o.dir == "" {
+		o.dir = t.TempDir()
+	}
+	server, err := fs.Mount(o.dir, store, cache, listings, o.fs)
+	return mounted{server, o.dir, log}, err
+}
+
+// output runs a command and returns what it writes to stdout. The process that
+// serves the mount must not look into it: others do.
+func output(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd := exec.Command(name, args...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, &stderr)
+	}
+	return stdout.String()
+}
+
+// complaint runs a command that must fail, and returns its stderr.
+func complaint(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd := exec.Command(name, args...)
+	cmd.Stderr = &stderr
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	if err := cmd.Run(); err == nil {
+		t.Fatalf("%s %s succeeded", name, strings.Join(args, " "))
+	}
+	return stderr.String()
+}
+
+// randomBytes are n bytes that differ from block to block.
+func randomBytes(n int) []byte {
+	data := make([]byte, n)
+	rng := rand.NewChaCha8([32]byte{1})
+	rng.Read(data)
+	return data
+}

@@ -1,0 +1,163 @@
+package fs
+
+import (
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"github.com/zeebo/xxh3"
+
+	"weightfs/remote"
+)
+
+const (
+	// blockSize is what stat recommends for reads. Programs that size their
+	// buffers by it make few system calls, and one that wants eight bytes does
+	// not read a whole megabyte for them.
+	blockSize = 128 << 10
+	// lastingTimeout is for what never changes: the attributes of a version.
+	lastingTimeout = 365 * 24 * time.Hour
+)
+
+// identity is what makes two look-ups find the same inode: the key and, for
+// files and links, the version. The kernel's pages of an old version can so
+// never be taken for those of a new one.
+type identity struct {
+	key, version string
+	kind         remote.Kind
+}
+
+func identityOf(e remote.Entry) identity {
+	return identity{key: e.Key, version: e.Version, kind: e.Kind}
+}
+
+// inodeNumber is what stat and readdir show, the same in each run. It is a
+// hash, and programs alone see it: the kernel knows a node by its own number.
+func (i identity) inodeNumber() uint64 {
+	if i.key == "" {
+		return fuse.FUSE_ROOT_ID
+	}
+	ino := xxh3.HashStringSeed(i.version, xxh3.HashString(i.key)+uint64(i.kind))
+	// 0 and all ones mean "none" to readers and to go-fuse, 1 is the root.
+	return min(max(ino, fuse.FUSE_ROOT_ID+1), 1<<64-2)
+}
+
+// node is an inode that the kernel knows.
+type node struct {
+	id      uint64
+	ident   identity
+	lookups uint64       // guarded by table.mu; what FORGET counts down
+	entry   remote.Entry // guarded by table.mu; changes for directories only
+	backing backing
+}
+
+// table holds the inodes that the kernel knows, from LOOKUP to FORGET. Numbers
+// are not used twice, so that a late request cannot meet another object.
+type table struct {
+	mu      sync.Mutex
+	byID    map[uint64]*node   // guarded by mu
+	byIdent map[identity]*node // guarded by mu
+	lastID  uint64             // guarded by mu
+}
+
+// newTable returns a table with the root directory.
+func newTable(root remote.Entry) *table {
+	n := &node{id: fuse.FUSE_ROOT_ID, ident: identityOf(root), entry: root, lookups: 1}
+	return &table{
+		byID:    map[uint64]*node{n.id: n},
+		byIdent: map[identity]*node{n.ident: n},
+		lastID:  n.id,
+	}
+}
+
+// lookup returns the number of the node for e, counting one reference of the
+// kernel's.
+func (t *table) lookup(e remote.Entry) uint64 {
+	ident := identityOf(e)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n, ok := t.byIdent[ident]
+	if !ok {
+		t.lastID++
+		n = &node{id: t.lastID, ident: ident}
+		t.byID[n.id] = n
+		t.byIdent[ident] = n
+	}
+	n.entry = e
+	n.lookups++
+	return n.id
+}
+
+// forget takes back count references.
+func (t *table) forget(id, count uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n, ok := t.byID[id]
+	if !ok || id == fuse.FUSE_ROOT_ID {
+		return
+	}
+	n.lookups -= min(count, n.lookups)
+	if n.lookups == 0 {
+		delete(t.byID, id)
+		delete(t.byIdent, n.ident)
+	}
+}
+
+// node returns the node with that number and its entry.
+func (t *table) node(id uint64) (*node, remote.Entry, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n, ok := t.byID[id]
+	if !ok {
+		return nil, remote.Entry{}, false
+	}
+	return n, n.entry, true
+}
+
+// size is how many nodes there are.
+func (t *table) size() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.byID)
+}
+
+// owner is who and what the tree shows as owner and permissions.
+type owner struct {
+	uid, gid          uint32
+	fileMode, dirMode uint32
+	born              time.Time // stands in for a missing modification time
+}
+
+// fill sets the attributes of e.
+func (o owner) fill(e remote.Entry, out *fuse.Attr) {
+	*out = fuse.Attr{
+		Ino:     identityOf(e).inodeNumber(),
+		Size:    uint64(e.Size),
+		Blocks:  uint64(e.Size+511) / 512,
+		Mode:    o.mode(e.Kind),
+		Nlink:   1, // for directories too: find must not count subdirectories by it
+		Owner:   fuse.Owner{Uid: o.uid, Gid: o.gid},
+		Blksize: blockSize,
+	}
+	if e.Kind == remote.KindLink {
+		out.Size = uint64(len(e.Target))
+	}
+	modified := e.ModTime
+	if modified.IsZero() {
+		modified = o.born
+	}
+	out.SetTimes(&modified, &modified, &modified)
+}
+
+// mode is the file type and the permission bits of an entry of that kind.
+func (o owner) mode(kind remote.Kind) uint32 {
+	switch kind {
+	case remote.KindDir:
+		return syscall.S_IFDIR | o.dirMode
+	case remote.KindLink:
+		return syscall.S_IFLNK | 0o777
+	default:
+		return syscall.S_IFREG | o.fileMode
+	}
+}

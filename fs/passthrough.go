@@ -1,0 +1,119 @@
+package fs
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"weightfs/remote"
+)
+
+// passthrough lets the kernel read files of this host by itself: an open file
+// is given a backing file, and its reads and mappings go there at the speed of
+// the file's own file system. Linux 6.9 and root are needed.
+//
+// Whether a file is read so is decided at its first open and holds while it is
+// open: the kernel refuses to mix the two. One file's refusal says nothing of
+// the next.
+type passthrough struct {
+	files  remote.FileOpener
+	logger *slog.Logger
+	server atomic.Pointer[fuse.Server]
+	warn   sync.Once
+}
+
+// backing is the passthrough state of a node.
+type backing struct {
+	mu    sync.Mutex
+	opens int      // guarded by mu; handles of the node
+	id    int32    // guarded by mu; 0: the daemon serves the reads
+	file  *os.File // guarded by mu; nil like id 0
+}
+
+// backingOutcome says how a file was opened.
+type backingOutcome uint8
+
+const (
+	backingOff     backingOutcome = iota // the kernel has no passthrough
+	backingUsed                          // the kernel reads the file
+	backingRefused                       // this file cannot be passed through
+)
+
+// begin learns from the handshake whether the kernel can do it.
+func (p *passthrough) begin(server *fuse.Server) {
+	if server.KernelSettings().Flags64()&fuse.CAP_PASSTHROUGH == 0 {
+		p.logger.Info("the kernel has no passthrough: local files are read through the daemon")
+		return
+	}
+	p.server.Store(server)
+}
+
+// open counts one more handle of the node that b belongs to and returns the id
+// of its backing file where the outcome is backingUsed. An error is the store's
+// and opens nothing; every nil error needs a close.
+func (p *passthrough) open(ctx context.Context, b *backing, obj remote.Object) (int32, backingOutcome, error) {
+	server := p.server.Load()
+	if server == nil {
+		return 0, backingOff, nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.opens > 0 {
+		b.opens++
+		return b.id, outcomeOf(b.id), nil
+	}
+	file, err := p.files.OpenFile(ctx, obj)
+	if err != nil {
+		return 0, backingOff, err
+	}
+	id, errno := server.RegisterBackingFd(&fuse.BackingMap{Fd: int32(file.Fd())})
+	b.opens = 1
+	if errno != 0 {
+		p.refused(obj, errno)
+		return 0, backingRefused, file.Close()
+	}
+	b.id, b.file = id, file
+	return id, backingUsed, nil
+}
+
+func outcomeOf(id int32) backingOutcome {
+	if id == 0 {
+		return backingRefused
+	}
+	return backingUsed
+}
+
+// refused logs the first refusal; all are counted.
+func (p *passthrough) refused(obj remote.Object, errno syscall.Errno) {
+	p.warn.Do(func() {
+		p.logger.Warn("no passthrough for a file, which is read through the daemon; further ones are only counted",
+			"file", obj.Key, "err", errno)
+	})
+}
+
+// close takes back one handle. The last one ends the mode of the node.
+func (p *passthrough) close(b *backing) {
+	server := p.server.Load()
+	if server == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.opens--
+	if b.opens > 0 || b.id == 0 {
+		return
+	}
+	// After an unmount the connection has dropped the backing file by itself.
+	if errno := server.UnregisterBackingFd(b.id); errno != 0 {
+		p.logger.Debug("cannot unregister a backing file", "err", errno)
+	}
+	if err := b.file.Close(); err != nil {
+		p.logger.Debug("cannot close a backing file", "err", err)
+	}
+	b.id, b.file = 0, nil
+}
