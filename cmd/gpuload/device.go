@@ -98,10 +98,14 @@ func thisHost() host {
 
 // open opens the chosen device, in this process.
 func (c choice) open() (gpuload.Device, error) {
-	if !c.gpu {
-		return gpuload.NewCPU(gpuload.CPUConfig{})
+	if c.gpu {
+		return openCUDA(c.ordinal)
 	}
-	return openCUDA(c.ordinal)
+	dev, err := gpuload.NewCPU(gpuload.CPUConfig{})
+	if err != nil {
+		return nil, err // not dev: a nil *gpuload.CPU is no nil gpuload.Device
+	}
+	return dev, nil
 }
 
 // replace becomes the other binary, where that is needed: it returns only where
