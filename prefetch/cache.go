@@ -37,7 +37,7 @@ type Cache struct {
 	active   int    // flights under way
 	inflight int    // blocks with a writer
 	leases   int    // leases that readers hold
-	clock    uint64 // bytes asked for so far
+	clock    uint64 // bytes fetched so far: the cache's sense of time
 	streams  streamCount
 	closed   bool
 	stats    Stats // the counters; Stats fills in the rest

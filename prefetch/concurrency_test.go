@@ -26,8 +26,8 @@ func TestConcurrencyGrowsToTheStoresLimit(t *testing.T) {
 	}{
 		{"one connection is enough", 1e9, 1e9, startConcurrency, startConcurrency * 3 / 2},
 		{"13 connections fill it", 40e6, 500e6, startConcurrency, startConcurrency * 3 / 2},
-		{"56 connections fill it", 90e6, 5e9, 54, 81},
-		{"nothing fills it", 90e6, 1e12, maxConcurrency, maxConcurrency},
+		{"56 connections fill it", 90e6, 5e9, 56, 108},
+		{"nothing fills it", 90e6, 1e12, 200, maxConcurrency},
 	} {
 		c := newConcurrency(0)
 		if got := simulate(&c, tc.perRequest, tc.total, 30); got < tc.least || got > tc.most {

@@ -1,5 +1,7 @@
 package prefetch
 
+import "slices"
+
 // Limits of cursor matching.
 const (
 	// maxCursors is how many streams of one object version are told apart. The
@@ -87,7 +89,23 @@ func (cs *cursors) match(off, end int64, now uint64, covered covers) *cursor {
 	c.reads++
 	c.bytes += end - off
 	c.used = now
+	cs.merge(c, end-off)
 	return c
+}
+
+// merge drops the streams that c has caught up with, or that caught up with
+// it: from here on their reads are one stream.
+func (cs *cursors) merge(c *cursor, n int64) {
+	cs.list = slices.DeleteFunc(cs.list, func(other *cursor) bool {
+		if other == c || other.pos > c.pos || other.pos < c.pos-n {
+			return false
+		}
+		c.start = min(c.start, other.start)
+		c.bytes += other.bytes
+		c.window = max(c.window, other.window)
+		other.window = 0
+		return true
+	})
 }
 
 // begin starts a stream at a read that no stream expected. What the reader may

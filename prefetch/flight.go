@@ -101,6 +101,7 @@ func (c *Cache) advance(fl *flight, pos int64) {
 		off = upto
 	}
 	c.stats.FetchedBytes += now - fl.pos
+	c.clock += uint64(now - fl.pos)
 	c.limit.landed(now-fl.pos, c.now())
 	fl.pos = now
 	c.wake(fl.file, nil)

@@ -7,8 +7,12 @@ import (
 )
 
 // activeBytes is how recently a stream must have been read to count: while
-// this many bytes were asked for, every live stream among 64 got a turn.
+// this many bytes were fetched, every live stream among 64 got a turn.
 const activeBytes = 128 << 20
+
+// streamConnections is how many connections the streams together should keep
+// busy, for the size of their GETs.
+const streamConnections = 16
 
 // streamCount caches how many streams share the memory for speculation.
 type streamCount struct {
@@ -29,10 +33,15 @@ func (c *Cache) liveStreams() int64 {
 	return int64(max(c.streams.n, 1))
 }
 
+// partFor is the size of a stream's GETs, which has its share of the
+// connections.
+func (c *Cache) partFor(cur *cursor) int64 {
+	return c.policy.partFor(cur, max(1, streamConnections/int(c.liveStreams())))
+}
+
 // follow finds the stream that a read belongs to and opens its window.
 func (c *Cache) follow(v *View) {
 	f := v.file
-	c.clock += uint64(v.n)
 	v.cursor = f.cursors.match(v.off, v.end(), c.clock, f.covered)
 	share := int64(c.aheadLimit()) * blockSize / c.liveStreams()
 	v.cursor.window = c.policy.next(v.cursor, !f.present(v.off, v.end()), share)
@@ -111,7 +120,7 @@ func (c *Cache) demand(v *View) {
 // stretch lengthens a demanded fetch as far as its stream makes sensible and
 // memory for speculation allows.
 func (c *Cache) stretch(f *file, cur *cursor, lo, hi int64) int64 {
-	want := c.policy.demandEnd(cur, lo, hi, f.obj.Size)
+	want := c.policy.demandEnd(cur, c.partFor(cur), lo, hi, f.obj.Size)
 	if want <= hi {
 		return hi
 	}
@@ -234,7 +243,7 @@ func (c *Cache) nextAhead(s stream) (ahead, bool) {
 		return ahead{}, false
 	}
 	cur.ahead = lo
-	part := c.policy.partFor(cur)
+	part := c.partFor(cur)
 	boundary := min(roundUp(lo+1, part), stop)
 	if hi < boundary && hi >= roundDown(limit, chunkSize) && limit < stop && lo-cur.pos > part {
 		return ahead{}, false // the window will have room for the whole part soon

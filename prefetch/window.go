@@ -37,12 +37,14 @@ func (p windowPolicy) proven(c *cursor) bool {
 	return p.mode == Sequential || c.window > 0 || c.reads > 2 && c.run() >= 4*chunkSize || c.run() >= bulkRead
 }
 
-// partFor is the size of one GET of a stream: a sixteenth of what it has read
-// or will fetch ahead, so that a young stream, too, is carried by many
-// connections and an old one pays for few requests; at most a quarter of its
-// window and one part. A power of two below a part, so that the GETs tile.
-func (p windowPolicy) partFor(c *cursor) int64 {
-	limit := min(max(c.window, c.run()+c.credit)/16, c.window/4)
+// partFor is the size of one GET of a stream that may use a number of
+// connections: what it has read or will fetch ahead, divided by them, so that a
+// young stream alone is carried by many connections and an old one, or one of
+// many, pays for few requests; at most one part, and so much of its window that
+// the next GETs are under way when one is read. A power of two below a part, so
+// that the GETs tile.
+func (p windowPolicy) partFor(c *cursor, connections int) int64 {
+	limit := min(max(c.window, c.run()+c.credit)/int64(connections), c.window/int64(min(connections, 4)))
 	if limit >= p.part {
 		return p.part
 	}
@@ -61,13 +63,14 @@ const minimumFetch = 128 << 10
 // header of a checkpoint nearly always lies in it.
 const firstFetch = 1 << 20
 
-// demandEnd is where a fetch for the missing bytes [off, end) should end.
-func (p windowPolicy) demandEnd(c *cursor, off, end, size int64) int64 {
+// demandEnd is where a fetch for the missing bytes [off, end) should end, for
+// a stream whose GETs are of part bytes.
+func (p windowPolicy) demandEnd(c *cursor, part, off, end, size int64) int64 {
 	want := roundUp(end, chunkSize)
 	switch {
 	case p.mode == Off:
 	case c.window > 0:
-		want = max(want, min(roundUp(off+1, p.partFor(c)), roundUp(c.pos+c.window, chunkSize)))
+		want = max(want, min(roundUp(off+1, part), roundUp(c.pos+c.window, chunkSize)))
 	case off == 0:
 		want = max(want, firstFetch)
 	default:

@@ -30,17 +30,23 @@ func TestWindowGrowth(t *testing.T) {
 }
 
 func TestPartFor(t *testing.T) {
-	for _, tc := range []struct{ part, window, run, want int64 }{
-		{8 * mib, 0, 0, mib},
-		{8 * mib, 8 * mib, 8 * mib, mib},
-		{8 * mib, 32 * mib, 32 * mib, 2 * mib},
-		{8 * mib, 128 * mib, 128 * mib, 8 * mib},
-		{8 * mib, 16 * mib, 1000 * mib, 4 * mib},
-		{8 * mib, 1000 * mib, 1000 * mib, 8 * mib},
-		{12 * mib, 1000 * mib, 1000 * mib, 12 * mib},
-		{1 * mib, 1000 * mib, 1000 * mib, mib},
+	for _, tc := range []struct {
+		part, window, run int64
+		connections       int
+		want              int64
+	}{
+		{8 * mib, 0, 0, 16, mib},
+		{8 * mib, 8 * mib, 8 * mib, 16, mib},
+		{8 * mib, 8 * mib, 8 * mib, 1, 8 * mib},
+		{8 * mib, 8 * mib, 8 * mib, 2, 4 * mib},
+		{8 * mib, 32 * mib, 32 * mib, 16, 2 * mib},
+		{8 * mib, 128 * mib, 128 * mib, 16, 8 * mib},
+		{8 * mib, 16 * mib, 1000 * mib, 16, 4 * mib},
+		{8 * mib, 1000 * mib, 1000 * mib, 16, 8 * mib},
+		{12 * mib, 1000 * mib, 1000 * mib, 16, 12 * mib},
+		{1 * mib, 1000 * mib, 1000 * mib, 16, mib},
 	} {
-		if got := (windowPolicy{part: tc.part}).partFor(&cursor{pos: tc.run, window: tc.window}); got != tc.want {
+		if got := (windowPolicy{part: tc.part}).partFor(&cursor{pos: tc.run, window: tc.window}, tc.connections); got != tc.want {
 			t.Errorf("part of %+v: %d", tc, got)
 		}
 	}
@@ -62,7 +68,7 @@ func TestDemandEnd(t *testing.T) {
 		{"a stream: to the end of its part", Auto, stream, 61 * mib, 62 * mib, 1000 * mib, 64 * mib},
 		{"never beyond the object", Auto, stream, 61 * mib, 62 * mib, 62*mib + 5, 62*mib + 5},
 	} {
-		if got := (windowPolicy{mode: tc.mode, part: 8 * mib}).demandEnd(tc.c, tc.off, tc.end, tc.size); got != tc.wantEnd {
+		if got := (windowPolicy{mode: tc.mode, part: 8 * mib}).demandEnd(tc.c, 8*mib, tc.off, tc.end, tc.size); got != tc.wantEnd {
 			t.Errorf("%s: ends at %d, want %d", tc.name, got, tc.wantEnd)
 		}
 	}

@@ -1,0 +1,184 @@
+package prefetch
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"iter"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"weightfs/remote"
+)
+
+// shapedStore is a distant store in virtual time: each GET waits for its first
+// byte, each connection and all together have a rate. Its bytes are zeros.
+type shapedStore struct {
+	firstByte     time.Duration
+	perConnection float64 // bytes per second
+	total         float64
+
+	mu      sync.Mutex
+	free    time.Time // when the shared line is free again
+	fetched int64
+	gets    int
+}
+
+func distant() *shapedStore {
+	return &shapedStore{firstByte: 30 * time.Millisecond, perConnection: 40e6, total: 500e6}
+}
+
+func (s *shapedStore) Stat(context.Context, string) (remote.Object, error) {
+	return remote.Object{}, io.ErrUnexpectedEOF
+}
+
+func (s *shapedStore) List(context.Context, string) iter.Seq2[remote.Entry, error] {
+	return func(func(remote.Entry, error) bool) {}
+}
+
+func (s *shapedStore) Close() error { return nil }
+
+func (s *shapedStore) OpenRange(ctx context.Context, _ remote.Object, _, n int64) (io.ReadCloser, error) {
+	s.mu.Lock()
+	s.gets++
+	s.mu.Unlock()
+	if err := sleep(ctx, s.firstByte); err != nil {
+		return nil, err
+	}
+	return io.NopCloser(&shapedBody{ctx: ctx, store: s, left: n}), nil
+}
+
+type shapedBody struct {
+	ctx   context.Context
+	store *shapedStore
+	left  int64
+}
+
+func (b *shapedBody) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, io.EOF
+	}
+	n := min(b.left, int64(len(p)), 64<<10)
+	own := time.Duration(float64(n) / b.store.perConnection * 1e9)
+	if err := sleep(b.ctx, max(own, b.store.line(n))); err != nil {
+		return 0, err
+	}
+	b.left -= n
+	return int(n), nil
+}
+
+// line reserves the shared line for n bytes and says how long until they are
+// through.
+func (s *shapedStore) line(n int64) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if s.free.Before(now) {
+		s.free = now
+	}
+	s.free = s.free.Add(time.Duration(float64(n) / s.total * 1e9))
+	s.fetched += n
+	return s.free.Sub(now)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+var zeros = make([]byte, MaxView)
+
+// consume reads [lo, hi) in steps of n bytes, depth of them at a time, as the
+// kernel's readahead does.
+func consume(t *testing.T, r *Reader, lo, hi int64, n, depth int) {
+	t.Helper()
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, depth)
+	for off := lo; off < hi; off += int64(n) {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			v, err := r.View(t.Context(), off, int(min(int64(n), hi-off)))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer v.Release()
+			for _, p := range v.Slices() {
+				if !bytes.Equal(p, zeros[:len(p)]) {
+					t.Error("wrong bytes")
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// rate runs load in virtual time and returns bytes per second of wall time.
+func rate(bytes int64, load func()) float64 {
+	began := time.Now()
+	load()
+	return float64(bytes) / time.Since(began).Seconds()
+}
+
+const gib = 1 << 30
+
+// One reader, sixteen of one file, four files at once: each fills the line.
+func TestReadersFillTheLine(t *testing.T) {
+	for _, tc := range []struct {
+		name           string
+		files, readers int
+		size           int64
+		depth          int
+		memory         int64
+		least          float64 // of the line
+	}{
+		{"one reader", 1, 1, 2 * gib, 4, 4 * gib, 0.93},
+		{"one reader, one request at a time", 1, 1, 2 * gib, 1, 4 * gib, 0.93},
+		{"one reader, 256 MiB", 1, 1, 2 * gib, 4, 256 * mib, 0.93},
+		{"sixteen readers", 1, 16, 2 * gib, 2, 4 * gib, 0.93},
+		{"four files", 4, 1, gib / 2, 4, 4 * gib, 0.93},
+		{"sixteen readers, 256 MiB", 1, 16, gib, 2, 256 * mib, 0.8},
+		{"one reader, 64 MiB", 1, 1, gib, 4, 64 * mib, 0.5},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := distant()
+				c := newCache(t, store, Config{MemoryLimit: tc.memory})
+				size := tc.size * int64(tc.files)
+				got := rate(size, func() {
+					var wg sync.WaitGroup
+					for f := range tc.files {
+						obj := remote.Object{Key: string(rune('a' + f)), Size: tc.size, Version: "1"}
+						for i := range int64(tc.readers) {
+							wg.Go(func() {
+								r := c.Open(obj)
+								defer r.Close()
+								share := tc.size / int64(tc.readers)
+								consume(t, r, i*share, (i+1)*share, mib, tc.depth)
+							})
+						}
+					}
+					wg.Wait()
+				})
+				s := c.Stats()
+				t.Logf("%.3f of the line, %.3f of the size fetched, %d GETs, %d streams, concurrency %d",
+					got/store.total, float64(store.fetched)/float64(size), store.gets, s.Streams, s.Concurrency)
+				if got < tc.least*store.total {
+					t.Errorf("%.2f of the line, want %.2f", got/store.total, tc.least)
+				}
+				if store.fetched > size*102/100 {
+					t.Errorf("fetched %.3f of the size", float64(store.fetched)/float64(size))
+				}
+			})
+		})
+	}
+}
