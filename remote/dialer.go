@@ -4,13 +4,20 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// dialTimeout bounds the connecting to one address. S3 answers a SYN within
-// milliseconds; three seconds leave room for one lost SYN and its retry.
-const dialTimeout = 3 * time.Second
+const (
+	// dialTimeout bounds the connecting to one address. S3 answers a SYN within
+	// milliseconds; three seconds leave room for one lost SYN and its retry.
+	dialTimeout = 3 * time.Second
+	// shunTime is for how long an address that failed is tried last: S3 takes
+	// a dead front end out of its name within a minute or so.
+	shunTime = time.Minute
+)
 
 // spreadDialer spreads connections over all addresses of a host: one S3
 // front end is slower than a fast network card, and the name resolves to
@@ -19,6 +26,9 @@ type spreadDialer struct {
 	dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	lookup func(ctx context.Context, host string) ([]string, error)
 	turn   atomic.Uint64
+
+	mu     sync.Mutex
+	failed map[string]time.Time // guarded by mu; when, by address
 }
 
 func newSpreadDialer() *spreadDialer {
@@ -37,21 +47,55 @@ func (d *spreadDialer) DialContext(ctx context.Context, network, address string)
 	if err != nil {
 		return nil, err
 	}
-	start := int(d.turn.Add(1) % uint64(max(len(addrs), 1)))
+	if len(addrs) == 0 {
+		return nil, &net.DNSError{Err: "no addresses", Name: host}
+	}
 	var errs []error
-	for i := range addrs {
-		addr := addrs[(start+i)%len(addrs)]
+	for _, addr := range d.order(addrs, time.Now()) {
 		conn, err := d.dial(ctx, network, net.JoinHostPort(addr, port))
 		if err == nil {
 			return conn, nil
 		}
 		errs = append(errs, err)
-		if ctx.Err() != nil {
+		if ctx.Err() != nil { // no word against the address
 			break
 		}
-	}
-	if len(errs) == 0 {
-		return nil, &net.DNSError{Err: "no addresses", Name: host}
+		d.shun(addr, time.Now())
 	}
 	return nil, errors.Join(errs...)
+}
+
+// order is the addresses in the order to try them: the next in turn first,
+// those that failed lately last.
+func (d *spreadDialer) order(addrs []string, now time.Time) []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var up, down []string
+	for _, addr := range addrs {
+		if at, ok := d.failed[addr]; ok && now.Sub(at) < shunTime {
+			down = append(down, addr)
+		} else {
+			up = append(up, addr)
+		}
+	}
+	if len(up) > 0 {
+		turn := int(d.turn.Add(1) % uint64(len(up)))
+		up = slices.Concat(up[turn:], up[:turn])
+	}
+	return append(up, down...)
+}
+
+// shun records that an address failed, and forgets those that did long ago.
+func (d *spreadDialer) shun(addr string, now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.failed == nil {
+		d.failed = make(map[string]time.Time)
+	}
+	for addr, at := range d.failed {
+		if now.Sub(at) >= shunTime {
+			delete(d.failed, addr)
+		}
+	}
+	d.failed[addr] = now
 }

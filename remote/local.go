@@ -94,7 +94,10 @@ func (l *Local) find(op, key string) (string, fs.FileInfo, error) {
 	}
 	root, rel := l.rooted(real)
 	info, err := root.Lstat(rel)
-	return real, info, err
+	if err != nil {
+		return "", nil, fmt.Errorf("%s %s: %w", op, real, err)
+	}
+	return real, info, nil
 }
 
 // rooted is a resolved path as a root and a path below it, so that the kernel

@@ -12,16 +12,26 @@ import (
 // is in, whoever asks and whether or not they may read it.
 const regionEndpoint = "https://s3.us-east-1.amazonaws.com"
 
-// findRegion finds the region of a bucket when neither configuration nor an
+// findRegion finds the region of the bucket when neither configuration nor an
 // endpoint says it.
-func findRegion(ctx context.Context, client *http.Client, bucket string) (string, error) {
-	if region, ok := bucketARN(bucket); ok {
+func (s *S3) findRegion(ctx context.Context) (string, error) {
+	if region, ok := bucketARN(s.bucket); ok {
 		if region == "" { // a multi-region access point is signed for all
 			return endpointRegion, nil
 		}
 		return region, nil
 	}
-	return askRegion(ctx, client, regionEndpoint, bucket)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	var region string
+	err := WithRetry(s, startPolicy()).do(ctx, requestHead, func(ctx context.Context) (err error) {
+		region, err = askRegion(ctx, s.http, regionEndpoint, s.bucket)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("find the bucket's region, or set AWS_REGION: %w", err)
+	}
+	return region, nil
 }
 
 // askRegion reads the region header of an anonymous request for the bucket. It
@@ -29,18 +39,22 @@ func findRegion(ctx context.Context, client *http.Client, bucket string) (string
 func askRegion(ctx context.Context, client *http.Client, endpoint, bucket string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, endpoint+"/"+url.PathEscape(bucket), nil)
 	if err != nil {
-		return "", fmt.Errorf("find the bucket's region: %w", err)
+		return "", err
 	}
+	failed := &requestError{op: http.MethodHead, uri: s3URI(bucket, "")}
 	resp, err := client.Do(req)
 	if err != nil {
-		return "", fmt.Errorf("find the bucket's region (or set AWS_REGION): %w", transportCause(err))
+		failed.cause = transportCause(err)
+		return "", failed
 	}
 	resp.Body.Close()
 	if region := resp.Header.Get("X-Amz-Bucket-Region"); region != "" {
 		return region, nil
 	}
+	failed.status = resp.StatusCode
+	failed.message = "no region in the answer"
 	if resp.StatusCode == http.StatusNotFound {
-		return "", fmt.Errorf("bucket does not exist: check its name: %w", fs.ErrNotExist)
+		failed.message, failed.sentinel = "the bucket does not exist", fs.ErrNotExist
 	}
-	return "", fmt.Errorf("find the bucket's region: HTTP %d from %s: set AWS_REGION", resp.StatusCode, endpoint)
+	return "", failed
 }

@@ -86,7 +86,8 @@ type Store interface {
 	// is not io.EOF (io.ErrUnexpectedEOF for a short one). off+n must not be
 	// beyond obj.Size. Cancelling ctx fails the body; Close must be called.
 	OpenRange(ctx context.Context, obj Object, off, n int64) (io.ReadCloser, error)
-	// Close releases connections and descriptors. Bodies still open fail.
+	// Close releases idle connections and descriptors. Bodies still open end by
+	// their own Close or context.
 	Close() error
 }
 

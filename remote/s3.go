@@ -86,8 +86,7 @@ func (s *S3) uri(key string) string { return s3URI(s.bucket, s.prefix+key) }
 // file names.
 func (s *S3) Hidden() int64 { return s.hidden.total() }
 
-// Close closes the idle connections. Bodies still open end when their contexts
-// do.
+// Close implements [Store].
 func (s *S3) Close() error {
 	s.http.CloseIdleConnections()
 	return nil

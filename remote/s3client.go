@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -78,6 +79,7 @@ func loadAWS(ctx context.Context, cfg S3Config) (aws.Config, error) {
 	}
 	opts := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(newHTTPClient(cfg.MaxConnections, roots)),
+		config.WithLogger(logging.Nop{}),
 		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
 		config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired),
 		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
@@ -108,7 +110,7 @@ func loadAWS(ctx context.Context, cfg S3Config) (aws.Config, error) {
 // newHTTPClient is tuned for many large bodies at once. The SDK adds
 // AWS_CA_BUNDLE to roots, which is why it must be its own buildable client.
 func newHTTPClient(connections int, roots *x509.CertPool) *awshttp.BuildableClient {
-	if connections == 0 {
+	if connections <= 0 {
 		connections = defaultConnections
 	}
 	return awshttp.NewBuildableClient().WithReadTimeout(0).WithTransportOptions(func(tr *http.Transport) {
@@ -171,7 +173,7 @@ func (s *S3) connect(ctx context.Context, ac aws.Config, cfg S3Config) error {
 	case !s.aws:
 		ac.Region = endpointRegion
 	default:
-		region, err := findRegion(ctx, s.http, s.bucket)
+		region, err := s.findRegion(ctx)
 		if err != nil {
 			return err
 		}

@@ -2,9 +2,11 @@ package remote_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -40,7 +42,7 @@ func newFaulty(t *testing.T, policy remote.RetryPolicy) *faulty {
 
 // quick retries without losing time.
 func quick() remote.RetryPolicy {
-	return remote.RetryPolicy{Attempts: 5, BaseDelay: time.Microsecond, StallTimeout: 200 * time.Millisecond}
+	return remote.RetryPolicy{Attempts: 5, BaseDelay: time.Microsecond}
 }
 
 func TestFaultsThatAreInvisible(t *testing.T) {
@@ -59,8 +61,6 @@ func TestFaultsThatAreInvisible(t *testing.T) {
 		{"no answer", proxy.Rule{Op: "GET", Count: 1, Fault: proxy.Fault{End: proxy.Reset}}, 0}, // net/http itself may ask again
 		{"reset", proxy.Rule{Op: "GET", Count: 3, Fault: proxy.Fault{End: proxy.Reset, After: 1 << 20}}, 0},
 		{"truncated", proxy.Rule{Op: "GET", Count: 3, Fault: proxy.Fault{End: proxy.Truncate, After: 1 << 20}}, 4},
-		{"silent", proxy.Rule{Op: "GET", Count: 1, Fault: proxy.Fault{End: proxy.Stall, After: 1 << 20}}, 2},
-		{"silent from the start", proxy.Rule{Op: "GET", Count: 1, Fault: proxy.Fault{End: proxy.Stall}}, 2},
 		{"shortened", proxy.Rule{Op: "GET", Count: 1, Fault: proxy.Fault{End: proxy.Shorten, After: 1 << 20}}, 2},
 		{"another range, once", proxy.Rule{Op: "GET", Count: 1, Fault: proxy.Fault{
 			Response: map[string]string{"Content-Range": "bytes 1-4194303/4194304"}}}, 2},
@@ -83,6 +83,23 @@ func TestFaultsThatAreInvisible(t *testing.T) {
 				t.Error("the fault was not met")
 			}
 		})
+	}
+}
+
+// TestSilenceIsReplaced has a connection stay open and say nothing more.
+func TestSilenceIsReplaced(t *testing.T) {
+	policy := quick()
+	policy.StallTimeout = 200 * time.Millisecond
+	f := newFaulty(t, policy)
+	for _, after := range []int64{0, 1 << 20} {
+		before := f.store.Stats().Stalls
+		f.proxy.SetRules(1, proxy.Rule{Op: "GET", Count: 1, Fault: proxy.Fault{End: proxy.Stall, After: after}})
+		if got := mustRead(t, f.store, f.obj, 0, f.obj.Size); !bytes.Equal(got, f.data) {
+			t.Errorf("after %d: content differs", after)
+		}
+		if f.store.Stats().Stalls == before {
+			t.Errorf("after %d: no stall was counted", after)
+		}
 	}
 }
 
@@ -181,8 +198,26 @@ func TestStatAndListAreRetried(t *testing.T) {
 	}
 }
 
+// signal is a log handler that tells when something is logged.
+type signal struct {
+	slog.Handler
+	logged chan<- struct{}
+}
+
+func (signal) Enabled(context.Context, slog.Level) bool { return true }
+
+func (s signal) Handle(context.Context, slog.Record) error {
+	select {
+	case s.logged <- struct{}{}:
+	default: // told already
+	}
+	return nil
+}
+
 func TestOutageEnds(t *testing.T) {
-	f := newFaulty(t, remote.RetryPolicy{Attempts: 1000, BaseDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond})
+	retried := make(chan struct{}, 1)
+	f := newFaulty(t, remote.RetryPolicy{Attempts: 10_000, BaseDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond,
+		Logger: slog.New(signal{slog.DiscardHandler, retried})})
 	body, err := f.store.OpenRange(t.Context(), f.obj, 0, f.obj.Size)
 	if err != nil {
 		t.Fatal(err)
@@ -200,12 +235,10 @@ func TestOutageEnds(t *testing.T) {
 		data, err := io.ReadAll(body)
 		done <- result{data, err}
 	}()
-	for f.store.Stats().Retries < 3 { // the reader has met the outage
-		select {
-		case r := <-done:
-			t.Fatalf("read %d bytes during the outage, %v", len(r.data), r.err)
-		case <-time.After(time.Millisecond):
-		}
+	select {
+	case <-retried: // the reader has met the outage
+	case r := <-done:
+		t.Fatalf("read %d bytes during the outage, %v", len(r.data), r.err)
 	}
 	if err := f.proxy.Accept(); err != nil {
 		t.Fatal(err)

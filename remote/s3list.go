@@ -122,7 +122,8 @@ func (s *S3) listPage(ctx context.Context, dir, token string) (page, error) {
 	if token != "" {
 		in.ContinuationToken = &token
 	}
-	if s.aws { // other stores may refuse what they do not know
+	// Other stores, and directory buckets, may refuse what they do not know.
+	if s.aws && !strings.HasSuffix(s.bucket, "--x-s3") {
 		in.OptionalObjectAttributes = []types.OptionalObjectAttributes{types.OptionalObjectAttributesRestoreStatus}
 	}
 	out, err := s.client.ListObjectsV2(ctx, in)

@@ -99,7 +99,7 @@ func startHint(err error, region string) string {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens there: check the endpoint"
-	case errors.Is(err, context.DeadlineExceeded) || isTimeout(err):
+	case errors.Is(err, errStalled) || isTimeout(err):
 		return "no answer in time: check the endpoint and the network"
 	}
 	return ""

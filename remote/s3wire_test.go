@@ -3,15 +3,20 @@ package remote
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // roundTrip is a transport that goes nowhere.
@@ -171,11 +176,11 @@ func TestAskRegion(t *testing.T) {
 		t.Errorf("missing bucket: %q, %v", got, err)
 	}
 	status = 400
-	if got, err := ask(); err == nil || !strings.Contains(err.Error(), "AWS_REGION") {
+	if got, err := ask(); err == nil || !strings.Contains(err.Error(), "HTTP 400: no region") {
 		t.Errorf("no region: %q, %v", got, err)
 	}
 	web.Close()
-	if got, err := ask(); err == nil || !strings.Contains(err.Error(), "AWS_REGION") {
+	if got, err := ask(); !errors.Is(err, syscall.ECONNREFUSED) || classify(err) != tryAgain {
 		t.Errorf("no answer: %q, %v", got, err)
 	}
 }
@@ -203,61 +208,121 @@ func TestDataTravelsByHTTP1(t *testing.T) {
 	}
 }
 
-func TestDialerSpreadsAndFallsBack(t *testing.T) {
-	down := map[string]bool{}
-	var dialled []string
-	d := &spreadDialer{
-		lookup: func(_ context.Context, host string) ([]string, error) {
-			switch host {
-			case "store":
-				return []string{"10.0.0.1", "10.0.0.2", "fd00::1"}, nil
-			case "empty":
-				return nil, nil
-			}
-			return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
-		},
-		dial: func(_ context.Context, _, addr string) (net.Conn, error) {
-			dialled = append(dialled, addr)
-			if down[addr] {
-				return nil, errors.New(addr + " is down")
-			}
+// dialled is a dialer whose network is a list of addresses that are down.
+type dialled struct {
+	spreadDialer
+	down  map[string]bool
+	addrs []string // dialled, in order
+}
+
+func newDialled() *dialled {
+	d := &dialled{down: map[string]bool{}}
+	d.lookup = func(_ context.Context, host string) ([]string, error) {
+		switch host {
+		case "store":
+			return []string{"10.0.0.1", "10.0.0.2", "fd00::1"}, nil
+		case "empty":
 			return nil, nil
-		},
+		}
+		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 	}
-	dial := func(addr string) error {
-		_, err := d.DialContext(t.Context(), "tcp", addr)
-		return err
+	d.dial = func(_ context.Context, _, addr string) (net.Conn, error) {
+		d.addrs = append(d.addrs, addr)
+		if d.down[addr] {
+			return nil, errors.New(addr + " is down")
+		}
+		return nil, nil
 	}
-	for range 6 {
-		if err := dial("store:443"); err != nil {
+	return d
+}
+
+// connect dials n times and returns what was dialled, sorted.
+func (d *dialled) connect(t *testing.T, host string, n int) ([]string, error) {
+	t.Helper()
+	d.addrs = nil
+	for range n {
+		if _, err := d.DialContext(t.Context(), "tcp", host); err != nil {
+			return d.addrs, err
+		}
+	}
+	slices.Sort(d.addrs)
+	return d.addrs, nil
+}
+
+func TestDialerSpreads(t *testing.T) {
+	d := newDialled()
+	got, err := d.connect(t, "store:443", 6)
+	if want := []string{"10.0.0.1:443", "10.0.0.1:443", "10.0.0.2:443", "10.0.0.2:443", "[fd00::1]:443", "[fd00::1]:443"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("dialled %q, %v", got, err)
+	}
+	got, err = d.connect(t, "192.0.2.1:9000", 1)
+	if err != nil || !slices.Equal(got, []string{"192.0.2.1:9000"}) {
+		t.Errorf("an address: dialled %q, %v", got, err)
+	}
+	for _, host := range []string{"unknown:443", "empty:443"} {
+		_, err := d.connect(t, host, 1)
+		if _, ok := errors.AsType[*net.DNSError](err); !ok {
+			t.Errorf("%s: %v, want a DNS error", host, err)
+		}
+	}
+}
+
+func TestDialerShunsWhatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDialled()
+		d.down["10.0.0.2:443"] = true
+		if _, err := d.connect(t, "store:443", 3); err != nil { // meets all three
 			t.Error(err)
 		}
+		if got, _ := d.connect(t, "store:443", 6); slices.Contains(got, "10.0.0.2:443") {
+			t.Errorf("dialled an address that is down: %q", got)
+		}
+		time.Sleep(shunTime) // of the bubble's clock
+		if got, _ := d.connect(t, "store:443", 3); !slices.Contains(got, "10.0.0.2:443") {
+			t.Errorf("an address was given up for ever: %q", got)
+		}
+		d.down["10.0.0.1:443"], d.down["[fd00::1]:443"] = true, true
+		_, err := d.connect(t, "store:443", 1)
+		for addr := range d.down {
+			if err == nil || !strings.Contains(err.Error(), addr+" is down") {
+				t.Errorf("error does not name %s: %v", addr, err)
+			}
+		}
+	})
+}
+
+func TestStartHints(t *testing.T) {
+	answer := func(status int, code, region string) error {
+		return &requestError{op: "LIST", status: status, code: code, region: region}
 	}
-	slices.Sort(dialled)
-	if want := []string{"10.0.0.1:443", "10.0.0.1:443", "10.0.0.2:443", "10.0.0.2:443", "[fd00::1]:443", "[fd00::1]:443"}; !slices.Equal(dialled, want) {
-		t.Errorf("dialled %q", dialled)
+	wire := func(err error) error { return &requestError{op: "LIST", cause: err} }
+	cases := []struct {
+		err  error
+		want string
+	}{
+		{answer(404, "NoSuchBucket", ""), "does not exist"},
+		{answer(403, "AccessDenied", ""), "s3:ListBucket"},
+		{answer(403, "AccessDenied", "here"), "s3:ListBucket"},
+		{answer(403, "InvalidAccessKeyId", ""), "not accepted"},
+		{answer(400, "ExpiredToken", ""), "not accepted"},
+		{answer(403, "RequestTimeTooSkewed", ""), "clock"},
+		{answer(301, "", ""), "not in region here: set AWS_REGION to its region"},
+		{answer(301, "PermanentRedirect", "there"), "set AWS_REGION to there"},
+		{answer(400, "", "there"), "set AWS_REGION to there"},
+		{wire(&net.DNSError{Name: "host", IsNotFound: true}), "host host cannot be resolved"},
+		{wire(syscall.ECONNREFUSED), "nothing listens"},
+		{wire(context.DeadlineExceeded), "no answer in time"},
+		{wire(&net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}), "no answer in time"},
+		{wire(errStalled), "no answer in time"},
+		{wire(&tls.CertificateVerificationError{Err: errors.New("unknown")}), "AWS_CA_BUNDLE"},
 	}
-	down["10.0.0.1:443"], down["10.0.0.2:443"] = true, true
-	for range 3 {
-		if err := dial("store:443"); err != nil {
-			t.Errorf("one of three addresses is up: %v", err)
+	for _, c := range cases {
+		if got := startHint(c.err, "here"); !strings.Contains(got, c.want) {
+			t.Errorf("startHint(%v) = %q, want %q", c.err, got, c.want)
 		}
 	}
-	down["[fd00::1]:443"] = true
-	err := dial("store:443")
-	for addr := range down {
-		if err == nil || !strings.Contains(err.Error(), addr+" is down") {
-			t.Errorf("error does not name %s: %v", addr, err)
-		}
-	}
-	for _, host := range []string{"unknown", "empty"} {
-		if _, ok := errors.AsType[*net.DNSError](dial(host + ":443")); !ok {
-			t.Errorf("%s: no DNS error", host)
-		}
-	}
-	dialled = nil
-	if err := dial("192.0.2.1:9000"); err != nil || !slices.Equal(dialled, []string{"192.0.2.1:9000"}) {
-		t.Errorf("an address: %v, dialled %q", err, dialled)
+	if got := startHint(answer(503, "SlowDown", ""), "here"); got != "" {
+		t.Errorf("a hint for what speaks for itself: %q", got)
 	}
 }
 
