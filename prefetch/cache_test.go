@@ -186,10 +186,12 @@ func TestStarvedViewHoldsNothingAndIsServed(t *testing.T) {
 		served := make(chan int, 2)
 		for i := range 2 {
 			go func() {
-				if err := readAt(t.Context(), r, store.objects["a"], int64(5+i)*MaxView, MaxView); err != nil {
+				v, err := r.View(t.Context(), int64(5+i)*MaxView, MaxView)
+				if err != nil {
 					t.Error(err)
 				}
 				served <- i
+				v.Release()
 			}()
 			synctest.Wait()
 		}
@@ -373,8 +375,8 @@ func TestNextShardIsOnItsWay(t *testing.T) {
 		}
 		synctest.Wait()
 		_, before := store.fetched()
-		if before < 48*mib {
-			t.Errorf("only %d bytes fetched", before)
+		if before <= 32*mib {
+			t.Error("nothing of the next shard is fetched")
 		}
 		next := c.Open(store.object("2"))
 		defer next.Close()
