@@ -25,8 +25,8 @@ type S3Config struct {
 	NoSignRequest bool
 	// RequesterPays accepts the charges, on every request.
 	RequesterPays bool
-	// MaxConnections is how many requests may be under way at once; 0 is 256.
-	// It sizes the pool of idle connections.
+	// MaxConnections is how many connections are kept for reuse: as many as
+	// requests may be under way at once, which the caller bounds; 0 is 256.
 	MaxConnections int
 	// Logger gets warnings; nil discards them.
 	Logger *slog.Logger

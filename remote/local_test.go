@@ -275,6 +275,17 @@ func TestLocalChangeWhileReading(t *testing.T) {
 	}
 }
 
+func TestLocalNamesAreBytes(t *testing.T) {
+	dir := tree(t, map[string]string{"bad\xff\xfe": "content", "back\\slash": "content"})
+	store := openLocal(t, dir)
+	if got, want := collect(t, store.List(t.Context(), "")), []string{"back\\slash", "bad\xff\xfe"}; !slices.Equal(got, want) {
+		t.Errorf("List = %q, want %q", got, want)
+	}
+	if got := content(t, store, "bad\xff\xfe"); got != "content" {
+		t.Errorf("content = %q", got)
+	}
+}
+
 func TestLocalOpenFile(t *testing.T) {
 	dir := tree(t, map[string]string{"file": "content"})
 	var store remote.FileOpener = openLocal(t, dir)

@@ -5,7 +5,8 @@
 // A [Store] is a tree of objects with slash-separated keys relative to its
 // source; the empty key is the source itself. [OpenS3] and [OpenLocal] make
 // one, [WithRetry] wraps one so that transient failures and broken or stalled
-// bodies are resumed at their last byte and stay invisible to the reader.
+// bodies are resumed at their last byte and stay invisible to the reader, and
+// [Open] does what a [Source] needs of it.
 //
 // Who owns what: a Store owns its connections until Close; the caller of
 // OpenRange owns the returned body and closes it. Stores are safe for
