@@ -19,10 +19,10 @@ import (
 // a device and a source. A read from a path that the kernel has begun is waited
 // for even when ctx is cancelled.
 func Load(ctx context.Context, dev Device, src *Source, opts Options) (*Model, error) {
-	opts, err := opts.withDefaults(src)
-	if err != nil {
+	if err := opts.Check(); err != nil {
 		return nil, fmt.Errorf("load %s: %w", src, err)
 	}
+	opts = opts.withDefaults(src.readers())
 	staging, err := newBudget(opts.MemoryLimit, opts.PartSize, opts.Concurrency)
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", src, err)

@@ -46,18 +46,26 @@ type Options struct {
 	Progress func(n int64)
 }
 
-// withDefaults checks o and fills in the defaults for src.
-func (o Options) withDefaults(src *Source) (Options, error) {
+// Check returns an error that names what Load would refuse, and the value that
+// would do.
+func (o Options) Check() error {
 	switch {
 	case o.Concurrency < 0:
-		return o, fmt.Errorf("concurrency of %d: must be positive", o.Concurrency)
+		return fmt.Errorf("concurrency of %d: must be positive", o.Concurrency)
 	case o.PartSize < 0:
-		return o, fmt.Errorf("part size of %d bytes: must be positive", o.PartSize)
+		return fmt.Errorf("part size of %d bytes: must be positive", o.PartSize)
 	case o.MemoryLimit < MemoryMinimum:
-		return o, fmt.Errorf("memory limit of %d bytes: must be positive", o.MemoryLimit)
+		return fmt.Errorf("memory limit of %d bytes: must be positive", o.MemoryLimit)
 	}
+	o = o.withDefaults(1)
+	_, err := newBudget(o.MemoryLimit, o.PartSize, o.Concurrency)
+	return err
+}
+
+// withDefaults fills in the defaults.
+func (o Options) withDefaults(concurrency int) Options {
 	if o.Concurrency == 0 {
-		o.Concurrency = src.readers()
+		o.Concurrency = concurrency
 	}
 	if o.MemoryLimit == 0 {
 		o.MemoryLimit = defaultMemoryLimit
@@ -72,5 +80,5 @@ func (o Options) withDefaults(src *Source) (Options, error) {
 	if o.Progress == nil {
 		o.Progress = func(int64) {}
 	}
-	return o, nil
+	return o
 }

@@ -78,6 +78,9 @@ func (f *tuningFlags) resolve(a *app, flags *pflag.FlagSet) (tuning, error) {
 		return tuning{}, cli.Usagef("part size must be at least 1 byte")
 	}
 	t.options.MemoryLimit = limit.option()
+	if err := t.options.Check(); err != nil {
+		return tuning{}, cli.Usagef("%w", err)
+	}
 	return t, nil
 }
 
