@@ -1,0 +1,106 @@
+// Command gputest checks and measures the loader on a machine with a GPU. It
+// needs no Go there and no network: make gpu-bundle packs it with the programs
+// it runs, and run.sh beside it unpacks and starts them.
+//
+// First the device's own tests, then correctness: small checkpoints with every
+// dtype and every odd layout, loaded from a folder, from mounts and from a
+// bucket under several memory limits, each tensor read back from the GPU and
+// compared with what Python reads from the files. Then figures: how fast a
+// large checkpoint is loaded from each source, beside a bare loop that reads
+// and copies the same files in the same run. The tables are Markdown.
+//
+// It exits with 1 if a check failed or a promise was missed.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/pflag"
+
+	"weightfs/cmd/cli"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "gputest:", err)
+		os.Exit(1)
+	}
+}
+
+// settings are the command's flags.
+type settings struct {
+	bin, work, device, python string
+	size                      int64
+	runs                      int
+	figures                   bool
+}
+
+func parse(args []string) (settings, error) {
+	var s settings
+	size := cli.Size(8 << 30)
+	flags := pflag.NewFlagSet("gputest", pflag.ExitOnError)
+	flags.StringVar(&s.bin, "bin", ".", "folder of the programs")
+	flags.StringVar(&s.work, "work", os.TempDir(), "folder for checkpoints, three times --size; with extended attributes, for the S3 server")
+	flags.StringVar(&s.device, "device", "cuda:0", "where to load to")
+	flags.StringVar(&s.python, "python", "python3", "interpreter; better one with torch and safetensors")
+	flags.Var(&size, "size", "bytes of the checkpoint that is measured")
+	flags.IntVar(&s.runs, "runs", 5, "runs of each measurement, of which the median counts")
+	flags.BoolVar(&s.figures, "figures", true, "measure, not only check")
+	if err := flags.Parse(args); err != nil {
+		return s, err
+	}
+	s.size = int64(size)
+	if flags.NArg() > 0 || s.runs < 1 {
+		return s, errors.New("no arguments, and at least one run, please: see --help")
+	}
+	var err error
+	s.bin, err = filepath.Abs(s.bin)
+	return s, err
+}
+
+func run(ctx context.Context) (err error) {
+	s, err := parse(os.Args[1:])
+	if err != nil {
+		return err
+	}
+	r, err := newRig(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	score, err := checkAll(ctx, r)
+	if err != nil {
+		return err
+	}
+	if s.figures {
+		if err := measureAll(ctx, r, score); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("\n%d passed, %d failed\n", score.passed, score.failed)
+	if score.failed > 0 {
+		return errors.New("not everything is as it should be")
+	}
+	return nil
+}
+
+// score counts checks and prints each.
+type score struct{ passed, failed int }
+
+func (s *score) add(what string, err error) {
+	if err != nil {
+		s.failed++
+		fmt.Printf("FAIL %s: %v\n", what, err)
+		return
+	}
+	s.passed++
+	fmt.Printf("ok   %s\n", what)
+}

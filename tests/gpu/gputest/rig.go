@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"weightfs/tests/harness"
+	"weightfs/tests/s3test"
+)
+
+//go:embed *.py
+var scripts embed.FS
+
+// bucket holds what the S3 server serves.
+const bucket = "models"
+
+// rig is what the checks and measurements run with. close removes it all.
+type rig struct {
+	settings
+	dir      string // scratch folder
+	programs harness.Programs
+	server   *s3test.Server
+	mounts   []*harness.Mount
+}
+
+func newRig(ctx context.Context, s settings) (_ *rig, err error) {
+	r := &rig{settings: s, programs: harness.Programs{
+		Mountd: filepath.Join(s.bin, "mountd"), Gpuload: filepath.Join(s.bin, "gpuload"), Python: s.python,
+	}}
+	if r.dir, err = os.MkdirTemp(s.work, "gputest-"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.close())
+		}
+	}()
+	if err := os.CopyFS(r.dir, scripts); err != nil {
+		return nil, err
+	}
+	served := filepath.Join(r.dir, "served")
+	if err := os.Mkdir(served, 0o755); err != nil {
+		return nil, err
+	}
+	r.server, err = s3test.New(ctx, s3test.Options{Dir: served, Binary: filepath.Join(s.bin, "versitygw")})
+	if err != nil {
+		return nil, err
+	}
+	return r, r.server.CreateBucket(ctx, bucket)
+}
+
+func (r *rig) close() error {
+	var errs []error
+	for _, m := range r.mounts {
+		errs = append(errs, m.Close())
+	}
+	if r.server != nil {
+		errs = append(errs, r.server.Close())
+	}
+	return errors.Join(append(errs, os.RemoveAll(r.dir))...)
+}
+
+// path is a name in the scratch folder.
+func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }
+
+// output runs one of the bundle's programs to its end; its error has what the
+// program said.
+func (r *rig) output(ctx context.Context, program string, args ...string) (string, error) {
+	return harness.Output(ctx, r.server.Env(), filepath.Join(r.bin, program), args...)
+}
+
+// script runs one of the embedded scripts.
+func (r *rig) script(ctx context.Context, name string, args ...string) (string, error) {
+	return harness.Output(ctx, nil, r.python, append([]string{r.path(name)}, args...)...)
+}
+
+// mount mounts a source until the rig is closed and returns the mountpoint.
+func (r *rig) mount(ctx context.Context, source string, flags ...string) (string, error) {
+	m, err := r.programs.Mount(ctx, harness.MountOptions{Source: source, Args: flags, Env: r.server.Env()})
+	if err != nil {
+		return "", err
+	}
+	r.mounts = append(r.mounts, m)
+	return m.Dir, nil
+}
+
+// report is what gpuload load --json and bareloop print, as far as it is used.
+type report struct {
+	Bytes            int64   `json:"bytes"`
+	Seconds          float64 `json:"seconds"`
+	StagingPeakBytes int64   `json:"staging_peak_bytes"`
+	Phases           struct {
+		Open        float64 `json:"open"`
+		FirstTensor float64 `json:"first_tensor"`
+	} `json:"phases"`
+}
+
+func (r *rig) load(ctx context.Context, source string, flags ...string) (report, error) {
+	args := append([]string{"load", source, "--device", r.device, "--json"}, flags...)
+	return parseReport(r.output(ctx, "gpuload", args...))
+}
+
+func (r *rig) bareloop(ctx context.Context, files []string, flags ...string) (report, error) {
+	args := append([]string{"--device", r.device}, flags...)
+	return parseReport(r.output(ctx, "bareloop", append(args, files...)...))
+}
+
+func parseReport(out string, err error) (report, error) {
+	var parsed report
+	if err != nil {
+		return parsed, err
+	}
+	if err := json.Unmarshal([]byte(out), &parsed); err != nil {
+		return parsed, fmt.Errorf("report %q: %w", out, err)
+	}
+	return parsed, nil
+}
+
+// shards are the safetensors files of a folder, by name.
+func shards(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".safetensors") {
+			names = append(names, e.Name())
+		}
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("no safetensors in %s: %w", dir, fs.ErrNotExist)
+	}
+	return names, nil
+}
+
+// under puts a folder or URI before each name.
+func under(root string, names []string) []string {
+	paths := make([]string, len(names))
+	for i, name := range names {
+		paths[i] = root + "/" + name
+	}
+	return paths
+}
