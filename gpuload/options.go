@@ -15,6 +15,8 @@ const (
 	// defaultPartSize is the size at which a copy to a GPU and a ranged GET
 	// both run at full speed.
 	defaultPartSize = 8 << 20
+	// largestPart is beyond any file, and far from overflowing.
+	largestPart = 1 << 50
 	// defaultPathReaders saturate a local disk, and a mount, which fetches
 	// ahead on its own.
 	defaultPathReaders = 16
@@ -52,8 +54,8 @@ func (o Options) Check() error {
 	switch {
 	case o.Concurrency < 0:
 		return fmt.Errorf("concurrency of %d: must be positive", o.Concurrency)
-	case o.PartSize < 0:
-		return fmt.Errorf("part size of %d bytes: must be positive", o.PartSize)
+	case o.PartSize < 0 || o.PartSize > largestPart:
+		return fmt.Errorf("part size of %d bytes: must be from 1 to %d", o.PartSize, int64(largestPart))
 	case o.MemoryLimit < MemoryMinimum:
 		return fmt.Errorf("memory limit of %d bytes: must be positive", o.MemoryLimit)
 	}

@@ -93,9 +93,32 @@ func (b *pathBlob) read(ctx context.Context, off, n int64) (body, error) {
 // cached tells whether most of [off, off+n) is in the page cache. Where the
 // kernel does not say, it is not.
 func (b *pathBlob) cached(off, n int64) bool {
+	held, err := b.held(off, n)
+	return err == nil && held > n/2
+}
+
+// held is how many bytes of [off, off+n) are in the page cache.
+func (b *pathBlob) held(off, n int64) (int64, error) {
 	var stat unix.Cachestat_t
 	err := unix.Cachestat(uint(b.buffered.Fd()), &unix.CachestatRange{Off: uint64(off), Len: uint64(n)}, &stat, 0)
-	return err == nil && int64(stat.Cache)*int64(os.Getpagesize()) > n/2
+	return int64(stat.Cache) * int64(os.Getpagesize()), err
+}
+
+// evict makes the kernel forget what it can, and tells whether nothing is left.
+func (b *pathBlob) evict() (bool, error) {
+	if err := unix.Fadvise(int(b.buffered.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+		return false, fmt.Errorf("forget %s: %w", b.buffered.Name(), err)
+	}
+	held, err := b.held(0, b.stat.Size)
+	return err == nil && held == 0, nil
+}
+
+// onMount tells whether the file is on a FUSE mount, whose daemon may hold it
+// in a cache of its own.
+func (b *pathBlob) onMount() bool {
+	var stat unix.Statfs_t
+	err := unix.Fstatfs(int(b.buffered.Fd()), &stat)
+	return err == nil && stat.Type == unix.FUSE_SUPER_MAGIC
 }
 
 func (b *pathBlob) stream(_ context.Context, off, n int64) (io.ReadCloser, error) {

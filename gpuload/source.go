@@ -104,6 +104,41 @@ func (s *Source) Headers(ctx context.Context) ([]*safetensors.Header, error) {
 	return headers, s.check(headers)
 }
 
+// Warmth says what a source's bytes may be read from again.
+type Warmth uint8
+
+// What may hold bytes of a source.
+const (
+	// Cold: nothing on this host.
+	Cold Warmth = iota
+	// WarmMount: the daemon of a FUSE mount, perhaps.
+	WarmMount
+	// WarmPages: the page cache.
+	WarmPages
+)
+
+// Evict makes the kernel forget what it holds of the source's files, for
+// measuring, and says what may be left.
+func (s *Source) Evict() (Warmth, error) {
+	left := Cold
+	for _, f := range s.files {
+		b, ok := f.blob.(*pathBlob)
+		if !ok {
+			continue
+		}
+		cold, err := b.evict()
+		switch {
+		case err != nil:
+			return left, err
+		case !cold:
+			left = WarmPages
+		case b.onMount():
+			left = max(left, WarmMount)
+		}
+	}
+	return left, nil
+}
+
 // Close releases descriptors and connections.
 func (s *Source) Close() error {
 	var errs []error

@@ -1,0 +1,100 @@
+package gpuload
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"unsafe"
+)
+
+// TestPathBodies reads a file past the page cache and through it, in pieces, to
+// an end that is not aligned.
+func TestPathBodies(t *testing.T) {
+	const piece = 3 * pageSize
+	dev, err := NewCPU(CPUConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	staging, err := dev.NewStaging(piece)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{1, pageSize, piece, piece + 1, 5*piece - 1, 5 * piece} {
+		want := make([]byte, size)
+		_, _ = rand.NewChaCha8([32]byte{byte(size)}).Read(want) // never fails
+		b := openTemp(t, want)
+		for _, direct := range []bool{true, false} {
+			r := &pathBody{ctx: t.Context(), blob: b, direct: direct && b.direct != nil}
+			var got []byte
+			for len(got) < size {
+				n := min(piece, size-len(got))
+				if err := r.next(staging.Bytes(), n); err != nil {
+					t.Fatalf("%d bytes, direct %v: %v", size, direct, err)
+				}
+				got = append(got, staging.Bytes()[:n]...)
+			}
+			if !bytes.Equal(got, want) {
+				t.Errorf("%d bytes, direct %v: other bytes", size, direct)
+			}
+		}
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := dev.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRefusedDirectFallsBack hands O_DIRECT an unaligned buffer, which is
+// refused as by a file system that cannot do it.
+func TestRefusedDirectFallsBack(t *testing.T) {
+	want := bytes.Repeat([]byte("x"), 2*pageSize)
+	b := openTemp(t, want)
+	buf := make([]byte, 4*pageSize)
+	skew := int(-uintptr(unsafe.Pointer(unsafe.SliceData(buf)))%pageSize) + 1
+	r := &pathBody{ctx: t.Context(), blob: b, direct: b.direct != nil}
+	if err := r.next(buf[skew:], len(want)); err != nil || !bytes.Equal(buf[skew:][:len(want)], want) {
+		t.Errorf("%v, or other bytes", err)
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCachedFollowsThePageCache(t *testing.T) {
+	const size = 4 << 20
+	b := openTemp(t, make([]byte, size))
+	if !b.cached(0, size) {
+		t.Error("a file just written is not cached")
+	}
+	if err := b.buffered.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	cold, err := b.evict()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cold == b.cached(0, size) {
+		t.Errorf("evicted: %v, cached: %v", cold, b.cached(0, size))
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func openTemp(t *testing.T, content []byte) *pathBlob {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), fmt.Sprint(len(content)))
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b, err := openPath(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
