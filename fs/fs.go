@@ -225,3 +225,7 @@ func (s *Server) Unmount(ctx context.Context) error {
 	<-s.done
 	return ErrAborted
 }
+
+// Mountpoint is where the tree is seen, absolute and free of links; "" where it
+// was mounted by somebody else.
+func (s *Server) Mountpoint() string { return s.conn.dir }

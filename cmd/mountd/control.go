@@ -1,0 +1,139 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"weightfs/cmd/cli"
+)
+
+// controlTimeout bounds how long the other side of a control socket may take.
+const controlTimeout = 10 * time.Second
+
+// report is what a running mountd says of itself.
+type report struct {
+	Source        string           `json:"source"`
+	Mountpoint    string           `json:"mountpoint"`
+	PID           int              `json:"pid"`
+	UptimeSeconds float64          `json:"uptime_seconds"`
+	MemoryLimit   int64            `json:"memory_limit"`
+	Measures      map[string]int64 `json:"measures"`
+}
+
+// report describes the mount as of now.
+func (m *mounted) report() report {
+	r := report{
+		Source:        m.source,
+		Mountpoint:    m.mountpoint,
+		PID:           os.Getpid(),
+		UptimeSeconds: time.Since(m.since).Seconds(),
+		MemoryLimit:   m.limit,
+		Measures:      map[string]int64{},
+	}
+	for _, measure := range m.measures() {
+		r.Measures[measure.name] = measure.value
+	}
+	return r
+}
+
+// controlDir is where the control sockets of this user are.
+func controlDir(env cli.Lookup) (string, error) {
+	if os.Geteuid() == 0 {
+		return "/run/weightfs", nil
+	}
+	dir, ok := env("XDG_RUNTIME_DIR")
+	if !ok || dir == "" {
+		return "", errors.New("XDG_RUNTIME_DIR is not set")
+	}
+	return filepath.Join(dir, "weightfs"), nil
+}
+
+// controlSocket is the control socket of a mountpoint, which is absolute and
+// free of links. The name is a digest: a path may be longer than a socket's
+// name can be.
+func controlSocket(env cli.Lookup, mountpoint string) (string, error) {
+	dir, err := controlDir(env)
+	if err != nil {
+		return "", err
+	}
+	digest := sha256.Sum256([]byte(mountpoint))
+	return filepath.Join(dir, hex.EncodeToString(digest[:12])+".sock"), nil
+}
+
+// serveControl answers every connection to the control socket with a report,
+// until the returned function is called.
+func (m *mounted) serveControl() (stop func() error, err error) {
+	name, err := controlSocket(os.LookupEnv, m.mountpoint)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	// Nobody else is mounted here: what is left is of one that crashed.
+	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	listener, err := net.Listen("unix", name)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if err := os.Chmod(name, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("control socket: %w", err), listener.Close())
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		m.answerAll(listener)
+	}()
+	return func() error {
+		err := listener.Close()
+		<-ended
+		return err
+	}, nil
+}
+
+// answerAll answers one connection after the other until the listener closes.
+func (m *mounted) answerAll(listener net.Listener) {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		if err := m.answer(conn); err != nil {
+			m.logger.Debug("cannot answer at the control socket", "err", err)
+		}
+	}
+}
+
+func (m *mounted) answer(conn net.Conn) error {
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(controlTimeout)); err != nil {
+		return err
+	}
+	return json.NewEncoder(conn).Encode(m.report())
+}
+
+// askControl asks the mountd at the control socket name for its report.
+func askControl(name string) (report, error) {
+	conn, err := net.DialTimeout("unix", name, controlTimeout)
+	if err != nil {
+		return report{}, err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(controlTimeout)); err != nil {
+		return report{}, err
+	}
+	var r report
+	if err := json.NewDecoder(conn).Decode(&r); err != nil {
+		return report{}, fmt.Errorf("read the answer: %w", err)
+	}
+	return r, nil
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// headerTimeout bounds how long a client may take to ask.
+const headerTimeout = 10 * time.Second
+
+// serveMetrics serves /metrics at address until the returned function is
+// called.
+func (m *mounted) serveMetrics(address string) (stop func() error, err error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("serve metrics at %s: %w", address, err)
+	}
+	registry := prometheus.NewRegistry()
+	if err := registry.Register(collector{m}); err != nil {
+		return nil, errors.Join(fmt.Errorf("serve metrics: %w", err), listener.Close())
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	m.logger.Info("serving metrics", "url", "http://"+listener.Addr().String()+"/metrics")
+	return func() error {
+		err := server.Shutdown(context.Background())
+		if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
+			err = errors.Join(err, served)
+		}
+		return err
+	}, nil
+}
+
+// collector shows a mount's measures to Prometheus.
+type collector struct{ m *mounted }
+
+func (c collector) Describe(descs chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, descs) }
+
+func (c collector) Collect(metrics chan<- prometheus.Metric) {
+	for _, measure := range c.m.measures() {
+		kind := prometheus.GaugeValue
+		if measure.counter {
+			kind = prometheus.CounterValue
+		}
+		desc := prometheus.NewDesc("weightfs_"+measure.name, measure.help, nil, nil)
+		metrics <- prometheus.MustNewConstMetric(desc, kind, float64(measure.value))
+	}
+}

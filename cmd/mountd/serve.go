@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/pflag"
+
+	weightfs "weightfs/fs"
+	"weightfs/prefetch"
+	"weightfs/remote"
+)
+
+// lastReads is how long open files are served after the signal to unmount.
+const lastReads = 20 * time.Second
+
+// serve mounts and serves until the mount is gone. The error is the cause in
+// one line.
+func (a *app) serve(s *settings, flags *pflag.FlagSet) error {
+	log := &switchWriter{w: a.stderr}
+	logger := s.logLevel.Logger(log)
+	m, err := a.open(s, flags, logger)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	if err := m.listen(s); err != nil {
+		return errors.Join(err, m.unmount(context.Background()))
+	}
+	if err := a.ready(log); err != nil {
+		return errors.Join(err, m.unmount(context.Background()))
+	}
+	return a.wait(m)
+}
+
+// wait returns when the mount is gone: nil if by an unmount.
+func (a *app) wait(m *mounted) error {
+	select {
+	case <-m.server.Done():
+		m.logger.Info("unmounted", "mountpoint", m.mountpoint)
+		return nil
+	case sig := <-a.signals:
+		m.logger.Info("unmounting", "signal", sig.String())
+	}
+	m.notify(daemon.SdNotifyStopping)
+	ctx, cancel := context.WithTimeout(context.Background(), lastReads)
+	defer cancel()
+	go func() {
+		select {
+		case <-a.signals: // once more: at once
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return m.unmount(ctx)
+}
+
+// mounted is a running mount and what it stands on.
+type mounted struct {
+	source     string
+	mountpoint string
+	limit      int64
+	since      time.Time
+	store      remote.Store
+	cache      *prefetch.Cache
+	listings   *prefetch.Listings
+	server     *weightfs.Server
+	logger     *slog.Logger
+	closers    []func() error // run from the last to the first
+}
+
+// open opens the source and mounts it. On an error nothing is left.
+func (a *app) open(s *settings, flags *pflag.FlagSet, logger *slog.Logger) (*mounted, error) {
+	m := &mounted{source: s.parsed.String(), since: time.Now(), limit: int64(s.memoryLimit), logger: logger}
+	if m.limit == 0 {
+		m.limit = defaultMemoryLimit(os.DirFS("/"))
+	}
+	if err := a.openStore(m, s, flags); err != nil {
+		m.close()
+		return nil, err
+	}
+	if err := m.openCache(s); err != nil {
+		m.close()
+		return nil, err
+	}
+	server, err := weightfs.Mount(s.mountpoint, m.store, m.cache, m.listings, weightfs.Config{
+		Source:     m.source,
+		AllowOther: s.allowOther,
+		UID:        s.uid,
+		GID:        s.gid,
+		FileMode:   uint32(s.fileMode),
+		DirMode:    uint32(s.dirMode),
+		Logger:     logger,
+	})
+	if err != nil {
+		m.close()
+		return nil, err
+	}
+	m.server = server
+	m.mountpoint = server.Mountpoint()
+	return m, nil
+}
+
+// openStore opens the source and looks into it, so that a wrong one is an error
+// now and not later in some reader.
+func (a *app) openStore(m *mounted, s *settings, flags *pflag.FlagSet) error {
+	if err := checkNesting(s.parsed.Path, s.mountpoint); err != nil {
+		return err
+	}
+	s3, err := s.s3.Config(flags, a.env, m.logger)
+	if err != nil {
+		return err
+	}
+	s3.MaxConnections = int(s.concurrency)
+	ctx, stop := a.untilSignal()
+	defer stop()
+	store, key, err := remote.Open(ctx, s.parsed, remote.Config{
+		S3:    s3,
+		Local: remote.LocalConfig{Logger: m.logger},
+		Retry: remote.RetryPolicy{Logger: m.logger},
+	})
+	if err != nil {
+		return err
+	}
+	m.store = store
+	m.closers = append(m.closers, store.Close)
+	if key != "" {
+		return fmt.Errorf("source %s is one object: mount the folder around it", m.source)
+	}
+	for _, err := range store.List(ctx, "") {
+		if err != nil {
+			return fmt.Errorf("source %s: %w", m.source, err)
+		}
+		return nil
+	}
+	m.logger.Warn("the source is empty", "source", m.source)
+	return nil
+}
+
+// untilSignal is a context that ends at a signal.
+func (a *app) untilSignal() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		select {
+		case <-a.signals:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+// openCache makes the listings and the cache.
+func (m *mounted) openCache(s *settings) error {
+	listings, err := prefetch.NewListings(m.store, prefetch.ListingsConfig{
+		TTL:    time.Duration(s.metadataTTL),
+		Logger: m.logger,
+	})
+	if err != nil {
+		return err
+	}
+	m.listings = listings
+	m.closers = append(m.closers, listings.Close)
+	cache, err := prefetch.New(m.store, prefetch.Config{
+		MemoryLimit: m.limit,
+		PartSize:    int64(s.partSize),
+		Concurrency: int(s.concurrency),
+		Mode:        prefetch.Mode(s.prefetch),
+		ReadTimeout: s.readTimeout,
+		Successor:   listings.Successor,
+		Logger:      m.logger,
+	})
+	if err != nil {
+		return err
+	}
+	m.cache = cache
+	m.closers = append(m.closers, cache.Close)
+	return nil
+}
+
+// checkNesting refuses a mountpoint in the folder that it shows: the tree would
+// contain itself without end.
+func checkNesting(source, mountpoint string) error {
+	if source == "" {
+		return nil
+	}
+	outer, err := filepath.EvalSymlinks(source)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("source %s: no such folder", source)
+		}
+		return fmt.Errorf("source %s: %w", source, err)
+	}
+	inner, err := filepath.EvalSymlinks(mountpoint)
+	if err != nil {
+		return nil // Mount says what is wrong with it
+	}
+	outer, errOuter := filepath.Abs(outer)
+	inner, errInner := filepath.Abs(inner)
+	if errOuter != nil || errInner != nil {
+		return errors.Join(errOuter, errInner)
+	}
+	rel, err := filepath.Rel(outer, inner)
+	if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
+		return nil
+	}
+	return fmt.Errorf("mountpoint %s lies in source %s: choose a directory outside", mountpoint, source)
+}
+
+// listen opens the control socket and, where asked for, the metrics.
+func (m *mounted) listen(s *settings) error {
+	if s.http != "" {
+		stop, err := m.serveMetrics(s.http)
+		if err != nil {
+			return err
+		}
+		m.closers = append(m.closers, stop)
+	}
+	if m.mountpoint == "" {
+		return nil
+	}
+	stop, err := m.serveControl()
+	if err != nil {
+		m.logger.Warn("mountd status will not find this mount", "err", err)
+		return nil
+	}
+	m.closers = append(m.closers, stop)
+	return nil
+}
+
+// ready tells whoever waits that the mount answers.
+func (a *app) ready(log *switchWriter) error {
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		return fmt.Errorf("notify systemd: %w", err)
+	}
+	if isDaemonChild(a.env) {
+		return detach(log)
+	}
+	return nil
+}
+
+// notify tells systemd, which may not be there.
+func (m *mounted) notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		m.logger.Warn("cannot notify systemd", "err", err)
+	}
+}
+
+// unmount ends the mount; open files are served until ctx ends.
+func (m *mounted) unmount(ctx context.Context) error {
+	if err := m.server.Unmount(ctx); err != nil {
+		return fmt.Errorf("unmount %s: %w", m.mountpoint, err)
+	}
+	return nil
+}
+
+// close gives everything back, in reverse order.
+func (m *mounted) close() {
+	for i := len(m.closers) - 1; i >= 0; i-- {
+		if err := m.closers[i](); err != nil {
+			m.logger.Warn("cannot close cleanly", "err", err)
+		}
+	}
+}

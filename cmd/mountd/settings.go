@@ -1,0 +1,188 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"weightfs/cmd/cli"
+	weightfs "weightfs/fs"
+	"weightfs/prefetch"
+	"weightfs/remote"
+)
+
+// settings are the arguments and flags of mountd.
+type settings struct {
+	source     string
+	mountpoint string
+	parsed     remote.Source
+
+	memoryLimit cli.Size // 0: by the machine
+	concurrency concurrency
+	partSize    cli.Size
+	prefetch    mode
+	metadataTTL ttl
+	readTimeout time.Duration
+
+	allowOther bool
+	uid, gid   uint32
+	fileMode   permissions
+	dirMode    permissions
+
+	s3         cli.S3Flags
+	http       string
+	logLevel   cli.LogLevel
+	daemon     bool
+	foreground bool
+}
+
+// newSettings returns the defaults.
+func newSettings() *settings {
+	return &settings{
+		partSize:    prefetch.DefaultPartSize,
+		metadataTTL: ttl(prefetch.DefaultMetadataTTL),
+		readTimeout: prefetch.DefaultReadTimeout,
+		uid:         uint32(os.Getuid()),
+		gid:         uint32(os.Getgid()),
+		fileMode:    weightfs.DefaultFileMode,
+		dirMode:     weightfs.DefaultDirMode,
+	}
+}
+
+func (s *settings) register(flags *pflag.FlagSet) {
+	flags.Var(&s.memoryLimit, "memory-limit", "memory for what is fetched; 0 is the smaller of half of the memory and the cgroup's limit less 256MiB")
+	flags.Var(&s.concurrency, "concurrency", "concurrent GETs, 1 to 256; auto grows while throughput grows")
+	flags.Var(&s.partSize, "part-size", "bytes of one GET")
+	flags.Var(&s.prefetch, "prefetch", "what is fetched ahead: `auto`, sequential or off")
+	flags.Var(&s.metadataTTL, "metadata-ttl", "how long names and attributes are remembered: a `duration`, indefinite or minimal")
+	flags.DurationVar(&s.readTimeout, "read-timeout", s.readTimeout, "longest that one read waits before it fails")
+	flags.BoolVar(&s.allowOther, "allow-other", false, "let other users in")
+	flags.Uint32Var(&s.uid, "uid", s.uid, "owner of everything")
+	flags.Uint32Var(&s.gid, "gid", s.gid, "group of everything")
+	flags.Var(&s.fileMode, "file-mode", "permission bits of files, octal")
+	flags.Var(&s.dirMode, "dir-mode", "permission bits of directories, octal")
+	s.s3.Register(flags)
+	flags.StringVar(&s.http, "http", "", "serve Prometheus metrics at http://`ADDRESS`/metrics; off by default")
+	s.logLevel.Register(flags)
+	flags.BoolVar(&s.daemon, "daemon", false, "return once the mount answers, and go on in the background")
+	flags.BoolVar(&s.foreground, "foreground", false, "stay in the foreground, the default")
+	flags.VarP(&mountOptions{flags: flags}, "options", "o", "flags as mount(8) passes them: allow_other,memory_limit=8Gi")
+	cli.Unbind(flags, "options", "daemon", "foreground")
+}
+
+// registerHelper adds what mount(8) passes to its helpers, and makes --daemon
+// the default, since mount waits for the helper to end.
+func (s *settings) registerHelper(flags *pflag.FlagSet) {
+	s.daemon = true
+	for _, ignored := range []struct{ name, short string }{{"sloppy", "s"}, {"no-mtab", "n"}, {"verbose", "v"}} {
+		flags.BoolP(ignored.name, ignored.short, false, "ignored")
+	}
+	flags.StringP("type", "t", "", "ignored")
+	cli.Unbind(flags, "sloppy", "no-mtab", "verbose", "type")
+}
+
+// check completes the settings and says what does not fit.
+func (s *settings) check() error {
+	var err error
+	if s.parsed, err = remote.ParseSource(s.source); err != nil {
+		return cli.Usagef("%w", err)
+	}
+	switch {
+	case s.daemon && s.foreground:
+		return cli.Usagef("--daemon and --foreground exclude each other")
+	case s.readTimeout <= 0:
+		return cli.Usagef("--read-timeout %v: must be above 0", s.readTimeout)
+	case s.partSize <= 0:
+		return cli.Usagef("--part-size %s: must be above 0", &s.partSize)
+	}
+	return nil
+}
+
+// concurrency is a number of GETs, or 0 for auto. It implements pflag.Value.
+type concurrency int
+
+func (c *concurrency) Set(text string) error {
+	if text == "auto" {
+		*c = 0
+		return nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > 256 {
+		return fmt.Errorf("%q is neither auto nor a number from 1 to 256", text)
+	}
+	*c = concurrency(n)
+	return nil
+}
+
+func (c *concurrency) String() string {
+	if *c == 0 {
+		return "auto"
+	}
+	return strconv.Itoa(int(*c))
+}
+
+func (c *concurrency) Type() string { return "number" }
+
+// mode is a prefetch mode. It implements pflag.Value.
+type mode prefetch.Mode
+
+func (m *mode) Set(text string) error {
+	parsed, err := prefetch.ParseMode(text)
+	*m = mode(parsed)
+	return err
+}
+
+func (m *mode) String() string { return prefetch.Mode(*m).String() }
+func (m *mode) Type() string   { return "mode" }
+
+// ttl is a duration, -1 for indefinite. It implements pflag.Value.
+type ttl time.Duration
+
+func (t *ttl) Set(text string) error {
+	switch text {
+	case "indefinite":
+		*t = -1
+		return nil
+	case "minimal":
+		*t = ttl(prefetch.MinimalMetadataTTL)
+		return nil
+	}
+	if seconds, err := strconv.Atoi(text); err == nil {
+		text = strconv.Itoa(seconds) + "s"
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return fmt.Errorf("%q is not indefinite, minimal or a duration such as 60s", text)
+	}
+	*t = ttl(d)
+	return nil
+}
+
+func (t *ttl) String() string {
+	if *t < 0 {
+		return "indefinite"
+	}
+	return time.Duration(*t).String()
+}
+
+func (t *ttl) Type() string { return "duration" }
+
+// permissions are permission bits in octal. It implements pflag.Value.
+type permissions uint32
+
+func (p *permissions) Set(text string) error {
+	bits, err := strconv.ParseUint(strings.TrimPrefix(text, "0o"), 8, 32)
+	if err != nil || fs.FileMode(bits)&^fs.ModePerm != 0 {
+		return fmt.Errorf("%q is not an octal number of permission bits, 0 to 777", text)
+	}
+	*p = permissions(bits)
+	return nil
+}
+
+func (p *permissions) String() string { return fmt.Sprintf("%04o", uint32(*p)) }
+func (p *permissions) Type() string   { return "octal" }
