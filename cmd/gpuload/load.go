@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -125,7 +126,7 @@ func (p *loadPlan) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, opened.close()) }()
-	p.announce(opened.device)
+	announce(p.app.stderr, "loading", p.sources, opened.device, p.device)
 
 	bar := p.progress.start(opened.source.Bytes(), p.app.stderr)
 	options := p.tuning.options
@@ -188,9 +189,8 @@ func (in *inputs) close() error {
 }
 
 // announce says which device was taken and why.
-func (p *loadPlan) announce(dev gpuload.Device) {
-	fmt.Fprintf(p.app.stderr, "gpuload: loading %s onto %s (%s; %s)\n",
-		strings.Join(p.sources, " "), dev.Name(), dev.Describe(), p.device.reason)
+func announce(w io.Writer, doing string, sources []string, dev gpuload.Device, c choice) {
+	fmt.Fprintf(w, "gpuload: %s %s onto %s (%s; %s)\n", doing, strings.Join(sources, " "), dev.Name(), dev.Describe(), c.reason)
 }
 
 // check takes digests of what lies on the device, as far as the flags ask for

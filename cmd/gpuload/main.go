@@ -48,6 +48,6 @@ func newRootCommand(a *app) *cobra.Command {
 		Use:   "gpuload",
 		Short: "Load safetensors onto a GPU from a mount, a local folder or S3",
 	}
-	root.AddCommand(newLoadCommand(a), newInspectCommand(a))
+	root.AddCommand(newLoadCommand(a), newInspectCommand(a), newBenchCommand(a))
 	return root
 }

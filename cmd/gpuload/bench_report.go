@@ -1,0 +1,112 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/dustin/go-humanize"
+)
+
+// benchRun is one load.
+type benchRun struct {
+	Concurrency      int     `json:"concurrency"`
+	Bytes            int64   `json:"bytes"`
+	Seconds          float64 `json:"seconds"`
+	BytesPerSecond   float64 `json:"bytes_per_second"`
+	StagingPeakBytes int64   `json:"staging_peak_bytes"`
+	// Bound is what the readers waited for: source or device.
+	Bound string `json:"bound"`
+	// Start says what the bytes may have been read from: cold, the mount's
+	// cache, or the page cache.
+	Start string `json:"start"`
+
+	chunk int64
+}
+
+// benchStage is a stage by itself.
+type benchStage struct {
+	Name           string  `json:"name"`
+	BytesPerSecond float64 `json:"bytes_per_second"`
+}
+
+// benchResult is a whole measurement, and what gpuload bench --json prints.
+type benchResult struct {
+	Source []string     `json:"source"`
+	Device string       `json:"device"`
+	Runs   []benchRun   `json:"runs"`
+	Stages []benchStage `json:"stages"`
+}
+
+func (r *benchResult) addStage(name string, rate float64) {
+	r.Stages = append(r.Stages, benchStage{name, rate})
+}
+
+// best is the fastest run.
+func (r *benchResult) best() benchRun {
+	best := r.Runs[0]
+	for _, run := range r.Runs {
+		if run.Seconds < best.Seconds {
+			best = run
+		}
+	}
+	return best
+}
+
+// limit is the slowest stage that every byte goes through. The store behind
+// a mount is none: the mount may have the bytes already.
+func (r *benchResult) limit() benchStage {
+	var slowest benchStage
+	for _, s := range r.Stages {
+		if s.Name != "store" && (slowest.Name == "" || s.BytesPerSecond < slowest.BytesPerSecond) {
+			slowest = s
+		}
+	}
+	return slowest
+}
+
+// bottleneck says in words what keeps the best run from being faster. Stages
+// that are both near their limit slow each other down, on one memory bus; what
+// is lost beyond nearEnough is lost between them.
+func (r *benchResult) bottleneck() string {
+	const nearEnough = 0.8
+	limit, best := r.limit(), r.best()
+	share := best.BytesPerSecond / limit.BytesPerSecond
+	if share >= nearEnough {
+		return fmt.Sprintf("the %s: the best load has %.0f%% of its speed", limit.Name, 100*share)
+	}
+	return fmt.Sprintf("this host's processors or memory: the slowest stage, the %s, could do %.2f GB/s by itself, the best load has %.0f%% of that",
+		limit.Name, limit.BytesPerSecond/1e9, 100*share)
+}
+
+func (r *benchResult) writeTable(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "CONCURRENCY\tSECONDS\tGB/S\tSTAGING\tWAITED FOR\tSTART")
+	for _, run := range r.Runs {
+		fmt.Fprintf(t, "%d\t%.3f\t%.2f\t%s\t%s\t%s\n", run.Concurrency, run.Seconds, run.BytesPerSecond/1e9,
+			humanize.IBytes(uint64(run.StagingPeakBytes)), run.Bound, run.Start)
+	}
+	fmt.Fprintln(t, "\nBY ITSELF\tGB/S")
+	for _, s := range r.Stages {
+		fmt.Fprintf(t, "%s\t%.2f\n", s.Name, s.BytesPerSecond/1e9)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\nBottleneck: %s.\n", r.bottleneck())
+	return err
+}
+
+func (r *benchResult) writeJSON(w io.Writer) error {
+	return json.NewEncoder(w).Encode(struct {
+		*benchResult
+		Bottleneck string `json:"bottleneck"`
+	}{r, r.bottleneck()})
+}
+
+// title names what was measured, for the plot.
+func (r *benchResult) title() string {
+	return fmt.Sprintf("%s onto %s, %s", strings.Join(r.Source, " "), r.Device, humanize.Bytes(uint64(r.best().Bytes)))
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestBench(t *testing.T) {
+	dir := smallModel(t)
+	plot := filepath.Join(t.TempDir(), "plot.svg")
+	code, stdout, stderr := gpuloadCommand(t, "bench", "--device=cpu", "--sweep=1,2", "--store", dir, "--plot", plot, dir)
+	if code != 0 || !strings.Contains(stderr, "measuring "+dir+" onto cpu") {
+		t.Fatalf("exit %d: %s", code, stderr)
+	}
+	for _, want := range []string{"CONCURRENCY", "\n1 ", "\n2 ", "\nsource", "\nstore", "\ndevice", "\nBottleneck: "} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("%q is not in the table:\n%s", want, stdout)
+		}
+	}
+	drawing, err := os.ReadFile(plot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if circles, err := elements(drawing, "circle"); circles != 2 || err != nil {
+		t.Errorf("%d points in the plot, %v", circles, err)
+	}
+}
+
+func TestBenchJSON(t *testing.T) {
+	code, stdout, stderr := gpuloadCommand(t, "bench", "--device=cpu", "--concurrency=3", "--json", smallModel(t))
+	var result struct {
+		Runs []struct {
+			Concurrency int
+			Bytes       int64
+			Start       string
+		}
+		Bottleneck string
+	}
+	if err := json.Unmarshal([]byte(stdout), &result); err != nil || code != 0 {
+		t.Fatalf("exit %d, %s: %v", code, stderr, err)
+	}
+	if len(result.Runs) != 1 || result.Runs[0].Concurrency != 3 || result.Runs[0].Bytes != 1006 || result.Bottleneck == "" {
+		t.Errorf("%+v", result)
+	}
+}
+
+func TestBenchFailures(t *testing.T) {
+	dir := smallModel(t)
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"--sweep=0", dir}, 2, "concurrency 0"},
+		{[]string{"--sweep=", dir}, 2, "sweep"},
+		{[]string{dir + "/none"}, 1, "no such file"},
+		{[]string{"--store=" + dir + "/none", "--sweep=1", dir}, 1, "measure the store"},
+		{[]string{"--plot=" + dir + "/none/plot.svg", "--sweep=1", dir}, 1, "write the plot"},
+	} {
+		code, _, stderr := gpuloadCommand(t, append([]string{"bench", "--device=cpu"}, c.args...)...)
+		if code != c.code || !strings.Contains(stderr, c.want) {
+			t.Errorf("%v: exit %d, stderr %q; want exit %d, %q", c.args, code, stderr, c.code, c.want)
+		}
+	}
+}
+
+func TestBottleneck(t *testing.T) {
+	stages := func(source, device float64) []benchStage {
+		return []benchStage{{"source", source}, {"store", 1}, {"device", device}}
+	}
+	for _, c := range []struct {
+		stages []benchStage
+		rate   float64
+		want   string
+	}{
+		{stages(10e9, 50e9), 9e9, "the source: the best load has 90% of its speed"},
+		{stages(90e9, 50e9), 49e9, "the device: the best load has 98% of its speed"},
+		{stages(90e9, 50e9), 20e9, "this host's processors or memory: the slowest stage, the device, could do 50.00 GB/s by itself, the best load has 40% of that"},
+	} {
+		r := benchResult{Runs: []benchRun{{Seconds: 2, BytesPerSecond: 1e9}, {Seconds: 1, BytesPerSecond: c.rate}}, Stages: c.stages}
+		if got := r.bottleneck(); got != c.want {
+			t.Errorf("got  %s\nwant %s", got, c.want)
+		}
+	}
+}
+
+func TestPlotOfOddResults(t *testing.T) {
+	for _, r := range []benchResult{
+		{Source: []string{"<&>"}, Runs: []benchRun{{Concurrency: 4, Bytes: 1, Seconds: 1e-9}}},
+		{Runs: []benchRun{{Concurrency: 32, Bytes: 1e12, Seconds: 1e4}, {Concurrency: 1, Bytes: 1e12, Seconds: 3e5}}},
+	} {
+		r.addStage("source", 1e9)
+		drawing := r.plot()
+		if circles, err := elements(drawing, "circle"); circles != len(r.Runs) || err != nil {
+			t.Errorf("%d points, %v", circles, err)
+		}
+		if bytes.Contains(drawing, []byte("NaN")) || bytes.Contains(drawing, []byte("Inf")) {
+			t.Errorf("not a number in %s", drawing)
+		}
+	}
+}
+
+// elements counts the elements of that name in a well-formed document.
+func elements(document []byte, name string) (int, error) {
+	count := 0
+	decoder := xml.NewDecoder(bytes.NewReader(document))
+	for {
+		token, err := decoder.Token()
+		if errors.Is(err, io.EOF) {
+			return count, nil
+		}
+		if err != nil {
+			return count, err
+		}
+		if start, ok := token.(xml.StartElement); ok && start.Name.Local == name {
+			count++
+		}
+	}
+}
