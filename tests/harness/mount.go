@@ -137,16 +137,31 @@ func inTable(table, dir string) (bool, error) {
 }
 
 // awaitMount waits until dir is a mountpoint. It returns false if ended is
-// closed before. The kernel wakes it at each change of the table.
+// closed before.
 func awaitMount(ctx context.Context, dir string, ended <-chan struct{}) (bool, error) {
+	return awaitTable(ctx, ended, func() (bool, error) { return IsMounted(dir) })
+}
+
+// AwaitUnmount waits until dir is no mountpoint of weightfs.
+func AwaitUnmount(ctx context.Context, dir string) error {
+	_, err := awaitTable(ctx, nil, func() (bool, error) {
+		mounted, err := IsMounted(dir)
+		return !mounted, err
+	})
+	return err
+}
+
+// awaitTable waits until holds is true of the table of mounts, at whose changes
+// the kernel wakes it. It returns false if ended is closed before.
+func awaitTable(ctx context.Context, ended <-chan struct{}, holds func() (bool, error)) (bool, error) {
 	table, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return false, err
 	}
 	defer table.Close()
 	for {
-		if mounted, err := IsMounted(dir); mounted || err != nil {
-			return mounted, err
+		if ok, err := holds(); ok || err != nil {
+			return ok, err
 		}
 		select {
 		case <-ended:

@@ -1,0 +1,182 @@
+package tests
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"weightfs/tests/checkpoint"
+	"weightfs/tests/harness"
+	"weightfs/tests/s3test"
+)
+
+// childLimit bounds each child of a test.
+const childLimit = 2 * time.Minute
+
+// bucket holds a folder for each of the models.
+const bucket = "models"
+
+// stage is what the tests share: it is set up once, by TestMain, and read only.
+type stage struct {
+	*harness.Programs
+	server *s3test.Server
+	models []model
+}
+
+// model is one checkpoint.
+type model struct {
+	name      string // its folder in the bucket
+	dir       string // the original files
+	reference func() (map[string]harness.Tensor, error)
+}
+
+// theStage is set before the first test runs.
+var theStage *stage
+
+func TestMain(m *testing.M) {
+	code, err := runOnStage(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "tests:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func runOnStage(m *testing.M) (code int, err error) {
+	ctx := context.Background()
+	scratch, err := os.MkdirTemp("", "weightfs-tests-")
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
+	if theStage, err = newStage(ctx, scratch); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, theStage.server.Close()) }()
+	if err := theStage.upload(ctx); err != nil {
+		return 1, err
+	}
+	return m.Run(), nil
+}
+
+func newStage(ctx context.Context, scratch string) (*stage, error) {
+	programs, err := harness.Build(ctx, scratch)
+	if err != nil {
+		return nil, err
+	}
+	s := &stage{Programs: programs}
+	trained, err := harness.Model()
+	if err != nil {
+		return nil, err
+	}
+	s.add("trained", trained)
+	specs := map[string]checkpoint.Spec{
+		"sharded": {Shards: 4, Size: 256 << 20, TensorSize: 20 << 20},
+		"mixed":   {Shards: 3, Size: 24 << 20, TensorSize: 1 << 20, Odd: true, Dtypes: []string{"F32", "I8", "BF16", "F64", "BOOL", "F8_E4M3", "I16"}},
+	}
+	for name, spec := range specs {
+		dir := filepath.Join(scratch, name)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return nil, err
+		}
+		if _, err := checkpoint.Write(dir, spec); err != nil {
+			return nil, err
+		}
+		s.add(name, dir)
+	}
+	s.server, err = s3test.New(ctx, s3test.Options{})
+	return s, err
+}
+
+// add makes a checkpoint known. Its reference is read when it is first asked for.
+func (s *stage) add(name, dir string) {
+	s.models = append(s.models, model{name, dir, sync.OnceValues(func() (map[string]harness.Tensor, error) {
+		files, err := filepath.Glob(filepath.Join(dir, "*.safetensors"))
+		if err != nil {
+			return nil, err
+		}
+		return s.Reference(context.Background(), files...)
+	})})
+}
+
+func (s *stage) upload(ctx context.Context) error {
+	if err := s.server.CreateBucket(ctx, bucket); err != nil {
+		return err
+	}
+	for _, m := range s.models {
+		if err := s.server.PutDir(ctx, bucket, m.name+"/", m.dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// model returns the checkpoint of that name.
+func (s *stage) model(t *testing.T, name string) model {
+	t.Helper()
+	for _, m := range s.models {
+		if m.name == name {
+			return m
+		}
+	}
+	t.Fatalf("no model %q", name)
+	return model{}
+}
+
+// mount mounts source for the length of the test.
+func mount(t *testing.T, source string, args ...string) *harness.Mount {
+	t.Helper()
+	return mountWith(t, harness.MountOptions{Source: source, Args: args})
+}
+
+// mountWith mounts for the length of the test, with the server's credentials.
+func mountWith(t *testing.T, opts harness.MountOptions) *harness.Mount {
+	t.Helper()
+	opts.Env = append(theStage.server.Env(), opts.Env...)
+	m, err := theStage.Mount(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("mountd wrote:\n%s", m.Output())
+		}
+	})
+	return m
+}
+
+// run runs a child with the server's credentials.
+func run(t *testing.T, name string, args ...string) harness.Result {
+	t.Helper()
+	return runWith(t, theStage.server.Env(), name, args...)
+}
+
+// runWith runs a child with these variables.
+func runWith(t *testing.T, env []string, name string, args ...string) harness.Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), childLimit)
+	defer cancel()
+	result, err := harness.Run(ctx, env, name, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result
+}
+
+// output runs a child that must succeed and returns what it printed.
+func output(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	result := run(t, name, args...)
+	if result.Code != 0 {
+		t.Fatalf("%s %q: exit %d: %s", name, args, result.Code, result.Stderr)
+	}
+	return result.Stdout
+}
