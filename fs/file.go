@@ -2,8 +2,10 @@ package fs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -22,11 +24,14 @@ type openFile struct {
 
 // Open opens a file. It asks the store nothing, but for a file of this host
 // that the kernel is to read by itself.
+//
+// ESTALE for a version known to be gone has the kernel look the name up again,
+// in a new listing, and open what it finds: the caller sees nothing of it.
 func (t *tree) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	t.counters.opens.Add(1)
 	n, entry, ok := t.nodes.node(in.NodeId)
 	switch {
-	case !ok:
+	case !ok || n.stale.Load():
 		return fuse.Status(syscall.ESTALE)
 	case in.Flags&syscall.O_ACCMODE != syscall.O_RDONLY:
 		return fuse.EROFS
@@ -59,7 +64,9 @@ func (t *tree) openBacking(cancel <-chan struct{}, in *fuse.OpenIn, n *node, ent
 		return err
 	})
 	if err != nil {
-		t.failed(in.Pid, "open", entry.Key, 0, err)
+		if !t.gone(n, entry.Object, err) {
+			t.failed(in.Pid, "open", entry.Key, 0, err)
+		}
 		return fuse.Status(nameErrno(err))
 	}
 	switch outcome {
@@ -106,11 +113,29 @@ func (t *tree) Read(cancel <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.Rea
 	}
 	view, err := t.view(cancel, in.Pid, file, off, int(n))
 	if err != nil {
+		t.gone(file.node, file.obj, err)
 		t.failed(in.Pid, "read", file.obj.Key, off, err)
 		return nil, fuse.Status(readErrno(err))
 	}
 	t.counters.countRead(n)
 	return &lease{view}, fuse.OK
+}
+
+// gone tells whether err says that the version obj of n is no longer there. The
+// listing that had it is out of date then.
+func (t *tree) gone(n *node, obj remote.Object, err error) bool {
+	if !errors.Is(err, remote.ErrChanged) {
+		return false
+	}
+	if n.stale.CompareAndSwap(false, true) {
+		t.listings.Invalidate(parentKey(obj.Key))
+	}
+	return true
+}
+
+// parentKey is the directory of a key; "" is the source.
+func parentKey(key string) string {
+	return key[:max(strings.LastIndexByte(key, '/'), 0)]
 }
 
 // view leases exactly n bytes of file.

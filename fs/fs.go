@@ -206,6 +206,9 @@ func (s *Server) Stats() Stats { return s.tree.counters.snapshot(s.tree.nodes.si
 // the error is ErrAborted. Mounted through a descriptor, it can only be aborted
 // by the end of the process.
 func (s *Server) Unmount(ctx context.Context) error {
+	if s.conn.dir == "" {
+		return fmt.Errorf("%w: somebody else mounted, and unmounts", ErrAborted)
+	}
 	err := s.conn.unmount()
 	if errors.Is(err, unix.EBUSY) {
 		s.logger.Warn("files are open: the mount is detached, and goes on until they are closed", "mountpoint", s.conn.dir)

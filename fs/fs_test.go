@@ -158,27 +158,41 @@ func TestMissingNames(t *testing.T) {
 	}
 }
 
+// An open handle keeps its version. Once a reader has met the change, the next
+// open sees the new version, however long listings live.
 func TestReplacedObject(t *testing.T) {
-	store := newMemStore(map[string][]byte{"f": []byte("old content, and more of it")})
-	m := mount(t, store, options{ttl: 50 * time.Millisecond})
-	before := fields(child(t, "stat", m.path("f")))[0]
-	h := openInChild(t, m.path("f"))
-	store.put("f", []byte("new"))
+	store := newMemStore(map[string][]byte{"d/f": []byte("old content, and more of it")})
+	m := mount(t, store, options{ttl: -1})
+	path := m.path("d/f")
+	before := fields(child(t, "stat", path))[0]
+	h := openInChild(t, path)
+	store.put("d/f", []byte("new"))
 	if got := h.read(0, 5); got != "ESTALE" {
 		t.Errorf("an open handle reads %s, want ESTALE", got)
 	}
-	// The listing's life is short; how long the look takes does not matter.
-	eventually(t, func() bool {
-		got, err := exec.Command("cat", m.path("f")).Output()
-		return err == nil && string(got) == "new"
-	})
-	after := fields(child(t, "stat", m.path("f")))[0]
+	if got := output(t, "cat", path); got != "new" {
+		t.Errorf("cat: %q", got)
+	}
+	after := fields(child(t, "stat", path))[0]
 	if before[0] == after[0] || after[1] != "3" {
 		t.Errorf("inode and size before %v, after %v", before[:2], after[:2])
 	}
 	if got := h.read(0, 5); got != "ESTALE" {
 		t.Errorf("the old handle reads %s, want ESTALE", got)
 	}
+}
+
+func TestChangesShowWhenListingsExpire(t *testing.T) {
+	store := newMemStore(map[string][]byte{"f": []byte("old")})
+	m := mount(t, store, options{ttl: 20 * time.Millisecond})
+	if got := output(t, "cat", m.path("f")); got != "old" {
+		t.Errorf("cat: %q", got)
+	}
+	store.put("f", []byte("new content"))
+	eventually(t, func() bool {
+		got, err := exec.Command("cat", m.path("f")).Output()
+		return err == nil && string(got) == "new content"
+	})
 	store.remove("f")
 	eventually(t, func() bool { return exec.Command("test", "-e", m.path("f")).Run() != nil })
 }

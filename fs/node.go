@@ -2,6 +2,7 @@ package fs
 
 import (
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -49,6 +50,7 @@ type node struct {
 	ident   identity
 	lookups uint64       // guarded by table.mu; what FORGET counts down
 	entry   remote.Entry // guarded by table.mu; changes for directories only
+	stale   atomic.Bool  // the version was found to be gone, after its last look-up
 	backing backing
 }
 
@@ -86,6 +88,7 @@ func (t *table) lookup(e remote.Entry) uint64 {
 	}
 	n.entry = e
 	n.lookups++
+	n.stale.Store(false)
 	return n.id
 }
 

@@ -61,21 +61,24 @@ func (p *passthrough) open(ctx context.Context, b *backing, obj remote.Object) (
 	if server == nil {
 		return 0, backingOff, nil
 	}
+	file, err := p.files.OpenFile(ctx, obj)
+	if err != nil {
+		return 0, backingOff, err
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.opens > 0 {
 		b.opens++
+		// Opened to see that this version is still the current one.
+		p.discard(file)
 		return b.id, outcomeOf(b.id), nil
-	}
-	file, err := p.files.OpenFile(ctx, obj)
-	if err != nil {
-		return 0, backingOff, err
 	}
 	id, errno := server.RegisterBackingFd(&fuse.BackingMap{Fd: int32(file.Fd())})
 	b.opens = 1
 	if errno != 0 {
 		p.refused(obj, errno)
-		return 0, backingRefused, file.Close()
+		p.discard(file)
+		return 0, backingRefused, nil
 	}
 	b.id, b.file = id, file
 	return id, backingUsed, nil
@@ -112,8 +115,13 @@ func (p *passthrough) close(b *backing) {
 	if errno := server.UnregisterBackingFd(b.id); errno != 0 {
 		p.logger.Debug("cannot unregister a backing file", "err", errno)
 	}
-	if err := b.file.Close(); err != nil {
+	p.discard(b.file)
+	b.id, b.file = 0, nil
+}
+
+// discard closes a file that was only read.
+func (p *passthrough) discard(file *os.File) {
+	if err := file.Close(); err != nil {
 		p.logger.Debug("cannot close a backing file", "err", err)
 	}
-	b.id, b.file = 0, nil
 }

@@ -166,6 +166,18 @@ func (l *Listings) Lookup(ctx context.Context, key string) (remote.Entry, error)
 	return entry, nil
 }
 
+// Invalidate forgets the listing of dir: it was found to be out of date.
+func (l *Listings) Invalidate(dir string) {
+	l.mu.Lock()
+	for i, listing := range l.recent {
+		if listing != nil && listing.dir == dir {
+			l.recent[i] = nil
+		}
+	}
+	l.mu.Unlock()
+	l.cached.Del(dir)
+}
+
 // Successor returns the shard that follows obj by name, -NNNNN-of-NNNNN, where
 // a remembered listing has it. It asks the store nothing and does not block.
 func (l *Listings) Successor(obj remote.Object) (remote.Object, bool) {

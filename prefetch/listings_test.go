@@ -226,6 +226,21 @@ func TestListingErrorIsNotRemembered(t *testing.T) {
 	}
 }
 
+func TestInvalidate(t *testing.T) {
+	store := modelStore()
+	l := newTestListings(t, store, ListingsConfig{TTL: -1})
+	for want := 1; want <= 3; want++ {
+		if _, err := l.Lookup(context.Background(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		if got := store.listed(""); got != want {
+			t.Errorf("listed %d times, want %d", got, want)
+		}
+		l.Invalidate("")
+		l.Invalidate("none")
+	}
+}
+
 // A listing that ristretto refuses, being larger than all it may hold, still
 // answers the look-ups that follow it.
 func TestHugeListingIsKept(t *testing.T) {
