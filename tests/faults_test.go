@@ -56,8 +56,8 @@ func sicknesses() map[string][]proxy.Rule {
 	}
 }
 
-// TestReadersDoNotNotice reads through mounts of sick servers.
-func TestReadersDoNotNotice(t *testing.T) {
+// TestFaultsStayUnnoticed reads through mounts of sick servers.
+func TestFaultsStayUnnoticed(t *testing.T) {
 	m := theStage.model(t, "sharded")
 	want := sums(t, m.dir)
 	for name, rules := range sicknesses() {
@@ -81,10 +81,10 @@ func TestReadersDoNotNotice(t *testing.T) {
 	}
 }
 
-// TestWrongAnswersAreNotServed holds that a server that answers with other bytes
+// TestFaultyAnswersAreNotServed holds that a server that answers with other bytes
 // than asked for fails the reader at once or is asked again, and that its bytes
 // are never taken for the right ones.
-func TestWrongAnswersAreNotServed(t *testing.T) {
+func TestFaultyAnswersAreNotServed(t *testing.T) {
 	m := theStage.model(t, "sharded")
 	for name, fault := range map[string]proxy.Fault{
 		"other range":  {Edit: otherRange},
@@ -108,9 +108,9 @@ func TestWrongAnswersAreNotServed(t *testing.T) {
 	}
 }
 
-// TestOutageIsSatOut holds that a server that refuses connections for a while
+// TestFaultOutageIsSatOut holds that a server that refuses connections for a while
 // delays readers and does no more.
-func TestOutageIsSatOut(t *testing.T) {
+func TestFaultOutageIsSatOut(t *testing.T) {
 	m := theStage.model(t, "sharded")
 	p, env := sick(t)
 	p.SetShape(proxy.Shape{Total: 200e6}) // so that the outage falls into the reading
@@ -139,9 +139,9 @@ func outage(ctx context.Context, p *proxy.Proxy) error {
 	return p.Accept()
 }
 
-// TestDeadStoreFailsReaders holds that a read of a store that is gone ends with
+// TestFaultDeadStoreFailsReaders holds that a read of a store that is gone ends with
 // an error once --read-timeout is over, and that the mount recovers with it.
-func TestDeadStoreFailsReaders(t *testing.T) {
+func TestFaultDeadStoreFailsReaders(t *testing.T) {
 	m := theStage.model(t, "trained")
 	p, env := sick(t)
 	mnt := mountWith(t, harness.MountOptions{
@@ -163,9 +163,9 @@ func TestDeadStoreFailsReaders(t *testing.T) {
 	}
 }
 
-// TestReplacedObject holds that a reader of an object that is replaced gets an
+// TestFaultReplacedObject holds that a reader of an object that is replaced gets an
 // error in place of a mixture, and that who opens it later gets the new one.
-func TestReplacedObject(t *testing.T) {
+func TestFaultReplacedObject(t *testing.T) {
 	const name, size = "replaced", 64 << 20
 	theStage.server.Fill(t, name, map[string][]byte{"object": []byte(strings.Repeat("a", size))})
 	mnt := mountWith(t, harness.MountOptions{
