@@ -104,7 +104,7 @@ func (p *benchPlan) run(ctx context.Context) (err error) {
 	for _, notice := range p.tuning.notices {
 		p.source.Logger.Warn(notice)
 	}
-	dev, err := p.device.open()
+	dev, err := p.device.open(false)
 	if err != nil {
 		return err
 	}

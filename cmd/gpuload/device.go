@@ -96,12 +96,13 @@ func thisHost() host {
 	return h
 }
 
-// open opens the chosen device, in this process.
-func (c choice) open() (gpuload.Device, error) {
+// open opens the chosen device, in this process; shareable if other processes
+// are to map its memory.
+func (c choice) open(shareable bool) (gpuload.Device, error) {
 	if c.gpu {
 		return openCUDA(c.ordinal)
 	}
-	dev, err := gpuload.NewCPU(gpuload.CPUConfig{})
+	dev, err := gpuload.NewCPU(gpuload.CPUConfig{Shareable: shareable})
 	if err != nil {
 		return nil, err // not dev: a nil *gpuload.CPU is no nil gpuload.Device
 	}

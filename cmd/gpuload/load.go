@@ -29,6 +29,7 @@ type loadFlags struct {
 	progress string
 	verify   bool
 	json     bool
+	hold     string
 }
 
 func newLoadCommand(a *app) *cobra.Command {
@@ -61,7 +62,8 @@ func (f *loadFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.hash, "hash", manifest.SHA256.String(), "digests by sha256 or xxh3")
 	flags.StringVar(&f.progress, "progress", "auto", "auto (a bar on a terminal), plain or none")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object in place of the summary")
-	cli.Unbind(flags, "manifest", "expect", "verify", "json")
+	flags.StringVar(&f.hold, "hold", "", "then keep the model loaded, and serve handles of its memory on the Unix `SOCKET`, until signalled")
+	cli.Unbind(flags, "manifest", "expect", "verify", "json", "hold")
 }
 
 // loadPlan is a load whose every setting has been checked.
@@ -140,7 +142,17 @@ func (p *loadPlan) run(ctx context.Context) (err error) {
 	if err := p.check(ctx, opened.source, model); err != nil {
 		return err
 	}
-	return p.report(opened, model.Stats())
+	if p.flags.hold == "" {
+		return p.report(opened, model.Stats())
+	}
+	held, err := describe(opened.device, model)
+	if err != nil {
+		return err
+	}
+	if err := p.report(opened, model.Stats()); err != nil {
+		return err
+	}
+	return hold(ctx, p.flags.hold, held, p.app.stderr)
 }
 
 // inputs are what a load takes.
@@ -166,7 +178,7 @@ func (p *loadPlan) open(ctx context.Context) (*inputs, error) {
 		return nil
 	})
 	g.Go(func() (err error) {
-		in.device, err = p.device.open()
+		in.device, err = p.device.open(p.flags.hold != "")
 		return err
 	})
 	if err := g.Wait(); err != nil {

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync/atomic"
+	"sync"
 
 	"github.com/cheggaaa/pb/v3"
 	"github.com/dustin/go-humanize"
@@ -76,18 +76,23 @@ func (p *barProgress) finish()     { p.bar.Finish() }
 // plainProgress writes a line for every tenth of the whole.
 type plainProgress struct {
 	total int64
-	w     io.Writer
-	done  atomic.Int64
+
+	mu   sync.Mutex
+	w    io.Writer // guarded by mu
+	done int64     // guarded by mu
 }
 
 func (p *plainProgress) add(n int64) {
 	const steps = 10
-	now := p.done.Add(n)
-	if now < p.total && now*steps/p.total == (now-n)*steps/p.total {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before := p.done * steps / p.total
+	p.done += n
+	if p.done*steps/p.total == before {
 		return
 	}
-	fmt.Fprintf(p.w, "gpuload: %d%%, %s of %s\n", now*100/p.total,
-		humanize.Bytes(uint64(now)), humanize.Bytes(uint64(p.total)))
+	fmt.Fprintf(p.w, "gpuload: %d%%, %s of %s\n", p.done*100/p.total,
+		humanize.Bytes(uint64(p.done)), humanize.Bytes(uint64(p.total)))
 }
 
 func (p *plainProgress) finish() {}
