@@ -154,11 +154,17 @@ func (cs *cursors) stop(c *cursor, size int64, oldest uint64) int64 {
 	return stop
 }
 
-// awaited says whether a live stream behind off will come to it: a block there
-// is worth keeping.
+// awaited says whether a live stream behind off will come to it, and a block
+// there is worth keeping: a stream ends where another run ahead of it began.
 func (cs *cursors) awaited(off int64, oldest uint64) bool {
+	began := int64(-1) // where the run that read off began
 	for _, c := range cs.list {
-		if c.window > 0 && c.used >= oldest && c.pos <= off {
+		if c.start <= off && c.run() >= substantial {
+			began = max(began, c.start)
+		}
+	}
+	for _, c := range cs.list {
+		if c.window > 0 && c.used >= oldest && began < c.pos && c.pos <= off {
 			return true
 		}
 	}

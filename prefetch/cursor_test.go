@@ -110,14 +110,29 @@ func TestRunLengthIsLearnt(t *testing.T) {
 }
 
 func TestAwaited(t *testing.T) {
-	cs := cursors{list: []*cursor{{pos: 10 * mib, window: mib, used: 5}, {pos: mib, used: 5}}}
+	behind := cursor{pos: 10 * mib, window: mib, used: 5}
 	for _, tc := range []struct {
+		name   string
+		list   []cursor
 		off    int64
 		oldest uint64
 		want   bool
-	}{{20 * mib, 0, true}, {5 * mib, 0, false}, {20 * mib, 6, false}} {
-		if got := cs.awaited(tc.off, tc.oldest); got != tc.want {
-			t.Errorf("awaited(%d, %d) = %v", tc.off, tc.oldest, got)
-		}
+	}{
+		{"ahead of a stream", []cursor{behind}, 20 * mib, 0, true},
+		{"behind it", []cursor{behind}, 5 * mib, 0, false},
+		{"ahead of a dead stream", []cursor{behind}, 20 * mib, 6, false},
+		{"ahead of random reads", []cursor{{pos: mib, used: 5}}, 20 * mib, 0, false},
+		{"read by one that leads", []cursor{behind, {start: 0, pos: 90 * mib, window: mib, used: 5}}, 20 * mib, 0, true},
+		{"read by a run that began further ahead", []cursor{behind, {start: 15 * mib, pos: 90 * mib, window: mib, used: 5}}, 20 * mib, 0, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var cs cursors
+			for i := range tc.list {
+				cs.list = append(cs.list, &tc.list[i])
+			}
+			if got := cs.awaited(tc.off, tc.oldest); got != tc.want {
+				t.Errorf("awaited: %v", got)
+			}
+		})
 	}
 }

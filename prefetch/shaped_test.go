@@ -146,7 +146,8 @@ func TestReadersFillTheLine(t *testing.T) {
 		{"one reader, 256 MiB", 1, 1, 2 * gib, 4, 256 * mib, 0.93},
 		{"sixteen readers", 1, 16, 2 * gib, 2, 4 * gib, 0.93},
 		{"four files", 4, 1, gib / 2, 4, 4 * gib, 0.93},
-		{"sixteen readers, 256 MiB", 1, 16, gib, 2, 256 * mib, 0.8},
+		{"sixteen readers, 256 MiB", 1, 16, gib, 2, 256 * mib, 0.93},
+		{"eight readers, 256 MiB", 1, 8, gib, 1, 256 * mib, 0.93},
 		{"one reader, 64 MiB", 1, 1, gib, 4, 64 * mib, 0.5},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -174,6 +175,9 @@ func TestReadersFillTheLine(t *testing.T) {
 					got/store.total, float64(store.fetched)/float64(size), store.gets, s.Streams, s.Concurrency)
 				if got < tc.least*store.total {
 					t.Errorf("%.2f of the line, want %.2f", got/store.total, tc.least)
+				}
+				if most := int(size / (2 * mib)); store.gets > most {
+					t.Errorf("%d GETs, want at most %d", store.gets, most)
 				}
 				if store.fetched > size*102/100 {
 					t.Errorf("fetched %.3f of the size", float64(store.fetched)/float64(size))
