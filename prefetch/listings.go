@@ -29,8 +29,9 @@ const (
 	// bytes that an entry with its key and ETag takes.
 	defaultMaxEntries = 1 << 20
 	// recentListings are kept whatever ristretto says: it may drop or refuse a
-	// new listing, and each look-up in that directory would list it again.
-	recentListings = 16
+	// new listing, and each look-up in that directory would list it again. They
+	// are twice what a walk lists ahead.
+	recentListings = 2 * maxAhead
 )
 
 // ListingsConfig says how long and how much metadata is remembered. The zero
@@ -40,7 +41,7 @@ type ListingsConfig struct {
 	// [DefaultMetadataTTL], and less than 0 is for ever.
 	TTL time.Duration
 	// MaxEntries bounds the entries remembered over all directories; 0 is
-	// 1,048,576. The 16 latest listings are kept beside them.
+	// 1,048,576. The 64 latest listings are kept beside them.
 	MaxEntries int
 	// Logger gets debug records; nil discards them.
 	Logger *slog.Logger
@@ -67,6 +68,8 @@ type Listings struct {
 	flights map[string]*listFlight   // guarded by mu
 	recent  [recentListings]*Listing // guarded by mu; a ring
 	next    int                      // guarded by mu; where recent is written next
+	walks   map[string]*listedWalk   // guarded by mu; by the directory walked through
+	ahead   int                      // guarded by mu; fetches that nobody has asked for yet
 }
 
 // listFlight is a fetch under way. listing and err are set before done is
@@ -107,6 +110,7 @@ func NewListings(store remote.Store, cfg ListingsConfig) (*Listings, error) {
 		logger:  cfg.Logger,
 		cached:  cached,
 		flights: map[string]*listFlight{},
+		walks:   map[string]*listedWalk{},
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	return l, nil
@@ -131,14 +135,18 @@ func (l *Listings) Close() error {
 // List returns the listing of the directory dir ("" is the source), from memory
 // while that is fresh. Errors: ctx's own, and the store's, which are not
 // remembered; fs.ErrNotExist for a directory that does not exist.
+//
+// Who lists one subdirectory after the other has the next ones listed ahead.
 func (l *Listings) List(ctx context.Context, dir string) (*Listing, error) {
 	if listing, ok := l.peek(dir); ok {
+		l.listAhead(dir)
 		return listing, nil
 	}
-	flight, err := l.join(dir, time.Now())
+	flight, err := l.join(dir)
 	if err != nil {
 		return nil, err
 	}
+	l.listAhead(dir)
 	select {
 	case <-flight.done:
 		return flight.listing, flight.err
@@ -220,7 +228,7 @@ func (l *Listings) latest(dir string, now time.Time) *Listing {
 
 // join returns the fetch of dir that is under way or has just landed, or starts
 // one.
-func (l *Listings) join(dir string, now time.Time) (*listFlight, error) {
+func (l *Listings) join(dir string) (*listFlight, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -229,23 +237,28 @@ func (l *Listings) join(dir string, now time.Time) (*listFlight, error) {
 	if flight, ok := l.flights[dir]; ok {
 		return flight, nil
 	}
-	if listing := l.latest(dir, now); listing != nil {
+	if listing := l.latest(dir, time.Now()); listing != nil {
 		landed := &listFlight{done: make(chan struct{}), listing: listing}
 		close(landed.done)
 		return landed, nil
 	}
+	return l.start(dir, func() {}), nil
+}
+
+// start starts the fetch of dir. The caller holds mu; landed is called at the
+// end with mu held.
+func (l *Listings) start(dir string, landed func()) *listFlight {
 	flight := &listFlight{done: make(chan struct{})}
 	l.flights[dir] = flight
-	l.wg.Add(1)
-	go l.fly(dir, flight)
-	return flight, nil
+	l.wg.Go(func() { l.fly(dir, flight, landed) })
+	return flight
 }
 
 // fly fetches dir for everyone who waits at flight, and remembers it.
-func (l *Listings) fly(dir string, flight *listFlight) {
-	defer l.wg.Done()
+func (l *Listings) fly(dir string, flight *listFlight, landed func()) {
 	flight.listing, flight.err = l.fetch(dir)
 	l.mu.Lock()
+	landed()
 	delete(l.flights, dir)
 	if flight.err == nil {
 		l.recent[l.next] = flight.listing
@@ -290,13 +303,18 @@ func (l *Listing) Entries() []remote.Entry { return l.entries }
 
 // Find returns the child called name.
 func (l *Listing) Find(name string) (remote.Entry, bool) {
-	i, ok := slices.BinarySearchFunc(l.entries, name, func(e remote.Entry, name string) int {
-		return strings.Compare(path.Base(e.Key), name)
-	})
+	i, ok := l.index(name)
 	if !ok {
 		return remote.Entry{}, false
 	}
 	return l.entries[i], true
+}
+
+// index is where the child called name is.
+func (l *Listing) index(name string) (int, bool) {
+	return slices.BinarySearchFunc(l.entries, name, func(e remote.Entry, name string) int {
+		return strings.Compare(path.Base(e.Key), name)
+	})
 }
 
 // Remaining is how long from now on the listing is fresh, at least 0; false
