@@ -28,7 +28,7 @@ func asChild(args []string) (code int, ok bool) {
 	}
 	verbs := map[string]func([]string) error{
 		"handle": childHandle, "stat": childStat, "mmap": childMmap,
-		"direct": childDirect, "parallel": childParallel,
+		"direct": childDirect, "parallel": childParallel, "touch": childTouch,
 	}
 	if err := verbs[args[1]](args[2:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -168,6 +168,32 @@ func childMmap(args []string) error {
 	}
 	fmt.Printf("%x\n", sha256.Sum256(data))
 	return nil
+}
+
+// childTouch reads one byte of each page of a file through a mapping, and drops
+// the kernel's pages of it afterwards.
+func childTouch(args []string) error {
+	file, err := os.Open(args[0])
+	if err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	data, err := unix.Mmap(int(file.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return err
+	}
+	sum := byte(0)
+	for off := 0; off < len(data); off += os.Getpagesize() {
+		sum += data[off]
+	}
+	fmt.Println(sum)
+	if err := unix.Munmap(data); err != nil {
+		return err
+	}
+	return unix.Fadvise(int(file.Fd()), 0, 0, unix.FADV_DONTNEED)
 }
 
 // childDirect prints the digest of a file read by O_DIRECT in pieces of 1 MiB.

@@ -11,7 +11,7 @@ import (
 )
 
 // localStore is a folder with the file f.
-func localStore(t *testing.T, data []byte) (store remote.Store, dir string) {
+func localStore(t testing.TB, data []byte) (store remote.Store, dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "f"), data, 0o600); err != nil {

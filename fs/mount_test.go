@@ -66,7 +66,7 @@ type options struct {
 
 // mount shows store for the time of the test, which is skipped where nothing
 // can be mounted.
-func mount(t *testing.T, store remote.Store, o options) mounted {
+func mount(t testing.TB, store remote.Store, o options) mounted {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to mount")
@@ -91,7 +91,7 @@ func mount(t *testing.T, store remote.Store, o options) mounted {
 
 // tryMount is mount that may fail. The test's end closes what the mount stands
 // on, so the caller unmounts in a Cleanup of its own.
-func tryMount(t *testing.T, store remote.Store, o options) (mounted, error) {
+func tryMount(t testing.TB, store remote.Store, o options) (mounted, error) {
 	t.Helper()
 	log := &logBuffer{}
 	o.fs.Logger = slog.New(slog.NewTextHandler(log, nil))
@@ -122,7 +122,7 @@ func tryMount(t *testing.T, store remote.Store, o options) (mounted, error) {
 
 // output runs a command and returns what it writes to stdout. The process that
 // serves the mount must not look into it: others do.
-func output(t *testing.T, name string, args ...string) string {
+func output(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.Command(name, args...)
