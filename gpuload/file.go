@@ -35,8 +35,8 @@ func (f *File) Path() string { return f.path }
 // Size is in bytes.
 func (f *File) Size() int64 { return f.size }
 
-// Header reads and parses the header, once for all callers that ask in vain or
-// not: a failure is not remembered.
+// Header returns the parsed header. It is read once, by the first caller, for
+// whom the others wait; after a failure the next caller tries again.
 func (f *File) Header(ctx context.Context) (*safetensors.Header, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -23,7 +23,8 @@ func Load(ctx context.Context, dev Device, src *Source, opts Options) (*Model, e
 		return nil, fmt.Errorf("load %s: %w", src, err)
 	}
 	opts = opts.withDefaults(src.readers())
-	staging, err := newBudget(opts.MemoryLimit, opts.PartSize, opts.Concurrency)
+	// No chunk is larger than the largest file: page-locking is slow.
+	staging, err := newBudget(opts.MemoryLimit, min(opts.PartSize, src.largest()), opts.Concurrency)
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", src, err)
 	}

@@ -94,18 +94,7 @@ func TestLayoutInvariants(t *testing.T) {
 		for i := range file {
 			file[i] = int64(i) + 1
 		}
-		memory := make([][]int64, len(l.allocs))
-		for i, n := range l.allocs {
-			memory[i] = make([]int64, n)
-		}
-		piece := rapid.Int64Range(1, 50).Draw(t, "piece")
-		for begin := int64(0); begin < int64(len(file)); begin += piece {
-			for s := range l.within(begin, min(begin+piece, int64(len(file)))) {
-				if n := copy(memory[s.alloc][s.at:], file[s.begin:s.end]); int64(n) != s.end-s.begin {
-					t.Fatalf("segment %+v does not fit", s)
-				}
-			}
-		}
+		memory := copyPieces(t, l, file, rapid.Int64Range(1, 50).Draw(t, "piece"))
 		for i, tensor := range h.Tensors {
 			p := l.places[i]
 			if tensor.Size() == 0 {
@@ -120,6 +109,22 @@ func TestLayoutInvariants(t *testing.T) {
 			}
 		}
 	})
+}
+
+// copyPieces copies the file as the layout says, in pieces of so many bytes.
+func copyPieces(t *rapid.T, l *layout, file []int64, piece int64) [][]int64 {
+	memory := make([][]int64, len(l.allocs))
+	for i, n := range l.allocs {
+		memory[i] = make([]int64, n)
+	}
+	for begin := int64(0); begin < int64(len(file)); begin += piece {
+		for s := range l.within(begin, min(begin+piece, int64(len(file)))) {
+			if n := copy(memory[s.alloc][s.at:], file[s.begin:s.end]); int64(n) != s.end-s.begin {
+				t.Fatalf("segment %+v does not fit", s)
+			}
+		}
+	}
+	return memory
 }
 
 func TestPartsCoverEverythingOnce(t *testing.T) {

@@ -149,6 +149,15 @@ func (s *Source) Close() error {
 	return errors.Join(errs...)
 }
 
+// largest is the size of the largest file, in whole pages.
+func (s *Source) largest() int64 {
+	var n int64 = 1
+	for _, f := range s.files {
+		n = max(n, f.size)
+	}
+	return (n + pageSize - 1) / pageSize * pageSize
+}
+
 // readers is how many parts are best read at a time.
 func (s *Source) readers() int {
 	for _, f := range s.files {

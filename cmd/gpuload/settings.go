@@ -48,6 +48,18 @@ func (f *tuningFlags) resolve(a *app, flags *pflag.FlagSet) (tuning, error) {
 	if err != nil {
 		return tuning{}, err
 	}
+	if flags.Changed("part-size") && f.partSize == 0 {
+		return tuning{}, cli.Usagef("part size must be at least 1 byte")
+	}
+	t := f.merge(flags, extra, vars)
+	if err := t.options.Check(); err != nil {
+		return tuning{}, cli.Usagef("%w", err)
+	}
+	return t, nil
+}
+
+// merge applies the ranks of settings over each other, the lowest first.
+func (f *tuningFlags) merge(flags *pflag.FlagSet, extra extraConfig, vars streamerVariables) tuning {
 	t := tuning{notices: vars.notices}
 	t.options.Concurrency = vars.concurrency
 	t.options.PartSize = vars.chunk
@@ -74,14 +86,8 @@ func (f *tuningFlags) resolve(a *app, flags *pflag.FlagSet) (tuning, error) {
 	if extra.Distributed != nil && *extra.Distributed {
 		t.notices = append(t.notices, distributedNotice)
 	}
-	if flags.Changed("part-size") && f.partSize == 0 {
-		return tuning{}, cli.Usagef("part size must be at least 1 byte")
-	}
 	t.options.MemoryLimit = limit.option()
-	if err := t.options.Check(); err != nil {
-		return tuning{}, cli.Usagef("%w", err)
-	}
-	return t, nil
+	return t
 }
 
 // concurrency is the value of --concurrency; 0 is the default.

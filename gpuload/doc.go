@@ -1,0 +1,32 @@
+// Package gpuload reads safetensors files and places their tensors on a device:
+// a GPU (package cuda), or the host's memory ([CPU]).
+//
+// [OpenSource] finds the files: in a mounted or local folder, or in a bucket.
+// [Load] reads them with a set number of readers and a set amount of staging
+// memory, hands each tensor on as soon as it is complete, and returns a [Model].
+//
+//	            ┌ reader ── staging ── copy on its own stream ──┐
+//	parts of all│ reader ── staging ── copy ────────────────────│── device memory
+//	files ──────┤ ...                                           │   = the files' layout
+//	            └ reader ── staging ── copy ────────────────────┘
+//	                 ↑                            │
+//	                 └──────── event: free ◄──────┘
+//
+// The unit of reading is the part, a range of a file; one counter deals them
+// out, so that one large tensor occupies every reader as a thousand small files
+// do. The unit of staging and copying is the chunk, a part or a piece of one
+// where the memory limit is small. A reader enqueues the copy of what it has
+// read and goes on to the next chunk; the event after the copy gives the staging
+// back. There is no barrier: reading waits only where all staging is being
+// copied, which means that the device is what limits the load.
+//
+// On the device a file lies as it does on disk, in one allocation or a few, and
+// tensors are views of that. Only a tensor that would not be aligned to its
+// elements is moved up, as it is copied, never afterwards.
+//
+// Who owns what: the caller owns the device, the source and the model, and
+// closes each. A model owns its device memory, a load its staging and streams,
+// which are freed when it returns, whatever it returns. The version of each file
+// is pinned by OpenSource: a load of a file that has changed since fails, it
+// never mixes.
+package gpuload
