@@ -1,0 +1,225 @@
+// Package figure holds what a benchmark came to and judges it: samples of a
+// baseline and of a load, the ratio of their medians, and the target that the
+// ratio must meet. It measures nothing and touches no file: tables and plots
+// are text.
+package figure
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// Pair is one sample of each side, taken one after the other, so that what else
+// the machine does falls on both.
+type Pair struct{ Base, Load float64 }
+
+// Traffic is what one sample of the load asked of the store and of the daemon.
+type Traffic struct {
+	GETs  int64 `json:"gets"`
+	LISTs int64 `json:"lists"`
+	HEADs int64 `json:"heads"`
+	// Bytes were received from the store.
+	Bytes int64 `json:"bytes"`
+	// READs reached the daemon.
+	READs int64 `json:"reads"`
+}
+
+// Less returns t without what was there before.
+func (t Traffic) Less(before Traffic) Traffic {
+	return Traffic{
+		t.GETs - before.GETs, t.LISTs - before.LISTs, t.HEADs - before.HEADs,
+		t.Bytes - before.Bytes, t.READs - before.READs,
+	}
+}
+
+// Plus returns the sum of both.
+func (t Traffic) Plus(other Traffic) Traffic {
+	return Traffic{
+		t.GETs + other.GETs, t.LISTs + other.LISTs, t.HEADs + other.HEADs,
+		t.Bytes + other.Bytes, t.READs + other.READs,
+	}
+}
+
+// Spec says what is compared, and what must come out.
+type Spec struct {
+	// Name tells the figure from the others of its row; "" where there is one.
+	Name string `json:"name"`
+	// Unit is that of the samples of both sides.
+	Unit Unit `json:"unit"`
+	// Baseline names what the load is compared with.
+	Baseline string `json:"baseline"`
+	Target   Target `json:"target"`
+}
+
+// Figure is one line of the result: a Spec with its samples.
+type Figure struct {
+	// Row is the name of the row, State says what was cold or warm.
+	Row   string `json:"row"`
+	State string `json:"state"`
+	Spec
+	Pairs   []Pair    `json:"pairs"`
+	Traffic []Traffic `json:"traffic"`
+}
+
+// Title is the name of the row and, where it has several, of the figure.
+func (f Figure) Title() string {
+	if f.Name == "" {
+		return f.Row
+	}
+	return f.Row + ": " + f.Name
+}
+
+// Base is the median of the baseline's samples.
+func (f Figure) Base() float64 { return f.median(func(p Pair) float64 { return p.Base }) }
+
+// Load is the median of the load's samples.
+func (f Figure) Load() float64 { return f.median(func(p Pair) float64 { return p.Load }) }
+
+func (f Figure) median(side func(Pair) float64) float64 {
+	samples := make([]float64, len(f.Pairs))
+	for i, p := range f.Pairs {
+		samples[i] = side(p)
+	}
+	return Median(samples)
+}
+
+// Ratio is of the medians, load to baseline; NaN where nothing was measured.
+func (f Figure) Ratio() float64 { return f.Load() / f.Base() }
+
+// Spread is the lowest and the highest ratio of a single pair.
+func (f Figure) Spread() (lowest, highest float64) {
+	lowest, highest = math.NaN(), math.NaN()
+	for i, p := range f.Pairs {
+		ratio := p.Load / p.Base
+		if i == 0 {
+			lowest, highest = ratio, ratio
+		}
+		lowest, highest = min(lowest, ratio), max(highest, ratio)
+	}
+	return lowest, highest
+}
+
+// Met says whether the ratio meets the target. What is only printed is met.
+func (f Figure) Met() bool { return f.Target.Met(f.Ratio()) }
+
+// Usual is the median of each number of the samples' traffic.
+func (f Figure) Usual() Traffic {
+	pick := func(number func(Traffic) int64) int64 {
+		samples := make([]float64, len(f.Traffic))
+		for i, t := range f.Traffic {
+			samples[i] = float64(number(t))
+		}
+		if len(samples) == 0 {
+			return 0
+		}
+		return int64(Median(samples))
+	}
+	return Traffic{
+		GETs:  pick(func(t Traffic) int64 { return t.GETs }),
+		LISTs: pick(func(t Traffic) int64 { return t.LISTs }),
+		HEADs: pick(func(t Traffic) int64 { return t.HEADs }),
+		Bytes: pick(func(t Traffic) int64 { return t.Bytes }),
+		READs: pick(func(t Traffic) int64 { return t.READs }),
+	}
+}
+
+// Median returns the middle one of samples, or the mean of the middle two; NaN
+// of none.
+func Median(samples []float64) float64 {
+	if len(samples) == 0 {
+		return math.NaN()
+	}
+	sorted := slices.Sorted(slices.Values(samples))
+	n := len(sorted)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
+
+// Target is what a ratio must be. The zero value is nothing: the figure is only
+// printed.
+type Target struct {
+	sense sense
+	bound float64
+}
+
+type sense uint8
+
+const (
+	printed sense = iota
+	atLeast
+	atMost
+)
+
+// AtLeast is met by ratios of bound and more.
+func AtLeast(bound float64) Target { return Target{atLeast, bound} }
+
+// AtMost is met by ratios of bound and less.
+func AtMost(bound float64) Target { return Target{atMost, bound} }
+
+// Bound is the ratio that is just enough; false where there is none.
+func (t Target) Bound() (float64, bool) { return t.bound, t.sense != printed }
+
+// Met says whether ratio is good enough. NaN never is where something is asked.
+func (t Target) Met(ratio float64) bool {
+	switch t.sense {
+	case atLeast:
+		return ratio >= t.bound
+	case atMost:
+		return ratio <= t.bound
+	default:
+		return true
+	}
+}
+
+// String is how tables show the target.
+func (t Target) String() string {
+	switch t.sense {
+	case atLeast:
+		return fmt.Sprintf("≥ %.4g", t.bound)
+	case atMost:
+		return fmt.Sprintf("≤ %.4g", t.bound)
+	default:
+		return ""
+	}
+}
+
+// MarshalJSON writes the target as tables show it.
+func (t Target) MarshalJSON() ([]byte, error) { return json.Marshal(t.String()) }
+
+// Unit is what samples count.
+type Unit uint8
+
+// The units. Samples are in the plain unit, bytes and seconds; tables scale.
+const (
+	Count       Unit = iota
+	Rate             // bytes per second
+	Time             // seconds
+	Bytes            // bytes
+	MemoryBytes      // bytes, shown in MiB
+)
+
+// Format returns a sample as tables show it.
+func (u Unit) Format(v float64) string {
+	switch u {
+	case Rate:
+		return fmt.Sprintf("%.2f GB/s", v/1e9)
+	case Time:
+		if v < 1 {
+			return fmt.Sprintf("%.1f ms", v*1e3)
+		}
+		return fmt.Sprintf("%.2f s", v)
+	case Bytes:
+		return fmt.Sprintf("%.1f MB", v/1e6)
+	case MemoryBytes:
+		return fmt.Sprintf("%.0f MiB", v/(1<<20))
+	default:
+		return fmt.Sprintf("%.4g", v)
+	}
+}
+
+// MarshalText writes the unit's name.
+func (u Unit) MarshalText() ([]byte, error) {
+	names := map[Unit]string{Count: "count", Rate: "bytes/s", Time: "s", Bytes: "bytes", MemoryBytes: "bytes"}
+	return []byte(names[u]), nil
+}

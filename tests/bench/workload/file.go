@@ -1,0 +1,225 @@
+package workload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// memory returns n bytes outside the heap that have been touched.
+func memory(n int64) ([]byte, error) {
+	data, err := unix.Mmap(-1, 0, int(n), unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_POPULATE)
+	if err != nil {
+		return nil, fmt.Errorf("%d bytes of memory: %w", n, err)
+	}
+	return data, nil
+}
+
+// pread fills buf from fd at off. It ends early at the end of the file only.
+func pread(fd int, buf []byte, off int64) (int, error) {
+	done := 0
+	for done < len(buf) {
+		n, err := unix.Pread(fd, buf[done:], off+int64(done))
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || n == 0 {
+			return done, err
+		}
+		done += n
+	}
+	return done, nil
+}
+
+// preadFull is pread that must fill buf.
+func preadFull(fd int, buf []byte, off int64) error {
+	n, err := pread(fd, buf, off)
+	if err == nil && n < len(buf) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return fmt.Errorf("read [%d,%d): %w", off, off+int64(len(buf)), err)
+	}
+	return nil
+}
+
+// threads runs n readers, each on a thread of its own, to their end.
+func threads(ctx context.Context, n int, read func(ctx context.Context, i int) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for i := range n {
+		group.Go(func() error {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			return read(ctx, i)
+		})
+	}
+	return group.Wait()
+}
+
+// Way is how a file's bytes are read.
+type Way string
+
+// The ways to read.
+const (
+	Buffered Way = "buffered"
+	Direct   Way = "direct" // O_DIRECT
+	Mapped   Way = "mapped" // copied from a MAP_PRIVATE mapping
+)
+
+// Read reads a whole file once.
+type Read struct {
+	Path string
+	Way  Way
+	// Threads read Block bytes at a time, each with a descriptor of its own.
+	Threads int
+	Block   int64
+	// Turns has the threads take blocks from one counter; otherwise each has a
+	// contiguous part of the file.
+	Turns bool
+	// Copy, if not 0, is the size of the file, whose bytes are copied once more
+	// to their place in memory of that size.
+	Copy int64
+}
+
+func (r *Read) kind() string { return "read" }
+
+func (r *Read) prepare(context.Context) (work, error) {
+	buffers := make([][]byte, r.Threads)
+	for i := range buffers {
+		var err error
+		if buffers[i], err = memory(r.Block); err != nil {
+			return nil, err
+		}
+	}
+	var target []byte
+	if r.Copy > 0 {
+		var err error
+		if target, err = memory(r.Copy); err != nil {
+			return nil, err
+		}
+	}
+	return func(ctx context.Context) (Result, error) { return r.run(ctx, buffers, target) }, nil
+}
+
+func (r *Read) run(ctx context.Context, buffers [][]byte, target []byte) (Result, error) {
+	info, err := os.Stat(r.Path)
+	if err != nil {
+		return Result{}, err
+	}
+	blocks := newDivision(info.Size(), r.Block, r.Threads, r.Turns)
+	each := make([]int64, r.Threads)
+	err = threads(ctx, r.Threads, func(ctx context.Context, i int) error {
+		f, err := open(r.Path, r.Way, info.Size())
+		if err != nil {
+			return err
+		}
+		defer f.close()
+		for ctx.Err() == nil {
+			off, n := blocks.take(i)
+			if n == 0 {
+				return nil
+			}
+			if err := f.read(buffers[i][:n], off); err != nil {
+				return err
+			}
+			if target != nil {
+				copy(target[off:], buffers[i][:n])
+			}
+			each[i] += n
+		}
+		return ctx.Err()
+	})
+	return Result{Bytes: info.Size(), Each: each}, err
+}
+
+// division hands out the blocks of a file to threads.
+type division struct {
+	size, block int64
+	turns       bool
+	next, end   []atomic.Int64 // by thread; one pair for all in turns
+}
+
+func newDivision(size, block int64, threads int, turns bool) *division {
+	d := &division{size: size, block: block, turns: turns}
+	if turns {
+		threads = 1
+	}
+	d.next, d.end = make([]atomic.Int64, threads), make([]atomic.Int64, threads)
+	blocks := (size + block - 1) / block
+	for i := range threads {
+		d.next[i].Store(blocks * int64(i) / int64(threads) * block)
+		d.end[i].Store(min(size, blocks*int64(i+1)/int64(threads)*block))
+	}
+	return d
+}
+
+// take returns the next block for thread i; one of 0 bytes is the end.
+func (d *division) take(i int) (off, n int64) {
+	if d.turns {
+		i = 0
+	}
+	off = d.next[i].Add(d.block) - d.block
+	return off, max(0, min(d.block, d.end[i].Load()-off))
+}
+
+// file is an open file and the way to read it.
+type file struct {
+	*os.File
+	size int64
+	data []byte // the mapping, nil otherwise
+}
+
+func open(path string, way Way, size int64) (*file, error) {
+	flags := os.O_RDONLY
+	if way == Direct {
+		flags |= unix.O_DIRECT
+	}
+	f, err := os.OpenFile(path, flags, 0)
+	if err != nil || way != Mapped {
+		return &file{File: f, size: size}, err
+	}
+	data, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_PRIVATE)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("map %s: %w", path, err), f.Close())
+	}
+	return &file{File: f, size: size, data: data}, nil
+}
+
+// read fills buf from off. O_DIRECT is asked for whole pages, which buf has
+// room for.
+func (f *file) read(buf []byte, off int64) error {
+	if f.data != nil {
+		copy(buf, f.data[off:])
+		return nil
+	}
+	asked := buf
+	if rest := len(buf) % pageSize; rest != 0 && cap(buf) >= len(buf)+pageSize-rest {
+		asked = buf[:len(buf)+pageSize-rest]
+	}
+	n, err := pread(int(f.Fd()), asked, off)
+	if err == nil && n < len(buf) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return fmt.Errorf("read %s [%d,%d): %w", f.Name(), off, off+int64(len(buf)), err)
+	}
+	return nil
+}
+
+func (f *file) close() {
+	if f.data != nil {
+		unix.Munmap(f.data)
+	}
+	f.Close()
+}
+
+// pageSize is what O_DIRECT wants lengths to be multiples of.
+const pageSize = 4096

@@ -1,0 +1,182 @@
+package workload
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// run runs a program to its end and returns what it printed.
+func run(ctx context.Context, name string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	var said strings.Builder
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(said.String()))
+	}
+	return out, nil
+}
+
+// DD is dd with the given bs over the files, one after the other. Its start is
+// timed too: a few milliseconds.
+type DD struct {
+	Paths []string
+	Block int64
+}
+
+func (d *DD) kind() string { return "dd" }
+
+func (d *DD) prepare(context.Context) (work, error) {
+	return func(ctx context.Context) (Result, error) {
+		var result Result
+		for _, path := range d.Paths {
+			if _, err := run(ctx, "dd", "if="+path, "of=/dev/null", "bs="+strconv.FormatInt(d.Block, 10), "status=none"); err != nil {
+				return result, err
+			}
+			info, err := os.Stat(path)
+			if err != nil {
+				return result, err
+			}
+			result.Bytes += info.Size()
+		}
+		return result, nil
+	}, nil
+}
+
+// Find is find with the size of every file below a folder. Items is the number
+// of files, Bytes the sum of their sizes.
+type Find struct{ Dir string }
+
+func (f *Find) kind() string { return "find" }
+
+func (f *Find) prepare(context.Context) (work, error) {
+	return func(ctx context.Context) (Result, error) {
+		out, err := run(ctx, "find", f.Dir, "-type", "f", "-printf", `%s\n`)
+		if err != nil {
+			return Result{}, err
+		}
+		var result Result
+		for line := range bytes.Lines(out) {
+			size, err := strconv.ParseInt(string(bytes.TrimSpace(line)), 10, 64)
+			if err != nil {
+				return result, fmt.Errorf("find printed %q: %w", line, err)
+			}
+			result.Items++
+			result.Bytes += size
+		}
+		return result, nil
+	}, nil
+}
+
+// Names reads the names of a folder and fails where they are not in order.
+// Items is their number.
+type Names struct{ Dir string }
+
+func (n *Names) kind() string { return "names" }
+
+func (n *Names) prepare(context.Context) (work, error) {
+	return func(context.Context) (Result, error) {
+		f, err := os.Open(n.Dir)
+		if err != nil {
+			return Result{}, err
+		}
+		defer f.Close()
+		names, err := f.Readdirnames(-1)
+		if err != nil {
+			return Result{}, err
+		}
+		if !slices.IsSorted(names) {
+			err = errors.New("the names are not in order")
+		}
+		return Result{Items: int64(len(names))}, err
+	}, nil
+}
+
+// SafeOpen reads all tensors of the files, one after the other, by safetensors'
+// safe_open in Python. Python's start and imports are not timed.
+type SafeOpen struct {
+	// Python is the interpreter, Script the file safe_open.py.
+	Python, Script string
+	Paths          []string
+}
+
+func (s *SafeOpen) kind() string { return "safe-open" }
+
+func (s *SafeOpen) prepare(ctx context.Context) (work, error) {
+	cmd := exec.CommandContext(ctx, s.Python, append([]string{s.Script}, s.Paths...)...)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	out := bufio.NewReader(pipe)
+	if line, err := out.ReadString('\n'); err != nil || line != ready+"\n" {
+		return nil, errors.Join(fmt.Errorf("python said %q", line), err, cmd.Wait())
+	}
+	return func(context.Context) (Result, error) {
+		if _, err := io.WriteString(in, "go\n"); err != nil {
+			return Result{}, err
+		}
+		var result Result
+		_, err := fmt.Fscan(out, &result.Bytes)
+		return result, errors.Join(err, cmd.Wait())
+	}, nil
+}
+
+// Gpuload is a run of gpuload load --json. The time is what gpuload itself
+// says of the load, in Latencies: the start of the process is not part of it.
+type Gpuload struct {
+	Program string
+	Args    []string
+}
+
+func (g *Gpuload) kind() string { return "gpuload" }
+
+func (g *Gpuload) prepare(context.Context) (work, error) {
+	return func(ctx context.Context) (Result, error) {
+		out, err := run(ctx, g.Program, append([]string{"load", "--json"}, g.Args...)...)
+		if err != nil {
+			return Result{}, err
+		}
+		var load struct {
+			Bytes   int64   `json:"bytes"`
+			Seconds float64 `json:"seconds"`
+		}
+		if err := json.Unmarshal(out, &load); err != nil {
+			return Result{}, fmt.Errorf("gpuload printed %q: %w", out, err)
+		}
+		took := time.Duration(load.Seconds * float64(time.Second))
+		return Result{Bytes: load.Bytes, Latencies: []time.Duration{took}}, nil
+	}, nil
+}
+
+// Touch writes to so many bytes of memory and ends: a guest's pages are slow
+// the first time that anybody uses them.
+type Touch struct{ Bytes int64 }
+
+func (t *Touch) kind() string { return "touch" }
+
+func (t *Touch) prepare(context.Context) (work, error) {
+	return func(context.Context) (Result, error) {
+		_, err := memory(t.Bytes)
+		return Result{Bytes: t.Bytes}, err
+	}, nil
+}

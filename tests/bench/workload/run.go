@@ -1,0 +1,115 @@
+package workload
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+
+	"weightfs/tests/child"
+)
+
+// Options say how children run.
+type Options struct {
+	// Env are more variables.
+	Env []string
+	// Cgroup is the folder of a control group for the children, or "".
+	Cgroup string
+}
+
+// Run does all workloads at once, each in a child, and returns their reports in
+// that order. All begin when the last one is prepared. When ctx ends, the
+// children are killed.
+func Run(ctx context.Context, opts Options, workloads ...Workload) (reports []Report, err error) {
+	var runners []*runner
+	defer func() {
+		for _, r := range runners {
+			err = errors.Join(err, r.close())
+		}
+	}()
+	for _, w := range workloads {
+		r, err := start(ctx, opts, w)
+		if err != nil {
+			return nil, err
+		}
+		runners = append(runners, r)
+	}
+	for _, r := range runners {
+		if line, err := r.stdout.ReadString('\n'); err != nil || line != ready+"\n" {
+			return nil, r.failure(ctx, "prepare")
+		}
+	}
+	for _, r := range runners {
+		if _, err := io.WriteString(r.stdin, "go\n"); err != nil {
+			return nil, r.failure(ctx, "start")
+		}
+	}
+	for _, r := range runners {
+		var report Report
+		if err := json.NewDecoder(r.stdout).Decode(&report); err != nil {
+			return nil, r.failure(ctx, "work")
+		}
+		reports = append(reports, report)
+	}
+	return reports, nil
+}
+
+// runner is a running child.
+type runner struct {
+	kind   string
+	proc   *child.Process
+	stdin  *os.File
+	stdout *bufio.Reader
+	pipe   *os.File // under stdout
+	stop   func() bool
+}
+
+func start(ctx context.Context, opts Options, w Workload) (_ *runner, err error) {
+	spec, err := json.Marshal(w)
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self, childArgument, w.kind(), opts.Cgroup, string(spec))
+	cmd.Env = append(os.Environ(), opts.Env...)
+	childIn, in, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer childIn.Close()
+	out, childOut, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(err, in.Close())
+	}
+	defer childOut.Close()
+	cmd.Stdin, cmd.Stdout = childIn, childOut
+	proc, err := child.Start(cmd)
+	if err != nil {
+		return nil, errors.Join(err, in.Close(), out.Close())
+	}
+	r := &runner{kind: w.kind(), proc: proc, stdin: in, stdout: bufio.NewReader(out), pipe: out}
+	r.stop = context.AfterFunc(ctx, func() { proc.Kill() })
+	return r, nil
+}
+
+// failure says why a child did not do what it should, which is why it ended.
+func (r *runner) failure(ctx context.Context, what string) error {
+	killed := r.proc.Kill()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return errors.Join(fmt.Errorf("reader %s: %s: %s", r.kind, what, strings.TrimSpace(r.proc.Output())), killed)
+}
+
+func (r *runner) close() error {
+	r.stop()
+	return errors.Join(r.proc.Kill(), r.stdin.Close(), r.pipe.Close())
+}

@@ -1,0 +1,183 @@
+package workload
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+)
+
+// tensor is the place of one tensor in its file, and the bytes of a row of it,
+// 0 where it has no rows.
+type tensor struct{ off, size, row int64 }
+
+// readHeader reads the tensors of a safetensors file, in the order of the file.
+// It makes two reads.
+func readHeader(f *os.File) ([]tensor, error) {
+	var prefix [8]byte
+	if err := preadFull(int(f.Fd()), prefix[:], 0); err != nil {
+		return nil, err
+	}
+	text := make([]byte, binary.LittleEndian.Uint64(prefix[:]))
+	if err := preadFull(int(f.Fd()), text, int64(len(prefix))); err != nil {
+		return nil, err
+	}
+	var entries map[string]struct {
+		Shape   []int64  `json:"shape"`
+		Offsets [2]int64 `json:"data_offsets"`
+	}
+	if err := json.Unmarshal(text, &entries); err != nil {
+		return nil, fmt.Errorf("header of %s: %w", f.Name(), err)
+	}
+	var tensors []tensor
+	for name, e := range entries {
+		if name == "__metadata__" {
+			continue
+		}
+		t := tensor{off: int64(len(prefix)+len(text)) + e.Offsets[0], size: e.Offsets[1] - e.Offsets[0]}
+		if len(e.Shape) > 1 && e.Shape[0] > 0 {
+			t.row = t.size / e.Shape[0]
+		}
+		tensors = append(tensors, t)
+	}
+	slices.SortFunc(tensors, func(a, b tensor) int { return int(a.off - b.off) })
+	return tensors, nil
+}
+
+// Header opens a file and reads its safetensors header. Items is the number of
+// tensors.
+type Header struct{ Path string }
+
+func (h *Header) kind() string { return "header" }
+
+func (h *Header) prepare(context.Context) (work, error) {
+	return func(context.Context) (Result, error) {
+		f, err := os.Open(h.Path)
+		if err != nil {
+			return Result{}, err
+		}
+		defer f.Close()
+		tensors, err := readHeader(f)
+		return Result{Items: int64(len(tensors))}, err
+	}, nil
+}
+
+// Rank is one of Of processes that share the tensors of a file: it maps the
+// file MAP_PRIVATE and copies its part of every matrix, and all of what is no
+// matrix.
+type Rank struct {
+	Path     string
+	Rank, Of int64
+	// Columns has it take a part of each row; otherwise it takes rows.
+	Columns bool
+	// Delay is how long after the others it begins.
+	Delay time.Duration
+}
+
+func (r *Rank) kind() string { return "rank" }
+
+func (r *Rank) prepare(context.Context) (work, error) {
+	buf, err := memory(64 << 20)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) (Result, error) { return r.run(ctx, buf) }, nil
+}
+
+func (r *Rank) run(ctx context.Context, buf []byte) (Result, error) {
+	timer := time.NewTimer(r.Delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return Result{}, ctx.Err()
+	}
+	info, err := os.Stat(r.Path)
+	if err != nil {
+		return Result{}, err
+	}
+	f, err := open(r.Path, Mapped, info.Size())
+	if err != nil {
+		return Result{}, err
+	}
+	defer f.close()
+	tensors, err := readHeader(f.File)
+	if err != nil {
+		return Result{}, err
+	}
+	var result Result
+	for _, t := range tensors {
+		if ctx.Err() != nil {
+			return result, ctx.Err()
+		}
+		result.Bytes += r.copyPart(buf, f.data[t.off:t.off+t.size], t.row)
+	}
+	return result, nil
+}
+
+// copyPart copies the rank's part of a tensor and returns its size.
+func (r *Rank) copyPart(buf, data []byte, row int64) int64 {
+	if row == 0 {
+		return int64(copy(buf, data))
+	}
+	rows := int64(len(data)) / row
+	if !r.Columns {
+		return int64(copy(buf, data[rows*r.Rank/r.Of*row:rows*(r.Rank+1)/r.Of*row]))
+	}
+	from, to := row*r.Rank/r.Of, row*(r.Rank+1)/r.Of
+	var n int64
+	for i := range rows {
+		n += int64(copy(buf[n:], data[i*row+from:i*row+to]))
+	}
+	return n
+}
+
+// Skip reads one matrix of Every, as a rank does that holds an eighth of the
+// experts, buffered by 1 MiB. Items is the number of tensors read.
+type Skip struct {
+	Path  string
+	Every int
+}
+
+func (s *Skip) kind() string { return "skip" }
+
+func (s *Skip) prepare(context.Context) (work, error) {
+	buf, err := memory(1 << 20)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) (Result, error) { return s.run(ctx, buf) }, nil
+}
+
+func (s *Skip) run(ctx context.Context, buf []byte) (Result, error) {
+	f, err := os.Open(s.Path)
+	if err != nil {
+		return Result{}, err
+	}
+	defer f.Close()
+	tensors, err := readHeader(f)
+	if err != nil {
+		return Result{}, err
+	}
+	var result Result
+	matrices := 0
+	for _, t := range tensors {
+		if t.row == 0 {
+			continue
+		}
+		if matrices++; matrices%s.Every != 1 {
+			continue
+		}
+		for off := int64(0); off < t.size && ctx.Err() == nil; off += int64(len(buf)) {
+			if err := preadFull(int(f.Fd()), buf[:min(int64(len(buf)), t.size-off)], t.off+off); err != nil {
+				return result, err
+			}
+		}
+		result.Bytes += t.size
+		result.Items++
+	}
+	return result, ctx.Err()
+}

@@ -1,0 +1,145 @@
+// Package workload is what the readers of the benchmark do. Each runs in a
+// child process, so that a mount that hangs hangs the child alone, and so that
+// no reader shares a scheduler with what measures it.
+//
+// The program that calls [Run] is executed again as the child: its main hands
+// over to [Main] where [IsChild] says so. A child prepares what must not be
+// timed (its memory, its connections' settings), says so on its standard
+// output, waits for a line on its standard input, does its work and prints a
+// [Report]. So several children begin at once. The clocks of their reports are
+// the same.
+package workload
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Workload is one child's work. Its exported fields reach the child as JSON.
+type Workload interface {
+	// kind names the type.
+	kind() string
+	// prepare does what is not timed, which touches no file of the mount, and
+	// returns the rest.
+	prepare(ctx context.Context) (work, error)
+}
+
+// work is the timed part of a workload.
+type work func(ctx context.Context) (Result, error)
+
+// kinds returns an empty workload of each kind.
+func kinds() []Workload {
+	return []Workload{
+		&Read{}, &DD{}, &Fetch{}, &ListFolders{}, &Find{}, &Names{}, &Random{}, &Header{},
+		&Rank{}, &Skip{}, &Mix{}, &SafeOpen{}, &Gpuload{}, &Touch{},
+	}
+}
+
+// Result is what came of a work.
+type Result struct {
+	// Bytes are those that the reader asked for and got.
+	Bytes int64
+	// Items are files, names or reads, by the kind.
+	Items int64
+	// Each is bytes by thread where the kind says so.
+	Each []int64
+	// Latencies are of the single reads where the kind says so, in no order.
+	Latencies []time.Duration
+}
+
+// Report is a result with its times, on a clock that all processes share.
+type Report struct {
+	Begin, End time.Duration
+	Result
+}
+
+// Seconds is how long the work took.
+func (r Report) Seconds() float64 { return (r.End - r.Begin).Seconds() }
+
+// Sum puts the reports of children that ran at once together: from the first
+// begin to the last end.
+func Sum(reports []Report) Report {
+	sum := reports[0]
+	for _, r := range reports[1:] {
+		sum.Begin, sum.End = min(sum.Begin, r.Begin), max(sum.End, r.End)
+		sum.Bytes += r.Bytes
+		sum.Items += r.Items
+		sum.Each = append(sum.Each, r.Each...)
+		sum.Latencies = append(sum.Latencies, r.Latencies...)
+	}
+	return sum
+}
+
+// Rate is bytes per second.
+func (r Report) Rate() float64 { return float64(r.Bytes) / r.Seconds() }
+
+// now is the monotonic clock of the machine.
+func now() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		panic(fmt.Sprintf("workload: no monotonic clock: %v", err))
+	}
+	return time.Duration(ts.Nano())
+}
+
+// childArgument, followed by a kind, a cgroup folder and JSON, makes the
+// program a child.
+const childArgument = "workload-child"
+
+// IsChild says whether the program's arguments are those of a child.
+func IsChild(args []string) bool { return len(args) == 5 && args[1] == childArgument }
+
+// ready is the line that a prepared child prints.
+const ready = "ready"
+
+// Main does the work that a child's arguments describe.
+func Main(args []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	kind, cgroup, spec := args[2], args[3], args[4]
+	if cgroup != "" {
+		pid := []byte(strconv.Itoa(os.Getpid()))
+		if err := os.WriteFile(filepath.Join(cgroup, "cgroup.procs"), pid, 0); err != nil {
+			return fmt.Errorf("join the cgroup: %w", err)
+		}
+	}
+	w, err := decode(kind, spec)
+	if err != nil {
+		return err
+	}
+	work, err := w.prepare(ctx)
+	if err != nil {
+		return fmt.Errorf("prepare %s: %w", kind, err)
+	}
+	fmt.Println(ready)
+	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
+		return fmt.Errorf("wait for the start: %w", err)
+	}
+	report := Report{Begin: now()}
+	if report.Result, err = work(ctx); err != nil {
+		return fmt.Errorf("%s: %w", kind, err)
+	}
+	report.End = now()
+	return json.NewEncoder(os.Stdout).Encode(report)
+}
+
+// decode reads the workload of that kind.
+func decode(kind, spec string) (Workload, error) {
+	for _, w := range kinds() {
+		if w.kind() == kind {
+			return w, json.Unmarshal([]byte(spec), w)
+		}
+	}
+	return nil, errors.New("no workload is called " + kind)
+}
