@@ -14,9 +14,11 @@ type Stats struct {
 	Bytes          int64
 	// Elapsed is the whole load.
 	Elapsed time.Duration
-	// Concurrency is the number of readers that ran, PartBytes what each asked
-	// for at a time, ChunkBytes what was staged and copied at a time.
-	Concurrency           int
+	// Concurrency is the number of readers asked for, Readers that of those that
+	// ran: fewer where there were fewer parts, or staging for fewer.
+	Concurrency, Readers int
+	// PartBytes is what a reader asked for at a time, ChunkBytes what was staged
+	// and copied at a time.
 	PartBytes, ChunkBytes int64
 	// StagingPeakBytes is the most staging memory held at a time.
 	StagingPeakBytes int64

@@ -61,7 +61,7 @@ func TestLoadPrintsJSON(t *testing.T) {
 	}
 	for key, want := range map[string]any{
 		"source": dir, "device": "cpu", "files": 2.0, "tensors": 3.0, "bytes": 1006.0,
-		"concurrency": 2.0, "part_bytes": 8388608.0,
+		"concurrency": 16.0, "readers": 2.0, "part_bytes": 8388608.0,
 	} {
 		if report[key] != want {
 			t.Errorf("%s is %v, want %v", key, report[key], want)

@@ -20,6 +20,7 @@ type loadReport struct {
 	Seconds          float64     `json:"seconds"`
 	BytesPerSecond   float64     `json:"bytes_per_second"`
 	Concurrency      int         `json:"concurrency"`
+	Readers          int         `json:"readers"`
 	PartBytes        int64       `json:"part_bytes"`
 	StagingPeakBytes int64       `json:"staging_peak_bytes"`
 	Phases           phaseReport `json:"phases"`
@@ -45,7 +46,7 @@ func newLoadReport(in *inputs, s gpuload.Stats) loadReport {
 		Source: in.source.String(), Device: in.device.Name(),
 		Files: s.Files, Tensors: s.Tensors, Bytes: s.Bytes,
 		Seconds: s.Elapsed.Seconds(), BytesPerSecond: s.BytesPerSecond(),
-		Concurrency: s.Concurrency, PartBytes: s.PartBytes, StagingPeakBytes: s.StagingPeakBytes,
+		Concurrency: s.Concurrency, Readers: s.Readers, PartBytes: s.PartBytes, StagingPeakBytes: s.StagingPeakBytes,
 		Phases: phaseReport{
 			Open: in.opening.Seconds(), Header: p.Header.Seconds(), FirstByte: p.FirstByte.Seconds(),
 			FirstTensor: p.FirstTensor.Seconds(), Read: p.Read.Seconds(), Tail: p.Tail.Seconds(),
@@ -66,6 +67,6 @@ func (p *loadPlan) report(in *inputs, s gpuload.Stats) error {
 			"%d readers of %s parts, %s of staging at most; the %s set the pace\n",
 		s.Tensors, s.Files, humanize.Bytes(uint64(s.Bytes)), in.device.Name(), s.Elapsed.Seconds(), s.BytesPerSecond()/1e9,
 		ms(in.opening), ms(s.Phases.Header), ms(s.Phases.FirstByte), ms(s.Phases.FirstTensor), ms(s.Phases.Read), ms(s.Phases.Tail),
-		s.Concurrency, humanize.IBytes(uint64(s.PartBytes)), humanize.IBytes(uint64(s.StagingPeakBytes)), s.Bound())
+		s.Readers, humanize.IBytes(uint64(s.PartBytes)), humanize.IBytes(uint64(s.StagingPeakBytes)), s.Bound())
 	return err
 }
