@@ -29,6 +29,7 @@ func asChild(args []string) (code int, ok bool) {
 	verbs := map[string]func([]string) error{
 		"handle": childHandle, "stat": childStat, "mmap": childMmap,
 		"direct": childDirect, "parallel": childParallel, "touch": childTouch,
+		"serve": childServe,
 	}
 	if err := verbs[args[1]](args[2:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)

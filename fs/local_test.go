@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"weightfs/fs"
 	"weightfs/remote"
 )
@@ -47,6 +49,58 @@ func TestPassthrough(t *testing.T) {
 	output(t, "cat", path)
 	if s := m.Stats(); s.Reads != 0 || s.PassthroughOpens != s.Opens || s.PassthroughFallbacks != 0 {
 		t.Errorf("counted %+v", s)
+	}
+}
+
+// overlay mounts an overlay of the folder below at dir for the time of the test.
+func overlay(t *testing.T, below, dir string) {
+	t.Helper()
+	options := "lowerdir=" + below + ":" + t.TempDir()
+	if err := unix.Mount("overlay", dir, "overlay", unix.MS_RDONLY, options); err != nil {
+		t.Skipf("needs overlayfs: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Files on overlayfs are passed through, as containers have them. One on an
+// overlay of an overlay cannot be, and takes nothing from the others.
+func TestPassthroughIsDecidedPerFile(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to mount")
+	}
+	data := randomBytes(1 << 20)
+	store, dir := localStore(t, data)
+	once, twice := filepath.Join(dir, "once"), filepath.Join(dir, "twice")
+	for _, sub := range []string{once, twice} {
+		if err := os.Mkdir(sub, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	below := t.TempDir()
+	if err := os.WriteFile(filepath.Join(below, "f"), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	overlay(t, below, once)
+	overlay(t, once, twice)
+	m := mount(t, store, options{})
+	for _, key := range []string{"once/f", "twice/f", "f", "twice/f", "once/f"} {
+		if got := output(t, "sha256sum", m.path(key)); !strings.HasPrefix(got, digest(data)) {
+			t.Errorf("%s: %s", key, got)
+		}
+	}
+	s := m.Stats()
+	if s.PassthroughOpens+s.PassthroughFallbacks == 0 {
+		t.Skipf("no passthrough here: %s", m.log)
+	}
+	if s.PassthroughOpens != 3 || s.PassthroughFallbacks != 2 {
+		t.Errorf("%d files were passed through and %d were not, want 3 and 2", s.PassthroughOpens, s.PassthroughFallbacks)
+	}
+	if got := strings.Count(m.log.String(), "no passthrough for a file"); got != 1 {
+		t.Errorf("%d warnings, want 1", got)
 	}
 }
 
