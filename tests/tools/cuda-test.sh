@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Compiles the cuda build against each CUDA header, and runs it on a driver that
+# needs no GPU: the device's tests with each, then with the first one the check
+# for machines with a GPU. make cuda-test prepares what it needs.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+cuda=tests/tools/cuda.sh
+tagged="./gpuload/cuda ./cmd/gpuload ./tests/gpu/bareloop"
+programs=$PWD/.cuda/programs
+driver=$($cuda driver)
+
+set_header() {
+	local settings
+	settings=$($cuda env "$1")
+	eval "$settings"
+	export CGO_ENABLED=1
+}
+
+for version in $($cuda versions); do
+	echo "cuda $version: vet, build and test"
+	set_header "$version"
+	# shellcheck disable=SC2086 # a list
+	{ go vet -tags cuda $tagged && .tools/staticcheck -tags cuda $tagged; }
+	go build -tags cuda -o .cuda/gpuload-cuda "./cmd/gpuload"
+	LD_LIBRARY_PATH=$driver go test -count=1 -tags cuda ./gpuload/cuda
+done
+
+set_header 11.8
+mkdir -p "$programs"
+go build -tags cuda -o "$programs/gpuload-cuda" ./cmd/gpuload
+go test -c -tags cuda -o "$programs/cuda.test" ./gpuload/cuda
+CGO_ENABLED=0 go build -o "$programs/" ./cmd/mountd ./cmd/gpuload ./tests/gpu/gputest
+ln -sf "$PWD/.tools/versitygw" "$programs/versitygw"
+if ! LD_LIBRARY_PATH=$driver "$programs/gputest" --bin "$programs" --python .venv/bin/python \
+	--figures=false >.cuda/gputest.log 2>&1; then
+	cat .cuda/gputest.log
+	exit 1
+fi
+tail -n 1 .cuda/gputest.log
