@@ -7,9 +7,8 @@
 // the kernel can.
 //
 // It stands on go-fuse's protocol layer rather than on its node layer: that one
-// keeps half a kilobyte for each inode, looks each entry of a READDIRPLUS up
-// again, and turns passthrough off for the whole mount at the first file that
-// cannot have it.
+// turns passthrough off for the whole mount at the first file that cannot have
+// it, and looks each entry of a READDIRPLUS up again.
 //
 // An inode is one version of one object: a new version has a new inode, and
 // what the kernel has cached of the old one is never taken for it. A handle
@@ -124,11 +123,15 @@ func Mount(dir string, store remote.Store, cache *prefetch.Cache, listings *pref
 	if err != nil {
 		return nil, err
 	}
-	t := newTree(store, cache, listings, conn, cfg)
+	return serve(newTree(store, cache, listings, conn, cfg), conn, cfg)
+}
+
+// serve answers the requests of conn, which it ends if it fails.
+func serve(t *tree, conn *connection, cfg Config) (*Server, error) {
 	server, err := fuse.NewServer(t, "/dev/fd/"+strconv.Itoa(conn.fd), t.options(cfg))
 	if err != nil {
 		// go-fuse has closed its descriptor, but left the mount.
-		err = errors.Join(fmt.Errorf("mount at %s: %w", dir, err), conn.detach())
+		err = errors.Join(fmt.Errorf("mount at %s: %w", conn.dir, err), conn.detach())
 		conn.closeProbe()
 		return nil, err
 	}

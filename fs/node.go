@@ -47,9 +47,8 @@ func (i identity) inodeNumber() uint64 {
 // node is an inode that the kernel knows.
 type node struct {
 	id      uint64
-	ident   identity
 	lookups uint64       // guarded by table.mu; what FORGET counts down
-	entry   remote.Entry // guarded by table.mu; changes for directories only
+	entry   remote.Entry // guarded by table.mu; its identity does not change
 	stale   atomic.Bool  // the version was found to be gone, after its last look-up
 	backing backing
 }
@@ -65,10 +64,10 @@ type table struct {
 
 // newTable returns a table with the root directory.
 func newTable(root remote.Entry) *table {
-	n := &node{id: fuse.FUSE_ROOT_ID, ident: identityOf(root), entry: root, lookups: 1}
+	n := &node{id: fuse.FUSE_ROOT_ID, entry: root, lookups: 1}
 	return &table{
 		byID:    map[uint64]*node{n.id: n},
-		byIdent: map[identity]*node{n.ident: n},
+		byIdent: map[identity]*node{identityOf(root): n},
 		lastID:  n.id,
 	}
 }
@@ -82,7 +81,7 @@ func (t *table) lookup(e remote.Entry) uint64 {
 	n, ok := t.byIdent[ident]
 	if !ok {
 		t.lastID++
-		n = &node{id: t.lastID, ident: ident}
+		n = &node{id: t.lastID}
 		t.byID[n.id] = n
 		t.byIdent[ident] = n
 	}
@@ -103,7 +102,7 @@ func (t *table) forget(id, count uint64) {
 	n.lookups -= min(count, n.lookups)
 	if n.lookups == 0 {
 		delete(t.byID, id)
-		delete(t.byIdent, n.ident)
+		delete(t.byIdent, identityOf(n.entry))
 	}
 }
 

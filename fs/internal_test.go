@@ -1,0 +1,155 @@
+package fs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"weightfs/remote"
+)
+
+func TestTable(t *testing.T) {
+	nodes := newTable(remote.Entry{Kind: remote.KindDir})
+	file := func(key, version string) remote.Entry {
+		return remote.Entry{Object: remote.Object{Key: key, Version: version}}
+	}
+	a := nodes.lookup(file("a", "1"))
+	if again := nodes.lookup(file("a", "1")); again != a {
+		t.Errorf("the same version has the nodes %d and %d", a, again)
+	}
+	newer, other := nodes.lookup(file("a", "2")), nodes.lookup(file("b", "1"))
+	dir := nodes.lookup(remote.Entry{Object: remote.Object{Key: "a", Version: "1"}, Kind: remote.KindDir})
+	if newer == a || other == a || dir == a || nodes.size() != 5 {
+		t.Errorf("nodes %d, %d, %d, %d; %d in all", a, newer, other, dir, nodes.size())
+	}
+	nodes.forget(a, 1)
+	if _, _, ok := nodes.node(a); !ok {
+		t.Error("forgotten with a reference left")
+	}
+	nodes.forget(a, 1)
+	nodes.forget(a, 1) // late, and harmless
+	nodes.forget(fuse.FUSE_ROOT_ID, 100)
+	if _, _, ok := nodes.node(a); ok {
+		t.Error("still there without a reference")
+	}
+	if _, _, ok := nodes.node(fuse.FUSE_ROOT_ID); !ok {
+		t.Error("the root was forgotten")
+	}
+	if fresh := nodes.lookup(file("a", "1")); fresh == a {
+		t.Errorf("the number %d was used twice", a)
+	}
+}
+
+func TestInodeNumbers(t *testing.T) {
+	numbers := map[uint64]identity{}
+	for i := range 10_000 {
+		for _, ident := range []identity{
+			{key: fmt.Sprint("k", i), version: "v"}, {key: "k", version: fmt.Sprint("v", i)},
+			{key: fmt.Sprint("k", i), kind: remote.KindDir},
+		} {
+			n := ident.inodeNumber()
+			if before, ok := numbers[n]; ok && before != ident || n <= fuse.FUSE_ROOT_ID || n == 1<<64-1 {
+				t.Fatalf("%+v and %+v have the number %d", before, ident, n)
+			}
+			numbers[n] = ident
+		}
+	}
+}
+
+func TestFailureLogIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out strings.Builder
+		log := &failureLog{logger: slog.New(slog.NewTextHandler(&out, nil)), now: time.Now}
+		for range 1000 {
+			log.report(uint32(os.Getpid()), "read", "model", 4096, errors.New("no route"))
+		}
+		if got := strings.Count(out.String(), "\n"); got != failureBurst {
+			t.Errorf("%d lines, want %d", got, failureBurst)
+		}
+		time.Sleep(failurePeriod)
+		log.report(uint32(os.Getpid()), "read", "model", 4096, errors.New("no route"))
+		for _, want := range []string{"more_before=990", "process=fs.test", "file=model", "offset=4096", `err="no route"`, fmt.Sprint("pid=", os.Getpid())} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("no %q in the log", want)
+			}
+		}
+	})
+}
+
+func TestPanicBecomesEIO(t *testing.T) {
+	var out strings.Builder
+	cfg, err := Config{Logger: slog.New(slog.NewTextHandler(&out, nil))}.complete()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree := newTree(nil, nil, nil, &connection{}, cfg)
+	if status := tree.options(cfg).PanicHandler("boom"); status != fuse.EIO {
+		t.Errorf("status %v", status)
+	}
+	if !strings.Contains(out.String(), "boom") || !strings.Contains(out.String(), "internal_test.go") || tree.counters.panics.Load() != 1 {
+		t.Errorf("log:\n%s", &out)
+	}
+}
+
+// A handshake that fails must leave no mount behind.
+func TestFailedHandshake(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to mount")
+	}
+	cfg, err := Config{}.complete()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	conn, err := connect(dir, cfg)
+	if err != nil {
+		t.Skipf("needs /dev/fuse: %v", err)
+	}
+	device := conn.fd
+	defer unix.Close(device)
+	null, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.fd = null // says nothing when the handshake is read
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	options := newTree(nil, nil, nil, conn, cfg)
+	quietGoFuse(t)
+	if _, err := serve(options, conn, cfg); err == nil {
+		t.Error("the handshake succeeded")
+	}
+	if entry, ok, err := mountAt(dir); ok || err != nil {
+		t.Errorf("left behind: %+v, %v", entry, err)
+	}
+}
+
+// quietGoFuse drops what go-fuse writes to Go's default logger.
+func quietGoFuse(t *testing.T) {
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	t.Cleanup(func() { slog.SetDefault(before) })
+}
+
+// BenchmarkNodes measures what an inode takes that the kernel knows, as B/op,
+// its strings included.
+func BenchmarkNodes(b *testing.B) {
+	nodes := newTable(remote.Entry{Kind: remote.KindDir})
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		i++
+		nodes.lookup(remote.Entry{Object: remote.Object{
+			Key:     fmt.Sprintf("models/llama/model-%09d.safetensors", i),
+			Version: fmt.Sprintf("\"%032d\"", i),
+		}})
+	}
+}
