@@ -1,13 +1,11 @@
 package fs_test
 
 import (
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -291,119 +289,6 @@ func TestManyGoReaders(t *testing.T) {
 	child(t, "parallel", m.path("a"), m.path("b"))
 	if s := m.Stats(); s.ReadErrors != 0 {
 		t.Errorf("%d reads failed:\n%s", s.ReadErrors, m.log)
-	}
-}
-
-func TestUnmount(t *testing.T) {
-	m := mount(t, newMemStore(map[string][]byte{"f": []byte("x")}), options{})
-	output(t, "cat", m.path("f"))
-	if err := m.Unmount(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	m.Wait()
-	if err := m.Unmount(context.Background()); err != nil {
-		t.Errorf("the second time: %v", err)
-	}
-	if err := exec.Command("test", "-e", m.path("f")).Run(); err == nil {
-		t.Error("the file is still there")
-	}
-}
-
-func TestUnmountByOthers(t *testing.T) {
-	m := mount(t, newMemStore(map[string][]byte{"f": []byte("x")}), options{})
-	output(t, "umount", m.dir)
-	m.Wait()
-}
-
-func TestUnmountServesOpenFiles(t *testing.T) {
-	data := randomBytes(3 << 20)
-	m := mount(t, newMemStore(map[string][]byte{"f": data}), options{})
-	h := openInChild(t, m.path("f"))
-	unmounted := make(chan error)
-	go func() { unmounted <- m.Unmount(context.Background()) }()
-	eventually(t, func() bool { return exec.Command("test", "-e", m.path("f")).Run() != nil })
-	if got := h.read(1<<20, 2<<20); got != digest(data[1<<20:]) {
-		t.Errorf("the open handle reads %s", got)
-	}
-	h.close()
-	if err := <-unmounted; err != nil {
-		t.Error(err)
-	}
-}
-
-func TestUnmountCutsOff(t *testing.T) {
-	store := newMemStore(map[string][]byte{"f": randomBytes(1 << 20)})
-	m := mount(t, store, options{})
-	letGo := store.hold()
-	defer letGo()
-	h := openInChild(t, m.path("f"))
-	h.ask(0, 10)
-	<-store.waiting
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	if err := m.Unmount(ctx); !errors.Is(err, fs.ErrAborted) {
-		t.Errorf("got %v, want ErrAborted", err)
-	}
-	if got := h.answer(); got != "ECONNABORTED" && got != "ENOTCONN" {
-		t.Errorf("the reader gets %s", got)
-	}
-}
-
-func TestDeadMountIsCleanedUp(t *testing.T) {
-	store := newMemStore(map[string][]byte{"f": []byte("x")})
-	dir := t.TempDir()
-	leaveDeadMount(t, dir)
-	if got := complaint(t, "ls", dir); !strings.Contains(got, "not connected") {
-		t.Fatalf("the mount is not dead: %s", got)
-	}
-	m := mount(t, store, options{dir: dir})
-	if got := output(t, "cat", m.path("f")); got != "x" {
-		t.Errorf("cat: %q", got)
-	}
-	if !strings.Contains(m.log.String(), "daemon is gone") {
-		t.Errorf("the log does not tell:\n%s", m.log)
-	}
-}
-
-// leaveDeadMount mounts at dir and closes the device at once.
-func leaveDeadMount(t *testing.T, dir string) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to mount")
-	}
-	device, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
-	if err != nil {
-		t.Skip("needs /dev/fuse")
-	}
-	defer device.Close()
-	data := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", device.Fd())
-	if err := syscall.Mount("gone", dir, "fuse.weightfs", 0, data); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
-}
-
-func TestWrongMountpoints(t *testing.T) {
-	store := newMemStore(map[string][]byte{"f": []byte("x")})
-	m := mount(t, store, options{fs: fs.Config{Source: "s3://bucket"}})
-	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for dir, want := range map[string]string{
-		m.dir:           "s3://bucket is mounted there already",
-		file:            "not a directory",
-		file + "-none":  "no such directory",
-		"/dev/fd/x":     "descriptor",
-		"/dev/fd/99999": "descriptor",
-	} {
-		other, err := tryMount(t, store, options{dir: dir})
-		if err == nil {
-			other.Unmount(context.Background())
-		}
-		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), dir) && !strings.HasPrefix(dir, "/dev/") {
-			t.Errorf("at %s: %v, want %q", dir, err, want)
-		}
 	}
 }
 

@@ -95,6 +95,8 @@ func (s *settings) check() error {
 	switch {
 	case s.daemon && s.foreground:
 		return cli.Usagef("--daemon and --foreground exclude each other")
+	case s.daemon && strings.HasPrefix(s.mountpoint, "/dev/fd/"):
+		return cli.Usagef("--daemon does not pass the descriptor %s on: stay in the foreground", s.mountpoint)
 	case s.readTimeout <= 0:
 		return cli.Usagef("--read-timeout %v: must be above 0", s.readTimeout)
 	case s.partSize <= 0:
