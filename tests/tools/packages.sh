@@ -11,6 +11,8 @@ need 'command -v fusermount3' fuse3
 need 'command -v gcc && echo "#include <stdio.h>" | gcc -E -' gcc libc6-dev # for go test -race
 need 'python3 -c "import ensurepip, venv"' python3-venv
 need 'command -v setpriv' util-linux
+need 'command -v rsync' rsync
+need 'command -v fio' fio
 need 'test -d /etc/ssl/certs' ca-certificates
 
 if ((${#missing[@]} == 0)); then exit 0; fi

@@ -1,0 +1,130 @@
+package clients
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"weightfs/tests/checkpoint"
+	"weightfs/tests/harness"
+	"weightfs/tests/s3test"
+)
+
+// childLimit bounds each child.
+const childLimit = 2 * time.Minute
+
+// bucket holds what the tree holds.
+const bucket = "tree"
+
+// stage is what the tests share: set up once, by TestMain, and read only.
+type stage struct {
+	*harness.Programs
+	server *s3test.Server
+	// tree holds the originals: a folder for each kind of file.
+	tree string
+	// flipped and longer are the tree with a lie in each file: one byte that is
+	// another, one byte more.
+	flipped, longer string
+	// sums is a file with the checksums of the tree.
+	sums string
+	// scratch is removed at the end.
+	scratch string
+}
+
+// theStage is set before the first test runs.
+var theStage *stage
+
+func TestMain(m *testing.M) {
+	code, err := runOnStage(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "clients:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func runOnStage(m *testing.M) (code int, err error) {
+	ctx := context.Background()
+	scratch, err := os.MkdirTemp("", "weightfs-clients-")
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
+	s := &stage{scratch: scratch}
+	if s.Programs, err = harness.Build(ctx, scratch); err != nil {
+		return 1, err
+	}
+	if err := s.makeTrees(ctx); err != nil {
+		return 1, err
+	}
+	if s.server, err = s3test.New(ctx, s3test.Options{}); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, s.server.Close()) }()
+	if err := s.upload(ctx, bucket, s.tree); err != nil {
+		return 1, err
+	}
+	theStage = s
+	return m.Run(), nil
+}
+
+// upload puts the files of dir into a bucket.
+func (s *stage) upload(ctx context.Context, bucket, dir string) error {
+	if err := s.server.CreateBucket(ctx, bucket); err != nil {
+		return err
+	}
+	return s.server.PutDir(ctx, bucket, "", dir)
+}
+
+// makeTrees makes the originals, the lies and the checksums.
+func (s *stage) makeTrees(ctx context.Context) error {
+	s.tree = filepath.Join(s.scratch, "tree")
+	s.flipped = filepath.Join(s.scratch, "flipped")
+	s.longer = filepath.Join(s.scratch, "longer")
+	s.sums = filepath.Join(s.scratch, "SUMS")
+	sharded := filepath.Join(s.tree, "sharded")
+	if err := os.MkdirAll(sharded, 0o755); err != nil {
+		return err
+	}
+	spec := checkpoint.Spec{
+		Shards: 3, Size: 48 << 20, TensorSize: 1 << 20, Odd: true,
+		Dtypes: []string{"F32", "I8", "BF16", "F64", "BOOL", "F8_E4M3", "I16"},
+	}
+	if _, err := checkpoint.Write(sharded, spec); err != nil {
+		return err
+	}
+	trained, err := harness.Model()
+	if err != nil {
+		return err
+	}
+	_, err = harness.Output(ctx, nil, "bash", "-euo", "pipefail", "-c", `
+		cd "$1"
+		cp -r "$2" trained
+		"$3" "$5" "$1"
+		mkdir fio text
+		cp trained/*.md trained/*.json trained/vocab.txt text
+		fio --name=verified --filename=fio/data --size=16m --rw=write --bs=64k --ioengine=psync \
+			--verify=crc32c --verify_interval=4k --do_verify=0 --verify_state_save=0 >/dev/null
+		find . -type f -print0 | xargs -0 sha256sum >"$4"`,
+		"bash", s.tree, trained, s.Python, s.sums, script("make_tree.py"))
+	if err != nil {
+		return err
+	}
+	if err := lie(s.tree, s.flipped, flip); err != nil {
+		return err
+	}
+	return lie(s.tree, s.longer, lengthen)
+}
+
+// script returns the path of one of our Python scripts.
+func script(name string) string {
+	path, err := filepath.Abs(filepath.Join("python", name))
+	if err != nil {
+		panic(err) // the working directory of a test cannot be gone
+	}
+	return path
+}

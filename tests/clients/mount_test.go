@@ -1,0 +1,84 @@
+package clients
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"weightfs/tests/harness"
+)
+
+// smallMemory is less than the tree: what one reader is given another's read
+// has to make room for.
+const smallMemory = "96Mi"
+
+// mount mounts source for the length of the test.
+func mount(t *testing.T, source string, args ...string) string {
+	t.Helper()
+	m, err := theStage.Mount(t.Context(), harness.MountOptions{
+		Source: source, Env: theStage.server.Env(), Args: append([]string{"--memory-limit", smallMemory}, args...),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("mountd wrote:\n%s", m.Output())
+		}
+	})
+	return m.Dir
+}
+
+// sources are the two kinds of what can be mounted, with the same content.
+func sources() map[string]string {
+	return map[string]string{"s3": "s3://" + bucket, "folder": theStage.tree}
+}
+
+// run runs a bash script in the folder dir. For it, python is the interpreter,
+// $1 the folder of the original files, $2 the file of their checksums, and $TMP
+// an empty folder of its own.
+func run(t *testing.T, dir, text string, env ...string) harness.Result {
+	t.Helper()
+	tmp, err := os.MkdirTemp(theStage.scratch, "tmp-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(tmp)
+	ctx, cancel := context.WithTimeout(t.Context(), childLimit)
+	defer cancel()
+	env = append([]string{
+		"LC_ALL=C", "TMP=" + tmp,
+		"PATH=" + filepath.Dir(theStage.Python) + ":" + os.Getenv("PATH"),
+		"SCRIPTS=" + script(""),
+		"RUNAI_STREAMER_LOG_LEVEL=ERROR",
+	}, env...)
+	result, err := harness.Run(ctx, env, "bash", "-euo", "pipefail", "-c", "cd \"$0\"\n"+text, dir, theStage.tree, theStage.sums)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result
+}
+
+// output runs a bash script that must succeed and returns what it printed.
+func output(t *testing.T, dir, text string, env ...string) string {
+	t.Helper()
+	result := run(t, dir, text, env...)
+	if result.Code != 0 {
+		t.Fatalf("%s\nexit %d: %s", text, result.Code, tail(result.Stderr))
+	}
+	return result.Stdout
+}
+
+// tail returns the end of a long text.
+func tail(text string) string {
+	const enough = 1000
+	if len(text) > enough {
+		text = "..." + text[len(text)-enough:]
+	}
+	return strings.TrimSpace(text)
+}

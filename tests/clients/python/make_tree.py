@@ -1,0 +1,58 @@
+"""Make the files that a model's folder has beside its safetensors, in the
+folder given: arrays, a GGUF file, an archive as torch.save writes it, a module.
+"""
+import json
+import os
+import pickle
+import sys
+import zipfile
+
+import gguf
+import numpy
+
+MODULE = '''"""A model's own code, as trust_remote_code imports it."""
+from .layers import scale
+
+
+def forward(values):
+    return [scale(value) for value in values]
+'''
+
+
+def main(root):
+    numbers = numpy.random.default_rng(1)
+    for folder in ("arrays", "gguf", "archive", "package"):
+        os.mkdir(os.path.join(root, folder))
+    numpy.save(os.path.join(root, "arrays", "matrix.npy"), numbers.standard_normal((1024, 1027)))
+    write_gguf(os.path.join(root, "gguf", "model.gguf"), numbers)
+    write_archive(os.path.join(root, "archive", "model.pt"), numbers)
+    for name, text in (("__init__", ""), ("modeling", MODULE), ("layers", "def scale(value):\n    return 3 * value\n")):
+        with open(os.path.join(root, "package", name + ".py"), "w") as file:
+            file.write(text)
+
+
+def write_gguf(path, numbers):
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(2)
+    writer.add_tokenizer_model("gpt2")
+    for i in range(4):
+        writer.add_tensor(f"blk.{i}.weight", numbers.standard_normal((256, 513)).astype(numpy.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def write_archive(path, numbers):
+    """A stored zip: a pickle of the structure, and a member for each storage."""
+    shapes = {f"layer{i}.weight": (300, 401 + i) for i in range(6)}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(shapes))
+        archive.writestr("archive/byteorder", "little")
+        for i, shape in enumerate(shapes.values()):
+            archive.writestr(f"archive/data/{i}", numbers.standard_normal(shape).astype(numpy.float32).tobytes())
+        archive.writestr("archive/version", json.dumps(3))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

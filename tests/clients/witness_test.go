@@ -1,0 +1,108 @@
+package clients
+
+import (
+	"testing"
+
+	"weightfs/tests/harness"
+)
+
+// witness is a program that knows nothing of us and says what it has read.
+type witness struct {
+	name string
+	// script runs it on the files of the working directory, see run. It prints
+	// something that is another as soon as the files are, or fails.
+	script string
+	// sizes says that it looks at the sizes of files alone.
+	sizes bool
+}
+
+// verify has fio check the checksums in the blocks of its file.
+const verify = `fio --readonly --name=verify --filename=fio/data --size=16m --verify=crc32c --verify_interval=4k \
+	--verify_fatal=1 --verify_state_save=0 --output="$TMP/report" `
+
+// witnesses are all of them.
+func witnesses() []witness {
+	return []witness{
+		{name: "safetensors load_file", script: `python "$SCRIPTS/load_file.py" trained/model.safetensors`},
+		{name: "safetensors safe_open", script: `python "$SCRIPTS/slices.py" trained/model.safetensors`},
+		{name: "safetensors deserialize", script: `python "$SCRIPTS/../../python/digests.py" sharded/*.safetensors | sort`},
+		{name: "runai-model-streamer", script: `python "$SCRIPTS/streamer.py" sharded/*.safetensors`},
+		{name: "numpy", script: `python "$SCRIPTS/arrays.py" arrays/matrix.npy`},
+		{name: "numpy forward", script: `python "$SCRIPTS/embed.py" trained`},
+		{name: "tokenizers", script: `python "$SCRIPTS/tokenize_text.py" trained/tokenizer.json`},
+		{name: "gguf", script: `python "$SCRIPTS/read_gguf.py" gguf/model.gguf`},
+		{name: "zip as .pt", script: `python "$SCRIPTS/archive.py" archive/model.pt`},
+		{name: "python import", script: `python "$SCRIPTS/import_module.py" .`},
+		{name: "sha256sum -c", script: `sha256sum -c --quiet "$2"`},
+		{name: "cp -r", script: `cp -r . "$TMP/copy"; cd "$TMP/copy"; sha256sum -c --quiet "$2"`},
+		{name: "rsync -c", script: `rsync -rc --dry-run --out-format=%n ./ "$1"`},
+		{name: "tar", script: `tar -cf - . | tar -xf - -C "$TMP"; cd "$TMP"; sha256sum -c --quiet "$2"`},
+		{name: "grep -r", script: `grep -rna '' text | sort`},
+		{name: "diff -r", script: `diff -r . "$1"`},
+		{name: "tac", script: `tac text/vocab.txt | sha256sum`},
+		{name: "dd iflag=direct", script: `dd if=trained/model.safetensors iflag=direct bs=1M status=none | sha256sum`},
+		{name: "dd iflag=direct,skip", script: `dd if=trained/model.safetensors iflag=direct bs=4k skip=11000 count=300 status=none | sha256sum`},
+		{name: "find", script: `find . -type f -printf '%P %s\n' | sort; find . -type d -printf '%P\n' | sort`, sizes: true},
+		{name: "du", script: `find . -type f -print0 | sort -z | du -b --files0-from=-`, sizes: true},
+		{name: "fio psync", script: verify + `--ioengine=psync --rw=randread --bs=4k`},
+		{name: "fio psync, 4 readers", script: verify + `--ioengine=psync --rw=randread --bs=64k --numjobs=4 --thread`},
+		{name: "fio mmap", script: verify + `--ioengine=mmap --rw=randread --bs=16k`},
+		{name: "fio libaio", script: verify + `--ioengine=libaio --iodepth=16 --rw=randread --bs=64k`},
+		{name: "fio libaio O_DIRECT", script: verify + `--ioengine=libaio --iodepth=16 --direct=1 --rw=read --bs=128k`},
+		{name: "fio psync O_DIRECT", script: verify + `--ioengine=psync --direct=1 --rw=randread --bs=4k --numjobs=4 --thread`},
+	}
+}
+
+// testimony is what a witness says of a tree.
+func (w witness) testimony(t *testing.T, dir string, env ...string) harness.Result {
+	t.Helper()
+	result := run(t, dir, w.script, env...)
+	result.Stderr = tail(result.Stderr)
+	return result
+}
+
+// original is what a witness says of the originals, into which Python is not to
+// write what it has compiled.
+func (w witness) original(t *testing.T) harness.Result {
+	t.Helper()
+	result := w.testimony(t, theStage.tree, "PYTHONDONTWRITEBYTECODE=1")
+	if result.Code != 0 {
+		t.Fatalf("on the originals: exit %d: %s", result.Code, result.Stderr)
+	}
+	return result
+}
+
+// TestWitnesses holds that every client gets from cold mounts of a bucket and
+// of a folder what it gets from the original files.
+func TestWitnesses(t *testing.T) {
+	for _, w := range witnesses() {
+		t.Run(w.name, func(t *testing.T) {
+			want := w.original(t)
+			for kind, source := range sources() {
+				t.Run(kind, func(t *testing.T) {
+					got := w.testimony(t, mount(t, source))
+					if got.Code != 0 || got.Stdout != want.Stdout {
+						t.Errorf("exit %d: %s\ngot\n%s\nwant\n%s", got.Code, got.Stderr, tail(got.Stdout), tail(want.Stdout))
+					}
+				})
+			}
+		})
+	}
+}
+
+// TestWitnessesNoticeALie holds that the same comparison fails where a mount
+// shows one wrong byte: a witness that sees none could vouch for nothing.
+func TestWitnessesNoticeALie(t *testing.T) {
+	flipped, longer := mount(t, theStage.flipped), mount(t, theStage.longer)
+	for _, w := range witnesses() {
+		t.Run(w.name, func(t *testing.T) {
+			dir := flipped
+			if w.sizes {
+				dir = longer
+			}
+			if got := w.testimony(t, dir); got.Code == 0 && got.Stdout == w.original(t).Stdout {
+				t.Errorf("did not notice: %s", tail(got.Stdout))
+			}
+		})
+	}
+}
