@@ -60,7 +60,8 @@ func (r *rig) places(ctx context.Context, corpus string) ([]place, error) {
 	return []place{{"a folder", corpus}, {"a mounted folder", folder}, {"a mounted bucket", mounted}, {"a bucket", uri}}, nil
 }
 
-// checkOne loads one checkpoint from everywhere under every limit.
+// checkOne loads one checkpoint from everywhere under every limit, and holds it
+// for another process.
 func (r *rig) checkOne(ctx context.Context, s *score, places []place, name string) error {
 	text, err := r.script(ctx, "digests.py", filepath.Join(r.path("corpus"), name))
 	if err != nil {
@@ -75,6 +76,9 @@ func (r *rig) checkOne(ctx context.Context, s *score, places []place, name strin
 			err := r.compare(ctx, p.root+"/"+name, limit, want)
 			s.add(fmt.Sprintf("%s from %s, memory limit %s", name, p.name, limit), err)
 		}
+	}
+	if err := r.checkHeld(ctx, s, name, want); err != nil {
+		return err
 	}
 	return ctx.Err()
 }
