@@ -55,7 +55,7 @@ func Build(ctx context.Context, dir string) (*Programs, error) {
 		Scripts: filepath.Join(root, "tests", "python"),
 	}
 	if _, err := os.Stat(p.Python); err != nil {
-		return nil, fmt.Errorf("%w (make .venv makes it)", err)
+		return nil, fmt.Errorf("%w (make blackbox makes it)", err)
 	}
 	return p, nil
 }
