@@ -30,14 +30,7 @@ func childServe(args []string) error {
 	if err := openDevice(device); err != nil {
 		return err
 	}
-	if err := syscall.Setresgid(nobody, nobody, nobody); err != nil {
-		return err
-	}
-	if err := syscall.Setresuid(nobody, nobody, nobody); err != nil {
-		return err
-	}
-	// So that a reader of the same user may enter by /proc/PID/root.
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil {
+	if err := becomeNobody(); err != nil {
 		return err
 	}
 	store, err := remote.OpenLocal(source, remote.LocalConfig{})
@@ -68,6 +61,18 @@ func childServe(args []string) error {
 	return server.Unmount(context.Background())
 }
 
+// becomeNobody gives up root for good.
+func becomeNobody() error {
+	if err := syscall.Setresgid(nobody, nobody, nobody); err != nil {
+		return err
+	}
+	if err := syscall.Setresuid(nobody, nobody, nobody); err != nil {
+		return err
+	}
+	// So that a reader of the same user may enter by /proc/PID/root.
+	return unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
+}
+
 // openDevice puts a node that everybody may open over /dev/fuse.
 func openDevice(name string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
@@ -90,20 +95,8 @@ func TestMountByHelper(t *testing.T) {
 	if _, err := exec.LookPath("fusermount3"); err != nil {
 		t.Skip("needs fusermount3")
 	}
-	base := publicDir(t)
-	source, mountpoint := filepath.Join(base, "source"), filepath.Join(base, "mnt")
-	for _, dir := range []string{source, mountpoint} {
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	data := randomBytes(3 << 20)
-	if err := os.WriteFile(filepath.Join(source, "f"), data, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chown(mountpoint, nobody, nobody); err != nil {
-		t.Fatal(err)
-	}
+	base, data := publicDir(t), randomBytes(3<<20)
+	source, mountpoint := helperFolders(t, base, data)
 	cmd := childCommand(t, "serve", source, mountpoint, filepath.Join(base, "fuse"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
 	var stderr strings.Builder
@@ -131,6 +124,24 @@ func TestMountByHelper(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("the child: %v: %s", err, &stderr)
 	}
+}
+
+// helperFolders makes a source with the file f, and a mountpoint of nobody's.
+func helperFolders(t *testing.T, base string, data []byte) (source, mountpoint string) {
+	t.Helper()
+	source, mountpoint = filepath.Join(base, "source"), filepath.Join(base, "mnt")
+	for _, dir := range []string{source, mountpoint} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(source, "f"), data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(mountpoint, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	return source, mountpoint
 }
 
 // publicDir is a folder that everybody may enter.
