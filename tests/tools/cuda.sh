@@ -5,7 +5,7 @@
 #                            the header is) for eval. Without VERSION: of the
 #                            toolkit of this machine, else of a fetched 11.8.
 #   cuda.sh driver           print the folder of a libcuda.so.1 that needs no GPU
-#                            (cudadriver.c), for LD_LIBRARY_PATH
+#                            (cudadriver/), for LD_LIBRARY_PATH
 #   cuda.sh versions         print the versions that can be fetched
 #
 # The header comes from NVIDIA's wheels on PyPI (1 to 4 MB; Debian's package of
@@ -117,9 +117,10 @@ env_() { # [VERSION]
 }
 
 driver() {
-	local source=$root/tests/tools/cudadriver.c dir=$cache/driver
+	local source=$root/tests/tools/cudadriver dir=$cache/driver
 	fetch 11.8
-	[ "$dir/libcuda.so" -nt "$source" ] || stub "$cache/11.8/include" "$dir" "$source"
+	[ -f "$dir/libcuda.so" ] && [ -z "$(find "$source" -newer "$dir/libcuda.so")" ] ||
+		stub "$cache/11.8/include" "$dir" "$source"/*.c
 	echo "$dir"
 }
 

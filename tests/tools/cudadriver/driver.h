@@ -1,0 +1,53 @@
+/*
+ * A CUDA driver that needs no GPU: the few functions that gpuload calls, over
+ * host memory, so that the cuda build runs in tests on any machine. It is no
+ * model of a GPU's speed, and stricter than the real driver where that one
+ * forgives:
+ *   - a call on a thread with no current context fails
+ *   - an asynchronous copy fails unless its host side is page-locked memory
+ *   - releasing the context fails while anything taken from it is not freed
+ * Each stream is a thread that performs its copies in order.
+ *
+ * Environment: CUDADRIVER_DEVICES (1), CUDADRIVER_MEMORY, bytes of each device
+ * (8 GiB).
+ */
+#ifndef CUDADRIVER_H
+#define CUDADRIVER_H
+
+#include <cuda.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { MAX_RANGES = 65536 };
+
+/* A set of ranges of addresses, small enough to be searched from the front. */
+struct ranges {
+	struct range { uintptr_t start; size_t size; } at[MAX_RANGES];
+	int count;
+};
+
+/* A device's primary context; all of it is guarded by driver_lock. */
+struct CUctx_st {
+	int references;
+	size_t used;
+	int streams, events;
+	struct ranges memory;
+};
+
+extern pthread_mutex_t driver_lock;
+extern struct ranges page_locked; /* guarded by driver_lock */
+
+/* The calling thread's context, or NULL. */
+extern _Thread_local CUcontext current;
+
+bool contain(const struct ranges *r, uintptr_t start, size_t size);
+
+/* enter takes the lock where the thread has a living context. */
+bool enter(void);
+
+/* leave gives the lock back, and returns result. */
+CUresult leave(CUresult result);
+
+#endif /* CUDADRIVER_H */
