@@ -249,6 +249,7 @@ func TestArchivedObject(t *testing.T) {
 	}
 }
 
+// A killed reader goes at once. The kernel waits on for what it reads ahead.
 func TestKilledReader(t *testing.T) {
 	store := newMemStore(map[string][]byte{"f": randomBytes(1 << 20)})
 	m := mount(t, store, options{})
@@ -261,6 +262,27 @@ func TestKilledReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.cmd.Wait() // would hang if the read went on
+}
+
+// By O_DIRECT nobody waits but the reader: what was fetched for it ends too.
+func TestKilledDirectReader(t *testing.T) {
+	store := newMemStore(map[string][]byte{"f": randomBytes(1 << 20)})
+	m := mount(t, store, options{})
+	letGo := store.hold()
+	defer letGo()
+	reader := childCommand(t, "direct", m.path("f"))
+	if err := reader.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-store.waiting
+	if err := reader.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	reader.Wait()
+	<-store.ended
+	if s := m.Stats(); s.Killed == 0 || s.ReadErrors != 0 {
+		t.Errorf("%d waits of killed tasks, %d read errors", s.Killed, s.ReadErrors)
+	}
 }
 
 // A signal that its process handles must not cost it a read.

@@ -25,6 +25,7 @@ type memStore struct {
 	fail    error                // guarded by mu; of every OpenRange
 	gate    chan struct{}        // guarded by mu; OpenRange waits until it is closed
 	waiting chan struct{}        // gets a value, if there is room, when a range waits at the gate
+	ended   chan struct{}        // likewise, when a range that waits is not wanted any more
 }
 
 type memObject struct {
@@ -35,7 +36,7 @@ type memObject struct {
 }
 
 func newMemStore(files map[string][]byte) *memStore {
-	s := &memStore{objects: map[string]memObject{}, waiting: make(chan struct{}, 1)}
+	s := &memStore{objects: map[string]memObject{}, waiting: make(chan struct{}, 1), ended: make(chan struct{}, 1)}
 	for key, data := range files {
 		s.put(key, data)
 	}
@@ -151,13 +152,11 @@ func (s *memStore) OpenRange(ctx context.Context, obj remote.Object, off, n int6
 	gate, fail := s.gate, s.fail
 	s.mu.Unlock()
 	if gate != nil {
-		select {
-		case s.waiting <- struct{}{}:
-		default:
-		}
+		signal(s.waiting)
 		select {
 		case <-gate:
 		case <-ctx.Done():
+			signal(s.ended)
 			return nil, ctx.Err()
 		}
 	}
@@ -171,6 +170,14 @@ func (s *memStore) OpenRange(ctx context.Context, obj remote.Object, off, n int6
 		return nil, remote.ErrChanged
 	}
 	return io.NopCloser(bytes.NewReader(o.data[off : off+n])), nil
+}
+
+// signal puts a value into a channel that has room for one.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 func (s *memStore) Close() error { return nil }
