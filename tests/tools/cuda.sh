@@ -95,7 +95,7 @@ stub() { # INCLUDE DIR [SOURCE...]
 	} >"$dir/stub.c"
 	$cc -O2 -fPIC -w -c -o "$dir/stub.o" "$dir/stub.c"
 	$cc -O2 -fPIC -Wall -Wextra -Werror -shared -pthread -I"$shim" -I"$include" \
-		-Wl,-soname,libcuda.so.1 -o "$dir/libcuda.so.new" "$dir/stub.o" "$@"
+		-Wl,-soname,libcuda.so.1 -Wl,-Bsymbolic -o "$dir/libcuda.so.new" "$dir/stub.o" "$@"
 	mv "$dir/libcuda.so.new" "$dir/libcuda.so"
 	ln -sf libcuda.so "$dir/libcuda.so.1"
 }
