@@ -89,9 +89,9 @@ demo: build packages $(TOOLS)/versitygw $(VENV)/done ## load two checkpoints fro
 	@$(TOOLS)/demo
 
 .PHONY: bench
-bench: packages $(TOOLS)/versitygw $(VENV)/done ## reads through a mount against a plain client: bin/bench (flags in BENCHFLAGS)
+bench: packages $(TOOLS)/versitygw $(VENV)/done ## what readers get, against baselines, into bin/bench: ROWS=regexp RUNS=5 BENCHFLAGS=
 	go build -o $(TOOLS)/bench ./tests/bench
-	@$(TOOLS)/bench $(BENCHFLAGS)
+	@$(TOOLS)/bench $(if $(ROWS),--rows '$(ROWS)') $(if $(RUNS),--runs $(RUNS)) $(BENCHFLAGS)
 
 ##@ What these need
 

@@ -1,58 +1,156 @@
 package main
 
 import (
-	"encoding/xml"
-	"errors"
-	"io"
+	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"weightfs/tests/bench/figure"
+	"weightfs/tests/bench/workload"
 )
 
-func TestMedianAndRatio(t *testing.T) {
-	if m := median([]float64{5, 1, 3}); m != 3 {
-		t.Errorf("odd: %v", m)
-	}
-	if m := median([]float64{4, 1, 3, 2}); m != 2.5 {
-		t.Errorf("even: %v", m)
-	}
-	r := result{Client: []float64{2, 2, 2}, Mount: []float64{1, 1.5, 9}}
-	if r.ratio() != 0.75 {
-		t.Errorf("ratio %v", r.ratio())
-	}
-}
-
-func TestParseDD(t *testing.T) {
-	const out = "1024+0 records in\n1024+0 records out\n1073741824 bytes (1.1 GB, 1.0 GiB) copied, 0.5 s, 2.1 GB/s\n"
-	if r, err := parseDD(out); err != nil || r != (readReport{1 << 30, 0.5}) {
-		t.Errorf("%+v, %v", r, err)
-	}
-	for _, bad := range []string{"", "dd: failed", "x bytes copied, 1 s, 1 GB/s"} {
-		if _, err := parseDD(bad); err == nil {
-			t.Errorf("%q: no error", bad)
-		}
-	}
-}
-
-func TestOutputs(t *testing.T) {
-	results := []result{{"a < b", []float64{2e9}, []float64{1e9}}, {"c", []float64{1e9}, []float64{9e9}}}
-	if table := markdown(options{runs: 1, size: 1 << 30}, results); !strings.Contains(table, "| a < b | 2.00 | 1.00 | 0.50 | 1.00 to 1.00 |") {
-		t.Error(table)
-	}
-	for decoder := xml.NewDecoder(strings.NewReader(plot(results))); ; {
-		if _, err := decoder.Token(); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			t.Fatalf("the plot is no XML: %v", err)
-		}
-	}
-}
-
-func TestRowsHaveNames(t *testing.T) {
-	seen := map[string]bool{}
+func TestRowsAreTold(t *testing.T) {
+	rowNames := map[string]bool{}
 	for _, r := range rows() {
-		if seen[r.name] || r.connections == 0 || r.reader.Threads == 0 || r.reader.Block == 0 {
-			t.Errorf("row %+v", r)
+		if rowNames[r.name] {
+			t.Errorf("two rows are called %q", r.name)
 		}
-		seen[r.name] = true
+		rowNames[r.name] = true
+		if r.load == nil || len(r.compare) == 0 {
+			t.Errorf("%s compares nothing", r.name)
+		}
+		titles := map[string]bool{}
+		for _, c := range r.compare {
+			if titles[c.Name] {
+				t.Errorf("%s has two figures called %q", r.name, c.Name)
+			}
+			titles[c.Name] = true
+		}
+	}
+}
+
+// TestPairs holds what the comparisons make of outcomes.
+func TestPairs(t *testing.T) {
+	report := func(seconds int, bytes int64) workload.Report {
+		return workload.Report{End: time.Duration(seconds) * time.Second, Result: workload.Result{Bytes: bytes, Latencies: []time.Duration{3e9, 1e9, 2e9}}}
+	}
+	base := outcome{report: report(1, 100)}
+	load := outcome{report: report(2, 100), traffic: figure.Traffic{Bytes: 150, READs: 7}, values: map[string]float64{sizeValue: 50, "a": 6, "b": 3}}
+	for name, c := range map[string]struct {
+		comparison
+		want figure.Pair
+	}{
+		"rates":    {rates("R", figure.Target{}), figure.Pair{Base: 100, Load: 50}},
+		"store":    {ofStore(figure.Target{}), figure.Pair{Base: 500e6, Load: 50}},
+		"seconds":  {seconds("", figure.Target{}), figure.Pair{Base: 1, Load: 2}},
+		"trips":    {roundTrips("", figure.Target{}), figure.Pair{Base: 0.03, Load: 2}},
+		"latency":  {medianLatency(figure.Target{}), figure.Pair{Base: 0.03, Load: 2}},
+		"tail":     {highLatency(), figure.Pair{Base: 0.03, Load: 3}},
+		"asked":    {fetchedOfAsked(figure.Target{}), figure.Pair{Base: 100, Load: 150}},
+		"size":     {fetchedOfSize(figure.Target{}), figure.Pair{Base: 50, Load: 150}},
+		"READs":    {noREADs(), figure.Pair{Base: 1, Load: 7}},
+		"value":    {value("a", "", figure.Count, figure.Target{}), figure.Pair{Base: 1, Load: 6}},
+		"value of": {value("a", "b", figure.Count, figure.Target{}), figure.Pair{Base: 3, Load: 6}},
+	} {
+		if got := c.pair(base, load); got != c.want {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
+}
+
+func TestKeepSlowest(t *testing.T) {
+	values := map[string]float64{}
+	keepSlowest(values, "low", "middle", []float64{5, 10, 20})
+	keepSlowest(values, "low", "middle", []float64{9, 10, 11})
+	if values["low"] != 5 || values["middle"] != 10 {
+		t.Errorf("%v", values)
+	}
+	keepSlowest(values, "low", "middle", []float64{1, 10, 11})
+	if values["low"] != 1 {
+		t.Errorf("%v", values)
+	}
+}
+
+func TestVerdictNamesWhatWasMissed(t *testing.T) {
+	good := figure.Figure{Row: "good", Spec: figure.Spec{Target: figure.AtMost(1)}, Pairs: []figure.Pair{{Base: 1, Load: 1}}}
+	bad := figure.Figure{Row: "bad", Spec: figure.Spec{Target: figure.AtMost(1)}, Pairs: []figure.Pair{{Base: 1, Load: 2}}}
+	if err := (results{figures: []figure.Figure{good}}).verdict(); err != nil {
+		t.Error(err)
+	}
+	err := results{figures: []figure.Figure{good, bad}, failed: []error{os.ErrClosed}}.verdict()
+	if err == nil || !strings.Contains(err.Error(), "missed: bad is 2, must be ≤ 1") ||
+		!strings.Contains(err.Error(), "failed: file already closed") || strings.Contains(err.Error(), "good") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestReplaceTable(t *testing.T) {
+	text := "before\n" + tableBegin + "old\n" + tableEnd + "after\n"
+	got, err := replaceTable(text, "new\n")
+	if err != nil || got != strings.Replace(text, "old", "new", 1) {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := replaceTable("no marks", "new"); err == nil {
+		t.Error("a document without marks was accepted")
+	}
+}
+
+func TestPlotsOfAnEmptyRun(t *testing.T) {
+	if plots := (results{}).plots(); len(plots) != 0 {
+		t.Errorf("%v", plots)
+	}
+}
+
+func TestSweepChart(t *testing.T) {
+	pair := []figure.Pair{{Base: 1, Load: 2e6}}
+	name := sweepRow().name
+	chart, ok := results{figures: []figure.Figure{
+		{Row: name, Spec: figure.Spec{Name: "16"}, Pairs: pair},
+		{Row: name, Spec: figure.Spec{Name: sweepAdaptive}, Pairs: pair},
+		{Row: "another", Spec: figure.Spec{Name: "32"}, Pairs: pair},
+	}}.sweepChart()
+	if !ok || len(chart.Series[0].X) != 1 || chart.Series[0].X[0] != 16 || chart.Series[1].Y[0] != 2 {
+		t.Errorf("%v %+v", ok, chart)
+	}
+}
+
+func TestEvictDropsAllPages(t *testing.T) {
+	dir := t.TempDir()
+	var stat unix.Statfs_t
+	if err := unix.Statfs(dir, &stat); err != nil {
+		t.Fatal(err)
+	}
+	if stat.Type == unix.TMPFS_MAGIC {
+		t.Skip("the pages of a tmpfs are the files themselves")
+	}
+	path := filepath.Join(dir, "file")
+	if err := os.WriteFile(path, make([]byte, 1<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if pages, err := cachedPages(f); err != nil || pages == 0 {
+		t.Fatalf("%d pages cached after writing, %v", pages, err)
+	}
+	if err := evict(path); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestQuantile(t *testing.T) {
+	sorted := []time.Duration{1, 2, 3, 4}
+	if quantile(sorted, 0.5) != 3 || quantile(sorted, 0.99) != 4 || quantile(nil, 0.5) != 0 {
+		t.Error("wrong place")
+	}
+	if !math.IsNaN(figure.Median(nil)) {
+		t.Error("a median of nothing")
 	}
 }

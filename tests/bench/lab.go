@@ -2,177 +2,168 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"slices"
+	"strconv"
+	"strings"
+	"time"
 
-	"weightfs/tests/checkpoint"
+	"weightfs/tests/bench/figure"
+	"weightfs/tests/bench/workload"
 	"weightfs/tests/harness"
 	"weightfs/tests/proxy"
 	"weightfs/tests/s3test"
 )
 
+// bucket holds a folder for each dataset.
 const bucket = "bench"
 
-// lab is what the rows share.
+// lab is what the samples share. It is used by one goroutine.
 type lab struct {
+	opts     options
+	root     string // of the module
 	programs *harness.Programs
-	server   *s3test.Server
-	proxy    *proxy.Proxy
-	scratch  string
-	key      string
-	size     int64 // of the object
-	mountd   []string
+	barefuse string
+	plain    *s3test.Server
+	tls      *s3test.Server
+	proxy    *proxy.Proxy // before plain
+	scratch  string       // on tmpfs: the servers' files
+	disk     string       // local files
+	stored   map[string]files
+	copied   map[string]files
+	memory   []figure.Series
+	began    time.Time
 }
 
-// newLab starts the server and puts the object into its bucket.
+// store is where a client finds its objects.
+type store uint8
+
+const (
+	loopback store = iota
+	overTLS
+	distant // S3-like, through the proxy
+	folder  // a local folder
+)
+
+// newLab builds the programs, starts the servers and touches the memory.
 func newLab(ctx context.Context, o options) (_ *lab, err error) {
-	l := &lab{mountd: o.mountd}
+	l := &lab{opts: o, stored: map[string]files{}, copied: map[string]files{}, began: time.Now()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.close())
 		}
 	}()
+	if l.root, err = harness.Root(); err != nil {
+		return nil, err
+	}
 	if l.scratch, err = os.MkdirTemp(o.scratch, "weightfs-bench-"); err != nil {
 		return nil, err
 	}
-	if l.programs, err = harness.Build(ctx, l.scratch); err != nil {
+	if l.disk, err = os.MkdirTemp(o.local, "weightfs-bench-"); err != nil {
 		return nil, err
 	}
-	data := filepath.Join(l.scratch, "data")
+	if err := l.build(ctx); err != nil {
+		return nil, err
+	}
+	if err := l.touch(ctx); err != nil {
+		return nil, err
+	}
+	return l, l.startServers(ctx)
+}
+
+// build makes the programs, from what the working tree holds.
+func (l *lab) build(ctx context.Context) (err error) {
+	if l.programs, err = harness.Build(ctx, l.disk); err != nil {
+		return err
+	}
+	l.barefuse = filepath.Join(l.disk, "barefuse")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", l.barefuse, "./tests/cmd/barefuse")
+	cmd.Dir = l.root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w: %s", err, out)
+	}
+	return nil
+}
+
+// touch writes to as much memory as the rows will use: the pages of a guest
+// cost several times as much when they are used for the first time.
+func (l *lab) touch(ctx context.Context) error {
+	n := int64(l.opts.touch)
+	if n == 0 {
+		free, err := freeMemory()
+		if err != nil {
+			return err
+		}
+		n = free / 4 * 3
+	}
+	_, err := workload.Run(ctx, workload.Options{}, &workload.Touch{Bytes: n})
+	return err
+}
+
+// freeMemory is what the kernel thinks can be had, in bytes.
+func freeMemory() (int64, error) {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "MemAvailable:"); ok {
+			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			return kib << 10, err
+		}
+	}
+	return 0, errors.New("/proc/meminfo: no MemAvailable")
+}
+
+// startServers starts two servers over one folder, and the proxy.
+func (l *lab) startServers(ctx context.Context) (err error) {
+	data := filepath.Join(l.scratch, "served")
 	if err = os.Mkdir(data, 0o755); err != nil {
-		return nil, err
+		return err
 	}
-	if l.server, err = s3test.New(ctx, s3test.Options{Dir: data}); err != nil {
-		return nil, err
+	if l.plain, err = s3test.New(ctx, s3test.Options{Dir: data}); err != nil {
+		return err
 	}
-	if l.proxy, err = proxy.New(l.server.Endpoint, ""); err != nil {
-		return nil, err
+	if l.tls, err = s3test.New(ctx, s3test.Options{Dir: data, TLS: true}); err != nil {
+		return err
 	}
-	return l, l.upload(ctx, int64(o.size))
+	if l.proxy, err = proxy.New(l.plain.Endpoint, ""); err != nil {
+		return err
+	}
+	l.proxy.SetShape(proxy.S3Like())
+	return l.plain.CreateBucket(ctx, bucket)
 }
 
-// upload makes the object and removes its original, which would take as much
-// memory again.
-func (l *lab) upload(ctx context.Context, size int64) error {
-	names, err := checkpoint.Write(l.scratch, checkpoint.Spec{Size: size})
-	if err != nil {
-		return err
-	}
-	l.key = names[0]
-	file := filepath.Join(l.scratch, l.key)
-	info, err := os.Stat(file)
-	if err != nil {
-		return err
-	}
-	l.size = info.Size()
-	if err := l.server.CreateBucket(ctx, bucket); err != nil {
-		return err
-	}
-	return errors.Join(l.server.PutFile(ctx, bucket, l.key, file), os.Remove(file))
-}
-
+// close ends the servers and removes all files.
 func (l *lab) close() error {
 	var errs []error
 	if l.proxy != nil {
 		errs = append(errs, l.proxy.Close())
 	}
-	if l.server != nil {
-		errs = append(errs, l.server.Close())
-	}
-	return errors.Join(append(errs, os.RemoveAll(l.scratch))...)
-}
-
-// result is what a row came to: rates in bytes per second, one for each sample.
-type result struct {
-	Name   string    `json:"name"`
-	Client []float64 `json:"client"`
-	Mount  []float64 `json:"mount"`
-}
-
-func median(samples []float64) float64 {
-	sorted := slices.Sorted(slices.Values(samples))
-	if n := len(sorted); n%2 == 0 {
-		return (sorted[n/2-1] + sorted[n/2]) / 2
-	}
-	return sorted[len(sorted)/2]
-}
-
-// ratio is of the medians, mount to client.
-func (r result) ratio() float64 { return median(r.Mount) / median(r.Client) }
-
-func (r result) line() string {
-	return fmt.Sprintf("client %5.2f GB/s  mount %5.2f GB/s  ratio %.2f", median(r.Client)/1e9, median(r.Mount)/1e9, r.ratio())
-}
-
-// measure takes the samples of one row, after a pair that is thrown away.
-func (l *lab) measure(ctx context.Context, r row, runs int) (result, error) {
-	res := result{Name: r.name}
-	l.proxy.SetShape(r.shape)
-	for i := range runs + 1 {
-		client, err := l.sample(ctx, readSpec{Kind: "get", Threads: r.connections, Block: 8 * mib, Path: l.key}, l.env(r))
-		if err != nil {
-			return res, err
-		}
-		mount, err := l.sampleMount(ctx, r)
-		if err != nil {
-			return res, err
-		}
-		if i > 0 {
-			res.Client, res.Mount = append(res.Client, client), append(res.Mount, mount)
+	for _, s := range []*s3test.Server{l.plain, l.tls} {
+		if s != nil {
+			errs = append(errs, s.Close())
 		}
 	}
-	return res, nil
+	for _, dir := range []string{l.scratch, l.disk} {
+		if dir != "" {
+			errs = append(errs, os.RemoveAll(dir))
+		}
+	}
+	return errors.Join(errs...)
 }
 
-// env is what clients of the row's endpoint need.
-func (l *lab) env(r row) []string {
-	if r.shape == (proxy.Shape{}) {
-		return l.server.Env()
+// env is what a client of the store needs in its environment.
+func (l *lab) env(where store) []string {
+	switch where {
+	case overTLS:
+		return l.tls.Env()
+	case distant:
+		return append(l.plain.Env(), "AWS_ENDPOINT_URL="+l.proxy.Endpoint)
+	default:
+		return l.plain.Env()
 	}
-	return append(l.server.Env(), "AWS_ENDPOINT_URL="+l.proxy.Endpoint)
-}
-
-// sampleMount mounts anew and reads.
-func (l *lab) sampleMount(ctx context.Context, r row) (rate float64, err error) {
-	mount, err := l.programs.Mount(ctx, harness.MountOptions{
-		Source: "s3://" + bucket, Args: append([]string{"--memory-limit", "1GiB"}, l.mountd...), Env: l.env(r),
-	})
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, mount.Close()) }()
-	spec := r.reader
-	spec.Path = filepath.Join(mount.Dir, l.key)
-	return l.sample(ctx, spec, nil)
-}
-
-// sample drops the page cache, runs a reader in a child, and returns its rate.
-func (l *lab) sample(ctx context.Context, spec readSpec, env []string) (float64, error) {
-	if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("1\n"), 0); err != nil {
-		return 0, err
-	}
-	text, err := json.Marshal(spec)
-	if err != nil {
-		return 0, err
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return 0, err
-	}
-	out, err := harness.Output(ctx, env, self, "read", string(text))
-	if err != nil {
-		return 0, err
-	}
-	var report readReport
-	if err := json.Unmarshal([]byte(out), &report); err != nil {
-		return 0, fmt.Errorf("reader: %w", err)
-	}
-	if report.Bytes != l.size {
-		return 0, fmt.Errorf("reader: %d bytes of an object of %d", report.Bytes, l.size)
-	}
-	return float64(report.Bytes) / report.Seconds, nil
 }

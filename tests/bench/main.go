@@ -1,18 +1,18 @@
-// Command bench measures what readers get through a mount against what a plain
-// ranged-GET client gets from the same S3 server on the same machine, and
-// writes a Markdown table and a plot of the ratios.
+// Command bench measures what readers get through a mount, each figure as a
+// ratio with a baseline of the same run, and writes a Markdown table and plots.
 //
-// Each row is measured in pairs: client, mount, client, mount, so that what
-// else the machine does falls on both; the table has the medians. Everything is
-// cold for the mount: it is made anew for each sample, and the kernel's page
-// cache is dropped before. The server's files lie on tmpfs, which that does not
-// drop. One pair before the first one is thrown away, so that the memory of the
-// machine has been touched. Readers and client are children, never this process.
+// A row is a baseline and a load, taken by turns, so that what else the machine
+// does falls on both; the table has the medians. Servers, mountd and readers
+// are processes of their own; the proxy that makes the store look distant runs
+// in this one, which does nothing else while a reader reads. See rows.go for
+// all rows and their targets.
+//
+// It exits with 1 where a target was missed or a row could not be measured, and
+// says which.
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -20,99 +20,127 @@ import (
 	"path/filepath"
 	"regexp"
 	"syscall"
+	"time"
 
 	"github.com/spf13/pflag"
 
 	"weightfs/cmd/cli"
+	"weightfs/tests/bench/workload"
 )
 
-// options are the flags of the measuring side.
+// options are the flags.
 type options struct {
 	runs    int
 	size    cli.Size
-	rows    string
+	touch   cli.Size
+	mix     time.Duration
+	limit   time.Duration
+	pattern *regexp.Regexp
 	out     string
+	docs    string
 	scratch string
+	local   string
 	mountd  []string
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	var err error
-	if len(os.Args) == 3 && os.Args[1] == "read" {
-		err = runReader(ctx, os.Args[2])
-	} else {
-		err = run(ctx)
+	if workload.IsChild(os.Args) {
+		if err := workload.Main(os.Args); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
 	}
-	if err != nil {
+	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context) error {
-	o := options{size: 1 << 30}
-	flags := pflag.NewFlagSet("bench", pflag.ExitOnError)
+const usage = `Usage: bench [flags]
+
+Measures mounts against baselines of the same run. Needs root, to drop caches
+and for memory cgroups.
+
+%s`
+
+// parse reads the flags; list asks for the names of the rows only.
+func parse(args []string) (o options, list bool, err error) {
+	o = options{size: 1 << 30}
+	flags := pflag.NewFlagSet("bench", pflag.ContinueOnError)
+	rows := flags.String("rows", "", "regular expression: the rows to measure (all)")
 	flags.IntVar(&o.runs, "runs", 5, "samples of each side of a row")
-	flags.Var(&o.size, "size", "bytes of the object")
-	flags.StringVar(&o.rows, "rows", "", "regular expression: the rows to measure (all)")
-	flags.StringVar(&o.out, "out", filepath.Join("bin", "bench"), "folder for results.md, results.json and ratios.svg")
+	flags.Var(&o.size, "size", "bytes of the object; the other checkpoints are in proportion")
+	flags.Var(&o.touch, "touch", "memory to touch before, 0 for three quarters of what is free")
+	flags.DurationVar(&o.mix, "mix", time.Minute, "how long the readers of the memory rows read")
+	flags.DurationVar(&o.limit, "time-limit", 90*time.Minute, "for everything")
+	flags.StringVar(&o.out, "out", filepath.Join("bin", "bench"), "folder for table.md, results.json and the plots")
+	flags.StringVar(&o.docs, "docs", "", "Markdown file: put the table between its marks, and the plots into the folder of its name")
 	flags.StringVar(&o.scratch, "scratch", "/dev/shm", "folder on tmpfs for the server's files")
-	flags.StringArrayVar(&o.mountd, "mountd-flag", nil, "a flag for mountd, as --mountd-flag=--part-size=16MiB")
-	flags.Usage = func() { fmt.Printf("Usage: bench [flags]\n\n%s", flags.FlagUsages()) }
-	if err := flags.Parse(os.Args[1:]); err != nil {
-		return err
+	flags.StringVar(&o.local, "local", os.TempDir(), "folder on a disk for local files")
+	flags.StringArrayVar(&o.mountd, "mountd-flag", nil, "a flag for every mountd, as --mountd-flag=--part-size=16MiB")
+	flags.BoolVar(&list, "list", false, "print the rows")
+	flags.Usage = func() { fmt.Printf(usage, flags.FlagUsages()) }
+	if err := flags.Parse(args); err != nil {
+		return o, false, err
 	}
-	pattern, err := regexp.Compile(o.rows)
+	if o.pattern, err = regexp.Compile(*rows); err != nil {
+		return o, false, fmt.Errorf("--rows: %w", err)
+	}
+	if o.runs < 1 || o.size < 64<<20 {
+		return o, false, errors.New("at least one run, and a size of at least 64MiB")
+	}
+	return o, list, nil
+}
+
+func run(args []string) error {
+	o, list, err := parse(args)
+	if errors.Is(err, pflag.ErrHelp) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	if os.Geteuid() != 0 {
-		return errors.New("dropping the page cache needs root")
+	var chosen []row
+	for _, r := range rows() {
+		if o.pattern.MatchString(r.name) {
+			chosen = append(chosen, r)
+		}
 	}
-	return measure(ctx, o, pattern)
+	if len(chosen) == 0 {
+		return errors.New("no row of that name; --list prints them")
+	}
+	if list {
+		for _, r := range chosen {
+			fmt.Println(r.name)
+		}
+		return nil
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("dropping caches and memory cgroups need root")
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeoutCause(ctx, o.limit, fmt.Errorf("not done within %v", o.limit))
+	defer cancel()
+	return measure(ctx, o, chosen)
 }
 
-// measure runs the rows and writes what came of them.
-func measure(ctx context.Context, o options, pattern *regexp.Regexp) (err error) {
+// measure runs the rows and writes what came of them, also where the run ended
+// early.
+func measure(ctx context.Context, o options, chosen []row) (err error) {
 	lab, err := newLab(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, lab.close()) }()
-	var results []result
-	for _, r := range rows() {
-		if !pattern.MatchString(r.name) {
-			continue
-		}
-		res, err := lab.measure(ctx, r, o.runs)
-		if err != nil {
-			return fmt.Errorf("%s: %w", r.name, err)
-		}
-		fmt.Printf("%-40s %s\n", r.name, res.line())
-		results = append(results, res)
-	}
-	return write(o, results)
-}
-
-// write puts the table, the samples and the plot into the folder for results.
-func write(o options, results []result) error {
-	if len(results) == 0 {
-		return errors.New("no row of that name")
-	}
-	if err := os.MkdirAll(o.out, 0o755); err != nil {
+	results := lab.runAll(ctx, chosen)
+	results.began = lab.began
+	if err := results.write(o); err != nil {
 		return err
 	}
-	samples, err := json.MarshalIndent(results, "", "  ")
-	if err != nil {
-		return err
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	table := markdown(o, results)
-	fmt.Println()
-	fmt.Print(table)
-	return errors.Join(
-		os.WriteFile(filepath.Join(o.out, "results.md"), []byte(table), 0o644),
-		os.WriteFile(filepath.Join(o.out, "results.json"), samples, 0o644),
-		os.WriteFile(filepath.Join(o.out, "ratios.svg"), []byte(plot(results)), 0o644))
+	return results.verdict()
 }

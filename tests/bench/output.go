@@ -1,57 +1,167 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
-	"html"
 	"os"
+	"path/filepath"
 	"runtime"
-	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"weightfs/cmd/cli"
+	"weightfs/tests/bench/figure"
+	"weightfs/tests/proxy"
 )
 
-// markdown returns the results as a table with what one must know to read it.
-func markdown(o options, results []result) string {
+// The names of what is written.
+const (
+	tableFile   = "table.md"
+	samplesFile = "results.json"
+	ratiosFile  = "ratios.svg"
+	sweepFile   = "concurrency.svg"
+	memoryFile  = "memory.svg"
+)
+
+// write puts the table, the samples and the plots into the folder for results,
+// and into the document where one is named.
+func (r results) write(o options) error {
+	samples, err := json.MarshalIndent(r.figures, "", "  ")
+	if err != nil {
+		return err
+	}
+	written := r.plots()
+	written[samplesFile] = string(samples)
+	written[tableFile] = r.table(o)
+	fmt.Print("\n", written[tableFile])
+	if err := writeAll(o.out, written); err != nil || o.docs == "" {
+		return err
+	}
+	return publish(o.docs, written)
+}
+
+// writeAll writes texts into a folder, by their names.
+func writeAll(dir string, texts map[string]string) error {
+	err := os.MkdirAll(dir, 0o755)
+	for name, text := range texts {
+		err = errors.Join(err, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+	}
+	return err
+}
+
+// The marks in a document between which the table stands.
+const (
+	tableBegin = "<!-- bench: begin -->\n"
+	tableEnd   = "<!-- bench: end -->\n"
+)
+
+// publish puts the table into a document and the plots beside it.
+func publish(docs string, written map[string]string) error {
+	text, err := os.ReadFile(docs)
+	if err != nil {
+		return err
+	}
+	replaced, err := replaceTable(string(text), written[tableFile])
+	if err != nil {
+		return fmt.Errorf("%s: %w", docs, err)
+	}
+	if err := os.WriteFile(docs, []byte(replaced), 0o644); err != nil {
+		return err
+	}
+	plots := map[string]string{}
+	for name, text := range written {
+		if filepath.Ext(name) == ".svg" {
+			plots[name] = text
+		}
+	}
+	return writeAll(strings.TrimSuffix(docs, filepath.Ext(docs)), plots)
+}
+
+// replaceTable puts table between the marks of text.
+func replaceTable(text, table string) (string, error) {
+	head, rest, ok := strings.Cut(text, tableBegin)
+	_, tail, ok2 := strings.Cut(rest, tableEnd)
+	if !ok || !ok2 {
+		return "", errors.New("no marks to put the table between")
+	}
+	return head + tableBegin + table + tableEnd + tail, nil
+}
+
+// table returns the figures with what one must know to read them.
+func (r results) table(o options) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d cores, kernel %s, object of %s, medians of %d; cold: a new mount and a dropped page cache for each sample.\n\n",
-		runtime.NumCPU(), kernel(), cli.FormatSize(int64(o.size)), o.runs)
-	b.WriteString("| reader through the mount | plain client, GB/s | mount, GB/s | ratio | lowest to highest, GB/s |\n| --- | --: | --: | --: | --: |\n")
-	for _, r := range results {
-		fmt.Fprintf(&b, "| %s | %.2f | %.2f | %.2f | %.2f to %.2f |\n", r.Name, median(r.Client)/1e9, median(r.Mount)/1e9,
-			r.ratio(), slices.Min(r.Mount)/1e9, slices.Max(r.Mount)/1e9)
+	shape := proxy.S3Like()
+	fmt.Fprintf(&b, "%s, %d cores of %s, kernel %s, %s. Object of %s, medians of %d. S3-like: %v to the first byte, %d MB/s a connection, %d MB/s in all. It took %v.\n\n",
+		r.began.UTC().Format(time.DateOnly), runtime.NumCPU(), processor(), firstLine("/proc/sys/kernel/osrelease"), runtime.Version(),
+		cli.FormatSize(int64(o.size)), o.runs, shape.FirstByte, shape.PerConnection/1e6, shape.Total/1e6,
+		time.Since(r.began).Round(time.Second))
+	b.WriteString(figure.Table(r.figures))
+	if err := r.verdict(); err != nil {
+		fmt.Fprintf(&b, "\n%s\n", strings.ReplaceAll(err.Error(), "\n", "\n- "))
 	}
 	return b.String()
 }
 
-func kernel() string {
-	text, err := os.ReadFile("/proc/sys/kernel/osrelease")
+// firstLine is of a small file of the kernel's.
+func firstLine(path string) string {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return "unknown"
 	}
-	return strings.TrimSpace(string(text))
+	line, _, _ := strings.Cut(string(text), "\n")
+	return line
 }
 
-// The plot's measures in pixels.
-const (
-	barHeight, barGap  = 18, 8
-	labelWidth, unit   = 260, 320 // unit is the length of a ratio of 1
-	plotWidth, topRoom = 720, 40
-)
-
-// plot returns an SVG of the ratios as bars, with a line at 1: the client.
-func plot(results []result) string {
-	var b strings.Builder
-	height := topRoom + len(results)*(barHeight+barGap) + barGap
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="12">`+"\n", plotWidth, height)
-	fmt.Fprintf(&b, `<rect width="100%%" height="100%%" fill="white"/><text x="8" y="20" font-size="14">Read through the mount, as a ratio of a plain ranged-GET client (cold)</text>`+"\n")
-	for i, r := range results {
-		y := topRoom + i*(barHeight+barGap)
-		width := min(r.ratio()*unit, plotWidth-labelWidth-50)
-		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end">%s</text>`, labelWidth-8, y+13, html.EscapeString(r.Name))
-		fmt.Fprintf(&b, `<rect x="%d" y="%d" width="%.0f" height="%d" fill="#4878a8"/>`, labelWidth, y, width, barHeight)
-		fmt.Fprintf(&b, `<text x="%.0f" y="%d">%.2f</text>`+"\n", labelWidth+width+6, y+13, r.ratio())
+// processor is the model of the first core.
+func processor() string {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return "unknown"
 	}
-	fmt.Fprintf(&b, `<line x1="%d" y1="%d" x2="%d" y2="%d" stroke="#c04030" stroke-dasharray="4 3"/>`+"\n</svg>\n", labelWidth+unit, topRoom-6, labelWidth+unit, height)
-	return b.String()
+	for line := range strings.Lines(string(text)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+}
+
+// plots are the drawings of those rows that were measured.
+func (r results) plots() map[string]string {
+	plots := map[string]string{}
+	if len(r.figures) > 0 {
+		plots[ratiosFile] = figure.Bars("Each figure as a ratio with its baseline; the tick is its target", r.figures)
+	}
+	if chart, ok := r.sweepChart(); ok {
+		plots[sweepFile] = chart.SVG()
+	}
+	if len(r.memory) > 0 {
+		plots[memoryFile] = figure.Chart{
+			Title: "Resident memory of mountd, 64 readers on 8 files", XLabel: "seconds", YLabel: "MiB", Series: r.memory,
+		}.SVG()
+	}
+	return plots
+}
+
+// sweepChart draws the rate by the number of concurrent GETs.
+func (r results) sweepChart() (figure.Chart, bool) {
+	fixed := figure.Series{Name: "fixed"}
+	adaptive := figure.Series{Name: "adaptive, the default"}
+	for _, f := range r.figures {
+		if f.Row != sweepRow().name || len(f.Pairs) == 0 {
+			continue
+		}
+		if n, err := strconv.Atoi(f.Name); err == nil {
+			fixed.X, fixed.Y = append(fixed.X, float64(n)), append(fixed.Y, f.Load()/1e6)
+		}
+		if f.Name == sweepAdaptive {
+			adaptive.Y = []float64{f.Load() / 1e6}
+		}
+	}
+	return figure.Chart{
+		Title: "One buffered reader before an S3-like store", XLabel: "concurrent GETs", YLabel: "MB/s",
+		LogX: true, Series: []figure.Series{fixed, adaptive},
+	}, len(fixed.Y) > 0
 }

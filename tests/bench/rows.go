@@ -1,39 +1,250 @@
 package main
 
-import "weightfs/tests/proxy"
+import (
+	"fmt"
 
-// row is one comparison: the client and a reader through the mount, before the
-// same server.
-type row struct {
-	name string
-	// shape is the server's distance; none is plain loopback.
-	shape proxy.Shape
-	// connections are the client's.
-	connections int
-	reader      readSpec
+	"weightfs/tests/bench/figure"
+)
+
+// What rows say of their state.
+const (
+	cold     = "cold: a new mountd and mount for each sample"
+	coldPage = "cold: new mount; file evicted from the page cache, checked by mincore"
+	held     = "warm: read once before, O_DIRECT, so that the daemon holds it"
+	paged    = "warm: read once before, so that the page cache holds it"
+	lone     = "new mount for each sample; file cached by one read before"
+)
+
+// rows are all comparisons with their targets, in the order of the table.
+func rows() []row {
+	var all []row
+	all = append(all, loopbackRows()...)
+	all = append(all, warmRows()...)
+	all = append(all, localRows()...)
+	all = append(all, unprivilegedRows()...)
+	all = append(all, gpuloadRows()...)
+	all = append(all, distantRows()...)
+	all = append(all, patternRows()...)
+	all = append(all, listingRows()...)
+	return append(all, memoryRows()...)
 }
 
-// mib is the unit of block sizes.
-const mib = 1 << 20
+// against is a row of one figure, a rate.
+func against(baseline, name, state string, base, load sample, target figure.Target) row {
+	return row{name: name, state: state, base: base, load: load, compare: []comparison{rates(baseline, target)}}
+}
 
-// rows are all comparisons, in the order of the table.
-func rows() []row {
-	readers := []struct {
-		name string
-		spec readSpec
-	}{
-		{"dd bs=1M", readSpec{Kind: "dd", Threads: 1, Block: mib}},
-		{"16 readers of one file", readSpec{Kind: "buffered", Threads: 16, Block: mib}},
-		{"mmap, 1 thread", readSpec{Kind: "mmap", Threads: 1, Block: mib}},
-		{"mmap, 8 threads", readSpec{Kind: "mmap", Threads: 8, Block: mib}},
-		{"8 readers, O_DIRECT, 8 MiB", readSpec{Kind: "direct", Threads: 8, Block: 8 * mib}},
+// The baselines, as the table calls them.
+const (
+	clientR = "R"
+	localN  = "N"
+	bareF   = "F"
+)
+
+// loopbackRows have server, daemon and reader on the same cores.
+func loopbackRows() []row {
+	r := plainClient(loopback, one(), 16, false)
+	plain := func(name string, how readers, bound float64) row {
+		return against(clientR, "loopback: "+name, cold, r, coldRead(mountSpec{}, one(), how), figure.AtLeast(bound))
 	}
-	var all []row
-	for _, r := range readers {
-		all = append(all, row{name: "loopback: " + r.name, connections: 16, reader: r.spec})
+	return []row{
+		plain("dd bs=1M", dd, 0.50),
+		plain("16 readers of one file, sixteenths by 2 MiB", buffered(16), 0.50),
+		plain("1 thread copies a mapping", mapped(1), 0.45),
+		plain("8 threads copy a mapping", mapped(8), 0.45),
+		plain("8 readers, O_DIRECT, eighths by 8 MiB", direct(8), 0.70),
+		plain("8 readers, O_DIRECT, 8 MiB in turns", directInTurns(8), 0.70),
+		against("R over TLS", "TLS: dd bs=1M", cold, plainClient(overTLS, one(), 16, false),
+			coldRead(mountSpec{where: overTLS}, one(), dd), figure.AtLeast(0.50)),
+		against(clientR, "loopback: dd bs=1M, limit 64 MiB", cold, r,
+			coldRead(mountSpec{flags: []string{"--memory-limit=64Mi"}}, one(), dd), figure.AtLeast(0.35)),
+		{
+			name: "loopback: two processes read one object, buffered", state: cold,
+			load:    sized(one(), coldRead(mountSpec{}, one(), twice(buffered(1)))),
+			compare: []comparison{fetchedOfSize(figure.AtMost(1.02))},
+		},
+		{
+			name: "loopback: two processes read one object, O_DIRECT", state: cold,
+			load:    sized(one(), coldRead(mountSpec{}, one(), twice(direct(1)))),
+			compare: []comparison{fetchedOfSize(figure.AtMost(1.02))},
+		},
 	}
-	for _, r := range readers {
-		all = append(all, row{name: "S3-like: " + r.name, shape: proxy.S3Like(), connections: 32, reader: r.spec})
+}
+
+// warmRows are second reads.
+func warmRows() []row {
+	again := func(name string, how readers) row {
+		r := against(localN, "loopback: "+name, paged, localRead(one(), true, how),
+			warmRead(mountSpec{}, one(), how, how), figure.AtLeast(0.90))
+		r.compare = append(r.compare, noREADs())
+		return r
+	}
+	return []row{
+		against(bareF, "loopback: 8 readers, O_DIRECT, held by the daemon", held, bareFuse(one(), direct(8)),
+			warmRead(mountSpec{}, one(), direct(8), direct(8)), figure.AtLeast(0.80)),
+		again("second dd bs=1M", dd),
+		again("second mapping, 1 thread", mapped(1)),
+	}
+}
+
+// localRows have a local folder as the source.
+func localRows() []row {
+	both := func(name string, how readers) []row {
+		return []row{
+			against(localN, "local folder, warm: "+name, lone,
+				localRead(one(), true, how), folderRead(one(), true, how), figure.AtLeast(0.90)),
+			against("N, cold", "local folder, cold: "+name, coldPage,
+				localRead(one(), false, how), folderRead(one(), false, how), figure.AtLeast(0.90)),
+		}
+	}
+	return append(both("dd bs=1M", dd), both("8 threads copy a mapping", mapped(8))...)
+}
+
+// unprivilegedRows have the readahead that a mount gets without root.
+func unprivilegedRows() []row {
+	r := plainClient(loopback, one(), 16, false)
+	small := func(name string, how readers) row {
+		return against(clientR, "readahead 128 KiB: "+name, cold, r,
+			coldRead(mountSpec{readAhead: 128 << 10}, one(), how), figure.Target{})
+	}
+	return []row{
+		small("dd bs=1M", dd),
+		small("16 readers of one file, sixteenths by 2 MiB", buffered(16)),
+		small("1 thread copies a mapping", mapped(1)),
+		small("8 threads copy a mapping", mapped(8)),
+	}
+}
+
+// gpuloadRows load onto the CPU device.
+func gpuloadRows() []row {
+	return []row{
+		against("R and a copy", "gpuload: directly from S3", "cold: nothing is cached on the way",
+			plainClient(loopback, one(), 16, true), gpuload(loopback, one()), figure.AtLeast(0.90)),
+		against("8 readers, O_DIRECT, 8 MiB in turns", "gpuload: through the mount", cold,
+			coldRead(mountSpec{}, one(), directInTurns(8)), gpuloadMounted(mountSpec{}, one()), figure.AtLeast(0.85)),
+		against("parallel read and copy", "gpuload: a local file", paged,
+			readAndCopy(one()), gpuload(folder, one()), figure.AtLeast(0.85)),
+		against("memory limit -1", "gpuload: a local file, memory limit 0", paged,
+			gpuload(folder, one(), "--memory-limit=-1"), gpuload(folder, one(), "--memory-limit=0"), figure.AtLeast(0.80)),
+	}
+}
+
+// distantRows are before a store that looks like S3, with default flags.
+func distantRows() []row {
+	far := mountSpec{where: distant}
+	rate := func(name string, load sample, target figure.Target) row {
+		return row{name: "S3-like: " + name, state: cold, load: load, compare: []comparison{ofStore(target)}}
+	}
+	return []row{
+		rate("plain client, 16 connections", plainClient(distant, two(), 16, false), figure.Target{}),
+		rate("plain client, 32 connections", plainClient(distant, two(), 32, false), figure.Target{}),
+		rate("1 reader, buffered", coldRead(far, two(), buffered(1)), figure.AtLeast(0.90)),
+		rate("1 thread copies a mapping", coldRead(far, two(), mapped(1)), figure.AtLeast(0.90)),
+		rate("16 readers of one file", coldRead(far, two(), buffered(16)), figure.AtLeast(0.90)),
+		rate("4 files by 4 processes", coldRead(far, shards(), buffered(1)), figure.AtLeast(0.90)),
+		rate("4 shards one after the other, safe_open", safeOpen(far, shards()), figure.AtLeast(0.88)),
+		sweepRow(),
+	}
+}
+
+// sweepRow compares fixed concurrencies with each other and the default.
+func sweepRow() row {
+	r := row{name: "S3-like: concurrency", state: cold, load: sweep}
+	for _, n := range sweepSteps() {
+		r.compare = append(r.compare, value(fmt.Sprint(n), sweepBest, figure.Rate, figure.Target{}))
+	}
+	best := value(sweepBest, "", figure.Rate, figure.AtLeast(0.90))
+	best.Baseline = "the store's limit"
+	best.pair = func(_, load outcome) figure.Pair { return ofStorePair(load.values[sweepBest]) }
+	r.compare = append(r.compare, best, value(sweepAdaptive, sweepBest, figure.Rate, figure.AtLeast(0.95)))
+	return r
+}
+
+// patternRows are of how much is fetched, and how soon the first bytes come.
+func patternRows() []row {
+	far := mountSpec{where: distant}
+	parallel := func(name string, columns bool) row {
+		return row{
+			name: "S3-like: tensor parallel, " + name, state: cold, load: tensorParallel(columns),
+			compare: []comparison{fetchedOfSize(figure.AtMost(1.1)), ofStore(figure.Target{})},
+		}
+	}
+	return []row{
+		parallel("by rows", false),
+		parallel("by columns", true),
+		{
+			name: "S3-like: expert parallel, 1 tensor of 8", state: cold, load: coldRead(far, two(), skipping),
+			compare: []comparison{fetchedOfAsked(figure.AtMost(1.3)), ofStore(figure.Target{})},
+		},
+		{
+			name: "S3-like: header of a file, folders listed", state: cold + ", which has been listed",
+			load: headerRead(true), compare: []comparison{roundTrips("", figure.AtMost(1.5))},
+		},
+		{
+			name: "S3-like: header of a file, two folders not listed", state: cold,
+			load: headerRead(false), compare: []comparison{roundTrips("", figure.AtMost(3.5))},
+		},
+		{
+			name: "S3-like: 1,000 random reads of 128 KiB, 8 threads", state: cold, load: coldRead(far, two(), random),
+			compare: []comparison{medianLatency(figure.AtMost(1.4)), highLatency(), fetchedOfAsked(figure.AtMost(8))},
+		},
+	}
+}
+
+// listingRows are of names and attributes.
+func listingRows() []row {
+	find := func(name string, where store, bound float64) row {
+		return row{
+			name: name + ": find -printf %s, 100,000 objects in 1,000 folders", state: cold,
+			base: listClient(where, manyFolders()), load: findTree(where, manyFolders()),
+			compare: []comparison{
+				seconds("the plain client", figure.AtMost(bound)),
+				value(perFileValue, "", figure.Count, figure.AtMost(0)),
+				value(againValue, "", figure.Count, figure.AtMost(0)),
+			},
+		}
+	}
+	return []row{
+		find("loopback", loopback, 1.25),
+		find("S3-like", distant, 0.25),
+		{
+			name: "loopback: a folder of 20,000 entries", state: cold, load: namesOf(oneFolder()),
+			compare: []comparison{value(listedValue, objectsValue, figure.Count, figure.AtLeast(1))},
+		},
+	}
+}
+
+// memoryRows hold the cap and what it promises.
+func memoryRows() []row {
+	all := []row{
+		{
+			name: "memory: a limit that is too small", state: "", load: tooSmall, runs: 1,
+			compare: []comparison{value(refusedValue, "", figure.Count, figure.AtLeast(1))},
+		},
+		{
+			name: "memory: model B, read twice after model A three times", state: "O_DIRECT; the cache holds one and a half models",
+			load: retained, runs: 1, compare: []comparison{fetchedOfSize(figure.AtMost(0.02))},
+		},
+	}
+	for _, limit := range []int64{64, 256, 4096} {
+		all = append(all,
+			pressureRow(fmt.Sprintf("memory: limit %d MiB, in a cgroup of 192 MiB more", limit), pressure(limit*mib, 1, true)),
+			pressureRow(fmt.Sprintf("memory: limit %d MiB, two mounts at once", limit), pressure(limit*mib, 2, false)))
 	}
 	return all
+}
+
+// pressureRow is 64 readers on 8 files.
+func pressureRow(name string, load sample) row {
+	return row{
+		name: name, load: load, runs: 1,
+		state: "64 buffered readers of 8 files, whose page cache is bounded to 512 MiB",
+		compare: []comparison{
+			value(residentValue, promiseValue, figure.MemoryBytes, figure.AtMost(1)),
+			value(chargeValue, promiseValue, figure.MemoryBytes, figure.AtMost(1)),
+			value(sequentialValue, medianSeqValue, figure.Bytes, figure.AtLeast(0.25)),
+			value(randomValue, medianRandValue, figure.Bytes, figure.AtLeast(0.25)),
+			value(leasesValue, "", figure.Count, figure.AtMost(0)),
+		},
+	}
 }

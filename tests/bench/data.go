@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"weightfs/tests/checkpoint"
+)
+
+// dataset is a checkpoint in a folder of its own, in the bucket and, where a
+// row asks for it, on disk.
+type dataset struct {
+	name string
+	// quarters is its size, in quarters of the object's size.
+	quarters int64
+	shards   int
+}
+
+func one() dataset    { return dataset{"one", 4, 1} }
+func two() dataset    { return dataset{"two", 8, 1} }
+func shards() dataset { return dataset{"shards", 8, 4} }
+func modelA() dataset { return dataset{"a", 2, 1} }
+func modelB() dataset { return dataset{"b", 2, 1} }
+
+// eight is larger than the largest limit of the memory rows.
+func eight() dataset { return dataset{"eight", 20, 8} }
+
+// files are the names of a dataset's shards, below its folder, and the bytes of
+// all.
+type files struct {
+	names []string
+	size  int64
+}
+
+// paths are the shards below the folder that holds the dataset's.
+func (f files) paths(dir string, d dataset) []string {
+	var paths []string
+	for _, name := range f.names {
+		paths = append(paths, filepath.Join(dir, d.name, name))
+	}
+	return paths
+}
+
+// write makes the dataset's folder in dir.
+func (l *lab) write(d dataset, dir string) (files, error) {
+	sub := filepath.Join(dir, d.name)
+	if err := os.Mkdir(sub, 0o755); err != nil {
+		return files{}, err
+	}
+	names, err := checkpoint.Write(sub, checkpoint.Spec{
+		Size: int64(l.opts.size) / 4 * d.quarters, Shards: d.shards,
+		Dtypes: []string{"F16"}, // numpy has no bfloat16
+		Seed:   uint64(d.quarters)<<8 + uint64(d.name[0]),
+	})
+	if err != nil {
+		return files{}, err
+	}
+	f := files{names: names}
+	for _, path := range f.paths(dir, d) {
+		info, err := os.Stat(path)
+		if err != nil {
+			return files{}, err
+		}
+		f.size += info.Size()
+	}
+	return f, nil
+}
+
+// store returns the dataset in the bucket, which it makes the first time.
+func (l *lab) store(ctx context.Context, d dataset) (files, error) {
+	if f, ok := l.stored[d.name]; ok {
+		return f, nil
+	}
+	original := filepath.Join(l.scratch, "original")
+	if err := os.Mkdir(original, 0o755); err != nil {
+		return files{}, err
+	}
+	f, err := l.write(d, original)
+	if err == nil {
+		err = l.plain.PutDir(ctx, bucket, "", original)
+	}
+	// The original would take as much memory again.
+	if err = errors.Join(err, os.RemoveAll(original)); err != nil {
+		return files{}, fmt.Errorf("dataset %s: %w", d.name, err)
+	}
+	l.stored[d.name] = f
+	return f, nil
+}
+
+// storeOnly is store after all other datasets have been removed, to make room.
+func (l *lab) storeOnly(ctx context.Context, d dataset) (files, error) {
+	for name := range l.stored {
+		if name == d.name {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(l.plain.Dir, bucket, name)); err != nil {
+			return files{}, err
+		}
+		delete(l.stored, name)
+	}
+	return l.store(ctx, d)
+}
+
+// local returns the dataset on disk, which it makes the first time.
+func (l *lab) local(d dataset) (files, error) {
+	if f, ok := l.copied[d.name]; ok {
+		return f, nil
+	}
+	dir := l.localDir()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return files{}, err
+	}
+	f, err := l.write(d, dir)
+	if err != nil {
+		return files{}, fmt.Errorf("local dataset %s: %w", d.name, err)
+	}
+	unix.Sync() // so that nothing is written while something is timed
+	l.copied[d.name] = f
+	return f, nil
+}
+
+// localDir is the folder of local datasets.
+func (l *lab) localDir() string { return filepath.Join(l.disk, "local") }
+
+// evict drops the cached pages of a file on disk, and makes sure of it.
+func evict(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil { // dirty pages stay
+		return err
+	}
+	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+		return fmt.Errorf("drop the pages of %s: %w", path, err)
+	}
+	pages, err := cachedPages(f)
+	if err != nil {
+		return err
+	}
+	if pages > 0 {
+		return fmt.Errorf("%s: %d pages are still cached", path, pages)
+	}
+	return nil
+}
+
+// cachedPages is how many pages of a file the kernel holds.
+func cachedPages(f *os.File) (int, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	data, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return 0, fmt.Errorf("map %s: %w", f.Name(), err)
+	}
+	defer unix.Munmap(data)
+	states := make([]byte, (len(data)+os.Getpagesize()-1)/os.Getpagesize())
+	if err := mincore(data, states); err != nil {
+		return 0, fmt.Errorf("mincore %s: %w", f.Name(), err)
+	}
+	cached := 0
+	for _, state := range states {
+		cached += int(state & 1)
+	}
+	return cached, nil
+}

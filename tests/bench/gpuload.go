@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+
+	"weightfs/tests/bench/workload"
+)
+
+// gpuload loads a dataset onto the CPU device: from the bucket itself, or from a
+// local folder whose pages are cached.
+func gpuload(where store, d dataset, flags ...string) sample {
+	return func(ctx context.Context, l *lab) (outcome, error) {
+		f, err := l.place(ctx, where, d)
+		if err != nil {
+			return outcome{}, err
+		}
+		source := "s3://" + bucket + "/" + d.name + "/"
+		if where == folder {
+			source = filepath.Join(l.localDir(), d.name)
+			if err := l.heat(ctx, f.paths(l.localDir(), d), true); err != nil {
+				return outcome{}, err
+			}
+		}
+		return l.load(ctx, where, source, flags...)
+	}
+}
+
+// gpuloadMounted loads a dataset through a new mount.
+func gpuloadMounted(spec mountSpec, d dataset) sample {
+	return func(ctx context.Context, l *lab) (o outcome, err error) {
+		if _, err := l.place(ctx, spec.where, d); err != nil {
+			return o, err
+		}
+		m, err := l.mount(ctx, spec)
+		if err != nil {
+			return o, err
+		}
+		defer func() { err = errors.Join(err, m.Close()) }()
+		return m.count(ctx, func() (outcome, error) {
+			return l.load(ctx, spec.where, filepath.Join(m.Dir, d.name))
+		})
+	}
+}
+
+// readAndCopy is what a loader onto the CPU cannot beat: the same readers as
+// gpuload has, which copy each block once to its place in touched memory.
+func readAndCopy(d dataset) sample {
+	return func(ctx context.Context, l *lab) (outcome, error) {
+		f, err := l.local(d)
+		if err != nil {
+			return outcome{}, err
+		}
+		return localRead(d, true, single(workload.Read{
+			Way: workload.Buffered, Threads: loaderReaders, Block: 8 * mib, Turns: true, Copy: f.size,
+		}))(ctx, l)
+	}
+}
+
+// loaderReaders is gpuload's default number of readers.
+const loaderReaders = 16
+
+// load runs gpuload. The report's time is what gpuload says of the load.
+func (l *lab) load(ctx context.Context, where store, source string, flags ...string) (outcome, error) {
+	args := append([]string{"--device", "cpu", "--progress", "none"}, flags...)
+	o, err := l.work(ctx, workload.Options{Env: l.env(where)},
+		&workload.Gpuload{Program: l.programs.Gpuload, Args: append(args, source)})
+	if err == nil {
+		o.report.End = o.report.Begin + o.report.Latencies[0]
+	}
+	return o, err
+}

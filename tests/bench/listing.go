@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"weightfs/tests/bench/workload"
+)
+
+// tree is a folder of small objects: folders times files.
+type tree struct {
+	name           string
+	folders, files int
+}
+
+func manyFolders() tree { return tree{"folders", 1000, 100} }
+func oneFolder() tree   { return tree{"long", 1, 20000} }
+
+func (t tree) objects() int { return t.folders * t.files }
+
+// first is the path of the first folder below a mount.
+func (t tree) first(dir string) string { return filepath.Join(dir, t.name, folderName(0)) }
+
+func folderName(i int) string { return fmt.Sprintf("step-%05d", i) }
+
+// storeTree makes the objects where the server finds them. By its API that
+// would take minutes.
+func (l *lab) storeTree(t tree) error {
+	if _, ok := l.stored[t.name]; ok {
+		return nil
+	}
+	for i := range t.folders {
+		dir := filepath.Join(l.plain.Dir, bucket, t.name, folderName(i))
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		for k := range t.files {
+			if err := storeSmall(filepath.Join(dir, fmt.Sprintf("tensor-%05d.bin", k)), k); err != nil {
+				return err
+			}
+		}
+	}
+	l.stored[t.name] = files{}
+	return nil
+}
+
+// storeSmall writes one object with the attributes that the server gives it.
+func storeSmall(path string, k int) error {
+	if err := os.WriteFile(path, make([]byte, k%16), 0o644); err != nil {
+		return err
+	}
+	etag := fmt.Sprintf(`"%032x"`, k)
+	if err := unix.Setxattr(path, "user.etag", []byte(etag), 0); err != nil {
+		return fmt.Errorf("ETag of %s: %w", path, err)
+	}
+	return nil
+}
+
+// listClient lists the tree's folders one after the other by the plain client.
+func listClient(where store, t tree) sample {
+	return func(ctx context.Context, l *lab) (outcome, error) {
+		if err := l.storeTree(t); err != nil {
+			return outcome{}, err
+		}
+		o, err := l.work(ctx, workload.Options{Env: l.env(where)}, &workload.ListFolders{Bucket: bucket, Prefix: t.name + "/"})
+		if err == nil && o.report.Items != int64(t.objects()) {
+			err = fmt.Errorf("the plain client lists %d of %d objects", o.report.Items, t.objects())
+		}
+		return o, err
+	}
+}
+
+// The names of a listing's values.
+const (
+	perFileValue = "requests for files"
+	againValue   = "requests of a second find"
+	listedValue  = "names"
+	objectsValue = "objects"
+)
+
+// findTree runs find over the tree, through a new mount, two times. Timed and
+// counted is the first.
+func findTree(where store, t tree) sample {
+	return func(ctx context.Context, l *lab) (o outcome, err error) {
+		if err := l.storeTree(t); err != nil {
+			return o, err
+		}
+		m, err := l.mount(ctx, mountSpec{where: where})
+		if err != nil {
+			return o, err
+		}
+		defer func() { err = errors.Join(err, m.Close()) }()
+		find := func() (outcome, error) {
+			return l.work(ctx, workload.Options{}, &workload.Find{Dir: filepath.Join(m.Dir, t.name)})
+		}
+		if o, err = m.count(ctx, find); err != nil {
+			return o, err
+		}
+		if o.report.Items != int64(t.objects()) {
+			return o, fmt.Errorf("find lists %d of %d objects", o.report.Items, t.objects())
+		}
+		again, err := m.count(ctx, find)
+		o.values = map[string]float64{
+			perFileValue: float64(o.traffic.GETs + o.traffic.HEADs),
+			againValue:   float64(again.traffic.GETs + again.traffic.HEADs + again.traffic.LISTs),
+		}
+		return o, err
+	}
+}
+
+// namesOf reads the names of a long folder, which must be in order.
+func namesOf(t tree) sample {
+	return func(ctx context.Context, l *lab) (o outcome, err error) {
+		if err := l.storeTree(t); err != nil {
+			return o, err
+		}
+		m, err := l.mount(ctx, mountSpec{})
+		if err != nil {
+			return o, err
+		}
+		defer func() { err = errors.Join(err, m.Close()) }()
+		o, err = m.count(ctx, func() (outcome, error) {
+			return l.work(ctx, workload.Options{}, &workload.Names{Dir: t.first(m.Dir)})
+		})
+		o.values = map[string]float64{listedValue: float64(o.report.Items), objectsValue: float64(t.objects())}
+		return o, err
+	}
+}

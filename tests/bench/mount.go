@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"weightfs/tests/bench/figure"
+	"weightfs/tests/harness"
+)
+
+// mountSpec says what to mount, and how.
+type mountSpec struct {
+	where store
+	// flags of mountd, before those that the user gave.
+	flags []string
+	// readAhead, if not 0, is put in the place of what mountd tells the kernel,
+	// in bytes.
+	readAhead int64
+	// cgroup, if set, is where mountd runs.
+	cgroup *harness.Cgroup
+}
+
+// mount is a running mountd and where its requests are counted.
+type mount struct {
+	*harness.Mount
+	lab   *lab
+	where store
+}
+
+// mount starts a mountd. The caller closes it.
+func (l *lab) mount(ctx context.Context, spec mountSpec) (*mount, error) {
+	source := "s3://" + bucket
+	if spec.where == folder {
+		source = l.localDir()
+	}
+	m, err := l.programs.Mount(ctx, harness.MountOptions{
+		Source: source, Args: append(append([]string{}, spec.flags...), l.opts.mountd...),
+		Env: l.env(spec.where), Cgroup: spec.cgroup,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if spec.readAhead > 0 {
+		if err := setReadAhead(m.Dir, spec.readAhead); err != nil {
+			return nil, errors.Join(err, m.Close())
+		}
+	}
+	if l.proxy != nil {
+		l.proxy.ResetStats()
+	}
+	return &mount{Mount: m, lab: l, where: spec.where}, nil
+}
+
+// setReadAhead sets how far the kernel reads ahead on a mount.
+func setReadAhead(dir string, bytes int64) error {
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(table)) {
+		if fields := strings.Fields(line); len(fields) > 4 && fields[4] == dir {
+			name := filepath.Join("/sys/class/bdi", fields[2], "read_ahead_kb")
+			return os.WriteFile(name, []byte(strconv.FormatInt(bytes>>10, 10)), 0)
+		}
+	}
+	return fmt.Errorf("%s is not in the table of mounts", dir)
+}
+
+// status is mountd's own measures by name.
+func (m *mount) status(ctx context.Context) (map[string]int64, error) {
+	out, err := harness.Output(ctx, nil, m.lab.programs.Mountd, "status", "--json", m.Dir)
+	if err != nil {
+		return nil, err
+	}
+	var report struct {
+		Measures map[string]int64 `json:"measures"`
+	}
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
+		return nil, fmt.Errorf("mountd status: %w", err)
+	}
+	return report.Measures, nil
+}
+
+// How long fetches may go on after the last reader has closed its file, and how
+// often that is asked.
+const (
+	quietLimit = 10 * time.Second
+	quietTick  = 10 * time.Millisecond
+)
+
+// quiet waits until no fetch is under way, and returns the measures.
+func (m *mount) quiet(ctx context.Context) (map[string]int64, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, quietLimit, errors.New("fetches go on without a reader"))
+	defer cancel()
+	tick := time.NewTicker(quietTick)
+	defer tick.Stop()
+	for {
+		status, err := m.status(ctx)
+		if err != nil || status["active_fetches"] == 0 {
+			return status, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// traffic is what the mount has asked for since it began: as the proxy counted
+// it before a distant store, and mountd otherwise.
+func (m *mount) traffic(ctx context.Context) (figure.Traffic, error) {
+	status, err := m.quiet(ctx)
+	if err != nil {
+		return figure.Traffic{}, err
+	}
+	if m.where == distant {
+		s := m.lab.proxy.Stats()
+		return figure.Traffic{
+			GETs: s.Requests["GET"], LISTs: s.Requests["LIST"], HEADs: s.Requests["HEAD"],
+			Bytes: s.Bytes["GET"], READs: status["reads_total"],
+		}, nil
+	}
+	return figure.Traffic{
+		GETs: status["store_gets_total"], LISTs: status["store_lists_total"], HEADs: status["store_heads_total"],
+		Bytes: status["store_bytes_total"], READs: status["reads_total"],
+	}, nil
+}

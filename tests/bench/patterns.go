@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"weightfs/tests/bench/workload"
+	"weightfs/tests/harness"
+)
+
+// safeOpen reads all tensors of the files one after the other, in Python.
+func safeOpen(spec mountSpec, d dataset) sample {
+	return func(ctx context.Context, l *lab) (outcome, error) {
+		return coldRead(spec, d, func(paths []string) []workload.Workload {
+			return []workload.Workload{&workload.SafeOpen{
+				Python: l.programs.Python,
+				Script: filepath.Join(l.root, "tests", "bench", "workload", "safe_open.py"),
+				Paths:  paths,
+			}}
+		})(ctx, l)
+	}
+}
+
+// random is 1,000 reads of 128 KiB by 8 threads.
+func random(paths []string) []workload.Workload {
+	return []workload.Workload{&workload.Random{Path: paths[0], Threads: 8, Reads: 1000, Size: 128 << 10, Seed: 1}}
+}
+
+// skipping reads one matrix of eight.
+func skipping(paths []string) []workload.Workload {
+	return []workload.Workload{&workload.Skip{Path: paths[0], Every: 8}}
+}
+
+// header opens the file and reads its header.
+func header(paths []string) []workload.Workload {
+	return []workload.Workload{&workload.Header{Path: paths[0]}}
+}
+
+// headerRead opens a file of the distant store and reads its header, where the
+// folders down to it have been listed before or not.
+func headerRead(listed bool) sample {
+	if !listed {
+		return coldRead(mountSpec{where: distant}, two(), header)
+	}
+	return warmRead(mountSpec{where: distant}, two(), func(paths []string) []workload.Workload {
+		return []workload.Workload{&workload.Names{Dir: filepath.Dir(paths[0])}}
+	}, header)
+}
+
+// rankCount is how many processes share a tensor-parallel load.
+const rankCount = 8
+
+// rankSpread is between the first and the last rank's start.
+const rankSpread = time.Second
+
+// ranks are the processes of a tensor-parallel load of one file.
+func ranks(columns bool) readers {
+	return func(paths []string) (all []workload.Workload) {
+		for i := range time.Duration(rankCount) {
+			all = append(all, &workload.Rank{
+				Path: paths[0], Rank: int64(i), Of: rankCount, Columns: columns, Delay: rankSpread * i / (rankCount - 1),
+			})
+		}
+		return all
+	}
+}
+
+// tensorParallel has ranks read a file of four times the memory limit, in a
+// memory cgroup of a quarter of the file, so that neither cache holds it.
+func tensorParallel(columns bool) sample {
+	return func(ctx context.Context, l *lab) (o outcome, err error) {
+		f, err := l.store(ctx, two())
+		if err != nil {
+			return o, err
+		}
+		group, err := harness.NewCgroup("weightfs-bench-readers")
+		if err != nil {
+			return o, err
+		}
+		defer func() { err = errors.Join(err, group.Close()) }()
+		if err := group.Limit(f.size / 4); err != nil {
+			return o, err
+		}
+		limit := fmt.Sprintf("--memory-limit=%d", f.size/4)
+		m, err := l.mount(ctx, mountSpec{where: distant, flags: []string{limit}})
+		if err != nil {
+			return o, err
+		}
+		defer func() { err = errors.Join(err, m.Close()) }()
+		o, err = m.count(ctx, func() (outcome, error) {
+			return l.work(ctx, workload.Options{Cgroup: group.Dir()}, ranks(columns)(f.paths(m.Dir, two()))...)
+		})
+		o.values = map[string]float64{sizeValue: float64(f.size)}
+		return o, err
+	}
+}
+
+// sized adds the size of the dataset's first file to the values of a sample.
+func sized(d dataset, take sample) sample {
+	return func(ctx context.Context, l *lab) (outcome, error) {
+		o, err := take(ctx, l)
+		o.values = map[string]float64{sizeValue: float64(l.stored[d.name].size)}
+		return o, err
+	}
+}
+
+// sweepSteps are the fixed concurrencies of the sweep.
+func sweepSteps() []int { return []int{1, 4, 8, 16, 32, 64} }
+
+// The names of the sweep's values, beside the steps themselves.
+const (
+	sweepAdaptive = "adaptive"
+	sweepBest     = "the best fixed one"
+)
+
+// sweep reads with each fixed concurrency, and with the adaptive default.
+func sweep(ctx context.Context, l *lab) (outcome, error) {
+	sum := outcome{values: map[string]float64{}}
+	add := func(name string, flags ...string) (float64, error) {
+		o, err := coldRead(mountSpec{where: distant, flags: flags}, one(), buffered(1))(ctx, l)
+		if err != nil {
+			return 0, fmt.Errorf("concurrency %s: %w", name, err)
+		}
+		sum.values[name] = o.report.Rate()
+		sum.traffic = sum.traffic.Plus(o.traffic)
+		return o.report.Rate(), nil
+	}
+	for _, n := range sweepSteps() {
+		name := fmt.Sprint(n)
+		rate, err := add(name, "--concurrency", name)
+		if err != nil {
+			return sum, err
+		}
+		sum.values[sweepBest] = max(sum.values[sweepBest], rate)
+	}
+	_, err := add(sweepAdaptive)
+	return sum, err
+}
+
+// retained reads model A three times and model B twice, in a cache that holds
+// one and a half of them, and then counts what reading B once more fetches.
+func retained(ctx context.Context, l *lab) (o outcome, err error) {
+	a, err := l.store(ctx, modelA())
+	if err != nil {
+		return o, err
+	}
+	b, err := l.store(ctx, modelB())
+	if err != nil {
+		return o, err
+	}
+	m, err := l.mount(ctx, mountSpec{flags: []string{fmt.Sprintf("--memory-limit=%d", a.size*3/2)}})
+	if err != nil {
+		return o, err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	pathsA, pathsB := a.paths(m.Dir, modelA()), b.paths(m.Dir, modelB())
+	for _, paths := range [][]string{pathsA, pathsA, pathsA, pathsB, pathsB} {
+		if _, err := l.work(ctx, workload.Options{}, direct(1)(paths)...); err != nil {
+			return o, err
+		}
+	}
+	o, err = m.count(ctx, func() (outcome, error) { return l.work(ctx, workload.Options{}, direct(1)(pathsB)...) })
+	o.values = map[string]float64{sizeValue: float64(b.size)}
+	return o, err
+}

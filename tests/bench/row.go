@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"weightfs/tests/bench/figure"
+	"weightfs/tests/bench/workload"
+)
+
+// sampleLimit bounds one sample of one side: the longest takes a minute and a
+// half.
+const sampleLimit = 5 * time.Minute
+
+// row is one comparison: a baseline and a load, and what of them is compared.
+type row struct {
+	name string
+	// state says what is cold or warm, and how that is made sure.
+	state string
+	// base may be nil where the figures' baselines are constants.
+	base, load sample
+	compare    []comparison
+	// runs replaces the flag where it is not 0.
+	runs int
+}
+
+// sample measures one side once.
+type sample func(ctx context.Context, l *lab) (outcome, error)
+
+// outcome is what came of a sample.
+type outcome struct {
+	report  workload.Report
+	traffic figure.Traffic
+	// values are further numbers, by the names that the sample gives them.
+	values map[string]float64
+}
+
+// comparison is a figure and how its pairs come from the outcomes.
+type comparison struct {
+	figure.Spec
+	pair func(base, load outcome) figure.Pair
+}
+
+// results are the figures of a run.
+type results struct {
+	figures []figure.Figure
+	// memory is what mountd held over time, for each memory row.
+	memory []figure.Series
+	failed []error
+	began  time.Time
+}
+
+// runAll measures the rows one after the other. One that fails is noted.
+func (l *lab) runAll(ctx context.Context, chosen []row) results {
+	var all results
+	for _, r := range chosen {
+		figures, err := l.run(ctx, r)
+		for _, f := range figures {
+			fmt.Println(f.Line())
+		}
+		all.figures = append(all.figures, figures...)
+		if ctx.Err() != nil {
+			break
+		}
+		if err != nil {
+			err = fmt.Errorf("%s: %w", r.name, err)
+			fmt.Println("FAILED", err)
+			all.failed = append(all.failed, err)
+		}
+	}
+	all.memory = l.memory
+	return all
+}
+
+// run measures one row. With an error come the figures of the samples before.
+func (l *lab) run(ctx context.Context, r row) ([]figure.Figure, error) {
+	figures := make([]figure.Figure, len(r.compare))
+	for i, c := range r.compare {
+		figures[i] = figure.Figure{Row: r.name, State: r.state, Spec: c.Spec}
+	}
+	runs := r.runs
+	if runs == 0 {
+		runs = l.opts.runs
+	}
+	for range runs {
+		base, load, err := l.pair(ctx, r)
+		if err != nil {
+			return figures, err
+		}
+		for i, c := range r.compare {
+			figures[i].Pairs = append(figures[i].Pairs, c.pair(base, load))
+			figures[i].Traffic = append(figures[i].Traffic, load.traffic)
+		}
+	}
+	return figures, nil
+}
+
+// pair takes one sample of each side.
+func (l *lab) pair(ctx context.Context, r row) (base, load outcome, err error) {
+	if r.base != nil {
+		if base, err = l.sample(ctx, r.base); err != nil {
+			return base, load, fmt.Errorf("baseline: %w", err)
+		}
+	}
+	load, err = l.sample(ctx, r.load)
+	return base, load, err
+}
+
+func (l *lab) sample(ctx context.Context, take sample) (outcome, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, sampleLimit, fmt.Errorf("no end within %v", sampleLimit))
+	defer cancel()
+	o, err := take(ctx, l)
+	if err != nil && ctx.Err() != nil {
+		err = errors.Join(context.Cause(ctx), err)
+	}
+	return o, err
+}
+
+// verdict is an error that names what was missed or could not be measured.
+func (r results) verdict() error {
+	var bad []string
+	for _, f := range r.figures {
+		if !f.Met() {
+			bad = append(bad, fmt.Sprintf("missed: %s is %.3g, must be %s", f.Title(), f.Ratio(), f.Target))
+		}
+	}
+	for _, err := range r.failed {
+		bad = append(bad, "failed: "+err.Error())
+	}
+	if len(bad) == 0 {
+		return nil
+	}
+	return errors.New("not every target was met\n" + strings.Join(bad, "\n"))
+}

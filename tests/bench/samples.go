@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"weightfs/tests/bench/workload"
+	"weightfs/tests/child"
+)
+
+// mib is the unit of block sizes.
+const mib = 1 << 20
+
+// readers make the workloads that read these files.
+type readers func(paths []string) []workload.Workload
+
+// single has one child for each file, which reads as r says.
+func single(r workload.Read) readers {
+	return func(paths []string) (all []workload.Workload) {
+		for _, path := range paths {
+			w := r
+			w.Path = path
+			all = append(all, &w)
+		}
+		return all
+	}
+}
+
+// dd reads the files one after the other by dd bs=1M.
+func dd(paths []string) []workload.Workload {
+	return []workload.Workload{&workload.DD{Paths: paths, Block: mib}}
+}
+
+// buffered is n threads that read contiguous parts by 2 MiB, as the streamer
+// does.
+func buffered(n int) readers {
+	return single(workload.Read{Way: workload.Buffered, Threads: n, Block: 2 * mib})
+}
+
+// mapped is n threads that copy contiguous parts of a mapping.
+func mapped(n int) readers {
+	return single(workload.Read{Way: workload.Mapped, Threads: n, Block: mib})
+}
+
+// direct is n threads that read contiguous parts by 8 MiB, past the page cache.
+func direct(n int) readers {
+	return single(workload.Read{Way: workload.Direct, Threads: n, Block: 8 * mib})
+}
+
+// directInTurns is n threads that take parts of 8 MiB in turns, as gpuload does.
+func directInTurns(n int) readers {
+	return single(workload.Read{Way: workload.Direct, Threads: n, Block: 8 * mib, Turns: true})
+}
+
+// twice has each reader two times, at once.
+func twice(r readers) readers {
+	return func(paths []string) []workload.Workload { return append(r(paths), r(paths)...) }
+}
+
+// plainClient is baseline R: the first file of the dataset by ranged GETs.
+func plainClient(where store, d dataset, connections int, copied bool) sample {
+	return func(ctx context.Context, l *lab) (outcome, error) {
+		f, err := l.store(ctx, d)
+		if err != nil {
+			return outcome{}, err
+		}
+		return l.work(ctx, workload.Options{Env: l.env(where)}, &workload.Fetch{
+			Bucket: bucket, Key: d.name + "/" + f.names[0], Connections: connections, Part: 8 * mib, Copy: copied,
+		})
+	}
+}
+
+// work runs workloads and sums their reports.
+func (l *lab) work(ctx context.Context, opts workload.Options, w ...workload.Workload) (outcome, error) {
+	reports, err := workload.Run(ctx, opts, w...)
+	if err != nil {
+		return outcome{}, err
+	}
+	return outcome{report: workload.Sum(reports)}, nil
+}
+
+// coldRead reads a dataset through a new mount.
+func coldRead(spec mountSpec, d dataset, r readers) sample {
+	return read(spec, d, nil, r)
+}
+
+// warmRead reads a dataset through a new mount after it has been read once by
+// others. Counted is the second time only.
+func warmRead(spec mountSpec, d dataset, before, r readers) sample {
+	return read(spec, d, before, r)
+}
+
+func read(spec mountSpec, d dataset, before, r readers) sample {
+	return func(ctx context.Context, l *lab) (o outcome, err error) {
+		f, err := l.place(ctx, spec.where, d)
+		if err != nil {
+			return o, err
+		}
+		m, err := l.mount(ctx, spec)
+		if err != nil {
+			return o, err
+		}
+		defer func() { err = errors.Join(err, m.Close()) }()
+		paths := f.paths(m.Dir, d)
+		if before != nil {
+			if _, err := l.work(ctx, workload.Options{}, before(paths)...); err != nil {
+				return o, fmt.Errorf("first read: %w", err)
+			}
+		}
+		return m.count(ctx, func() (outcome, error) { return l.work(ctx, workload.Options{}, r(paths)...) })
+	}
+}
+
+// count adds the traffic of what do does to its outcome.
+func (m *mount) count(ctx context.Context, do func() (outcome, error)) (outcome, error) {
+	before, err := m.traffic(ctx)
+	if err != nil {
+		return outcome{}, err
+	}
+	o, err := do()
+	if err != nil {
+		return o, err
+	}
+	after, err := m.traffic(ctx)
+	o.traffic = after.Less(before)
+	return o, err
+}
+
+// place puts the dataset where a mount of the store finds it. What is on disk
+// is in the page cache then.
+func (l *lab) place(ctx context.Context, where store, d dataset) (files, error) {
+	if where == folder {
+		return l.local(d)
+	}
+	return l.store(ctx, d)
+}
+
+// localRead is baseline N: a dataset on disk by the same readers, without us;
+// warm after one read, or cold after its pages were dropped.
+func localRead(d dataset, warm bool, r readers) sample {
+	return func(ctx context.Context, l *lab) (outcome, error) {
+		f, err := l.local(d)
+		if err != nil {
+			return outcome{}, err
+		}
+		paths := f.paths(l.localDir(), d)
+		if err := l.heat(ctx, paths, warm); err != nil {
+			return outcome{}, err
+		}
+		return l.work(ctx, workload.Options{}, r(paths)...)
+	}
+}
+
+// folderRead is the same through a mount of the folder.
+func folderRead(d dataset, warm bool, r readers) sample {
+	cold := coldRead(mountSpec{where: folder}, d, r)
+	return func(ctx context.Context, l *lab) (outcome, error) {
+		f, err := l.local(d)
+		if err != nil {
+			return outcome{}, err
+		}
+		if err := l.heat(ctx, f.paths(l.localDir(), d), warm); err != nil {
+			return outcome{}, err
+		}
+		return cold(ctx, l)
+	}
+}
+
+// heat has files on disk in the page cache, or out of it.
+func (l *lab) heat(ctx context.Context, paths []string, warm bool) error {
+	if warm {
+		_, err := l.work(ctx, workload.Options{}, dd(paths)...)
+		return err
+	}
+	for _, path := range paths {
+		if err := evict(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bareFuse is baseline F: the dataset's size of memory behind go-fuse alone.
+func bareFuse(d dataset, r readers) sample {
+	return func(ctx context.Context, l *lab) (o outcome, err error) {
+		dir, err := os.MkdirTemp(l.disk, "bare-")
+		if err != nil {
+			return o, err
+		}
+		proc, err := child.Start(exec.Command(l.barefuse, strconv.FormatInt(int64(l.opts.size)/4*d.quarters, 10), dir))
+		if err != nil {
+			return o, err
+		}
+		defer func() { err = errors.Join(err, proc.Stop(30*time.Second), os.Remove(dir)) }()
+		if err := awaitOutput(ctx, proc); err != nil {
+			return o, fmt.Errorf("barefuse: %w", err)
+		}
+		return l.work(ctx, workload.Options{}, r([]string{filepath.Join(dir, "memory")})...)
+	}
+}
+
+// awaitOutput waits for the first line that a child prints.
+func awaitOutput(ctx context.Context, proc *child.Process) error {
+	tick := time.NewTicker(quietTick)
+	defer tick.Stop()
+	for proc.Output() == "" {
+		select {
+		case <-tick.C:
+		case <-proc.Done():
+			return errors.New("ended without a word")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
