@@ -19,7 +19,7 @@ const (
 	giveUp   verdict = iota // asking again would fail again
 	tryAgain                // transient
 	refresh                 // credentials or clock are stale: renew them, once
-	suspect                 // another range than asked for: a few times at most
+	suspect                 // another answer than asked for: a few times at most
 	stalled                 // no byte for too long: replace it at once
 )
 
@@ -33,10 +33,10 @@ func classify(err error) verdict {
 	switch {
 	case errors.Is(err, context.Canceled) || errors.Is(err, fs.ErrInvalid):
 		return giveUp
+	case errors.Is(err, errDoubtful) || errors.Is(err, ErrBadRange):
+		return suspect
 	case errors.Is(err, ErrChanged):
 		return giveUp
-	case errors.Is(err, ErrBadRange):
-		return suspect
 	}
 	if req, ok := errors.AsType[*requestError](err); ok && req.status != 0 {
 		return classifyAnswer(req.status, req.code)
@@ -96,7 +96,9 @@ type schedule struct {
 func (s *schedule) progress() { s.tries, s.stalls = 0, 0 }
 
 // next records a failed attempt and says how long to wait before the next one;
-// ok is false when there shall be none. jitter picks from [0, d).
+// ok is false when there shall be none. jitter picks from [0, d). Half of each
+// delay is fixed: with luck alone between them, one outage of 10 s in ten would
+// outlast the ten attempts of some request.
 func (s *schedule) next(v verdict, retryAfter time.Duration, jitter func(d time.Duration) time.Duration) (delay time.Duration, ok bool) {
 	s.tries++
 	if s.tries >= s.policy.Attempts {
@@ -120,7 +122,8 @@ func (s *schedule) next(v verdict, retryAfter time.Duration, jitter func(d time.
 			return 0, false
 		}
 	}
-	delay = jitter(ceiling(s.policy.BaseDelay, s.policy.MaxDelay, s.tries))
+	longest := ceiling(s.policy.BaseDelay, s.policy.MaxDelay, s.tries)
+	delay = longest/2 + jitter(longest-longest/2)
 	return max(delay, min(retryAfter, s.policy.MaxDelay)), true
 }
 

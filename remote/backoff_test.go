@@ -51,7 +51,8 @@ func TestClassify(t *testing.T) {
 		{transport(context.Canceled), giveUp},
 		{transport(context.DeadlineExceeded), tryAgain}, // of an attempt; the request's own ends it anyway
 		{transport(fmt.Errorf("HTTP 200: %w", ErrBadRange)), suspect},
-		{transport(fmt.Errorf("ETag: %w", ErrChanged)), giveUp},
+		{transport(fmt.Errorf("ETag: %w: %w", errDoubtful, ErrChanged)), suspect},
+		{transport(fmt.Errorf("gone: %w", ErrChanged)), giveUp},
 		{fmt.Errorf("read: %w", io.ErrUnexpectedEOF), tryAgain},
 		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, tryAgain},
 		{&fs.PathError{Op: "read", Path: "x", Err: syscall.EIO}, giveUp},
@@ -107,6 +108,24 @@ func TestScheduleDelays(t *testing.T) {
 	s.progress()
 	if got, ok := s.next(tryAgain, 0, longest); got != 100 || !ok {
 		t.Errorf("after progress: delay %d, %t, want 100", got, ok)
+	}
+}
+
+// TestScheduleOutlastsAnOutage holds that no luck makes ten attempts end
+// within 20 s.
+func TestScheduleOutlastsAnOutage(t *testing.T) {
+	shortest := func(time.Duration) time.Duration { return 0 }
+	s := schedule{policy: RetryPolicy{}.withDefaults()}
+	total := time.Duration(0)
+	for {
+		delay, ok := s.next(tryAgain, 0, shortest)
+		if !ok {
+			break
+		}
+		total += delay
+	}
+	if total < 20*time.Second {
+		t.Errorf("the attempts may end within %v", total)
 	}
 }
 

@@ -43,7 +43,7 @@ type RetryPolicy struct {
 	// Attempts is how often one request is tried without a byte of progress; 0
 	// is 10. Progress starts the count anew.
 	Attempts int
-	// BaseDelay and MaxDelay bound the full-jitter exponential back-off; 0 is
+	// BaseDelay and MaxDelay bound the exponential back-off, half of it jitter; 0 is
 	// 100 ms and 20 s. A Retry-After is honoured up to MaxDelay.
 	BaseDelay, MaxDelay time.Duration
 	// StallTimeout is the least time without a byte after which a request is

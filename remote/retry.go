@@ -205,13 +205,16 @@ func (r *Retrying) pause(ctx context.Context, sched *schedule, v verdict, cause 
 		}
 		return cause
 	}
-	r.count(sched, v, cause)
+	r.count(ctx, sched, v, cause)
 	return sleep(ctx, delay+r.pace.reserve(time.Now().Add(delay)))
 }
 
 // count records a retry that is about to be made.
-func (r *Retrying) count(sched *schedule, v verdict, cause error) {
+func (r *Retrying) count(ctx context.Context, sched *schedule, v verdict, cause error) {
 	r.retries.Add(1)
+	if report, ok := ctx.Value(troubleKey{}).(func(error)); ok {
+		report(cause)
+	}
 	switch v {
 	case stalled:
 		r.stalls.Add(1)
@@ -225,6 +228,17 @@ func (r *Retrying) count(sched *schedule, v verdict, cause error) {
 		level = slog.LevelWarn
 	}
 	r.log.Log(context.Background(), level, "retrying a request", "failed", sched.tries, "cause", cause)
+}
+
+// troubleKey is the key of WithTrouble's function.
+type troubleKey struct{}
+
+// WithTrouble returns a context under which a [Retrying] store passes to report
+// the error of each attempt that it is going to repeat, so that who tires of
+// waiting can say of what. report is called by the goroutine that makes the
+// request, and must not block.
+func WithTrouble(ctx context.Context, report func(cause error)) context.Context {
+	return context.WithValue(ctx, troubleKey{}, report)
 }
 
 // sleep waits for d or for ctx.

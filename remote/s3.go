@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -140,11 +141,16 @@ func (s *S3) OpenRange(ctx context.Context, obj Object, off, n int64) (io.ReadCl
 	return body, nil
 }
 
+// errDoubtful says that an answer is of another version although If-Match was
+// sent: a store that ignores it, or a header that was damaged on the way, which
+// asking again tells apart.
+var errDoubtful = errors.New("the store answered in spite of If-Match")
+
 // checkRange holds a successful answer against what was asked for: a proxy or
 // a lesser store may ignore Range or If-Match.
 func (s *S3) checkRange(out *s3.GetObjectOutput, obj Object, off, n int64) error {
 	if got := etagVersion(out.ETag); got != "" && got != obj.Version {
-		return fmt.Errorf("ETag is %s, listed was %s: %w", got, obj.Version, ErrChanged)
+		return fmt.Errorf("ETag is %s, listed was %s: %w: %w", got, obj.Version, errDoubtful, ErrChanged)
 	}
 	status := 0
 	if resp, ok := awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response); ok {
@@ -157,11 +163,11 @@ func (s *S3) checkRange(out *s3.GetObjectOutput, obj Object, off, n int64) error
 	if err != nil {
 		return err
 	}
-	if got.total >= 0 && got.total != obj.Size {
-		return fmt.Errorf("size is %d, listed was %d: %w", got.total, obj.Size, ErrChanged)
-	}
 	if got.first != off || got.last != off+n-1 {
 		return fmt.Errorf("Content-Range %q: %w", aws.ToString(out.ContentRange), ErrBadRange)
+	}
+	if got.total >= 0 && got.total != obj.Size {
+		return fmt.Errorf("size is %d, listed was %d: %w: %w", got.total, obj.Size, errDoubtful, ErrChanged)
 	}
 	if out.ContentLength != nil && *out.ContentLength != n {
 		return fmt.Errorf("Content-Length %d: %w", *out.ContentLength, ErrBadRange)

@@ -137,8 +137,9 @@ func TestFaultsThatAreFinal(t *testing.T) {
 		{"bad request", proxy.Fault{Status: 400, Code: "InvalidArgument"}, nil, 1, []string{"400", "InvalidArgument"}},
 		{"expired for good", proxy.Fault{Status: 403, Code: "ExpiredToken"}, fs.ErrPermission, 2, []string{"2 attempts"}},
 		{"overload", proxy.Fault{Status: 503, Code: "SlowDown"}, nil, 5, []string{"503", "SlowDown", "5 attempts"}},
-		{"ETag of another version", proxy.Fault{Response: map[string]string{"ETag": `"other"`}}, remote.ErrChanged, 1, []string{"ETag"}},
-		{"another total", proxy.Fault{Response: map[string]string{"Content-Range": "bytes 0-4194303/4194305"}}, remote.ErrChanged, 1, nil},
+		{"ETag of another version", proxy.Fault{Response: map[string]string{"ETag": `"other"`}}, remote.ErrChanged, 3, []string{"ETag"}},
+		{"another total", proxy.Fault{Response: map[string]string{"Content-Range": "bytes 0-4194303/4194305"}}, remote.ErrChanged, 3, nil},
+		{"another range of another total", proxy.Fault{Response: map[string]string{"Content-Range": "bytes 0-9/10"}}, remote.ErrBadRange, 3, nil},
 		{"no Content-Range", proxy.Fault{Response: map[string]string{"Content-Range": ""}}, remote.ErrBadRange, 3, []string{"3 attempts"}},
 		{"range ignored", proxy.Fault{Edit: func(_ proxy.Request, h *proxy.Head) { h.SetStatus(200, "OK") }}, remote.ErrBadRange, 3, []string{"200"}},
 	}
@@ -212,6 +213,21 @@ func (s signal) Handle(context.Context, slog.Record) error {
 	default: // told already
 	}
 	return nil
+}
+
+// TestTroubleIsReported holds that each attempt which is repeated is told to
+// whoever asked.
+func TestTroubleIsReported(t *testing.T) {
+	f := newFaulty(t, quick())
+	f.proxy.SetRules(1, proxy.Rule{Op: "GET", Count: 2, Fault: proxy.Fault{Status: 503, Code: "SlowDown"}})
+	var causes []error
+	ctx := remote.WithTrouble(t.Context(), func(cause error) { causes = append(causes, cause) })
+	if _, err := read(ctx, f.store, f.obj, 0, 1000); err != nil {
+		t.Fatal(err)
+	}
+	if len(causes) != 2 || !strings.Contains(causes[1].Error(), "SlowDown") {
+		t.Errorf("reported %v, want SlowDown twice", causes)
+	}
 }
 
 func TestOutageEnds(t *testing.T) {
