@@ -179,7 +179,7 @@ func (r *Reader) Close() error {
 func (c *Cache) quiet(f *file) {
 	f.cursors.calm()
 	f.cursors = cursors{}
-	f.read, f.announced = 0, false
+	f.read, f.announced, f.setbacks = 0, false, nil
 	for _, fl := range append([]*flight(nil), f.flights...) {
 		if !fl.awaited() {
 			c.cancel(fl)

@@ -258,7 +258,7 @@ func TestReadTimeout(t *testing.T) {
 	})
 }
 
-func TestFailureReachesEveryWaiterAndIsNotRemembered(t *testing.T) {
+func TestFailureReachesEveryWaiterAndIsSoonForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore(t, map[string]int64{"a": 8 * mib})
 		open := make(chan error)
@@ -280,6 +280,7 @@ func TestFailureReachesEveryWaiterAndIsNotRemembered(t *testing.T) {
 		if gets, _ := store.fetched(); gets != 1 {
 			t.Errorf("%d GETs failed, want 1", gets)
 		}
+		time.Sleep(setbackMemory)
 		go func() { failed <- readAt(t.Context(), r, store.objects["a"], 0, mib) }()
 		open <- nil
 		if err := <-failed; err != nil {

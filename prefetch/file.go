@@ -18,6 +18,7 @@ type file struct {
 	flights []*flight // queued or under way
 	read    int64     // bytes served for the first time since it was opened
 
+	setbacks  setbacks       // failed waits of the last moment
 	announced bool           // the next object was asked for
 	next      *remote.Object // what is read after this one; nil if unknown
 }

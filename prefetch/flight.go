@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"weightfs/remote"
 )
 
 // errUnwanted cancels a flight that nobody waits for any more.
@@ -15,13 +17,14 @@ var errUnwanted = errors.New("fetch no longer wanted")
 // It belongs to the cache, not to the read that caused it. All but the memory
 // it fills is guarded by the cache's lock.
 type flight struct {
-	file   *file
-	lo, hi int64
-	blocks []*block // those that [lo, hi) touches
-	demand bool     // a reader waited for it when it was made
-	pos    int64    // up to here the bytes landed
-	ctx    context.Context
-	cancel context.CancelCauseFunc
+	file    *file
+	lo, hi  int64
+	blocks  []*block // those that [lo, hi) touches
+	demand  bool     // a reader waited for it when it was made
+	pos     int64    // up to here the bytes landed
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	trouble error // of the last attempt that the store repeated
 }
 
 // block is the block that holds offset off of the object.
@@ -52,7 +55,12 @@ func (c *Cache) run(fl *flight) {
 
 // transfer streams the object's bytes straight into the blocks.
 func (c *Cache) transfer(fl *flight) error {
-	body, err := c.store.OpenRange(fl.ctx, fl.file.obj, fl.lo, fl.hi-fl.lo)
+	ctx := remote.WithTrouble(fl.ctx, func(cause error) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		fl.trouble = cause
+	})
+	body, err := c.store.OpenRange(ctx, fl.file.obj, fl.lo, fl.hi-fl.lo)
 	if err != nil {
 		return err
 	}
@@ -107,6 +115,25 @@ func (c *Cache) advance(fl *flight, pos int64) {
 	c.wake(fl.file, nil)
 }
 
+// tire ends the flights that the view has waited for too long, unless others
+// still wait: the next who asks gets a fresh one, not one that sleeps between two
+// attempts. It returns the last trouble of any of them.
+func (c *Cache) tire(v *View) error {
+	var trouble error
+	for _, fl := range slices.Clone(v.file.flights) {
+		if v.off >= fl.hi || v.end() <= fl.pos {
+			continue
+		}
+		if fl.trouble != nil {
+			trouble = fl.trouble
+		}
+		if !fl.awaited() {
+			c.cancel(fl)
+		}
+	}
+	return trouble
+}
+
 // land ends a flight: what it did not fetch is nobody's again, and those who
 // wait for it learn why. A flight that was cancelled is made anew by the first
 // of them, should there be one.
@@ -153,6 +180,7 @@ func (c *Cache) wake(f *file, failed *failure) {
 		}
 		if failed != nil && v.off < failed.hi && v.end() > failed.lo {
 			v.err = failed.err
+			f.setbacks.add(v.off, v.end(), v.err, c.now())
 			close(v.ready)
 			return true
 		}

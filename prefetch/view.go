@@ -110,6 +110,10 @@ func (c *Cache) lease(ctx context.Context, r *Reader, v *View) error {
 		c.unlock()
 		return err
 	}
+	if err := v.file.setbacks.find(v.off, v.end(), c.now()); err != nil {
+		c.unlock()
+		return err
+	}
 	c.follow(v)
 	if c.tryLease(v) && v.file.present(v.off, v.end()) {
 		c.stats.Hits++
@@ -140,7 +144,7 @@ func (c *Cache) await(ctx context.Context, v *View) error {
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	case <-deadline.C:
-		err = fmt.Errorf("no answer within %v: %w", c.cfg.ReadTimeout, os.ErrDeadlineExceeded)
+		return c.giveUp(v)
 	case <-c.ctx.Done():
 		err = ErrClosed
 	}
@@ -152,6 +156,20 @@ func (c *Cache) await(ctx context.Context, v *View) error {
 	}
 	c.dequeue(v)
 	v.letGo()
+	return err
+}
+
+// giveUp ends a wait that has lasted for the read time-out.
+func (c *Cache) giveUp(v *View) error {
+	err := fmt.Errorf("no answer within %v: %w", c.cfg.ReadTimeout, os.ErrDeadlineExceeded)
+	c.mu.Lock()
+	defer c.unlock()
+	c.dequeue(v)
+	v.letGo()
+	if trouble := c.tire(v); trouble != nil {
+		err = fmt.Errorf("%w: %w", err, trouble)
+	}
+	v.file.setbacks.add(v.off, v.end(), err, c.now())
 	return err
 }
 

@@ -1,0 +1,96 @@
+package prefetch
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"weightfs/remote"
+)
+
+func TestSetbacks(t *testing.T) {
+	first, second := errors.New("first"), errors.New("second")
+	at := time.Unix(0, 0)
+	var s setbacks
+	s.add(10, 20, first, at)
+	s.add(15, 30, second, at.Add(setbackMemory/2))
+	for _, tt := range []struct {
+		lo, hi int64
+		after  time.Duration
+		want   error
+	}{
+		{0, 10, 0, nil},
+		{0, 11, 0, first},
+		{19, 20, 0, second},
+		{30, 40, 0, nil},
+		{10, 15, setbackMemory, nil},
+		{10, 16, setbackMemory, second},
+		{10, 40, 2 * setbackMemory, nil},
+	} {
+		if got := s.find(tt.lo, tt.hi, at.Add(tt.after)); got != tt.want {
+			t.Errorf("[%d,%d) after %v: %v, want %v", tt.lo, tt.hi, tt.after, got, tt.want)
+		}
+	}
+	for i := range int64(2 * maxSetbacks) {
+		s.add(i, i+1, first, at)
+	}
+	if len(s) > maxSetbacks {
+		t.Errorf("%d setbacks are kept", len(s))
+	}
+}
+
+// TestTimeoutNamesItsCause holds that a wait which is over says what the fetch
+// met, that the kernel's questions after it do not wait again, that the fetch
+// ends, and that who comes later, or opens the file anew, gets a new one.
+func TestTimeoutNamesItsCause(t *testing.T) {
+	for name, later := range map[string]func(*Cache, *Reader, remote.Object) *Reader{
+		"a moment later": func(_ *Cache, r *Reader, _ remote.Object) *Reader {
+			time.Sleep(setbackMemory)
+			return r
+		},
+		"opened anew": func(c *Cache, r *Reader, obj remote.Object) *Reader {
+			r.Close()
+			return c.Open(obj)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mem := newMemStore(t, map[string]int64{"a": 8 * mib})
+				outage := true
+				mem.gate = func(context.Context, string, int64) error {
+					if outage {
+						return &net.OpError{Op: "dial", Err: errors.New("flaky")}
+					}
+					return nil
+				}
+				store := remote.WithRetry(mem, remote.RetryPolicy{})
+				c := newCache(t, store, Config{ReadTimeout: 5 * time.Second, Mode: Off})
+				r := c.Open(mem.object("a"))
+				_, err := r.View(t.Context(), 0, mib)
+				if !errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(err.Error(), "flaky") {
+					t.Errorf("the error does not name the cause: %v", err)
+				}
+				began := time.Now()
+				if _, again := r.View(t.Context(), 4096, 4096); again == nil || time.Since(began) != 0 {
+					t.Errorf("the page after it: %v after %v", again, time.Since(began))
+				}
+				synctest.Wait()
+				if n := c.Stats().ActiveFetches; n != 0 {
+					t.Errorf("%d fetches go on for nobody", n)
+				}
+				outage = false
+				r = later(c, r, mem.object("a"))
+				defer r.Close()
+				began = time.Now()
+				if err := readAt(t.Context(), r, mem.objects["a"], 0, mib); err != nil || time.Since(began) != 0 {
+					t.Errorf("after the outage: %v after %v", err, time.Since(began))
+				}
+			})
+		})
+	}
+}
