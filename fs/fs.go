@@ -46,8 +46,12 @@ const (
 	maxBackground = 128
 	// congestionThreshold is where the kernel starts to skip readahead.
 	congestionThreshold = 120
-	// stackDepth lets files on overlayfs be passed through, as in containers.
+	// stackDepth lets files on overlayfs be passed through, as in containers. It
+	// is all that the kernel allows, so that nothing can be stacked on the mount.
 	stackDepth = 2
+	// freeDepth is the least that go-fuse sets. It leaves overlayfs a level above
+	// a mount that passes nothing through.
+	freeDepth = 1
 )
 
 // Default permissions of the tree, which cannot be written to anyway.
@@ -169,11 +173,15 @@ func newTree(store remote.Store, cache *prefetch.Cache, listings *prefetch.Listi
 
 // options are what is agreed with the kernel at the handshake.
 func (t *tree) options(cfg Config) *fuse.MountOptions {
+	depth := freeDepth
+	if t.passthrough != nil {
+		depth = stackDepth
+	}
 	return &fuse.MountOptions{
 		MaxWrite:                 maxRead,
 		MaxBackground:            maxBackground,
 		CongestionThreshold:      congestionThreshold,
-		MaxStackDepth:            stackDepth,
+		MaxStackDepth:            depth,
 		ExplicitDataCacheControl: true,
 		EnableSymlinkCaching:     true,
 		DisableXAttrs:            true, // the kernel asks once and never again
