@@ -38,6 +38,7 @@ type Cache struct {
 	inflight int    // blocks with a writer
 	leases   int    // leases that readers hold
 	clock    uint64 // bytes fetched so far: the cache's sense of time
+	turn     uint64 // orders opens and failures
 	streams  streamCount
 	closed   bool
 	stats    Stats // the counters; Stats fills in the rest
@@ -121,7 +122,8 @@ func (c *Cache) Open(obj remote.Object) *Reader {
 	defer c.unlock()
 	f := c.fileOf(obj)
 	f.handles++
-	return &Reader{cache: c, file: f}
+	c.turn++
+	return &Reader{cache: c, file: f, opened: c.turn}
 }
 
 // fileOf is the entry of an object version, made if need be.
@@ -146,7 +148,8 @@ func (c *Cache) forgetIfUnused(f *file) {
 type Reader struct {
 	cache  *Cache
 	file   *file
-	closed bool // guarded by the cache's lock
+	opened uint64 // the cache's turn
+	closed bool   // guarded by the cache's lock
 }
 
 // usable says why a reader cannot be used. The lock is held.
@@ -179,7 +182,7 @@ func (r *Reader) Close() error {
 func (c *Cache) quiet(f *file) {
 	f.cursors.calm()
 	f.cursors = cursors{}
-	f.read, f.announced, f.setbacks = 0, false, nil
+	f.read, f.announced = 0, false
 	for _, fl := range append([]*flight(nil), f.flights...) {
 		if !fl.awaited() {
 			c.cancel(fl)

@@ -165,6 +165,12 @@ func (c *Cache) abandon(fl *flight) {
 	fl.pos = fl.hi
 }
 
+// setBack remembers that the view's wait ended with err.
+func (c *Cache) setBack(v *View, err error) {
+	c.turn++
+	v.file.setbacks.add(v.off, v.end(), err, c.turn, c.now())
+}
+
 // failure is what a flight tells those who wait for [lo, hi).
 type failure struct {
 	lo, hi int64
@@ -180,7 +186,7 @@ func (c *Cache) wake(f *file, failed *failure) {
 		}
 		if failed != nil && v.off < failed.hi && v.end() > failed.lo {
 			v.err = failed.err
-			f.setbacks.add(v.off, v.end(), v.err, c.now())
+			c.setBack(v, v.err)
 			close(v.ready)
 			return true
 		}

@@ -17,27 +17,30 @@ func TestSetbacks(t *testing.T) {
 	first, second := errors.New("first"), errors.New("second")
 	at := time.Unix(0, 0)
 	var s setbacks
-	s.add(10, 20, first, at)
-	s.add(15, 30, second, at.Add(setbackMemory/2))
+	s.add(10, 20, first, 5, at)
+	s.add(15, 30, second, 7, at.Add(setbackMemory/2))
 	for _, tt := range []struct {
 		lo, hi int64
+		opened uint64
 		after  time.Duration
 		want   error
 	}{
-		{0, 10, 0, nil},
-		{0, 11, 0, first},
-		{19, 20, 0, second},
-		{30, 40, 0, nil},
-		{10, 15, setbackMemory, nil},
-		{10, 16, setbackMemory, second},
-		{10, 40, 2 * setbackMemory, nil},
+		{0, 10, 1, 0, nil},
+		{0, 11, 1, 0, first},
+		{0, 11, 6, 0, nil},
+		{19, 20, 6, 0, second},
+		{19, 20, 8, 0, nil},
+		{30, 40, 1, 0, nil},
+		{10, 15, 1, setbackMemory, nil},
+		{10, 16, 1, setbackMemory, second},
+		{10, 40, 1, 2 * setbackMemory, nil},
 	} {
-		if got := s.find(tt.lo, tt.hi, at.Add(tt.after)); got != tt.want {
-			t.Errorf("[%d,%d) after %v: %v, want %v", tt.lo, tt.hi, tt.after, got, tt.want)
+		if got := s.find(tt.lo, tt.hi, tt.opened, at.Add(tt.after)); got != tt.want {
+			t.Errorf("[%d,%d) opened in turn %d, after %v: %v, want %v", tt.lo, tt.hi, tt.opened, tt.after, got, tt.want)
 		}
 	}
 	for i := range int64(2 * maxSetbacks) {
-		s.add(i, i+1, first, at)
+		s.add(i, i+1, first, 1, at)
 	}
 	if len(s) > maxSetbacks {
 		t.Errorf("%d setbacks are kept", len(s))
@@ -54,7 +57,7 @@ func TestTimeoutNamesItsCause(t *testing.T) {
 			return r
 		},
 		"opened anew": func(c *Cache, r *Reader, obj remote.Object) *Reader {
-			r.Close()
+			defer r.Close() // later, as the kernel does
 			return c.Open(obj)
 		},
 	} {

@@ -110,7 +110,7 @@ func (c *Cache) lease(ctx context.Context, r *Reader, v *View) error {
 		c.unlock()
 		return err
 	}
-	if err := v.file.setbacks.find(v.off, v.end(), c.now()); err != nil {
+	if err := v.file.setbacks.find(v.off, v.end(), r.opened, c.now()); err != nil {
 		c.unlock()
 		return err
 	}
@@ -169,7 +169,7 @@ func (c *Cache) giveUp(v *View) error {
 	if trouble := c.tire(v); trouble != nil {
 		err = fmt.Errorf("%w: %w", err, trouble)
 	}
-	v.file.setbacks.add(v.off, v.end(), err, c.now())
+	c.setBack(v, err)
 	return err
 }
 
