@@ -3,21 +3,23 @@ package gpuload
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"iter"
 
 	"weightfs/gpuload/safetensors"
 )
 
 // choose decides which of the names in t are loaded: those of one rank, those
 // that the index lists, or all.
-func (f *folder) choose(ctx context.Context, shard *Shard, t tree, names []string) ([]string, error) {
-	if shard != nil {
-		pattern, err := safetensors.ParseRankPattern(cmp.Or(shard.Pattern, safetensors.DefaultRankPattern))
+func (f *folder) choose(ctx context.Context, cfg SourceConfig, t tree, names []string) ([]string, error) {
+	if cfg.Shard != nil {
+		pattern, err := safetensors.ParseRankPattern(cmp.Or(cfg.Shard.Pattern, safetensors.DefaultRankPattern))
 		if err != nil {
 			return nil, err
 		}
-		return pattern.Select(names, shard.Rank)
+		return pattern.Select(names, cfg.Shard.Rank)
 	}
 	index, err := safetensors.FindIndex(names)
 	if err != nil {
@@ -32,7 +34,14 @@ func (f *folder) choose(ctx context.Context, shard *Shard, t tree, names []strin
 			return nil, err
 		}
 	}
-	return safetensors.SelectFiles(names, f.index)
+	if !cfg.Partial {
+		return safetensors.SelectFiles(names, f.index)
+	}
+	files, problems := safetensors.Survey(names, f.index)
+	for _, problem := range problems {
+		f.problems = append(f.problems, fmt.Errorf("source %s: %w", f.label, problem))
+	}
+	return files, nil
 }
 
 // readSmall reads a whole file of at most limit bytes.
@@ -57,36 +66,59 @@ func readSmall(ctx context.Context, t tree, name string, limit int64) ([]byte, e
 	return text, nil
 }
 
-// check looks for tensors that are in two files, or missing from the file that
-// an index names. The headers are those of all files, in order.
+// check is the first of Problems. The headers are those of all files, in order.
 func (s *Source) check(headers []*safetensors.Header) error {
-	all := make([]safetensors.File, 0, len(s.files))
-	for i, f := range s.files {
-		all = append(all, safetensors.File{Name: f.path, Header: headers[i]})
-	}
-	for conflict := range safetensors.Conflicts(all, nil) {
-		return fmt.Errorf("source %s: %w", s, conflict)
-	}
 	for _, f := range s.folders {
-		if err := f.check(headers[:len(f.files)]); err != nil {
-			return err
+		for _, problem := range f.problems {
+			return problem
 		}
-		headers = headers[len(f.files):]
+	}
+	for conflict := range s.conflicts(headers) {
+		return conflict
 	}
 	return nil
 }
 
-// check compares the headers of the folder's files with its index.
-func (f *folder) check(headers []*safetensors.Header) error {
-	if f.index == nil {
-		return nil
+// conflicts yields the tensors that are in two files, or missing from the file
+// that an index names. A header may be nil.
+func (s *Source) conflicts(headers []*safetensors.Header) iter.Seq[error] {
+	return func(yield func(error) bool) {
+		all := make([]safetensors.File, 0, len(s.files))
+		for i, f := range s.files {
+			all = append(all, safetensors.File{Name: f.path, Header: headers[i]})
+		}
+		for conflict := range safetensors.Conflicts(all, nil) {
+			if !yield(fmt.Errorf("source %s: %w", s, conflict)) {
+				return
+			}
+		}
+		for _, f := range s.folders {
+			for conflict := range f.brokenPromises(headers[:len(f.files)]) {
+				if !yield(fmt.Errorf("source %s: %w", f.label, conflict)) {
+					return
+				}
+			}
+			headers = headers[len(f.files):]
+		}
 	}
-	files := make([]safetensors.File, 0, len(f.files))
-	for i, file := range f.files {
-		files = append(files, safetensors.File{Name: file.name, Header: headers[i]})
+}
+
+// brokenPromises yields the tensors that the folder's index says are in a file
+// and are not. Files that are missing were noticed when the folder was opened,
+// tensors that are in two files are told of all folders together.
+func (f *folder) brokenPromises(headers []*safetensors.Header) iter.Seq[*safetensors.ShardError] {
+	return func(yield func(*safetensors.ShardError) bool) {
+		if f.index == nil {
+			return
+		}
+		files := make([]safetensors.File, 0, len(f.files))
+		for i, file := range f.files {
+			files = append(files, safetensors.File{Name: file.name, Header: headers[i]})
+		}
+		for conflict := range safetensors.Conflicts(files, f.index) {
+			if errors.Is(conflict, safetensors.ErrMissingTensor) && !yield(conflict) {
+				return
+			}
+		}
 	}
-	for conflict := range safetensors.Conflicts(files, f.index) {
-		return fmt.Errorf("source %s: %w", f.label, conflict)
-	}
-	return nil
 }

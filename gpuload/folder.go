@@ -25,7 +25,9 @@ type folder struct {
 	// index says which tensor is in which file; nil where the folder has none,
 	// or did not decide.
 	index *safetensors.Index
-	close func() error
+	// problems are what SourceConfig.Partial passed over.
+	problems []error
+	close    func() error
 }
 
 // tree is a folder or a bucket's prefix before its files are chosen.
@@ -47,10 +49,13 @@ func openFolder(ctx context.Context, cfg SourceConfig, arg string) (*folder, err
 		return nil, err
 	}
 	f := &folder{label: arg}
-	if only != "" {
-		err = f.open(ctx, t, []string{only})
-	} else {
+	switch {
+	case only == "":
 		err = f.openChosen(ctx, cfg, t)
+	case cfg.Shard != nil:
+		err = fmt.Errorf("is a file: rank %d is chosen among the files of a folder", cfg.Shard.Rank)
+	default:
+		err = f.open(ctx, cfg, t, []string{only})
 	}
 	f.close = func() error { return errors.Join(f.closeFiles(), t.Close()) }
 	if err != nil {
@@ -89,28 +94,36 @@ func (f *folder) openChosen(ctx context.Context, cfg SourceConfig, t tree) error
 	if err != nil {
 		return err
 	}
-	chosen, err := f.choose(ctx, cfg.Shard, t, names)
+	chosen, err := f.choose(ctx, cfg, t, names)
 	if err != nil {
 		return err
 	}
-	return f.open(ctx, t, chosen)
+	return f.open(ctx, cfg, t, chosen)
 }
 
 // open opens the named files, in order.
-func (f *folder) open(ctx context.Context, t tree, names []string) error {
-	files := make([]*File, len(names))
-	g, ctx := errgroup.WithContext(ctx)
+func (f *folder) open(ctx context.Context, cfg SourceConfig, t tree, names []string) error {
+	files, failures := make([]*File, len(names)), make([]error, len(names))
+	g, opening := errgroup.WithContext(ctx)
 	g.SetLimit(openers)
 	for i, name := range names {
-		g.Go(func() (err error) {
-			files[i], err = t.open(ctx, name)
-			return err
+		g.Go(func() error {
+			files[i], failures[i] = t.open(opening, name)
+			if cfg.Partial {
+				return nil
+			}
+			return failures[i]
 		})
 	}
 	err := g.Wait()
-	for _, file := range files {
+	if err == nil {
+		err = ctx.Err()
+	}
+	for i, file := range files {
 		if file != nil {
 			f.files = append(f.files, file)
+		} else if failures[i] != nil {
+			f.problems = append(f.problems, failures[i])
 		}
 	}
 	return err

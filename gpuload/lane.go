@@ -60,7 +60,7 @@ func (ln *lane) readParts(ctx context.Context) error {
 		}
 		f := ln.files[p.file]
 		if err := ln.readPart(ctx, f, p); err != nil {
-			return f.failed(p.begin, p.end, err)
+			return f.failed(ctx, p.begin, p.end, err)
 		}
 	}
 }
@@ -119,6 +119,7 @@ func (ln *lane) copy(ctx context.Context, c chunk) (err error) {
 	if c.event, err = ln.stream.Record(); err != nil {
 		return err
 	}
+	ln.clock.copies(1)
 	ln.copies <- c
 	return nil
 }
@@ -127,8 +128,9 @@ func (ln *lane) copy(ctx context.Context, c chunk) (err error) {
 func (ln *lane) complete(ctx context.Context) error {
 	for c := range ln.copies {
 		if err := c.event.Wait(ctx); err != nil {
-			return c.file.failed(c.begin, c.end, err)
+			return c.file.failed(ctx, c.begin, c.end, err)
 		}
+		ln.clock.copies(-1)
 		ln.pool.put(c.staging)
 		if err := ln.arrived(c); err != nil {
 			return err
@@ -148,16 +150,35 @@ func (ln *lane) arrived(c chunk) error {
 	return nil
 }
 
-// failed names the range, and the tensor that it begins in if that is known.
-func (f *fileLoad) failed(begin, end int64, err error) error {
+// failed is the error of reading or copying [begin,end) of the file. It waits
+// for the header, to name the tensors, unless the load ends before that.
+func (f *fileLoad) failed(ctx context.Context, begin, end int64, err error) error {
 	select {
 	case <-f.ready:
-		for i := range overlapping(f.header, begin, end) {
-			return fmt.Errorf("load %s [%d,%d), tensor %q: %w", f.file.path, begin, end, f.tensors[i].Name, err)
-		}
-	default:
+		return f.describe(begin, end, err)
+	case <-ctx.Done():
+		return fmt.Errorf("load %s [%d,%d): %w", f.file.path, begin, end, err)
 	}
-	return fmt.Errorf("load %s [%d,%d): %w", f.file.path, begin, end, err)
+}
+
+// describe says in which file, range and tensors err happened. The header is
+// known.
+func (f *fileLoad) describe(begin, end int64, err error) error {
+	var first, last string
+	count := 0
+	for i := range overlapping(f.header, begin, end) {
+		if last = f.header.Tensors[i].Name; count == 0 {
+			first = last
+		}
+		count++
+	}
+	switch count {
+	case 0:
+		return fmt.Errorf("load %s [%d,%d): %w", f.file.path, begin, end, err)
+	case 1:
+		return fmt.Errorf("load %s [%d,%d), tensor %.200q: %w", f.file.path, begin, end, first, err)
+	}
+	return fmt.Errorf("load %s [%d,%d), tensors %.200q to %.200q: %w", f.file.path, begin, end, first, last, err)
 }
 
 // countdown knows how many bytes of each tensor are not on the device yet.

@@ -71,6 +71,13 @@ func (l *layout) add(off, n, alignment, maxAlloc int64) place {
 	return place{alloc: last, at: at}
 }
 
+// held is the range of the file whose tensors lie in that allocation.
+func (l *layout) held(alloc int) (begin, end int64) {
+	first := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].alloc >= alloc })
+	after := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].alloc > alloc })
+	return l.segments[first].begin, l.segments[after-1].end
+}
+
 // within yields the pieces of the segments that lie in the bytes [begin,end)
 // of the file.
 func (l *layout) within(begin, end int64) iter.Seq[segment] {

@@ -22,7 +22,7 @@ func Load(ctx context.Context, dev Device, src *Source, opts Options) (*Model, e
 	if err := opts.Check(); err != nil {
 		return nil, fmt.Errorf("load %s: %w", src, err)
 	}
-	opts = opts.withDefaults(src.readers())
+	opts = opts.For(src)
 	// No chunk is larger than the largest file: page-locking is slow.
 	staging, err := newBudget(opts.MemoryLimit, min(opts.PartSize, src.largest()), opts.Concurrency)
 	if err != nil {
@@ -114,13 +114,8 @@ func (l *loader) prepareFile(ctx context.Context, f *fileLoad) (err error) {
 	if f.header, err = f.file.Header(ctx); err != nil {
 		return err
 	}
-	f.layout = newLayout(f.header, maxAlloc)
-	for _, n := range f.layout.allocs {
-		m, err := l.device.Alloc(n)
-		if err != nil {
-			return fmt.Errorf("load %s: memory for %d tensors: %w", f.file.path, len(f.header.Tensors), err)
-		}
-		f.memory = append(f.memory, m)
+	if err := l.allocate(f); err != nil {
+		return err
 	}
 	f.tensors = make([]Tensor, len(f.header.Tensors))
 	f.missing = newCountdown(f.header)
@@ -138,6 +133,20 @@ func (l *loader) prepareFile(ctx context.Context, f *fileLoad) (err error) {
 		if err := l.deliver(&f.tensors[i]); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// allocate takes the device memory of a file whose header is known.
+func (l *loader) allocate(f *fileLoad) error {
+	f.layout = newLayout(f.header, maxAlloc)
+	for i, n := range f.layout.allocs {
+		m, err := l.device.Alloc(n)
+		if err != nil {
+			begin, end := f.layout.held(i)
+			return f.describe(begin, end, err)
+		}
+		f.memory = append(f.memory, m)
 	}
 	return nil
 }

@@ -130,12 +130,16 @@ func TestLoadFaults(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			path := write(t, t.TempDir(), "x.safetensors", tensors)
 			src := open(t, path)
+			if _, err := src.Headers(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 			if err := c.fault(path); err != nil {
 				t.Fatal(err)
 			}
-			err := loadFails(t, newCPU(t, 0), src, gpuload.Options{})
-			if !errors.Is(err, c.is) || !strings.Contains(err.Error(), path) {
-				t.Errorf("%v: want %v, and the path", err, c.is)
+			err := loadFails(t, newCPU(t, 0), src, gpuload.Options{PartSize: 32 * mib})
+			where := fmt.Sprintf(`load %s [0,%d), tensors "first" to "second": `, path, src.Bytes())
+			if !errors.Is(err, c.is) || !strings.Contains(err.Error(), where) {
+				t.Errorf("%v: want %v, and %q", err, c.is, where)
 			}
 		})
 	}
@@ -154,9 +158,13 @@ func TestLoadReplacedByRename(t *testing.T) {
 
 func TestLoadOutOfDeviceMemory(t *testing.T) {
 	path := write(t, t.TempDir(), "x.safetensors", everyDType("", 2*mib))
-	err := loadFails(t, newCPU(t, mib), open(t, path), gpuload.Options{})
-	if !errors.Is(err, gpuload.ErrOutOfMemory) || !strings.Contains(err.Error(), path) {
-		t.Errorf("%v: want ErrOutOfMemory, and the path", err)
+	src := open(t, path)
+	headers, err := src.Headers(t.Context())
+	check(t, err)
+	err = loadFails(t, newCPU(t, mib), src, gpuload.Options{})
+	where := fmt.Sprintf(`load %s [%d,%d), tensors "big" to "U64.scalar": cpu: allocate`, path, headers[0].DataStart, src.Bytes())
+	if !errors.Is(err, gpuload.ErrOutOfMemory) || !strings.Contains(err.Error(), where) {
+		t.Errorf("%v: want ErrOutOfMemory, and %q", err, where)
 	}
 }
 

@@ -64,6 +64,10 @@ func (o Options) Check() error {
 	return err
 }
 
+// For returns the options as a load of src uses them, with the defaults filled
+// in.
+func (o Options) For(src *Source) Options { return o.withDefaults(src.readers()) }
+
 // withDefaults fills in the defaults.
 func (o Options) withDefaults(concurrency int) Options {
 	if o.Concurrency == 0 {

@@ -44,6 +44,9 @@ func TestReadingAndCopyingOverlap(t *testing.T) {
 				if s.Elapsed != c.want || s.Bound() != c.bound {
 					t.Errorf("took %v, bound by the %s; want %v, the %s", s.Elapsed, s.Bound(), c.want, c.bound)
 				}
+				if copied := overlapParts * c.copy; s.Phases.Copy < copied || s.Phases.Copy > s.Elapsed {
+					t.Errorf("copies were under way for %v, want at least %v of the %v", s.Phases.Copy, copied, s.Elapsed)
+				}
 				if s.Phases.FirstTensor >= s.Phases.Read {
 					t.Errorf("the first tensor came at %v, when all was read at %v", s.Phases.FirstTensor, s.Phases.Read)
 				}

@@ -78,6 +78,16 @@ func TestLayoutWithin(t *testing.T) {
 	}
 }
 
+func TestLayoutHeld(t *testing.T) {
+	const u8, f32 = safetensors.U8, safetensors.F32
+	l := newLayout(header(8, u8, 3, f32, 4, u8, 93, u8, 1, u8, 500), 100)
+	for alloc, want := range [][2]int64{{8, 15}, {15, 109}, {109, 609}} {
+		if begin, end := l.held(alloc); begin != want[0] || end != want[1] {
+			t.Errorf("allocation %d holds [%d,%d), want %v", alloc, begin, end, want)
+		}
+	}
+}
+
 // TestLayoutInvariants copies a file in pieces by the layout and finds every
 // tensor whole, aligned and by itself.
 func TestLayoutInvariants(t *testing.T) {

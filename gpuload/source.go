@@ -25,6 +25,10 @@ type SourceConfig struct {
 	Shard *Shard
 	// S3 is how s3:// sources are reached.
 	S3 remote.S3Config
+	// Partial opens what is there of a model although shards are missing or
+	// there twice, or cannot be opened, for a report: Problems says which. A
+	// load of such a source is an error.
+	Partial bool
 	// Retry is how often their requests are tried.
 	Retry remote.RetryPolicy
 	// Logger gets warnings; nil discards them.
@@ -102,6 +106,22 @@ func (s *Source) Headers(ctx context.Context) ([]*safetensors.Header, error) {
 		return nil, err
 	}
 	return headers, s.check(headers)
+}
+
+// Problems is everything that keeps the files from making up a model: what
+// SourceConfig.Partial passed over, and the tensors that are in two files or
+// missing from the file that an index names. headers is in the order of Files,
+// with nil for a file whose header could not be read, which is no problem of
+// these.
+func (s *Source) Problems(headers []*safetensors.Header) []error {
+	var problems []error
+	for _, f := range s.folders {
+		problems = append(problems, f.problems...)
+	}
+	for conflict := range s.conflicts(headers) {
+		problems = append(problems, conflict)
+	}
+	return problems
 }
 
 // Warmth says what a source's bytes may be read from again.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"weightfs/gpuload"
@@ -56,8 +58,8 @@ func TestShardsOfOneRank(t *testing.T) {
 			ranks[rank] = append(ranks[rank], tensors...)
 		}
 	}
-	if _, err := gpuload.OpenSource(t.Context(), gpuload.SourceConfig{}, dir); !errors.Is(err, safetensors.ErrSeveralRanks) {
-		t.Errorf("without a rank: %v, want ErrSeveralRanks", err)
+	if _, err := gpuload.OpenSource(t.Context(), gpuload.SourceConfig{}, dir); !errors.Is(err, safetensors.ErrRankNotChosen) {
+		t.Errorf("without a rank: %v, want ErrRankNotChosen", err)
 	}
 	for rank, want := range ranks {
 		cfg := gpuload.SourceConfig{Shard: &gpuload.Shard{Rank: rank}}
@@ -73,6 +75,58 @@ func TestShardsOfOneRank(t *testing.T) {
 			t.Errorf("%+v: want an error", shard)
 		}
 	}
+}
+
+func TestPartialSource(t *testing.T) {
+	dir := t.TempDir()
+	first, second := everyDType("1.", 10), everyDType("2.", 10)
+	write(t, dir, "m-1-of-3.safetensors", first)
+	write(t, dir, "m-2-of-3.safetensors", second)
+	expectPartial(t, dir, 2, `missing shard: 2 of 3 shards of "m" are there; missing: 3`)
+
+	writeIndex(t, dir, map[string]string{
+		first[0].name: "m-1-of-3.safetensors", "absent": "m-1-of-3.safetensors", "more": "m-1-of-3.safetensors",
+		"there": "gone.safetensors", "inside": "sub/gone.safetensors",
+	})
+	expectPartial(t, dir, 1, `missing shard: "gone.safetensors"`, "sub/gone.safetensors: no such file",
+		`missing tensor "absent"`, `missing tensor "more"`)
+}
+
+// expectPartial opens so many files of a source in spite of its problems, each
+// of which says what is wanted of it, and that a load is refused.
+func expectPartial(t *testing.T, dir string, files int, want ...string) {
+	t.Helper()
+	src, err := gpuload.OpenSource(t.Context(), gpuload.SourceConfig{Partial: true}, dir)
+	check(t, err)
+	headers := make([]*safetensors.Header, len(src.Files()))
+	for i, f := range src.Files() {
+		headers[i], err = f.Header(t.Context())
+		check(t, err)
+	}
+	var got []string
+	for _, problem := range src.Problems(headers) {
+		got = append(got, problem.Error())
+	}
+	if len(headers) != files || !slices.EqualFunc(got, want, strings.Contains) {
+		t.Errorf("%d files with problems %q, want %d with %q", len(headers), got, files, want)
+	}
+	if err := loadFails(t, newCPU(t, 0), src, gpuload.Options{}); !strings.Contains(err.Error(), want[0]) {
+		t.Errorf("the load fails with %v, want %s", err, want[0])
+	}
+	clear(headers) // none could be read
+	if left := src.Problems(headers); len(left) > len(got) {
+		t.Errorf("without headers there are problems %q", left)
+	}
+	check(t, src.Close())
+}
+
+func TestRankOfAFile(t *testing.T) {
+	path := write(t, t.TempDir(), "model-rank-0-part-0.safetensors", everyDType("", 10))
+	_, err := gpuload.OpenSource(t.Context(), gpuload.SourceConfig{Shard: &gpuload.Shard{}}, path)
+	if err == nil || !strings.Contains(err.Error(), "rank 0 is chosen among the files of a folder") {
+		t.Errorf("%v: want an error that says that a file has no ranks to choose from", err)
+	}
+	loadAndCompare(t, open(t, path), everyDType("", 10), gpuload.Options{})
 }
 
 func TestOddPaths(t *testing.T) {

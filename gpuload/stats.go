@@ -35,7 +35,9 @@ type Phases struct {
 	FirstTensor time.Duration
 	// Read is when the last byte was in staging.
 	Read time.Duration
-	// Tail is how long the last copies took after that.
+	// Copy is for how long at least one copy was under way.
+	Copy time.Duration
+	// Tail is how long the last copies took after the last read.
 	Tail time.Duration
 	// Reading and Waiting are summed over the readers: for the source, and for
 	// staging to come free, which is to say for the device.
@@ -62,8 +64,10 @@ func (s Stats) BytesPerSecond() float64 {
 type clock struct {
 	start time.Time
 
-	mu     sync.Mutex
-	phases Phases // guarded by mu
+	mu      sync.Mutex
+	phases  Phases        // guarded by mu
+	copying int           // guarded by mu; copies under way
+	since   time.Duration // guarded by mu; when the first of them began
 }
 
 func newClock() *clock { return &clock{start: time.Now()} }
@@ -75,6 +79,19 @@ func (c *clock) mark(phase func(*Phases) *time.Duration) {
 	defer c.mu.Unlock()
 	if p := phase(&c.phases); *p == 0 {
 		*p = max(now, 1)
+	}
+}
+
+// copies adds n, 1 or -1, to the copies under way.
+func (c *clock) copies(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Since(c.start)
+	if c.copying == 0 {
+		c.since = now
+	}
+	if c.copying += n; c.copying == 0 {
+		c.phases.Copy += now - c.since
 	}
 }
 

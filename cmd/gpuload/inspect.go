@@ -26,7 +26,7 @@ func newInspectCommand(a *app) *cobra.Command {
 		Short: "Show the tensors of a model, and what is wrong with its files",
 		Long: "Inspect reads the headers of the safetensors files of each SOURCE, no tensor data and no\n" +
 			"device, and lists tensors, files and totals. Problems, such as missing shards, tensors in\n" +
-			"two files or damaged headers, are listed too, and make it fail.",
+			"two files or damaged headers, are listed with what is there, and make it fail.",
 		Args: someSources,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := source.config(a, cmd.Flags(), "")
@@ -53,15 +53,12 @@ func newInspectCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-// inspect reads the headers of all files. What is wrong with the files is in
-// the inspection; the error is for what kept it from looking at them.
+// inspect reads the headers of all files that are there. What is wrong with the
+// files is in the inspection; the error is for what kept it from looking at
+// them.
 func inspect(ctx context.Context, cfg gpuload.SourceConfig, args []string) (_ *inspection, err error) {
+	cfg.Partial = true
 	src, err := gpuload.OpenSource(ctx, cfg, args...)
-	if shards, ok := errors.AsType[*safetensors.ShardError](err); ok && len(args) == 1 {
-		found := newInspection(args)
-		found.Problems = append(found.Problems, shards.Error())
-		return found, nil
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -72,18 +69,13 @@ func inspect(ctx context.Context, cfg gpuload.SourceConfig, args []string) (_ *i
 		return nil, err
 	}
 	found := newInspection(args)
-	var whole []safetensors.File
+	headers := make([]*safetensors.Header, len(results))
 	for i, file := range src.Files() {
 		found.addFile(file, results[i])
-		if results[i].err == nil {
-			whole = append(whole, safetensors.File{Name: file.Path(), Header: results[i].header})
-		}
+		headers[i] = results[i].header
 	}
-	for conflict := range safetensors.Conflicts(whole, nil) {
-		found.Problems = append(found.Problems, conflict.Error())
-	}
-	if len(whole) == len(src.Files()) {
-		found.addIndexProblem(ctx, src)
+	for _, problem := range src.Problems(headers) {
+		found.Problems = append(found.Problems, problem.Error())
 	}
 	return found, nil
 }
@@ -107,13 +99,4 @@ func readHeaders(ctx context.Context, files []*gpuload.File) []headerResult {
 	}
 	_ = g.Wait() // the errors are in the results
 	return results
-}
-
-// addIndexProblem adds what the source itself finds wrong with its headers
-// beyond duplicate tensors: the first promise that an index does not keep.
-func (n *inspection) addIndexProblem(ctx context.Context, src *gpuload.Source) {
-	_, err := src.Headers(ctx) // all have been read: this compares
-	if err != nil && !errors.Is(err, safetensors.ErrDuplicateTensor) {
-		n.Problems = append(n.Problems, err.Error())
-	}
 }

@@ -95,10 +95,17 @@ func TestInspectProblems(t *testing.T) {
 		tensors int
 		want    []string // parts of each problem
 	}{
-		{"missing number", map[string]string{"m-1-of-3.safetensors": shard("a")}, "", 0,
+		{"missing number", map[string]string{"m-1-of-3.safetensors": shard("a")}, "", 1,
 			[]string{`1 of 3 shards of "m" are there; missing: 2-3`}},
 		{"missing shard", map[string]string{"a.safetensors": shard("a")},
-			`{"weight_map":{"a":"a.safetensors","b":"b.safetensors"}}`, 0, []string{index + `: missing shard: "b.safetensors"`}},
+			`{"weight_map":{"a":"a.safetensors","b":"b.safetensors"}}`, 1, []string{index + `: missing shard: "b.safetensors"`}},
+		{"several problems", map[string]string{"a.safetensors": shard("a"), "c.safetensors": `{`},
+			`{"weight_map":{"a":"a.safetensors","x":"a.safetensors","y":"a.safetensors","b":"b.safetensors","c":"c.safetensors"}}`, 1,
+			[]string{"c.safetensors: invalid header", `missing shard: "b.safetensors"`, `missing tensor "x"`, `missing tensor "y"`}},
+		{"duplicate shards", map[string]string{"m-1-of-1.safetensors": shard("a"), "m-01-of-1.safetensors": shard("b")}, "", 2,
+			[]string{`duplicate shard: "m-01-of-1.safetensors", "m-1-of-1.safetensors"`}},
+		{"ranks", map[string]string{"model-rank-0-part-0.safetensors": shard("a")}, "", 0, []string{"no rank chosen: the folder has files of rank 0"}},
+		{"no files", nil, "", 0, []string{"no safetensors files"}},
 		{"missing tensor", map[string]string{"a.safetensors": shard("a")}, `{"weight_map":{"b":"a.safetensors"}}`, 1,
 			[]string{`missing tensor "b"`}},
 		{"duplicate tensors", map[string]string{"a.safetensors": shard("x"), "b.safetensors": shard("x"), "c.safetensors": shard("x")}, "", 3,

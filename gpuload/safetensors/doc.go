@@ -19,10 +19,11 @@
 // dtype as an object.
 //
 // Checkpoints come in several files. [FindIndex], [ParseIndex] and
-// [SelectFiles] decide from a folder's listing which files make up the model,
-// [RankPattern] does so where each rank has its own files, [Numbered] finds
-// gaps in -00001-of-00005 numbering, and [Conflicts] finds tensors that are
-// claimed twice or missing once the headers are known. All of these are pure.
+// [SelectFiles] (or [Survey], for a report) decide from a folder's listing
+// which files make up the model, [RankPattern] does so where each rank has its
+// own files, [Numbered] finds gaps in -00001-of-00005 numbering, and
+// [Conflicts] finds tensors that are claimed twice or missing once the headers
+// are known. All of these are pure.
 //
 // Values are immutable after they were returned and therefore safe for
 // concurrent use.

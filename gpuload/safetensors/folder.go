@@ -34,45 +34,68 @@ func FindIndex(names []string) (string, error) {
 // With an index, the files are those that it names, and each must be there
 // (one in a subfolder, which no listing shows, is left to its opening).
 // Without, they are all visible *.safetensors; numbered ones must be complete,
-// and where they are the files of several ranks, one must be chosen with
+// and where there are files of ranks, one must be chosen with
 // [RankPattern.Select]. Errors are of type [*ShardError].
 func SelectFiles(names []string, index *Index) ([]string, error) {
-	if index != nil {
-		return selectIndexed(names, index)
-	}
-	files := visible(names, Suffix)
-	if len(files) == 0 {
-		return nil, &ShardError{Kind: ErrNoFiles,
-			Detail: fmt.Sprintf("none of the folder's %d files is named *%s", len(names), Suffix)}
-	}
-	for _, set := range Numbered(files) {
-		if err := set.Err(); err != nil {
-			return nil, err
-		}
-	}
-	pattern := defaultRankPattern()
-	if ranks := pattern.Ranks(files); len(ranks) > 1 {
-		return nil, &ShardError{Kind: ErrSeveralRanks, Index: pattern.String(),
-			Detail: fmt.Sprintf("%d ranks from %d to %d: choose one", len(ranks), ranks[0], ranks[len(ranks)-1])}
+	files, problems := Survey(names, index)
+	if len(problems) > 0 {
+		return nil, problems[0]
 	}
 	return files, nil
 }
 
-func selectIndexed(names []string, index *Index) ([]string, error) {
+// Survey is SelectFiles for a report: it returns the files that are there
+// although others are missing or there twice, and everything that SelectFiles
+// might say. Where nobody can tell what the checkpoint is, there are no files.
+func Survey(names []string, index *Index) ([]string, []*ShardError) {
+	if index != nil {
+		return surveyIndexed(names, index)
+	}
+	files := visible(names, Suffix)
+	if len(files) == 0 {
+		return nil, []*ShardError{{Kind: ErrNoFiles,
+			Detail: fmt.Sprintf("none of the folder's %d files is named *%s", len(names), Suffix)}}
+	}
+	pattern := defaultRankPattern()
+	if ranks := pattern.Ranks(files); len(ranks) > 0 {
+		return nil, []*ShardError{{Kind: ErrRankNotChosen, Index: pattern.String(),
+			Detail: fmt.Sprintf("the folder has files of %s", rankRange(ranks))}}
+	}
+	var problems []*ShardError
+	for _, set := range Numbered(files) {
+		problems = append(problems, set.Problems()...)
+	}
+	return files, problems
+}
+
+// rankRange is "rank 3" or "8 ranks from 0 to 7".
+func rankRange(ranks []int) string {
+	if len(ranks) == 1 {
+		return fmt.Sprintf("rank %d", ranks[0])
+	}
+	return fmt.Sprintf("%d ranks from %d to %d", len(ranks), ranks[0], ranks[len(ranks)-1])
+}
+
+func surveyIndexed(names []string, index *Index) ([]string, []*ShardError) {
 	there := make(map[string]struct{}, len(names))
 	for _, name := range names {
 		there[name] = struct{}{}
 	}
 	files := index.Files()
-	missing := slices.DeleteFunc(slices.Clone(files), func(file string) bool {
+	if len(files) == 0 {
+		return nil, []*ShardError{{Kind: ErrNoFiles, Index: index.Name, Detail: "the weight_map is empty"}}
+	}
+	var missing []string
+	files = slices.DeleteFunc(files, func(file string) bool {
 		_, ok := there[file]
-		return ok || strings.Contains(file, "/")
+		if ok || strings.Contains(file, "/") {
+			return false
+		}
+		missing = append(missing, file)
+		return true
 	})
 	if len(missing) > 0 {
-		return nil, &ShardError{Kind: ErrMissingShard, Index: index.Name, Files: missing}
-	}
-	if len(files) == 0 {
-		return nil, &ShardError{Kind: ErrNoFiles, Index: index.Name, Detail: "the weight_map is empty"}
+		return files, []*ShardError{{Kind: ErrMissingShard, Index: index.Name, Files: missing}}
 	}
 	return files, nil
 }
@@ -91,11 +114,21 @@ func visible(names []string, suffix string) []string {
 	return found
 }
 
-// File is one loaded file of a checkpoint.
+// File is one file of a checkpoint.
 type File struct {
 	// Name is relative to the checkpoint's folder, as SelectFiles returns it.
-	Name   string
+	Name string
+	// Header is nil where it could not be read: then nothing is said of the
+	// file's tensors.
 	Header *Header
+}
+
+// tensors are those of the header, if there is one.
+func (f File) tensors() []Tensor {
+	if f.Header == nil {
+		return nil
+	}
+	return f.Header.Tensors
 }
 
 // Conflicts yields, in a fixed order, every tensor that two of the files have,
@@ -113,12 +146,12 @@ func Conflicts(files []File, index *Index) iter.Seq[*ShardError] {
 func duplicateTensors(files []File, yield func(*ShardError) bool) bool {
 	total := 0
 	for _, file := range files {
-		total += len(file.Header.Tensors)
+		total += len(file.tensors())
 	}
 	owners := make(map[string]string, total)
 	for _, file := range files {
-		for i := range file.Header.Tensors {
-			name := file.Header.Tensors[i].Name
+		for _, tensor := range file.tensors() {
+			name := tensor.Name
 			owner, taken := owners[name]
 			if !taken {
 				owners[name] = file.Name
@@ -144,6 +177,8 @@ func brokenPromises(files []File, index *Index, yield func(*ShardError) bool) {
 		header, ok := headers[file]
 		if !ok {
 			absent[file] = struct{}{}
+		} else if header == nil {
+			continue
 		} else if _, ok := header.Lookup(tensor); !ok {
 			lost = append(lost, tensor)
 		}

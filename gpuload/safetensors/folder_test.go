@@ -60,10 +60,12 @@ func TestSelectFiles(t *testing.T) {
 		{name: "numbered", names: []string{"m-2-of-2.safetensors", "m-1-of-2.safetensors"}, want: []string{"m-1-of-2.safetensors", "m-2-of-2.safetensors"}},
 		{name: "a number is missing", names: []string{"m-1-of-3.safetensors", "m-3-of-3.safetensors"}, err: ErrMissingShard, says: "missing: 2"},
 		{name: "with an index, numbers do not count", index: index("m-1-of-3.safetensors"), names: []string{"m-1-of-3.safetensors"}, want: []string{"m-1-of-3.safetensors"}},
-		{name: "one rank", names: []string{"model-rank-0-part-1.safetensors", "model-rank-0-part-0.safetensors"},
-			want: []string{"model-rank-0-part-0.safetensors", "model-rank-0-part-1.safetensors"}},
+		{name: "one rank", names: []string{"model-rank-3-part-1.safetensors", "model-rank-3-part-0.safetensors"},
+			err: ErrRankNotChosen, says: "files of rank 3"},
+		{name: "ranks, and an index", names: []string{"model-rank-0-part-0.safetensors", "m.safetensors"}, index: index("m.safetensors"),
+			want: []string{"m.safetensors"}},
 		{name: "two ranks", names: []string{"model-rank-0-part-0.safetensors", "model-rank-1-part-0.safetensors"},
-			err: ErrSeveralRanks, says: "2 ranks from 0 to 1"},
+			err: ErrRankNotChosen, says: "2 ranks from 0 to 1"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -75,6 +77,31 @@ func TestSelectFiles(t *testing.T) {
 				t.Errorf("error %q does not say %q", err, tt.says)
 			}
 		})
+	}
+}
+
+func TestSurvey(t *testing.T) {
+	names := []string{"a-1-of-3.safetensors", "a-01-of-3.safetensors", "b-2-of-2.safetensors", "c.safetensors"}
+	files, problems := Survey(names, nil)
+	if len(files) != 4 {
+		t.Errorf("%d files are there, want 4: %q", len(files), files)
+	}
+	var got []string
+	for _, problem := range problems {
+		got = append(got, problem.Error())
+	}
+	want := []string{
+		`missing shard: 1 of 3 shards of "a" are there; missing: 2-3`,
+		`duplicate shard: "a-01-of-3.safetensors", "a-1-of-3.safetensors"`,
+		`missing shard: 1 of 2 shards of "b" are there; missing: 1`,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("problems %q, want %q", got, want)
+	}
+	index := &Index{Name: "i", WeightMap: map[string]string{"t": "c.safetensors", "u": "d.safetensors"}}
+	files, problems = Survey(names, index)
+	if !slices.Equal(files, names[3:]) || len(problems) != 1 || !errors.Is(problems[0], ErrMissingShard) {
+		t.Errorf("with an index: %q and %v", files, problems)
 	}
 }
 
@@ -106,6 +133,7 @@ func TestConflicts(t *testing.T) {
 		{"tensors beside the index", files[:1], map[string]string{"a": "1"}, nil},
 		{"duplicates", files, nil, []string{
 			`duplicate tensor "b" in "1" and "2"`, `duplicate tensor "a" in "1" and "2"`, `duplicate tensor "a" in "1" and "4"`}},
+		{"unreadable files", []File{files[0], {Name: "2"}}, map[string]string{"a": "1", "c": "2"}, nil},
 		{"promises not kept", files[2:], map[string]string{"y": "3", "x": "3", "a": "4", "z": "6", "b": "5"}, []string{
 			`m.index: missing shard: "5"`, `m.index: missing shard: "6"`,
 			`m.index: missing tensor "x" in "3"`, `m.index: missing tensor "y" in "3"`}},
@@ -142,7 +170,7 @@ func TestShardErrorCutsLists(t *testing.T) {
 	for i := range 50 {
 		sparse.Missing = append(sparse.Missing, NumberRange{2 * i, 2 * i})
 	}
-	if s := sparse.Err().Error(); !strings.HasSuffix(s, "12, 14, ...") {
+	if s := sparse.Problems()[0].Error(); !strings.HasSuffix(s, "12, 14, ...") {
 		t.Errorf("message %q", s)
 	}
 }

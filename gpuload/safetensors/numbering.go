@@ -119,20 +119,22 @@ func newShardSet(prefix string, total int, files map[int][]string) ShardSet {
 	return set
 }
 
-// Err is nil if the set is complete and each number is there once; else it is
-// a [*ShardError].
-func (s ShardSet) Err() error {
-	switch {
-	case len(s.Missing) > 0:
-		return &ShardError{Kind: ErrMissingShard, Detail: fmt.Sprintf("%d of %d shards of %s are there; missing: %s",
-			s.Found, s.Total, quote(s.Prefix), rangeList(s.Missing))}
-	case len(s.Duplicates) > 0:
-		return &ShardError{Kind: ErrDuplicateShard, Files: s.Duplicates}
-	case len(s.Strays) > 0:
-		return &ShardError{Kind: ErrDuplicateShard, Files: s.Strays,
-			Detail: fmt.Sprintf("the set has %d shards, and all of them are there besides", s.Total)}
+// Problems are what keeps the set from being complete with each number there
+// once.
+func (s ShardSet) Problems() []*ShardError {
+	var problems []*ShardError
+	if len(s.Missing) > 0 {
+		problems = append(problems, &ShardError{Kind: ErrMissingShard, Detail: fmt.Sprintf(
+			"%d of %d shards of %s are there; missing: %s", s.Found, s.Total, quote(s.Prefix), rangeList(s.Missing))})
 	}
-	return nil
+	if len(s.Duplicates) > 0 {
+		problems = append(problems, &ShardError{Kind: ErrDuplicateShard, Files: s.Duplicates})
+	}
+	if len(s.Strays) > 0 {
+		problems = append(problems, &ShardError{Kind: ErrDuplicateShard, Files: s.Strays,
+			Detail: fmt.Sprintf("outside of a set of %d shards", s.Total)})
+	}
+	return problems
 }
 
 // rangeList prints the first of the ranges.

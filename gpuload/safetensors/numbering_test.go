@@ -67,9 +67,12 @@ func TestNumbered(t *testing.T) {
 			if len(sets) != 1 || !reflect.DeepEqual(sets[0], tt.want) {
 				t.Fatalf("sets %+v, want %+v", sets, tt.want)
 			}
-			err := sets[0].Err()
-			if !errors.Is(err, tt.kind) || err != nil && !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("error %v, want %v that says %q", err, tt.kind, tt.says)
+			problems := sets[0].Problems()
+			if len(problems) == 0 && tt.kind == nil {
+				return
+			}
+			if len(problems) != 1 || !errors.Is(problems[0], tt.kind) || !strings.Contains(problems[0].Error(), tt.says) {
+				t.Errorf("problems %v, want %v that says %q", problems, tt.kind, tt.says)
 			}
 		})
 	}

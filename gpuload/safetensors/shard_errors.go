@@ -26,9 +26,9 @@ var (
 	// ErrMissingTensor: a file does not have a tensor that the index says it
 	// has.
 	ErrMissingTensor = errors.New("missing tensor")
-	// ErrSeveralRanks: a folder has the files of several ranks, and none was
-	// chosen.
-	ErrSeveralRanks = errors.New("files of several ranks")
+	// ErrRankNotChosen: a folder has files that were saved by rank, and no rank
+	// was chosen.
+	ErrRankNotChosen = errors.New("no rank chosen")
 	// ErrInvalidPattern: a rank pattern cannot be understood.
 	ErrInvalidPattern = errors.New("invalid rank pattern")
 )
