@@ -56,6 +56,7 @@ func run(t *testing.T, dir, text string, env ...string) harness.Result {
 		"PATH=" + filepath.Dir(theStage.Python) + ":" + os.Getenv("PATH"),
 		"SCRIPTS=" + script(""),
 		"RUNAI_STREAMER_LOG_LEVEL=ERROR",
+		"PYTHONDONTWRITEBYTECODE=", "PYTHONPYCACHEPREFIX=", // it tries, as it does by default
 	}, env...)
 	result, err := harness.Run(ctx, env, "bash", "-euo", "pipefail", "-c", "cd \"$0\"\n"+text, dir, theStage.tree, theStage.sums)
 	if err != nil {

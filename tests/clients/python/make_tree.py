@@ -1,5 +1,6 @@
 """Make the files that a model's folder has beside its safetensors, in the
-folder given: arrays, a GGUF file, an archive as torch.save writes it, a module.
+folder given: arrays, a GGUF file, an archive as torch.save writes it, a module,
+and a folder of many files.
 """
 import json
 import os
@@ -21,7 +22,7 @@ def forward(values):
 
 def main(root):
     numbers = numpy.random.default_rng(1)
-    for folder in ("arrays", "gguf", "archive", "package"):
+    for folder in ("arrays", "gguf", "archive", "package", "many"):
         os.mkdir(os.path.join(root, folder))
     numpy.save(os.path.join(root, "arrays", "matrix.npy"), numbers.standard_normal((1024, 1027)))
     write_gguf(os.path.join(root, "gguf", "model.gguf"), numbers)
@@ -29,6 +30,9 @@ def main(root):
     for name, text in (("__init__", ""), ("modeling", MODULE), ("layers", "def scale(value):\n    return 3 * value\n")):
         with open(os.path.join(root, "package", name + ".py"), "w") as file:
             file.write(text)
+    for i in range(300):
+        with open(os.path.join(root, "many", f"file-{i}-of-those-that-fill-a-listing.txt"), "w") as file:
+            file.write(f"{i}\n" * (i + 1))
 
 
 def write_gguf(path, numbers):
