@@ -41,11 +41,6 @@ func (f *file) blockID(index int64) uint64 {
 	return max(id, 1)
 }
 
-// blockLen is how many bytes of the object lie in a block.
-func (f *file) blockLen(index int64) int64 {
-	return min(blockSize, f.obj.Size-index*blockSize)
-}
-
 // span calls visit for each block that [off, end) touches, with the range
 // inside of it, until visit returns false. b is nil where there is none.
 func (f *file) span(off, end int64, visit func(index int64, b *block, lo, hi int64) bool) {
