@@ -38,7 +38,8 @@ func main() {
 
 func run(args []string) error {
 	if len(args) != 2 {
-		return errors.New("two arguments are needed\n" + usage)
+		fmt.Fprint(os.Stderr, usage)
+		return errors.New("two arguments are needed")
 	}
 	size, err := strconv.ParseInt(args[0], 10, 64)
 	if err != nil || size <= 0 {
