@@ -38,7 +38,6 @@ type Cache struct {
 	inflight int    // blocks with a writer
 	leases   int    // leases that readers hold
 	clock    uint64 // bytes fetched so far: the cache's sense of time
-	turn     uint64 // orders opens and failures
 	streams  streamCount
 	closed   bool
 	stats    Stats // the counters; Stats fills in the rest
@@ -122,8 +121,7 @@ func (c *Cache) Open(obj remote.Object) *Reader {
 	defer c.unlock()
 	f := c.fileOf(obj)
 	f.handles++
-	c.turn++
-	return &Reader{cache: c, file: f, opened: c.turn}
+	return &Reader{cache: c, file: f, opened: c.now()}
 }
 
 // fileOf is the entry of an object version, made if need be.
@@ -148,8 +146,8 @@ func (c *Cache) forgetIfUnused(f *file) {
 type Reader struct {
 	cache  *Cache
 	file   *file
-	opened uint64 // the cache's turn
-	closed bool   // guarded by the cache's lock
+	opened time.Time
+	closed bool // guarded by the cache's lock
 }
 
 // usable says why a reader cannot be used. The lock is held.

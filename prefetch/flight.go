@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"weightfs/remote"
 )
@@ -24,7 +25,8 @@ type flight struct {
 	pos     int64    // up to here the bytes landed
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
-	trouble error // of the last attempt that the store repeated
+	since   time.Time // of the last byte, or of the beginning
+	trouble error     // of the last attempt that the store repeated
 }
 
 // block is the block that holds offset off of the object.
@@ -110,24 +112,27 @@ func (c *Cache) advance(fl *flight, pos int64) {
 	}
 	c.stats.FetchedBytes += now - fl.pos
 	c.clock += uint64(now - fl.pos)
-	c.limit.landed(now-fl.pos, c.now())
+	fl.since = c.now()
+	c.limit.landed(now-fl.pos, fl.since)
 	fl.pos = now
 	c.wake(fl.file, nil)
 }
 
-// tire ends the flights that the view has waited for too long, unless others
-// still wait: the next who asks gets a fresh one, not one that sleeps between two
-// attempts. It returns the last trouble of any of them.
+// tire ends the flights of a file for which a view has waited too long. All that
+// brought nothing in the second half of its wait are made anew for who still
+// waits for them, and those that it waited for end if nobody else does: the next
+// who asks shall not get a flight that hangs, or sleeps between two attempts. It
+// returns the last trouble of those it waited for.
 func (c *Cache) tire(v *View) error {
 	var trouble error
+	now := c.now()
+	late := v.began.Add(now.Sub(v.began) / 2)
 	for _, fl := range slices.Clone(v.file.flights) {
-		if v.off >= fl.hi || v.end() <= fl.pos {
-			continue
-		}
-		if fl.trouble != nil {
+		mine := v.off < fl.hi && v.end() > fl.pos
+		if mine && fl.trouble != nil {
 			trouble = fl.trouble
 		}
-		if !fl.awaited() {
+		if fl.since.Before(late) || mine && !fl.awaited() {
 			c.cancel(fl)
 		}
 	}
@@ -167,8 +172,7 @@ func (c *Cache) abandon(fl *flight) {
 
 // setBack remembers that the view's wait ended with err.
 func (c *Cache) setBack(v *View, err error) {
-	c.turn++
-	v.file.setbacks.add(v.off, v.end(), err, c.turn, c.now())
+	v.file.setbacks.add(v.off, v.end(), err, v.began, c.now())
 }
 
 // failure is what a flight tells those who wait for [lo, hi).

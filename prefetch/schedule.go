@@ -152,7 +152,7 @@ func (c *Cache) newFlight(f *file, lo, hi int64, demand bool) *flight {
 	if lo%chunkSize != 0 || hi%chunkSize != 0 && hi != f.obj.Size {
 		panic(fmt.Sprintf("prefetch: flight [%d,%d) of %d bytes splits a chunk", lo, hi, f.obj.Size))
 	}
-	fl := &flight{file: f, lo: lo, hi: hi, pos: lo, demand: demand}
+	fl := &flight{file: f, lo: lo, hi: hi, pos: lo, demand: demand, since: c.now()}
 	fl.ctx, fl.cancel = context.WithCancelCause(c.ctx)
 	f.span(lo, hi, func(index int64, b *block, from, to int64) bool {
 		if b == nil {

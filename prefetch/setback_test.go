@@ -15,32 +15,33 @@ import (
 
 func TestSetbacks(t *testing.T) {
 	first, second := errors.New("first"), errors.New("second")
-	at := time.Unix(0, 0)
+	at := time.Unix(100, 0)
+	early, middle, late := at.Add(-10*time.Second), at.Add(-5*time.Second), at
 	var s setbacks
-	s.add(10, 20, first, 5, at)
-	s.add(15, 30, second, 7, at.Add(setbackMemory/2))
+	s.add(10, 20, first, early, at)
+	s.add(15, 30, second, middle, at.Add(setbackMemory/2))
 	for _, tt := range []struct {
 		lo, hi int64
-		opened uint64
+		opened time.Time
 		after  time.Duration
 		want   error
 	}{
-		{0, 10, 1, 0, nil},
-		{0, 11, 1, 0, first},
-		{0, 11, 6, 0, nil},
-		{19, 20, 6, 0, second},
-		{19, 20, 8, 0, nil},
-		{30, 40, 1, 0, nil},
-		{10, 15, 1, setbackMemory, nil},
-		{10, 16, 1, setbackMemory, second},
-		{10, 40, 1, 2 * setbackMemory, nil},
+		{0, 10, early, 0, nil},
+		{0, 11, early, 0, first},
+		{0, 11, middle, 0, nil},
+		{19, 20, middle, 0, second},
+		{19, 20, late, 0, nil},
+		{30, 40, early, 0, nil},
+		{10, 15, early, setbackMemory, nil},
+		{10, 16, early, setbackMemory, second},
+		{10, 40, early, 2 * setbackMemory, nil},
 	} {
 		if got := s.find(tt.lo, tt.hi, tt.opened, at.Add(tt.after)); got != tt.want {
-			t.Errorf("[%d,%d) opened in turn %d, after %v: %v, want %v", tt.lo, tt.hi, tt.opened, tt.after, got, tt.want)
+			t.Errorf("[%d,%d) opened at %v, after %v: %v, want %v", tt.lo, tt.hi, tt.opened, tt.after, got, tt.want)
 		}
 	}
 	for i := range int64(2 * maxSetbacks) {
-		s.add(i, i+1, first, 1, at)
+		s.add(i, i+1, first, early, at)
 	}
 	if len(s) > maxSetbacks {
 		t.Errorf("%d setbacks are kept", len(s))
@@ -96,4 +97,38 @@ func TestTimeoutNamesItsCause(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestHungFetchIsMadeAnew holds that who comes to a fetch that has brought
+// nothing for the whole read time-out of another gets a fresh one.
+func TestHungFetchIsMadeAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore(t, map[string]int64{"a": 8 * mib})
+		hung := true
+		store.gate = func(ctx context.Context, _ string, _ int64) error {
+			if hung {
+				hung = false
+				<-ctx.Done()
+			}
+			return ctx.Err()
+		}
+		c := newCache(t, store, Config{ReadTimeout: time.Minute, Mode: Off})
+		first := c.Open(store.object("a"))
+		defer first.Close()
+		gaveUp := make(chan error)
+		go func() {
+			_, err := first.View(t.Context(), 0, mib)
+			gaveUp <- err
+		}()
+		time.Sleep(50 * time.Second)
+		second := c.Open(store.object("a"))
+		defer second.Close()
+		began := time.Now()
+		if err := readAt(t.Context(), second, store.objects["a"], 0, mib); err != nil || time.Since(began) != 10*time.Second {
+			t.Errorf("the second reader: %v after %v", err, time.Since(began))
+		}
+		if err := <-gaveUp; !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("the first reader: %v", err)
+		}
+	})
 }

@@ -23,6 +23,7 @@ type View struct {
 
 	ready    chan struct{} // closed when the wait is over; nil on the fast path
 	err      error         // why the wait failed; set before ready is closed
+	began    time.Time     // of the wait
 	released bool          // guarded by the cache's lock
 
 	// The common lengths need no allocation beside the View.
@@ -123,6 +124,7 @@ func (c *Cache) lease(ctx context.Context, r *Reader, v *View) error {
 		return nil
 	}
 	c.stats.Misses++
+	v.began = c.now()
 	v.ready = make(chan struct{})
 	c.enqueue(v)
 	c.unlock()
