@@ -44,7 +44,7 @@ include tests/tools/cuda.mk
 ##@ Test
 
 .PHONY: test
-test: check unit one-processor fuzz-short cuda-test blackbox ## the whole suite
+test: check unit one-processor fuzz-short cuda-test blackbox faults-short ## the whole suite
 
 .PHONY: check
 check: $(TOOLS)/staticcheck ## format, vet, staticcheck
@@ -72,6 +72,18 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 .PHONY: blackbox
 blackbox: packages $(TOOLS)/versitygw $(VENV)/done ## the built programs, mounted and read by what their users have
 	go test -timeout 20m ./tests ./tests/clients
+
+# Most cases wait for a fault to pass: more of them than there are processors.
+FAULTS := go test -count 1 -timeout 60m -v -parallel 8 ./tests/faults
+TABLE := grep -vE '^ *(===|--- (PASS|SKIP))|^PASS$$'
+
+.PHONY: faults
+faults: packages $(TOOLS)/versitygw $(VENV)/done ## every fault case in full: a table of case, expected, seen
+	$(FAULTS) | $(TABLE)
+
+.PHONY: faults-short
+faults-short: packages $(TOOLS)/versitygw $(VENV)/done
+	$(FAULTS) -short | $(TABLE)
 
 .PHONY: vuln
 vuln: ## known vulnerabilities in what we depend on

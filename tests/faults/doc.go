@@ -1,0 +1,9 @@
+// Package faults holds the built programs against everything that can go wrong
+// around them: a sick store, changing objects, signals and kills, odd names.
+// "make faults" prints a table of case, expected and seen; "go test -short"
+// runs every case with small objects and short times.
+//
+// Each case has a mountd of its own before a fault-injecting proxy and a real
+// S3 server, and reads in children only. After each, mountd must hold no lease,
+// no open file and no fetch, end with exit 0 and leave nothing mounted.
+package faults

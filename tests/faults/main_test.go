@@ -1,0 +1,130 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"weightfs/tests/checkpoint"
+	"weightfs/tests/harness"
+	"weightfs/tests/s3test"
+)
+
+const (
+	// bucket holds the object that the storage cases read.
+	bucket = "faults"
+	// object is its key.
+	object = "model.safetensors"
+	// childLimit bounds each child of a case: past it somebody hangs.
+	childLimit = 3 * time.Minute
+)
+
+// profile is how large and how long the cases are.
+type profile struct {
+	size        int64         // of the object
+	outage      time.Duration // of faults that pass
+	storm       time.Duration // of error storms
+	readTimeout time.Duration // for faults that last
+}
+
+// partSize is what one GET asks for.
+func (profile) partSize() int64 { return 1 << 20 }
+
+func shortProfile() profile {
+	return profile{size: 16 << 20, outage: 2 * time.Second, storm: 3 * time.Second, readTimeout: 3 * time.Second}
+}
+
+func fullProfile() profile {
+	return profile{size: 64 << 20, outage: 10 * time.Second, storm: 20 * time.Second, readTimeout: 10 * time.Second}
+}
+
+// stage is what the cases share: it is set up once, by TestMain, and read only.
+type stage struct {
+	*harness.Programs
+	profile
+	scratch   string
+	reader    string // the reader program
+	rclone    string // path of the program, "" without peers
+	soak      time.Duration
+	server    *s3test.Server
+	original  string // the object's original file
+	digest    string // its SHA-256
+	reference map[string]harness.Tensor
+	table     table
+}
+
+// theStage is set before the first test runs.
+var theStage *stage
+
+func TestMain(m *testing.M) {
+	rclone := flag.String("rclone", "", "`path` of rclone: run the peers too")
+	soak := flag.Duration("soak", 0, "how long TestSoak takes; 0 skips it")
+	flag.Parse()
+	code, err := runOnStage(m, &stage{rclone: *rclone, soak: *soak})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "faults:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func runOnStage(m *testing.M, s *stage) (code int, err error) {
+	ctx := context.Background()
+	if s.scratch, err = os.MkdirTemp("", "weightfs-faults-"); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(s.scratch)) }()
+	s.profile = fullProfile()
+	if testing.Short() {
+		s.profile = shortProfile()
+	}
+	if err := s.build(ctx); err != nil {
+		return 1, err
+	}
+	if s.server, err = s3test.New(ctx, s3test.Options{}); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, s.server.Close()) }()
+	if err := s.fill(ctx, s.server); err != nil {
+		return 1, err
+	}
+	theStage = s
+	code = m.Run()
+	return code, s.table.print(os.Stdout)
+}
+
+// build builds the programs and makes the object.
+func (s *stage) build(ctx context.Context) (err error) {
+	if s.Programs, err = harness.Build(ctx, s.scratch); err != nil {
+		return err
+	}
+	s.reader = filepath.Join(s.scratch, "reader")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", s.reader, "weightfs/tests/faults/reader")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build reader: %w: %s", err, out)
+	}
+	if _, err := checkpoint.Write(s.scratch, checkpoint.Spec{Size: s.size, TensorSize: 4 << 20}); err != nil {
+		return err
+	}
+	s.original = filepath.Join(s.scratch, object)
+	if s.reference, err = s.Reference(ctx, s.original); err != nil {
+		return err
+	}
+	s.digest, err = fileDigest(s.original)
+	return err
+}
+
+// fill stores the object in the bucket of a server.
+func (s *stage) fill(ctx context.Context, server *s3test.Server) error {
+	if err := server.CreateBucket(ctx, bucket); err != nil {
+		return err
+	}
+	return server.PutFile(ctx, bucket, object, s.original)
+}

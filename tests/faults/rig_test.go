@@ -1,0 +1,196 @@
+package faults
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"weightfs/tests/harness"
+	"weightfs/tests/proxy"
+)
+
+// ways are how a file is read in each storage case; "load" is gpuload.
+func ways() []string { return []string{"sequential", "parallel", "mapped", "load"} }
+
+// failure is the error of one reader.
+type failure struct {
+	Errno   string  `json:"errno"`
+	Seconds float64 `json:"seconds"`
+}
+
+// outcome is what came of reading the object in one way.
+type outcome struct {
+	SHA256   string    `json:"sha256"`
+	Seconds  float64   `json:"seconds"`
+	Failures []failure `json:"failures"`
+}
+
+// intact tells whether the reader got the object's bytes.
+func (o outcome) intact() bool { return len(o.Failures) == 0 && o.SHA256 == theStage.digest }
+
+func (o outcome) String() string {
+	switch {
+	case o.intact():
+		return fmt.Sprintf("intact in %.1f s", o.Seconds)
+	case len(o.Failures) == 0:
+		return "OTHER BYTES"
+	}
+	last := 0.0
+	for _, f := range o.Failures {
+		last = max(last, f.Seconds)
+	}
+	return fmt.Sprintf("%s x%d, last after %.1f s", o.Failures[0].Errno, len(o.Failures), last)
+}
+
+// rig is one mount before one proxy.
+type rig struct {
+	t     *testing.T
+	proxy *proxy.Proxy
+	mount *harness.Mount
+	seen  strings.Builder // for the table
+}
+
+// newRig mounts the bucket behind a proxy for the length of the test, with
+// flags in addition. The proxy makes the store slow enough for faults to fall
+// into the reading.
+func newRig(t *testing.T, flags ...string) *rig {
+	t.Helper()
+	r := &rig{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
+	r.proxy.SetShape(proxy.Shape{FirstByte: 2 * time.Millisecond, PerConnection: 20e6, Total: 40e6})
+	args := append([]string{"--memory-limit", "32Mi", "--part-size", "1Mi", "--metadata-ttl", "1h"}, flags...)
+	r.mount = mountFor(t, harness.MountOptions{
+		Source: "s3://" + bucket, Args: args,
+		Env: append(theStage.server.Env(), "AWS_ENDPOINT_URL="+r.proxy.Endpoint),
+	})
+	return r
+}
+
+// mountFor mounts for the length of the test. At its end the mount must be
+// quiet and go in order.
+func mountFor(t *testing.T, opts harness.MountOptions) *harness.Mount {
+	t.Helper()
+	m, err := theStage.Mount(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("mountd wrote:\n%s", lastLines(m.Output(), 40))
+		}
+	})
+	return m
+}
+
+func lastLines(text string, n int) string {
+	lines := strings.SplitAfter(text, "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "")
+}
+
+// file is the object in the mount.
+func (r *rig) file() string { return filepath.Join(r.mount.Dir, object) }
+
+// read reads the object in one way, to the end or to the error.
+func (r *rig) read(way string) outcome {
+	r.t.Helper()
+	if way == "load" {
+		return loadFile(r.t, r.file())
+	}
+	return readFile(r.t, way, r.file())
+}
+
+// readFile has the reader program read a file.
+func readFile(t *testing.T, way, path string) outcome {
+	t.Helper()
+	var o outcome
+	if err := json.Unmarshal([]byte(succeed(t, theStage.reader, way, path)), &o); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// loadFile has gpuload load a file and compares each tensor with what the
+// reference implementation reads from the original.
+func loadFile(t *testing.T, source string, env ...string) outcome {
+	t.Helper()
+	manifest := filepath.Join(t.TempDir(), "manifest")
+	start := time.Now()
+	result := runChild(t, env, theStage.Gpuload, "load", "--device", "cpu", "--progress", "none", "--manifest", manifest, source)
+	o := outcome{Seconds: time.Since(start).Seconds()}
+	if result.Code != 0 {
+		o.Failures = []failure{{errnoOf(result.Stderr), o.Seconds}}
+		return o
+	}
+	text, err := os.ReadFile(manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := harness.ParseManifest(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := harness.Compare(loaded, theStage.reference); err != nil {
+		o.SHA256 = err.Error()
+		return o
+	}
+	o.SHA256 = theStage.digest
+	return o
+}
+
+// errnoOf finds the errno that a program names in its message.
+func errnoOf(message string) string {
+	for text, name := range map[string]string{
+		"input/output error": "EIO", "stale": "ESTALE", "permission denied": "EACCES", "no such file": "ENOENT",
+	} {
+		if strings.Contains(strings.ToLower(message), text) {
+			return name
+		}
+	}
+	return strings.TrimSpace(message)
+}
+
+// runChild runs a child, which must end within childLimit.
+func runChild(t *testing.T, env []string, name string, args ...string) harness.Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), childLimit)
+	defer cancel()
+	result, err := harness.Run(ctx, env, name, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result
+}
+
+// succeed runs a child that must exit with 0 and returns what it printed.
+func succeed(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	result := runChild(t, theStage.server.Env(), name, args...)
+	if result.Code != 0 {
+		t.Fatalf("%s %q: exit %d: %s", name, args, result.Code, result.Stderr)
+	}
+	return result.Stdout
+}
+
+// fileDigest is the SHA-256 of a file, in hex.
+func fileDigest(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}

@@ -1,0 +1,61 @@
+package faults
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"weightfs/tests/harness"
+)
+
+// quietLimit bounds the wait for what follows a reader's end by itself: the
+// kernel's RELEASE, a cancelled fetch.
+const quietLimit = 20 * time.Second
+
+// measures are the numbers that a mountd gives of itself.
+func measures(t *testing.T, dir string) map[string]int64 {
+	t.Helper()
+	var report struct {
+		Measures map[string]int64 `json:"measures"`
+	}
+	if err := json.Unmarshal([]byte(succeed(t, theStage.Mountd, "status", "--json", dir)), &report); err != nil {
+		t.Fatal(err)
+	}
+	return report.Measures
+}
+
+// checkQuiet holds that soon nothing is held for readers that are gone.
+func checkQuiet(t *testing.T, m *harness.Mount) {
+	t.Helper()
+	leaked := map[string]int64{}
+	if eventually(quietLimit, func() bool {
+		now := measures(t, m.Dir)
+		clear(leaked)
+		for _, name := range []string{"open_files", "cache_leases", "active_fetches"} {
+			if now[name] != 0 {
+				leaked[name] = now[name]
+			}
+		}
+		return len(leaked) == 0
+	}) {
+		return
+	}
+	t.Errorf("mountd still holds %v", leaked)
+}
+
+// eventually polls until holds returns true, and returns false if that takes
+// longer than limit.
+func eventually(limit time.Duration, holds func() bool) bool {
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-deadline.C:
+			return false
+		case <-tick.C:
+		}
+	}
+	return true
+}
