@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,8 +35,11 @@ func newBenchCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench [flags] SOURCE...",
 		Short: "Measure how fast this node loads a model, and what keeps it from being faster",
-		Long: "Bench loads the model once for each concurrency, from a cold start where that can be had,\n" +
-			"measures the source and the device each by itself, and names the one that sets the pace.",
+		Long: `Bench loads the model once for each concurrency, from a cold start where that
+can be had, measures the store, the mount, the copy into staging and the bus
+each by itself, and names the one that sets the pace.`,
+		Example: `  gpuload bench /mnt/models/Llama-3.2-3B-Instruct --plot bench.svg
+  gpuload bench s3://core-llm/Llama-3-8b --sweep 8,16,32,64 --device cpu`,
 		Args: someSources,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			plan, err := f.plan(a, cmd.Flags(), args)
@@ -46,12 +50,14 @@ func newBenchCommand(a *app) *cobra.Command {
 		},
 	}
 	f.register(cmd.Flags())
+	explain(cmd, flagGroup{"What to measure", []string{"sweep", "store"}}, tuningGroup(), filesGroup(),
+		flagGroup{"What to show", []string{"json", "plot", "log-level"}}, s3Group())
 	return cmd
 }
 
 func (f *benchFlags) register(flags *pflag.FlagSet) {
-	flags.StringVar(&f.device, "device", "auto", "auto, cpu or cuda:`N`")
-	flags.IntSliceVar(&f.sweep, "sweep", []int{1, 4, 8, 16, 32}, "concurrencies to try; --concurrency tries one alone")
+	registerDevice(flags, &f.device)
+	flags.IntSliceVar(&f.sweep, "sweep", []int{1, 4, 8, 16, 32}, "`concurrencies` to try; --concurrency tries one alone")
 	flags.StringVar(&f.store, "store", "", "measure this `SOURCE` by itself too: the bucket behind a mount, say")
 	flags.StringVar(&f.plot, "plot", "", "draw seconds against concurrency into `FILE`, as SVG")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object in place of the table")
@@ -92,8 +98,10 @@ func (f *benchFlags) plan(a *app, flags *pflag.FlagSet, sources []string) (*benc
 	if p.source, err = f.source.config(a, flags, p.tuning.pattern); err != nil {
 		return nil, err
 	}
-	p.device, err = choose(f.device, thisHost())
-	return p, err
+	if p.device, err = choose(f.device, thisHost()); err != nil {
+		return nil, err
+	}
+	return p, placesForFiles(f.plot)
 }
 
 // run measures, prints and draws.
@@ -109,7 +117,10 @@ func (p *benchPlan) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, dev.Close()) }()
-	announce(p.app.stderr, "measuring", p.sources, dev, p.device)
+	if !p.flags.json {
+		what := "measuring " + strings.Join(p.sources, " ")
+		announce(p.app.stderr, what, dev, p.device, fmt.Sprintf("concurrency %v, %s", p.sweep, limitsText(p.tuning.options)))
+	}
 	result, err := p.measure(ctx, dev)
 	if err != nil {
 		return err
@@ -166,7 +177,7 @@ func (p *benchPlan) measure(ctx context.Context, dev gpuload.Device) (*benchResu
 
 // load loads once, from as cold a start as can be had.
 func (p *benchPlan) load(ctx context.Context, dev gpuload.Device, concurrency int, sources ...string) (_ benchRun, err error) {
-	src, err := gpuload.OpenSource(ctx, p.source, sources...)
+	src, err := openSource(ctx, p.source, sources...)
 	if err != nil {
 		return benchRun{}, err
 	}

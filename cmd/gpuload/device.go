@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/spf13/pflag"
+
 	"weightfs/cmd/cli"
 	"weightfs/gpuload"
 )
@@ -32,6 +34,12 @@ type choice struct {
 	exec string
 	// reason says why, for the user.
 	reason string
+}
+
+// registerDevice adds --device to flags.
+func registerDevice(flags *pflag.FlagSet, device *string) {
+	flags.StringVar(device, "device", "auto", "where tensors go: `auto|cpu|cuda:N`. auto is the first GPU where there is one that can be used, "+
+		"and the CPU otherwise, and the first line says which; cuda:N never falls back")
 }
 
 // parseDevice checks the value of --device: auto, cpu or cuda:N. The ordinal is

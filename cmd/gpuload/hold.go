@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -70,34 +69,46 @@ func describe(dev gpuload.Device, m *gpuload.Model) (heldModel, error) {
 	return held, nil
 }
 
-// hold serves the handles of the model on a Unix socket until ctx ends, and
-// says on log when it does.
-func hold(ctx context.Context, path string, held heldModel, log io.Writer) error {
+// holder serves the handles of a model on a Unix socket.
+type holder struct {
+	listener *net.UnixListener
+	path     string
+	answer   []byte
+}
+
+// newHolder makes the socket. The caller calls serve or close.
+func newHolder(path string, held heldModel) (*holder, error) {
 	answer, err := json.Marshal(held)
 	if err != nil {
-		return fmt.Errorf("hold: %w", err)
+		return nil, fmt.Errorf("hold: %w", err)
 	}
-	answer = append(answer, '\n')
 	listener, err := listenPrivately(path)
 	if err != nil {
-		return fmt.Errorf("hold: %w", err)
+		return nil, fmt.Errorf("hold: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = listener.Close() }) // ends Accept
+	return &holder{listener: listener, path: path, answer: append(answer, '\n')}, nil
+}
+
+// serve answers clients until ctx ends, and takes the socket away.
+func (h *holder) serve(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { _ = h.listener.Close() }) // ends Accept
 	defer stop()
-	fmt.Fprintf(log, "gpuload: holding the model, with handles on %s\n", path)
 	var clients sync.WaitGroup
 	for {
-		conn, err := listener.Accept()
+		conn, err := h.listener.Accept()
 		if err != nil {
 			clients.Wait()
 			if ctx.Err() == nil {
-				return errors.Join(fmt.Errorf("hold: %w", err), os.Remove(path))
+				return errors.Join(fmt.Errorf("hold: %w", err), h.close())
 			}
-			return os.Remove(path)
+			return os.Remove(h.path)
 		}
-		clients.Go(func() { answerClient(ctx, conn, answer) })
+		clients.Go(func() { answerClient(ctx, conn, h.answer) })
 	}
 }
+
+// close takes the socket away without having served.
+func (h *holder) close() error { return errors.Join(h.listener.Close(), os.Remove(h.path)) }
 
 // answerClient writes the answer. A client that does not read it is its own
 // loss.

@@ -14,26 +14,26 @@ import (
 	"weightfs/cmd/cli"
 )
 
-// holding runs "gpuload load --hold" and returns once the socket is there; stop
-// ends it.
+// holding runs "gpuload load --hold --json" and returns once the report is there,
+// which comes after the socket; stop ends it.
 func holding(t *testing.T, socket, model string) (stop func() int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	log, stderr := io.Pipe()
+	report, stdout := io.Pipe()
+	var stderr strings.Builder
 	done := make(chan int, 1)
 	go func() {
-		a := newApp(nil, io.Discard, stderr)
+		a := newApp(nil, stdout, &stderr)
 		args := []string{"load", "--device=cpu", "--json", "--hold", socket, model}
-		code := cli.Execute(ctx, newRootCommand(a), args, a.env, stderr)
-		_ = stderr.Close() // never fails
+		code := cli.Execute(ctx, newRootCommand(a), args, a.env, &stderr)
+		_ = stdout.Close() // never fails
 		done <- code
 	}()
-	lines := bufio.NewReader(log)
-	for line := ""; !strings.Contains(line, "holding the model"); {
-		var err error
-		if line, err = lines.ReadString('\n'); err != nil {
-			t.Fatalf("the command ended: %v", err)
-		}
+	lines := bufio.NewReader(report)
+	if _, err := lines.ReadString('\n'); err != nil {
+		cancel()
+		<-done
+		t.Fatalf("the command ended: %v: %s", err, &stderr)
 	}
 	return func() int {
 		cancel()

@@ -24,9 +24,12 @@ func newInspectCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect [flags] SOURCE...",
 		Short: "Show the tensors of a model, and what is wrong with its files",
-		Long: "Inspect reads the headers of the safetensors files of each SOURCE, no tensor data and no\n" +
-			"device, and lists tensors, files and totals. Problems, such as missing shards, tensors in\n" +
-			"two files or damaged headers, are listed with what is there, and make it fail.",
+		Long: `Inspect reads the headers of the safetensors files of each SOURCE, no tensor
+data and no device, and lists tensors, files and totals. Problems, such as
+missing shards, tensors in two files or damaged headers, are listed with what is
+there, and make it fail.`,
+		Example: `  gpuload inspect /mnt/models/Llama-3.2-3B-Instruct
+  gpuload inspect s3://core-llm/Llama-3-8b --json`,
 		Args: someSources,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := source.config(a, cmd.Flags(), "")
@@ -50,6 +53,7 @@ func newInspectCommand(a *app) *cobra.Command {
 	source.register(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object in place of the tables")
 	cli.Unbind(cmd.Flags(), "json")
+	explain(cmd, filesGroup(), flagGroup{"What to show", []string{"json", "log-level"}}, s3Group())
 	return cmd
 }
 

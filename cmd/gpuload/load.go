@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
@@ -37,8 +36,21 @@ func newLoadCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "load [flags] SOURCE...",
 		Short: "Load the tensors of a model onto a device, and say how fast that was",
-		Long: "Load reads the safetensors files of each SOURCE, a mounted or local folder or file,\n" +
-			"s3://BUCKET/PREFIX or s3://BUCKET/KEY.safetensors, and copies their tensors to a device.",
+		Long: `Load reads the safetensors files of each SOURCE and copies their tensors to a
+device. A SOURCE is a mounted or local folder or file, s3://BUCKET/PREFIX, or
+s3://BUCKET/KEY.safetensors. Of a folder with a *.safetensors.index.json it
+takes the files that the index names, of any other all *.safetensors.
+
+A setting is taken from its flag, else from --model-loader-extra-config, else
+from its variable, else from the Run:ai streamer's: RUNAI_STREAMER_CONCURRENCY,
+RUNAI_STREAMER_MEMORY_LIMIT and RUNAI_STREAMER_CHUNK_BYTESIZE (bytes of a part).
+RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING=0 and RUNAI_STREAMER_S3_UNSIGNED=1 hold
+too, and so do the AWS variables and files. All are checked before anything
+happens.`,
+		Example: `  gpuload load /mnt/models/Llama-3.2-3B-Instruct
+  gpuload load s3://core-llm/Llama-3-8b --concurrency 32 --memory-limit 5Gi
+  gpuload load /path/to/sharded/model --rank 0 --device cuda:0
+  gpuload load model.safetensors --device cpu --verify --manifest model.manifest`,
 		Args: someSources,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			plan, err := f.plan(a, cmd.Flags(), args)
@@ -49,20 +61,25 @@ func newLoadCommand(a *app) *cobra.Command {
 		},
 	}
 	f.register(cmd.Flags())
+	explain(cmd, tuningGroup(), filesGroup(),
+		flagGroup{"What to make sure of", []string{"verify", "manifest", "expect", "hash"}},
+		flagGroup{"What to show", []string{"json", "progress", "log-level"}},
+		flagGroup{"What to do then", []string{"hold"}}, s3Group())
 	return cmd
 }
 
 func (f *loadFlags) register(flags *pflag.FlagSet) {
-	flags.StringVar(&f.device, "device", "auto", "auto, cpu or cuda:`N`; auto is the first GPU, or the CPU where there is none")
+	registerDevice(flags, &f.device)
 	f.tuning.register(flags)
 	f.source.register(flags)
-	flags.StringVar(&f.manifest, "manifest", "", "write a line of JSON for each tensor, as it is on the device, to `FILE`")
-	flags.StringVar(&f.expect, "expect", "", "compare the tensors on the device with the manifest in `FILE`")
-	flags.BoolVar(&f.verify, "verify", false, "compare the tensors on the device with the source, read again")
-	flags.StringVar(&f.hash, "hash", manifest.SHA256.String(), "digests by sha256 or xxh3")
-	flags.StringVar(&f.progress, "progress", "auto", "auto (a bar on a terminal), plain or none")
-	flags.BoolVar(&f.json, "json", false, "print one JSON object in place of the summary")
-	flags.StringVar(&f.hold, "hold", "", "then keep the model loaded, and serve handles of its memory on the Unix `SOCKET`, until signalled")
+	flags.StringVar(&f.manifest, "manifest", "", "write a line of JSON for each tensor, with the digest of its bytes on the device, to `FILE`, "+
+		"which appears once all of it is there")
+	flags.StringVar(&f.expect, "expect", "", "fail if a tensor on the device differs in anything from the manifest in `FILE`")
+	flags.BoolVar(&f.verify, "verify", false, "read every tensor back from the device, and fail if its digest is not that of the source")
+	flags.StringVar(&f.hash, "hash", manifest.SHA256.String(), "`hash` of digests: sha256 or xxh3, which is faster")
+	flags.StringVar(&f.progress, "progress", "auto", "`kind` of progress: auto (a bar on a terminal, else lines), plain (lines) or none")
+	flags.BoolVar(&f.json, "json", false, "print one JSON object in place of the summary, and nothing else unless something is wrong")
+	flags.StringVar(&f.hold, "hold", "", "keep the model loaded until signalled, and serve handles of its memory to other processes on the Unix `SOCKET`")
 	cli.Unbind(flags, "manifest", "expect", "verify", "json", "hold")
 }
 
@@ -98,6 +115,9 @@ func (f *loadFlags) plan(a *app, flags *pflag.FlagSet, sources []string) (*loadP
 	if p.device, err = choose(f.device, thisHost()); err != nil {
 		return nil, err
 	}
+	if err := placesForFiles(f.manifest, f.hold); err != nil {
+		return nil, err
+	}
 	if f.expect == "" {
 		return p, nil
 	}
@@ -128,10 +148,12 @@ func (p *loadPlan) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, opened.close()) }()
-	announce(p.app.stderr, "loading", p.sources, opened.device, p.device)
-
-	bar := p.progress.start(opened.source.Bytes(), p.app.stderr)
 	options := p.tuning.options
+	if !p.flags.json {
+		what := fmt.Sprintf("loading %s, %s,", opened.source, humanize.Bytes(uint64(opened.source.Bytes())))
+		announce(p.app.stderr, what, opened.device, p.device, settingsText(options.For(opened.source)))
+	}
+	bar := p.progress.start(opened.source.Bytes(), p.app.stderr)
 	options.Progress = bar.add
 	model, err := gpuload.Load(ctx, opened.device, opened.source, options)
 	bar.finish()
@@ -145,14 +167,27 @@ func (p *loadPlan) run(ctx context.Context) (err error) {
 	if p.flags.hold == "" {
 		return p.report(opened, model.Stats())
 	}
-	held, err := describe(opened.device, model)
+	return p.hold(ctx, opened, model)
+}
+
+// hold reports and keeps the model until ctx ends. The socket is there before
+// the report.
+func (p *loadPlan) hold(ctx context.Context, in *inputs, model *gpuload.Model) error {
+	held, err := describe(in.device, model)
 	if err != nil {
 		return err
 	}
-	if err := p.report(opened, model.Stats()); err != nil {
+	h, err := newHolder(p.flags.hold, held)
+	if err != nil {
 		return err
 	}
-	return hold(ctx, p.flags.hold, held, p.app.stderr)
+	if err := p.report(in, model.Stats()); err != nil {
+		return errors.Join(err, h.close())
+	}
+	if !p.flags.json {
+		fmt.Fprintf(p.app.stderr, "gpuload: holding the model, with handles on %s\n", p.flags.hold)
+	}
+	return h.serve(ctx)
 }
 
 // inputs are what a load takes.
@@ -170,7 +205,7 @@ func (p *loadPlan) open(ctx context.Context) (*inputs, error) {
 	start := time.Now()
 	g, opening := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		if in.source, err = gpuload.OpenSource(opening, p.source, p.sources...); err != nil {
+		if in.source, err = openSource(opening, p.source, p.sources...); err != nil {
 			return err
 		}
 		// The load waits for the headers, and meets their errors itself.
@@ -198,11 +233,6 @@ func (in *inputs) close() error {
 		errs = append(errs, in.device.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// announce says which device was taken and why.
-func announce(w io.Writer, doing string, sources []string, dev gpuload.Device, c choice) {
-	fmt.Fprintf(w, "gpuload: %s %s onto %s (%s; %s)\n", doing, strings.Join(sources, " "), dev.Name(), dev.Describe(), c.reason)
 }
 
 // check takes digests of what lies on the device, as far as the flags ask for

@@ -52,8 +52,8 @@ func smallModel(t *testing.T) string {
 func TestLoadPrintsJSON(t *testing.T) {
 	dir := smallModel(t)
 	code, stdout, stderr := gpuloadCommand(t, "load", "--device=cpu", "--json", "--verify", dir)
-	if code != 0 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "onto cpu") {
-		t.Fatalf("exit %d, stderr %q: want 0 and the line that names the device", code, stderr)
+	if code != 0 || stderr != "" {
+		t.Fatalf("exit %d, stderr %q: want 0 and silence", code, stderr)
 	}
 	var report map[string]any
 	if err := json.Unmarshal([]byte(stdout), &report); err != nil {
@@ -72,8 +72,11 @@ func TestLoadPrintsJSON(t *testing.T) {
 			t.Errorf("%s is %v", key, report[key])
 		}
 	}
-	if phases, ok := report["phases"].(map[string]any); !ok || phases["bound"] == nil {
-		t.Errorf("phases are %v", report["phases"])
+	phases, _ := report["phases"].(map[string]any)
+	for _, key := range []string{"open", "header", "first_byte", "read", "copy", "tail", "bound"} {
+		if phases[key] == nil {
+			t.Errorf("phases are %v, without %s", phases, key)
+		}
 	}
 }
 
@@ -104,7 +107,7 @@ func TestLoadManifest(t *testing.T) {
 
 func TestLoadSummaryAndProgress(t *testing.T) {
 	code, stdout, stderr := gpuloadCommand(t, "load", "--device=cpu", smallModel(t))
-	if code != 0 || !strings.Contains(stdout, "3 tensors of 2 files, 1.0 kB, onto cpu") {
+	if code != 0 || !strings.Contains(stdout, "3 tensors in 2 files, 1.0 kB, onto cpu") {
 		t.Errorf("exit %d, stdout %q", code, stdout)
 	}
 	if !strings.Contains(stderr, "gpuload: 100%, 1.2 kB of 1.2 kB\n") {
@@ -116,8 +119,31 @@ func TestLoadSummaryAndProgress(t *testing.T) {
 	}
 }
 
+// TestLoadTellsItsSettings holds that the first line has the device, why it was
+// taken, and the settings that the load runs with, wherever they came from.
+func TestLoadTellsItsSettings(t *testing.T) {
+	dir := smallModel(t)
+	for want, args := range map[string][]string{
+		"concurrency 16, parts of 8MiB, memory limit 40GB":   nil,
+		"concurrency 4, parts of 16KiB, memory limit 5GiB":   {"--concurrency=4", "--part-size=16Ki", `--model-loader-extra-config={"memory_limit":5368709120}`},
+		"concurrency 3, parts of 4KiB, no memory limit":      {"--model-loader-extra-config", `{"concurrency":3,"memory_limit":-1}`, "--part-size=1"},
+		"concurrency 16, parts of 1464KiB, the least memory": {"--part-size=1499136", "--memory-limit=0"},
+		"concurrency 16, parts of 8MiB, memory limit 5.0GB":  {"--memory-limit=5001234567"},
+	} {
+		_, _, stderr := gpuloadCommand(t, append([]string{"load", "--device=cpu", "--progress=none", dir}, args...)...)
+		first, rest, _ := strings.Cut(stderr, "\n")
+		if !strings.HasPrefix(first, "gpuload: loading "+dir+", 1.2 kB, onto cpu (host memory, ") ||
+			!strings.HasSuffix(first, "; asked for): "+want) || rest != "" {
+			t.Errorf("%v: %q, want %q at its end", args, stderr, want)
+		}
+	}
+}
+
 func TestLoadFailures(t *testing.T) {
-	dir, empty := smallModel(t), t.TempDir()
+	dir, empty, ranks := smallModel(t), t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(ranks, "model-rank-5-part-0.safetensors"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		args []string
 		code int
@@ -134,6 +160,9 @@ func TestLoadFailures(t *testing.T) {
 		{[]string{"--pattern={rank}-{part}", dir}, 2, "needs --rank"},
 		{[]string{"--device=gpu", dir}, 2, `device "gpu"`},
 		{[]string{"--memory-limit=1000", dir}, 2, "memory limit of 1000 bytes is below the minimum"},
+		{[]string{"--rank=0", dir + "/a.safetensors"}, 1, "is a file"},
+		{[]string{ranks}, 1, "files of rank 5: choose one with --rank"},
+		{[]string{"--manifest=" + empty + "/none/m", dir}, 1, "make " + empty + "/none/m in " + empty + "/none: no such file"},
 		{[]string{"--rank=0", dir}, 1, "model-rank-{rank}-part-{part}.safetensors"},
 		{[]string{"--expect=" + empty + "/none", dir}, 1, "none"},
 		{[]string{empty}, 1, empty},

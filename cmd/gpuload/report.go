@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 
 	"weightfs/gpuload"
 )
@@ -34,6 +35,7 @@ type phaseReport struct {
 	FirstByte   float64 `json:"first_byte"`
 	FirstTensor float64 `json:"first_tensor"`
 	Read        float64 `json:"read"`
+	Copy        float64 `json:"copy"`
 	Tail        float64 `json:"tail"`
 	Reading     float64 `json:"reading"`
 	Waiting     float64 `json:"waiting"`
@@ -49,7 +51,7 @@ func newLoadReport(in *inputs, s gpuload.Stats) loadReport {
 		Concurrency: s.Concurrency, Readers: s.Readers, PartBytes: s.PartBytes, StagingPeakBytes: s.StagingPeakBytes,
 		Phases: phaseReport{
 			Open: in.opening.Seconds(), Header: p.Header.Seconds(), FirstByte: p.FirstByte.Seconds(),
-			FirstTensor: p.FirstTensor.Seconds(), Read: p.Read.Seconds(), Tail: p.Tail.Seconds(),
+			FirstTensor: p.FirstTensor.Seconds(), Read: p.Read.Seconds(), Copy: p.Copy.Seconds(), Tail: p.Tail.Seconds(),
 			Reading: p.Reading.Seconds(), Waiting: p.Waiting.Seconds(), Bound: s.Bound(),
 		},
 	}
@@ -62,11 +64,11 @@ func (p *loadPlan) report(in *inputs, s gpuload.Stats) error {
 	}
 	ms := func(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
 	_, err := fmt.Fprintf(p.app.stdout,
-		"%d tensors of %d files, %s, onto %s in %.3f s: %.2f GB/s\n"+
-			"opened in %v, headers at %v, first byte at %v, first tensor at %v, all read at %v, last copy %v later\n"+
-			"%d readers of %s parts, %s of staging at most; the %s set the pace\n",
-		s.Tensors, s.Files, humanize.Bytes(uint64(s.Bytes)), in.device.Name(), s.Elapsed.Seconds(), s.BytesPerSecond()/1e9,
-		ms(in.opening), ms(s.Phases.Header), ms(s.Phases.FirstByte), ms(s.Phases.FirstTensor), ms(s.Phases.Read), ms(s.Phases.Tail),
-		s.Readers, humanize.IBytes(uint64(s.PartBytes)), humanize.IBytes(uint64(s.StagingPeakBytes)), s.Bound())
+		"%s in %s, %s, onto %s in %.3f s: %.2f GB/s\n"+
+			"opened in %v, headers at %v, first byte at %v, first tensor at %v, all read at %v, last copy %v later, copying for %v\n"+
+			"%s of %s parts, %s of staging at most; the %s set the pace\n",
+		english.Plural(s.Tensors, "tensor", ""), english.Plural(s.Files, "file", ""), humanize.Bytes(uint64(s.Bytes)), in.device.Name(), s.Elapsed.Seconds(), s.BytesPerSecond()/1e9,
+		ms(in.opening), ms(s.Phases.Header), ms(s.Phases.FirstByte), ms(s.Phases.FirstTensor), ms(s.Phases.Read), ms(s.Phases.Tail), ms(s.Phases.Copy),
+		english.Plural(s.Readers, "reader", ""), humanize.IBytes(uint64(s.PartBytes)), humanize.IBytes(uint64(s.StagingPeakBytes)), s.Bound())
 	return err
 }

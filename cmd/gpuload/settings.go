@@ -22,11 +22,14 @@ type tuningFlags struct {
 }
 
 func (f *tuningFlags) register(flags *pflag.FlagSet) {
-	flags.Var(&f.concurrency, "concurrency", "parallel reads (default 16, from S3 32)")
-	flags.Var(&f.memoryLimit, "memory-limit", "most staging memory: a size, 0 for the minimum, -1 for no limit (default 40GB)")
-	flags.Var(&f.partSize, "part-size", "bytes of one read (default 8MiB)")
+	flags.Var(&f.concurrency, "concurrency", "how many parts, of whatever files, `N` readers read at a time (default 16, from S3 32)")
+	flags.Var(&f.memoryLimit, "memory-limit", "most staging memory that a load may hold: a `size`, -1 for no limit, or 0 for the least "+
+		"that keeps every reader busy. What is really taken follows from concurrency and part size, and is less. "+
+		"A small limit makes the pieces smaller that are copied at a time (default 40GB)")
+	flags.Var(&f.partSize, "part-size", "`size` of what one reader asks for at a time: one GET of an object (default 8MiB)")
 	flags.StringVar(&f.extra, "model-loader-extra-config", "",
-		"`JSON` with any of concurrency, memory_limit, pattern and distributed, as vLLM takes it")
+		"settings as vLLM takes them: `JSON` with any of concurrency, memory_limit, pattern and distributed. "+
+			"distributed has no effect here, and a notice says so")
 }
 
 // tuning is how a load is done: flags, JSON and variables taken together.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -24,8 +25,8 @@ type sourceFlags struct {
 }
 
 func (f *sourceFlags) register(flags *pflag.FlagSet) {
-	flags.Var(&f.rank, "rank", "load only the files of rank `R` of a model saved by rank")
-	flags.StringVar(&f.pattern, "pattern", safetensors.DefaultRankPattern, "name of a rank's files")
+	flags.Var(&f.rank, "rank", "take only the files of rank `R`, counted from 0, of a model that was saved by rank")
+	flags.StringVar(&f.pattern, "pattern", safetensors.DefaultRankPattern, "how files of ranks are named, with {rank} and {part} for the numbers")
 	f.s3.Register(flags)
 	f.log.Register(flags)
 }
@@ -52,6 +53,15 @@ func (f *sourceFlags) config(a *app, flags *pflag.FlagSet, fromJSON string) (gpu
 		return gpuload.SourceConfig{}, cli.Usagef("pattern %q needs --rank", pattern)
 	}
 	return cfg, nil
+}
+
+// openSource is gpuload.OpenSource with errors that name the flag that helps.
+func openSource(ctx context.Context, cfg gpuload.SourceConfig, args ...string) (*gpuload.Source, error) {
+	src, err := gpuload.OpenSource(ctx, cfg, args...)
+	if errors.Is(err, safetensors.ErrRankNotChosen) {
+		return nil, fmt.Errorf("%w: choose one with --rank", err)
+	}
+	return src, err
 }
 
 // someSources is the argument check of the commands that read sources.

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+	"golang.org/x/sys/unix"
+
+	"weightfs/cmd/cli"
+	"weightfs/gpuload"
+)
+
+// announce writes the line with which a load begins: onto which device, why
+// that one, and with which settings.
+func announce(w io.Writer, doing string, dev gpuload.Device, c choice, settings string) {
+	fmt.Fprintf(w, "gpuload: %s onto %s (%s; %s): %s\n", doing, dev.Name(), dev.Describe(), c.reason, settings)
+}
+
+// settingsText is the effective settings of a load.
+func settingsText(o gpuload.Options) string {
+	return fmt.Sprintf("concurrency %d, %s", o.Concurrency, limitsText(o))
+}
+
+// limitsText is the settings beside the concurrency.
+func limitsText(o gpuload.Options) string {
+	limit := "memory limit " + sizeText(o.MemoryLimit)
+	switch o.MemoryLimit {
+	case gpuload.MemoryUnlimited:
+		limit = "no memory limit"
+	case gpuload.MemoryMinimum:
+		limit = "the least memory"
+	}
+	return fmt.Sprintf("parts of %s, %s", sizeText(o.PartSize), limit)
+}
+
+// sizeText writes n bytes exactly where a unit allows it, rounded where not.
+func sizeText(n int64) string {
+	const few = len("1023KiB")
+	if binary := cli.FormatSize(n); n%1024 == 0 && len(binary) <= few {
+		return binary
+	}
+	return strings.ReplaceAll(humanize.Bytes(uint64(n)), " ", "")
+}
+
+// placesForFiles makes sure that files can be made at the paths that are not "",
+// before a load that would be in vain without them.
+func placesForFiles(paths ...string) error {
+	for _, path := range paths {
+		if path == "" {
+			continue
+		}
+		dir := filepath.Dir(path)
+		if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+			return &os.PathError{Op: "make " + path + " in", Path: dir, Err: err}
+		}
+	}
+	return nil
+}
