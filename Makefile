@@ -89,10 +89,6 @@ faults-short: packages $(TOOLS)/versitygw $(VENV)/done
 vuln: ## known vulnerabilities in what we depend on
 	go run $(GOVULNCHECK) ./...
 
-.PHONY: faults
-faults: packages $(TOOLS)/versitygw $(VENV)/done ## the built programs before a sick store
-	go test -v -count 1 -run '^TestFault' ./tests
-
 ##@ Show and measure
 
 .PHONY: demo
