@@ -12,11 +12,12 @@ import (
 
 	"weightfs/tests/bench/figure"
 	"weightfs/tests/bench/workload"
+	"weightfs/tests/proxy"
 )
 
 func TestRowsAreTold(t *testing.T) {
 	rowNames := map[string]bool{}
-	for _, r := range rows() {
+	for _, r := range rows(proxy.S3Like()) {
 		if rowNames[r.name] {
 			t.Errorf("two rows are called %q", r.name)
 		}
@@ -39,6 +40,7 @@ func TestPairs(t *testing.T) {
 	report := func(seconds int, bytes int64) workload.Report {
 		return workload.Report{End: time.Duration(seconds) * time.Second, Result: workload.Result{Bytes: bytes, Latencies: []time.Duration{3e9, 1e9, 2e9}}}
 	}
+	far := proxy.Shape{FirstByte: 30 * time.Millisecond, Total: 500}
 	base := outcome{report: report(1, 100)}
 	load := outcome{report: report(2, 100), traffic: figure.Traffic{Bytes: 150, READs: 7}, values: map[string]float64{sizeValue: 50, "a": 6, "b": 3}}
 	for name, c := range map[string]struct {
@@ -46,11 +48,11 @@ func TestPairs(t *testing.T) {
 		want figure.Pair
 	}{
 		"rates":    {rates("R", figure.Target{}), figure.Pair{Base: 100, Load: 50}},
-		"store":    {ofStore(figure.Target{}), figure.Pair{Base: 500e6, Load: 50}},
+		"store":    {ofStore(far, figure.Target{}), figure.Pair{Base: 500, Load: 50}},
 		"seconds":  {seconds("", figure.Target{}), figure.Pair{Base: 1, Load: 2}},
-		"trips":    {roundTrips("", figure.Target{}), figure.Pair{Base: 0.03, Load: 2}},
-		"latency":  {medianLatency(figure.Target{}), figure.Pair{Base: 0.03, Load: 2}},
-		"tail":     {highLatency(), figure.Pair{Base: 0.03, Load: 3}},
+		"trips":    {roundTrips(far, figure.Target{}), figure.Pair{Base: 0.03, Load: 2}},
+		"latency":  {medianLatency(far, figure.Target{}), figure.Pair{Base: 0.03, Load: 2}},
+		"tail":     {highLatency(far), figure.Pair{Base: 0.03, Load: 3}},
 		"asked":    {fetchedOfAsked(figure.Target{}), figure.Pair{Base: 100, Load: 150}},
 		"size":     {fetchedOfSize(figure.Target{}), figure.Pair{Base: 50, Load: 150}},
 		"READs":    {noREADs(), figure.Pair{Base: 1, Load: 7}},
@@ -108,7 +110,7 @@ func TestPlotsOfAnEmptyRun(t *testing.T) {
 
 func TestSweepChart(t *testing.T) {
 	pair := []figure.Pair{{Base: 1, Load: 2e6}}
-	name := sweepRow().name
+	name := sweepName
 	chart, ok := results{figures: []figure.Figure{
 		{Row: name, Spec: figure.Spec{Name: "16"}, Pairs: pair},
 		{Row: name, Spec: figure.Spec{Name: sweepAdaptive}, Pairs: pair},

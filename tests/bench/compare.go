@@ -19,15 +19,13 @@ func rates(baseline string, target figure.Target) comparison {
 }
 
 // ofStore compares bytes per second with what the distant store gives.
-func ofStore(target figure.Target) comparison {
+func ofStore(far proxy.Shape, target figure.Target) comparison {
 	return comparison{
 		figure.Spec{Unit: figure.Rate, Baseline: "the store's limit", Target: target},
-		func(_, load outcome) figure.Pair { return ofStorePair(load.report.Rate()) },
+		func(_, load outcome) figure.Pair {
+			return figure.Pair{Base: float64(far.Total), Load: load.report.Rate()}
+		},
 	}
-}
-
-func ofStorePair(rate float64) figure.Pair {
-	return figure.Pair{Base: float64(proxy.S3Like().Total), Load: rate}
 }
 
 // seconds compares how long both sides took.
@@ -42,33 +40,33 @@ func seconds(baseline string, target figure.Target) comparison {
 
 // roundTrips compares how long the load took with the distant store's time to
 // the first byte.
-func roundTrips(name string, target figure.Target) comparison {
+func roundTrips(far proxy.Shape, target figure.Target) comparison {
 	return comparison{
-		figure.Spec{Name: name, Unit: figure.Time, Baseline: "a round trip", Target: target},
+		figure.Spec{Unit: figure.Time, Baseline: "a round trip", Target: target},
 		func(_, load outcome) figure.Pair {
-			return figure.Pair{Base: proxy.S3Like().FirstByte.Seconds(), Load: load.report.Seconds()}
+			return figure.Pair{Base: far.FirstByte.Seconds(), Load: load.report.Seconds()}
 		},
 	}
 }
 
 // medianLatency compares the median of the single reads with a round trip.
-func medianLatency(target figure.Target) comparison {
+func medianLatency(far proxy.Shape, target figure.Target) comparison {
 	return comparison{
 		figure.Spec{Name: "median latency", Unit: figure.Time, Baseline: "a round trip", Target: target},
 		func(_, load outcome) figure.Pair {
 			sorted := slices.Sorted(slices.Values(load.report.Latencies))
-			return figure.Pair{Base: proxy.S3Like().FirstByte.Seconds(), Load: quantile(sorted, 0.5).Seconds()}
+			return figure.Pair{Base: far.FirstByte.Seconds(), Load: quantile(sorted, 0.5).Seconds()}
 		},
 	}
 }
 
 // highLatency prints the 99th percentile of the single reads.
-func highLatency() comparison {
+func highLatency(far proxy.Shape) comparison {
 	return comparison{
 		figure.Spec{Name: "99th percentile", Unit: figure.Time, Baseline: "a round trip"},
 		func(_, load outcome) figure.Pair {
 			sorted := slices.Sorted(slices.Values(load.report.Latencies))
-			return figure.Pair{Base: proxy.S3Like().FirstByte.Seconds(), Load: quantile(sorted, 0.99).Seconds()}
+			return figure.Pair{Base: far.FirstByte.Seconds(), Load: quantile(sorted, 0.99).Seconds()}
 		},
 	}
 }

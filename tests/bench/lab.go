@@ -133,7 +133,7 @@ func (l *lab) startServers(ctx context.Context) (err error) {
 	if l.proxy, err = proxy.New(l.plain.Endpoint, ""); err != nil {
 		return err
 	}
-	l.proxy.SetShape(proxy.S3Like())
+	l.proxy.SetShape(l.opts.far)
 	return l.plain.CreateBucket(ctx, bucket)
 }
 

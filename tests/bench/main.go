@@ -26,6 +26,7 @@ import (
 
 	"weightfs/cmd/cli"
 	"weightfs/tests/bench/workload"
+	"weightfs/tests/proxy"
 )
 
 // options are the flags.
@@ -41,6 +42,8 @@ type options struct {
 	scratch string
 	local   string
 	mountd  []string
+	// far is the shape of the distant store.
+	far proxy.Shape
 }
 
 func main() {
@@ -66,7 +69,7 @@ and for memory cgroups.
 
 // parse reads the flags; list asks for the names of the rows only.
 func parse(args []string) (o options, list bool, err error) {
-	o = options{size: 1 << 30}
+	o = options{size: 1 << 30, far: proxy.S3Like()}
 	flags := pflag.NewFlagSet("bench", pflag.ContinueOnError)
 	rows := flags.String("rows", "", "regular expression: the rows to measure (all)")
 	flags.IntVar(&o.runs, "runs", 5, "samples of each side of a row")
@@ -79,6 +82,9 @@ func parse(args []string) (o options, list bool, err error) {
 	flags.StringVar(&o.scratch, "scratch", "/dev/shm", "folder on tmpfs for the server's files")
 	flags.StringVar(&o.local, "local", os.TempDir(), "folder on a disk for local files")
 	flags.StringArrayVar(&o.mountd, "mountd-flag", nil, "a flag for every mountd, as --mountd-flag=--part-size=16MiB")
+	flags.DurationVar(&o.far.FirstByte, "first-byte", o.far.FirstByte, "of the S3-like store: time to the first byte")
+	flags.Int64Var(&o.far.PerConnection, "per-connection", o.far.PerConnection, "of the S3-like store: bytes per second of a connection")
+	flags.Int64Var(&o.far.Total, "total", o.far.Total, "of the S3-like store: bytes per second in all")
 	flags.BoolVar(&list, "list", false, "print the rows")
 	flags.Usage = func() { fmt.Printf(usage, flags.FlagUsages()) }
 	if err := flags.Parse(args); err != nil {
@@ -102,7 +108,7 @@ func run(args []string) error {
 		return err
 	}
 	var chosen []row
-	for _, r := range rows() {
+	for _, r := range rows(o.far) {
 		if o.pattern.MatchString(r.name) {
 			chosen = append(chosen, r)
 		}

@@ -257,7 +257,7 @@ func tooSmall(ctx context.Context, l *lab) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	named := regexp.MustCompile(`\d+ ?[KMG]iB?`).FindAllString(res.Stderr, -1)
+	named := regexp.MustCompile(`\d+([KMG]i?B?)?`).FindAllString(res.Stderr, -1)
 	if res.Code == 0 || len(named) == 0 {
 		return outcome{}, fmt.Errorf("exit %d: %s", res.Code, res.Stderr)
 	}

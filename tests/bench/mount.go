@@ -52,10 +52,32 @@ func (l *lab) mount(ctx context.Context, spec mountSpec) (*mount, error) {
 			return nil, errors.Join(err, m.Close())
 		}
 	}
-	if l.proxy != nil {
-		l.proxy.ResetStats()
+	mounted := &mount{Mount: m, lab: l, where: spec.where}
+	if err := mounted.awaitStatus(ctx); err != nil {
+		return nil, errors.Join(err, m.Close())
 	}
-	return &mount{Mount: m, lab: l, where: spec.where}, nil
+	l.proxy.ResetStats()
+	return mounted, nil
+}
+
+// awaitStatus waits until mountd answers to status, which may be a moment after
+// the mount does.
+func (m *mount) awaitStatus(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, quietLimit)
+	defer cancel()
+	tick := time.NewTicker(quietTick)
+	defer tick.Stop()
+	for {
+		_, err := m.status(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // setReadAhead sets how far the kernel reads ahead on a mount.

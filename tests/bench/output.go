@@ -13,7 +13,6 @@ import (
 
 	"weightfs/cmd/cli"
 	"weightfs/tests/bench/figure"
-	"weightfs/tests/proxy"
 )
 
 // The names of what is written.
@@ -92,10 +91,9 @@ func replaceTable(text, table string) (string, error) {
 // table returns the figures with what one must know to read them.
 func (r results) table(o options) string {
 	var b strings.Builder
-	shape := proxy.S3Like()
 	fmt.Fprintf(&b, "%s, %d cores of %s, kernel %s, %s. Object of %s, medians of %d. S3-like: %v to the first byte, %d MB/s a connection, %d MB/s in all. It took %v.\n\n",
 		r.began.UTC().Format(time.DateOnly), runtime.NumCPU(), processor(), firstLine("/proc/sys/kernel/osrelease"), runtime.Version(),
-		cli.FormatSize(int64(o.size)), o.runs, shape.FirstByte, shape.PerConnection/1e6, shape.Total/1e6,
+		cli.FormatSize(int64(o.size)), o.runs, o.far.FirstByte, o.far.PerConnection/1e6, o.far.Total/1e6,
 		time.Since(r.began).Round(time.Second))
 	b.WriteString(figure.Table(r.figures))
 	if err := r.verdict(); err != nil {
@@ -150,7 +148,7 @@ func (r results) sweepChart() (figure.Chart, bool) {
 	fixed := figure.Series{Name: "fixed"}
 	adaptive := figure.Series{Name: "adaptive, the default"}
 	for _, f := range r.figures {
-		if f.Row != sweepRow().name || len(f.Pairs) == 0 {
+		if f.Row != sweepName || len(f.Pairs) == 0 {
 			continue
 		}
 		if n, err := strconv.Atoi(f.Name); err == nil {

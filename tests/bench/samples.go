@@ -157,7 +157,19 @@ func localRead(d dataset, warm bool, r readers) sample {
 	}
 }
 
-// folderRead is the same through a mount of the folder.
+// smallPages is the same for a file of the same size whose cached pages are of
+// 4 KiB, as those of FUSE are: the server's own, on tmpfs.
+func smallPages(d dataset, r readers) sample {
+	return func(ctx context.Context, l *lab) (outcome, error) {
+		f, err := l.store(ctx, d)
+		if err != nil {
+			return outcome{}, err
+		}
+		return l.work(ctx, workload.Options{}, r(f.paths(filepath.Join(l.plain.Dir, bucket), d))...)
+	}
+}
+
+// folderRead is localRead through a mount of the folder.
 func folderRead(d dataset, warm bool, r readers) sample {
 	cold := coldRead(mountSpec{where: folder}, d, r)
 	return func(ctx context.Context, l *lab) (outcome, error) {
@@ -186,8 +198,9 @@ func (l *lab) heat(ctx context.Context, paths []string, warm bool) error {
 	return nil
 }
 
-// bareFuse is baseline F: the dataset's size of memory behind go-fuse alone.
-func bareFuse(d dataset, r readers) sample {
+// bareFuse is baseline F: the dataset's size of memory behind go-fuse alone,
+// after a first read where before is not nil.
+func bareFuse(d dataset, before, r readers) sample {
 	return func(ctx context.Context, l *lab) (o outcome, err error) {
 		dir, err := os.MkdirTemp(l.disk, "bare-")
 		if err != nil {
@@ -201,7 +214,13 @@ func bareFuse(d dataset, r readers) sample {
 		if err := awaitOutput(ctx, proc); err != nil {
 			return o, fmt.Errorf("barefuse: %w", err)
 		}
-		return l.work(ctx, workload.Options{}, r([]string{filepath.Join(dir, "memory")})...)
+		paths := []string{filepath.Join(dir, "memory")}
+		if before != nil {
+			if _, err := l.work(ctx, workload.Options{}, before(paths)...); err != nil {
+				return o, fmt.Errorf("first read: %w", err)
+			}
+		}
+		return l.work(ctx, workload.Options{}, r(paths)...)
 	}
 }
 

@@ -80,12 +80,16 @@ type Rank struct {
 func (r *Rank) kind() string { return "rank" }
 
 func (r *Rank) prepare(context.Context) (work, error) {
-	buf, err := memory(64 << 20)
+	buf, err := memory(rankBuffer)
 	if err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) (Result, error) { return r.run(ctx, buf) }, nil
 }
+
+// rankBuffer is where a rank copies to, over and over: little, since the ranks
+// run in a small memory cgroup.
+const rankBuffer = 4 << 20
 
 func (r *Rank) run(ctx context.Context, buf []byte) (Result, error) {
 	timer := time.NewTimer(r.Delay)
@@ -121,18 +125,26 @@ func (r *Rank) run(ctx context.Context, buf []byte) (Result, error) {
 // copyPart copies the rank's part of a tensor and returns its size.
 func (r *Rank) copyPart(buf, data []byte, row int64) int64 {
 	if row == 0 {
-		return int64(copy(buf, data))
+		return copyAll(buf, data)
 	}
 	rows := int64(len(data)) / row
 	if !r.Columns {
-		return int64(copy(buf, data[rows*r.Rank/r.Of*row:rows*(r.Rank+1)/r.Of*row]))
+		return copyAll(buf, data[rows*r.Rank/r.Of*row:rows*(r.Rank+1)/r.Of*row])
 	}
 	from, to := row*r.Rank/r.Of, row*(r.Rank+1)/r.Of
-	var n int64
 	for i := range rows {
-		n += int64(copy(buf[n:], data[i*row+from:i*row+to]))
+		copyAll(buf, data[i*row+from:i*row+to])
 	}
-	return n
+	return rows * (to - from)
+}
+
+// copyAll copies data into buf, from its start again where buf is full, and
+// returns the size of data.
+func copyAll(buf, data []byte) int64 {
+	for rest := data; len(rest) > 0; {
+		rest = rest[copy(buf, rest):]
+	}
+	return int64(len(data))
 }
 
 // Skip reads one matrix of Every, as a rank does that holds an eighth of the
