@@ -61,7 +61,7 @@ func TestFaultsThatAreInvisible(t *testing.T) {
 		{"no answer", proxy.Rule{Op: "GET", Count: 1, Fault: proxy.Fault{End: proxy.Reset}}, 0}, // net/http itself may ask again
 		{"reset", proxy.Rule{Op: "GET", Count: 3, Fault: proxy.Fault{End: proxy.Reset, After: 1 << 20}}, 0},
 		{"truncated", proxy.Rule{Op: "GET", Count: 3, Fault: proxy.Fault{End: proxy.Truncate, After: 1 << 20}}, 4},
-		{"shortened", proxy.Rule{Op: "GET", Count: 1, Fault: proxy.Fault{End: proxy.Shorten, After: 1 << 20}}, 2},
+		{"shortened", proxy.Rule{Op: "GET", Count: 3, Fault: proxy.Fault{End: proxy.Shorten, After: 1 << 20}}, 4},
 		{"another range, once", proxy.Rule{Op: "GET", Count: 1, Fault: proxy.Fault{
 			Response: map[string]string{"Content-Range": "bytes 1-4194303/4194304"}}}, 2},
 		{"range ignored, once", proxy.Rule{Op: "GET", Count: 1, Fault: proxy.Fault{
