@@ -23,7 +23,8 @@ const (
 )
 
 // parseProgress reads the value of --progress. auto is a bar where stderr is
-// a terminal, lines where it is not, and nothing beside JSON.
+// a terminal that tells its width, lines where it is not, and nothing beside
+// JSON.
 func parseProgress(text string, json bool, stderr io.Writer) (progressMode, error) {
 	switch text {
 	case "none":
@@ -34,12 +35,13 @@ func parseProgress(text string, json bool, stderr io.Writer) (progressMode, erro
 	default:
 		return 0, cli.Usagef("progress %q: want auto, plain or none", text)
 	}
-	f, ok := stderr.(*os.File)
-	switch {
-	case json:
+	if json {
 		return progressNone, nil
-	case ok && term.IsTerminal(int(f.Fd())):
-		return progressBar, nil
+	}
+	if f, ok := stderr.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+			return progressBar, nil
+		}
 	}
 	return progressPlain, nil
 }

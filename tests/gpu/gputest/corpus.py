@@ -59,6 +59,8 @@ def corpus(root):
     for name, n in ("whole", 16 << 20), ("short", (16 << 20) - 1), ("long", (16 << 20) + 1):
         header = len(json.dumps({"t": {"dtype": "U8", "shape": [n], "data_offsets": [0, n]}})) + 8
         write(f"{root}/{name}/model.safetensors", [("t", "U8", [n - header])])
+    write(f"{root}/many/model.safetensors", [
+        (f"model.layers.{i // 100}.experts.{i % 100}", "BF16", [i % 7]) for i in range(100_000)])
     write(f"{root}/shards/model-00001-of-00003.safetensors", [("a", "F16", [1000, 1001])])
     write(f"{root}/shards/model-00002-of-00003.safetensors", [])
     write(f"{root}/shards/model-00003-of-00003.safetensors", [("name/with \"quotes\" é", "I32", [77])])

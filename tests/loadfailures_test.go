@@ -1,0 +1,147 @@
+package tests
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"weightfs/tests/checkpoint"
+	"weightfs/tests/harness"
+	"weightfs/tests/proxy"
+)
+
+// failingLoad loads source by two readers, which must fail with one line that
+// has all of want in it, and leave no manifest behind.
+func failingLoad(t *testing.T, env []string, source string, want ...string) {
+	t.Helper()
+	dir := t.TempDir()
+	r := runWith(t, append(theStage.server.Env(), env...), theStage.Gpuload,
+		"load", "--device", "cpu", "--concurrency", "2", "--json", "--manifest", filepath.Join(dir, "manifest"), source)
+	if r.Code != 1 || r.Stdout != "" || strings.Count(r.Stderr, "\n") != 1 {
+		t.Errorf("exit %d, printed %q, standard error %q", r.Code, r.Stdout, r.Stderr)
+	}
+	for _, part := range want {
+		if !strings.Contains(r.Stderr, part) {
+			t.Errorf("%q is not in %s", part, r.Stderr)
+		}
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// twin is a bucket with a checkpoint that can be replaced by another one of the
+// same size.
+type twin struct {
+	name  string
+	proxy *proxy.Proxy
+	env   []string
+	again string     // path of the other file
+	done  chan error // gets what became of the replacement
+}
+
+const twinFile = "model.safetensors"
+
+func newTwin(t *testing.T, name string) *twin {
+	t.Helper()
+	dirs := [2]string{t.TempDir(), t.TempDir()}
+	for i, dir := range dirs {
+		if _, err := checkpoint.Write(dir, checkpoint.Spec{Size: 64 << 20, TensorSize: 6 << 20, Seed: uint64(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	theStage.server.Fill(t, name, nil)
+	if err := theStage.server.PutDir(t.Context(), name, "", dirs[0]); err != nil {
+		t.Fatal(err)
+	}
+	w := &twin{name: name, again: filepath.Join(dirs[1], twinFile), done: make(chan error, 1)}
+	w.proxy, w.env = sick(t)
+	return w
+}
+
+// failAt replaces the object when so many GETs of it have been answered to the
+// load of source, which must fail for that.
+func (w *twin) failAt(t *testing.T, gets int, env []string, source string, want ...string) {
+	t.Helper()
+	ctx := t.Context()
+	replace := func(proxy.Request, *proxy.Head) { w.done <- theStage.server.PutFile(ctx, w.name, twinFile, w.again) }
+	w.proxy.SetShape(proxy.Shape{Total: 100e6}) // so that the load is not over before
+	w.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: gets, Count: 1, Fault: proxy.Fault{Edit: replace}})
+	failingLoad(t, env, source, want...)
+	select {
+	case err := <-w.done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(childLimit):
+		t.Error("the object was not replaced")
+	}
+}
+
+// TestReplacedWhileLoading replaces an object in the middle of a load, from the
+// bucket and through a mount.
+func TestReplacedWhileLoading(t *testing.T) {
+	t.Run("bucket", func(t *testing.T) {
+		w := newTwin(t, "replaced-bucket")
+		w.failAt(t, 2, w.env, "s3://"+w.name, "gpuload: load s3://"+w.name+"/"+twinFile+" [", `, tensors "model.layers.0.`, "changed")
+	})
+	t.Run("mount", func(t *testing.T) {
+		w := newTwin(t, "replaced-mount")
+		mnt := mountWith(t, harness.MountOptions{Source: "s3://" + w.name, Env: w.env, Args: []string{"--memory-limit", "32Mi"}})
+		w.failAt(t, 2, nil, mnt.Dir, "gpuload: load "+filepath.Join(mnt.Dir, twinFile)+" [", `, tensors "model.layers.0.`, "stale")
+	})
+}
+
+// TestTruncatedFile cuts a file off in its data.
+func TestTruncatedFile(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := checkpoint.Write(dir, checkpoint.Spec{Size: 8 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, twinFile)
+	if err := os.Truncate(path, 5<<20); err != nil {
+		t.Fatal(err)
+	}
+	failingLoad(t, nil, path, "parse "+path, "incomplete", "the tensors have 8388608 bytes")
+}
+
+// TestDeviceOutOfMemory loads a tensor of a TiB, of which the file has none: it
+// is a hole.
+func TestDeviceOutOfMemory(t *testing.T) {
+	const size = 1 << 40
+	path := filepath.Join(t.TempDir(), twinFile)
+	header := fmt.Sprintf(`{"small":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},"huge":{"dtype":"U8","shape":[%d],"data_offsets":[3,%d]}}`, size, size+3)
+	file := append([]byte{byte(len(header)), 0, 0, 0, 0, 0, 0, 0}, header...)
+	if err := os.WriteFile(path, file, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	end := int64(len(file)) + size + 3
+	if err := os.Truncate(path, end); err != nil {
+		t.Fatal(err)
+	}
+	failingLoad(t, nil, path, fmt.Sprintf(`load %s [%d,%d), tensor "huge": `, path, len(file)+3, end), "device out of memory")
+}
+
+// TestStagingIsBounded holds resident memory to the tensors, the memory limit
+// and what a Go program takes, by every way.
+func TestStagingIsBounded(t *testing.T) {
+	const size, limit, program = 256 << 20, 8 << 20, 64 << 20
+	m := theStage.model(t, "sharded")
+	for name, source := range map[string]string{"folder": m.dir, "bucket": "s3://" + bucket + "/" + m.name, "mount": mount(t, m.dir).Dir} {
+		cmd := exec.CommandContext(t.Context(), theStage.Gpuload, "load", "--device", "cpu", "--memory-limit", "8Mi", "--concurrency", "32", source)
+		cmd.Env = append(os.Environ(), theStage.server.Env()...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", name, err, out)
+		}
+		usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+		if peak := usage.Maxrss << 10; peak > size+limit+program {
+			t.Errorf("%s: %d bytes were resident, of which %d are tensors and %d the limit", name, peak, size, limit)
+		}
+	}
+}
