@@ -109,18 +109,26 @@ func localRows() []row {
 	return append(both("dd bs=1M", dd), both("8 threads copy a mapping", mapped(8))...)
 }
 
-// unprivilegedRows have the readahead that a mount gets without root.
+// unprivilegedRows are what a mount without root gets: the kernel's own
+// readahead, and no passthrough.
 func unprivilegedRows() []row {
 	r := plainClient(loopback, one(), 16, false)
 	small := func(name string, how readers) row {
 		return against(clientR, "readahead 128 KiB: "+name, cold, r,
 			coldRead(mountSpec{readAhead: 128 << 10}, one(), how), figure.Target{})
 	}
+	daemon := func(name string, how readers) row {
+		return against(localN, "local folder, no passthrough, readahead 128 KiB: "+name, lone,
+			localRead(one(), true, how), unprivilegedRead(one(), how), figure.Target{})
+	}
 	return []row{
 		small("dd bs=1M", dd),
 		small("16 readers of one file, sixteenths by 2 MiB", buffered(16)),
 		small("1 thread copies a mapping", mapped(1)),
 		small("8 threads copy a mapping", mapped(8)),
+		daemon("dd bs=1M", dd),
+		daemon("16 readers of one file, sixteenths by 2 MiB", buffered(16)),
+		daemon("8 threads copy a mapping", mapped(8)),
 	}
 }
 

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"weightfs/tests/bench/workload"
+	"weightfs/tests/child"
+)
+
+// nobody is the user of an unprivileged mountd.
+const nobody = 65534
+
+// unmountGrace is how long an unprivileged mountd may take to end.
+const unmountGrace = 30 * time.Second
+
+// unprivilegedRead reads a local folder through a mountd without rights: it
+// serves a descriptor of /dev/fuse that we have mounted, so that the kernel
+// passes no file through and reads ahead as far as it does by itself. Readers
+// find the files in the page cache of the folder.
+func unprivilegedRead(d dataset, r readers) sample {
+	return func(ctx context.Context, l *lab) (o outcome, err error) {
+		f, err := l.local(d)
+		if err != nil {
+			return o, err
+		}
+		if err := l.heat(ctx, f.paths(l.localDir(), d), true); err != nil {
+			return o, err
+		}
+		dir, err := os.MkdirTemp(l.disk, "unprivileged-")
+		if err != nil {
+			return o, err
+		}
+		defer func() { err = errors.Join(err, os.Remove(dir)) }()
+		device, err := mountDevice(dir)
+		if err != nil {
+			return o, err
+		}
+		defer func() { err = errors.Join(err, unix.Unmount(dir, 0)) }()
+		proc, err := l.serveAsNobody(device)
+		if err = errors.Join(err, device.Close()); err != nil {
+			return o, err
+		}
+		defer func() { err = errors.Join(err, proc.Stop(unmountGrace)) }()
+		// The first request is answered once mountd serves.
+		if out, err := exec.CommandContext(ctx, "ls", "-d", dir+"/").CombinedOutput(); err != nil {
+			return o, fmt.Errorf("unprivileged mountd: %w: %s: %s", err, out, proc.Output())
+		}
+		return l.work(ctx, workload.Options{}, r(f.paths(dir, d))...)
+	}
+}
+
+// mountDevice mounts a new descriptor of /dev/fuse at dir, for nobody to serve.
+func mountDevice(dir string) (*os.File, error) {
+	device, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	options := []string{
+		fmt.Sprintf("fd=%d", device.Fd()), "rootmode=40000",
+		fmt.Sprintf("user_id=%d,group_id=%d", nobody, nobody),
+		"allow_other", "default_permissions", fmt.Sprintf("max_read=%d", mib),
+	}
+	err = unix.Mount("weightfs", dir, "fuse.weightfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, strings.Join(options, ","))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("mount %s: %w", dir, err), device.Close())
+	}
+	return device, nil
+}
+
+// serveAsNobody starts a mountd that serves the local datasets through device.
+func (l *lab) serveAsNobody(device *os.File) (*child.Process, error) {
+	for _, dir := range []string{l.disk, l.localDir()} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	cmd := exec.Command(l.programs.Mountd, append(l.opts.mountd, l.localDir(), "/dev/fd/3")...)
+	cmd.ExtraFiles = []*os.File{device} // descriptor 3 there
+	cmd.Dir = l.disk
+	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+os.DevNull, "HOME="+l.disk)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	return child.Start(cmd)
+}
