@@ -122,8 +122,8 @@ func HashOf(entries []Entry) (Hash, error) {
 }
 
 // Compare returns an error that names the first tensor, by got's order, in
-// which the two differ by name, dtype, shape, size or digest, and how many more
-// do; nil if none does. Where in which file a tensor lies does not matter.
+// which the two differ in anything, and how many more do; nil if none does. The
+// order of the tensors does not matter.
 func Compare(got, want []Entry) error {
 	rest := make(map[string]Entry, len(want))
 	for _, e := range want {
@@ -146,6 +146,8 @@ func Compare(got, want []Entry) error {
 			differ("tensor %q of %s is %s %v, expected %s %v", g.Name, g.File, g.DType, g.Shape, w.DType, w.Shape)
 		case g.Digest != w.Digest:
 			differ("tensor %q of %s has digest %s, expected %s", g.Name, g.File, g.Digest, w.Digest)
+		case g.File != w.File || g.Offset != w.Offset:
+			differ("tensor %q is at byte %d of %s, expected at %d of %s", g.Name, g.Offset, g.File, w.Offset, w.File)
 		}
 	}
 	for _, w := range want {

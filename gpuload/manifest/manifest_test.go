@@ -93,7 +93,7 @@ func TestWriteToMissingFolder(t *testing.T) {
 }
 
 func TestCompare(t *testing.T) {
-	base := manifest.Entry{Name: "a", DType: "F32", Shape: []uint64{2}, NBytes: 8, Digest: "xxh3:0000000000000001"}
+	base := manifest.Entry{Name: "a", File: "f", DType: "F32", Shape: []uint64{2}, NBytes: 8, Digest: "xxh3:0000000000000001"}
 	change := func(f func(*manifest.Entry)) []manifest.Entry {
 		e := base
 		f(&e)
@@ -105,12 +105,13 @@ func TestCompare(t *testing.T) {
 		want string // "" for equal
 	}{
 		{"same", []manifest.Entry{base}, ""},
-		{"other place", change(func(e *manifest.Entry) { e.File, e.Offset = "other", 9 }), ""},
+		{"other place", change(func(e *manifest.Entry) { e.Offset = 9 }), `"a" is at byte 9 of f, expected at 0 of f`},
+		{"other file", change(func(e *manifest.Entry) { e.File = "g" }), `"a" is at byte 0 of g, expected at 0 of f`},
 		{"other dtype", change(func(e *manifest.Entry) { e.DType = "I32" }), "is I32 [2], expected F32 [2]"},
 		{"other shape", change(func(e *manifest.Entry) { e.Shape = []uint64{1, 2} }), "[1 2]"},
 		{"other digest", change(func(e *manifest.Entry) { e.Digest = "xxh3:0000000000000002" }), "expected xxh3:0000000000000001"},
 		{"missing", nil, `"a" is missing`},
-		{"renamed", change(func(e *manifest.Entry) { e.Name = "b" }), `"b" of  is not expected, and 1 more`},
+		{"renamed", change(func(e *manifest.Entry) { e.Name = "b" }), `"b" of f is not expected, and 1 more`},
 	} {
 		err := manifest.Compare(c.got, []manifest.Entry{base})
 		if (err == nil) != (c.want == "") || (err != nil && !strings.Contains(err.Error(), c.want)) {
