@@ -48,7 +48,9 @@ type RetryPolicy struct {
 	BaseDelay, MaxDelay time.Duration
 	// StallTimeout is the least time without a byte after which a request is
 	// replaced by a new one at its last byte; the effective value follows the
-	// observed times (several times their 99th percentile). 0 is 2 s.
+	// observed times (several times their 99th percentile). 0 is 2 s. Half of
+	// it is the least time after which one is replaced that is eight times
+	// slower than the median of the last ones.
 	StallTimeout time.Duration
 	// Logger gets one warning per replaced or retried request; nil discards.
 	Logger *slog.Logger

@@ -45,6 +45,9 @@ func (w *watch) fired() bool { return errors.Is(context.Cause(w.ctx), errStalled
 // judge judges the error that ended the attempt. That of a stall is the stall
 // and not the cancelling that it led to.
 func (w *watch) judge(err error) (verdict, error) {
+	if errors.Is(err, errSlow) {
+		return stalled, err
+	}
 	if !w.fired() {
 		return classify(err), err
 	}
@@ -77,6 +80,9 @@ type resumingBody struct {
 	watch    *watch        // of body
 	patience time.Duration // how long body may be silent
 	longest  time.Duration // longest wait for a byte of body
+	got      int64         // bytes that body gave
+	waited   time.Duration // for them
+	slows    int           // bodies replaced for being slow
 	broken   error         // why body must be replaced; nil while it is sound
 	final    error         // sticky
 }
@@ -91,6 +97,7 @@ func (b *resumingBody) open() error {
 		})
 		if err == nil {
 			b.watch, b.longest, b.patience = w, 0, b.r.gaps.timeout(b.sched.stalls)
+			b.got, b.waited = 0, 0
 			return nil
 		}
 		v, err := w.judge(err)
@@ -127,19 +134,33 @@ func (b *resumingBody) Read(p []byte) (int, error) {
 func (b *resumingBody) readOnce(p []byte) (int, error) {
 	b.watch.arm(b.patience)
 	n, err := b.body.Read(p[:min(int64(len(p)), b.end-b.pos)])
-	b.longest = max(b.longest, b.watch.disarm())
+	waited := b.watch.disarm()
+	b.longest = max(b.longest, waited)
+	b.waited += waited
 	if n > 0 {
 		b.pos += int64(n)
+		b.got += int64(n)
 		b.r.bytes.Add(int64(n))
 		b.sched.progress()
 	}
 	if err == io.EOF && b.pos < b.end {
 		err = io.ErrUnexpectedEOF
 	}
+	if err == nil && b.slow() {
+		b.slows++
+		err = errSlow
+	}
 	if b.pos < b.end {
 		b.broken = err
 	}
 	return n, err
+}
+
+// slow says whether the body shall be replaced for its speed: not before it
+// was waited for half of StallTimeout, twice as long each time, so that a store
+// that is slow altogether is not asked for everything again and again.
+func (b *resumingBody) slow() bool {
+	return b.pos < b.end && b.waited >= b.r.policy.StallTimeout/2<<b.slows && b.r.rates.slow(b.got, b.waited)
 }
 
 // replace closes the broken body and opens the next from the last byte on.
@@ -158,6 +179,7 @@ func (b *resumingBody) closeBody() error {
 		return nil
 	}
 	b.r.gaps.observe(b.longest)
+	b.r.rates.observe(b.got, b.waited)
 	err := b.body.Close()
 	b.watch.stop()
 	b.body = nil

@@ -33,6 +33,7 @@ type behaviour struct {
 	end    error         // how the body ends then; nil: silence
 	chunk  int           // most bytes of one Read; 0 any
 	answer time.Duration // time to the first byte
+	pace   time.Duration // of each Read
 }
 
 func (s *scripted) OpenRange(ctx context.Context, obj Object, off, n int64) (io.ReadCloser, error) {
@@ -77,6 +78,7 @@ func (b *scriptedBody) Read(p []byte) (int, error) {
 	if b.chunk > 0 {
 		p = p[:min(len(p), b.chunk)]
 	}
+	time.Sleep(b.pace)
 	n := copy(p, b.data)
 	b.data = b.data[n:]
 	return n, nil
@@ -85,6 +87,21 @@ func (b *scriptedBody) Read(p []byte) (int, error) {
 func (b *scriptedBody) Close() error { b.close(); return nil }
 
 func whole(int, int64) behaviour { return behaviour{after: -1} }
+
+// readThrough reads the whole object.
+func readThrough(t *testing.T, r *Retrying, obj Object) []byte {
+	t.Helper()
+	body, err := r.OpenRange(t.Context(), obj, 0, obj.Size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	got, err := io.ReadAll(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
 
 // load reads the whole object through a Retrying.
 func load(t *testing.T, s *scripted, policy RetryPolicy) ([]byte, *Retrying, error) {

@@ -38,7 +38,7 @@ type Stats struct {
 	// a listing counted.
 	Gets, Heads, Lists int64
 	// Retries are the attempts after a request's first; Stalls those of them
-	// that replaced a request which had gone silent.
+	// that replaced a request which had gone silent or far slower than others.
 	Retries, Stalls int64
 	// Bytes were delivered to readers.
 	Bytes int64
@@ -59,6 +59,7 @@ type Retrying struct {
 
 	firstByte [requestKinds]latencies
 	gaps      latencies // longest wait between bytes, of each body
+	rates     rates     // of the bodies
 
 	requests               [requestKinds]atomic.Int64
 	retries, stalls, bytes atomic.Int64

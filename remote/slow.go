@@ -1,0 +1,58 @@
+package remote
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// slowFactor is how many times slower than its peers a body is when it is
+	// replaced: a sick front end or a lost route, never a share of a full line.
+	slowFactor = 8
+	// slowSamples is how many bodies must have been read before one is judged,
+	// and how many of the last ones are its peers.
+	slowSamples = 32
+	// slowLeast is how many bytes a body must have given to be a peer: a small
+	// one tells of the latency.
+	slowLeast = 256 << 10
+)
+
+// errSlow ends a body that comes far more slowly than its peers.
+var errSlow = errors.New("far slower than the other requests")
+
+// rates knows how fast bodies come, by the time spent waiting for their bytes.
+// It is safe for concurrent use; one observation per request keeps it off the
+// read path.
+type rates struct {
+	mu     sync.Mutex
+	last   [slowSamples]float64 // guarded by mu; bytes per second, a ring
+	count  int                  // guarded by mu
+	median float64              // guarded by mu; 0: too few
+}
+
+// observe records a body that ended, for whatever reason.
+func (r *rates) observe(bytes int64, waited time.Duration) {
+	if bytes < slowLeast {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last[r.count%slowSamples] = float64(bytes) / max(waited, time.Microsecond).Seconds()
+	r.count++
+	if r.count < slowSamples {
+		return
+	}
+	sorted := r.last
+	slices.Sort(sorted[:])
+	r.median = sorted[slowSamples/2]
+}
+
+// slow reports whether a body that gave bytes while it was waited for is far
+// slower than its peers.
+func (r *rates) slow(bytes int64, waited time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return float64(bytes)*slowFactor < r.median*waited.Seconds()
+}

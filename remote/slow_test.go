@@ -1,0 +1,74 @@
+package remote
+
+import (
+	"bytes"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestSlowIsFarBelowTheMedian(t *testing.T) {
+	var r rates
+	if r.slow(1, time.Hour) {
+		t.Error("slow with nothing to compare with")
+	}
+	for i := range slowSamples {
+		r.observe(8<<20, time.Duration(100+i)*time.Millisecond) // about 70 MB/s
+	}
+	for range 100 {
+		r.observe(100, time.Minute) // too small to tell
+	}
+	for _, tc := range []struct {
+		bytes  int64
+		waited time.Duration
+		want   bool
+	}{{1 << 20, time.Second, true}, {16 << 20, time.Second, false}, {0, time.Second, true}, {0, 0, false}} {
+		if got := r.slow(tc.bytes, tc.waited); got != tc.want {
+			t.Errorf("%d bytes in %v: %v", tc.bytes, tc.waited, got)
+		}
+	}
+	for range slowSamples {
+		r.observe(1<<20, time.Second) // now everything is slow
+	}
+	if r.slow(1<<20, time.Second) {
+		t.Error("slow like all others")
+	}
+}
+
+// One body at a hundredth of the others' speed is replaced at its last byte;
+// all bodies at that speed are read to their end.
+func TestSlowBodyIsReplaced(t *testing.T) {
+	data := bytes.Repeat([]byte("weights"), 1<<18)
+	run := func(t *testing.T, slow func(try int) bool) *scripted {
+		s := &scripted{data: data}
+		s.script = func(try int, _ int64) behaviour {
+			pace := 100 * time.Microsecond // for 16 KiB
+			if slow(try) {
+				pace *= 100
+			}
+			return behaviour{after: -1, chunk: 16 << 10, pace: pace}
+		}
+		r := WithRetry(s, RetryPolicy{})
+		obj := Object{Key: "file", Size: int64(len(data))}
+		for range slowSamples + 1 {
+			if got := readThrough(t, r, obj); !bytes.Equal(got, data) {
+				t.Fatal("wrong bytes")
+			}
+		}
+		return s
+	}
+	synctest.Test(t, func(t *testing.T) {
+		s := run(t, func(try int) bool { return try == slowSamples })
+		if s.tries != slowSamples+2 {
+			t.Errorf("%d requests for %d bodies of which one is slow", s.tries, slowSamples+1)
+		}
+		if last := s.offs[len(s.offs)-1]; last == 0 {
+			t.Error("the slow body was not resumed but begun anew")
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		if s := run(t, func(int) bool { return true }); s.tries != slowSamples+1 {
+			t.Errorf("%d requests for %d bodies that are all slow", s.tries, slowSamples+1)
+		}
+	})
+}
