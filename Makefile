@@ -101,6 +101,9 @@ bench: packages $(TOOLS)/versitygw $(VENV)/done ## what readers get, against bas
 	go build -o $(TOOLS)/bench ./tests/bench
 	@$(TOOLS)/bench $(if $(ROWS),--rows '$(ROWS)') $(if $(RUNS),--runs $(RUNS)) $(BENCHFLAGS)
 
+# peers
+include tests/tools/peers.mk
+
 ##@ What these need
 
 .PHONY: packages

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the tests need and that are missing. It
-# needs root for that; without, it says what to install.
+# Installs the Debian packages that the tests need and that are missing, and with
+# "peers" those of "make peers". It needs root for that; without, it says what to
+# install.
 set -euo pipefail
 
 missing=()
@@ -14,6 +15,11 @@ need 'command -v setpriv' util-linux
 need 'command -v rsync' rsync
 need 'command -v fio' fio
 need 'test -d /etc/ssl/certs' ca-certificates
+if [[ ${1-} == peers ]]; then # to measure beside us, and to build
+	need 'command -v s3fs' s3fs
+	need 'command -v cmake pkg-config && pkg-config fuse3' cmake pkg-config libfuse3-dev
+	need 'ls /usr/lib/llvm-*/lib/libclang.so' libclang-dev
+fi
 
 if ((${#missing[@]} == 0)); then exit 0; fi
 if [[ $(id -u) -ne 0 ]]; then

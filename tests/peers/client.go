@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// client is a program that loads the whole object.
+type client struct {
+	name string
+	// script is one of our Python scripts, which says when it is ready; "" is
+	// gpuload, whose start is part of what is timed.
+	script string
+	// version and flags are what the table says of it.
+	version func(ctx context.Context, l *lab) (string, error)
+	flags   string
+	env     []string
+}
+
+// ready is what a script prints before it waits for the start.
+const ready = "ready\n"
+
+// result is what one sample came to.
+type result struct {
+	seconds float64
+	memory  int64 // the largest resident set of the client or the daemon, bytes
+}
+
+// load has a client load the object at a path, or at a URI of the store at
+// endpoint.
+func (l *lab) load(ctx context.Context, c client, source, endpoint string) (r result, err error) {
+	args := []string{l.programs.Gpuload, "load", "--device", "cpu", source}
+	if c.script != "" {
+		args = []string{l.programs.Python, filepath.Join(l.root, "tests", "peers", "python", c.script), source}
+	}
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Env = append(append(l.environment(endpoint), "COPIES="+l.local), c.env...)
+	cmd.WaitDelay = time.Second
+	var said strings.Builder
+	cmd.Stderr = &said
+	if c.script != "" {
+		r.seconds, err = timeFromReady(cmd)
+	} else {
+		begin := time.Now()
+		err = cmd.Run()
+		r.seconds = time.Since(begin).Seconds()
+	}
+	if err != nil {
+		return r, fmt.Errorf("%s: %w: %s", c.name, errors.Join(context.Cause(ctx), err), lastLine(said.String()))
+	}
+	r.memory = cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
+	return r, nil
+}
+
+// timeFromReady runs cmd and returns the seconds from its start signal to its
+// answer.
+func timeFromReady(cmd *exec.Cmd) (seconds float64, err error) {
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return 0, err
+	}
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		return 0, err
+	}
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	out := bufio.NewReader(pipe)
+	seconds, err = exchange(in, out)
+	return seconds, errors.Join(err, cmd.Wait())
+}
+
+func exchange(in io.Writer, out *bufio.Reader) (seconds float64, err error) {
+	if line, err := out.ReadString('\n'); err != nil || line != ready {
+		return 0, errors.Join(fmt.Errorf("said %q when it was to be ready", line), err)
+	}
+	begin := time.Now()
+	if _, err := io.WriteString(in, "go\n"); err != nil {
+		return 0, err
+	}
+	var loaded int64
+	_, err = fmt.Fscan(out, &loaded)
+	return time.Since(begin).Seconds(), err
+}
+
+// The loaders through a mount.
+func loadFile() client {
+	return client{name: "safetensors load_file", script: "load_file.py"}
+}
+
+func streamer() client {
+	return client{
+		name: "runai-model-streamer", script: "streamer.py", version: pip("runai-model-streamer"),
+		flags: "RUNAI_STREAMER_CONCURRENCY=16", env: []string{"RUNAI_STREAMER_CONCURRENCY=16"},
+	}
+}
+
+// loaders are the clients that need no mount.
+func loaders() []client {
+	streaming := streamer()
+	streaming.flags = "RUNAI_STREAMER_CONCURRENCY=32"
+	streaming.env = []string{"RUNAI_STREAMER_CONCURRENCY=32", "RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING=0"}
+	return []client{
+		{name: "gpuload", version: ourVersion, flags: "defaults"},
+		streaming,
+		{name: "copy, then load_file", script: "copy_then_load.py", version: pip("boto3"), flags: "max_concurrency=16, to a disk"},
+	}
+}
+
+// pip finds the version of a Python package.
+func pip(name string) func(context.Context, *lab) (string, error) {
+	return func(ctx context.Context, l *lab) (string, error) {
+		code := fmt.Sprintf("import importlib.metadata as m; print(m.version(%q))", name)
+		return said(l.programs.Python, "-c", code)(ctx, l)
+	}
+}

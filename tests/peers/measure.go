@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"weightfs/tests/bench/figure"
+)
+
+// line is one line of the table: a peer, a reader and a store, cold or warm.
+type line struct {
+	Store  string `json:"store"`
+	Peer   string `json:"peer"`
+	Reader string `json:"reader"`
+	State  string `json:"state"`
+	// Seconds, Rates and Lines, the plain client's rates in bytes per second, are
+	// the samples.
+	Seconds []float64 `json:"seconds"`
+	Rates   []float64 `json:"rates"`
+	Lines   []float64 `json:"line_rates"`
+	// Fetched and Requests were asked of the store in one sample; Memory is the
+	// largest resident set of all, in bytes.
+	Fetched  int64 `json:"fetched_bytes"`
+	Requests int64 `json:"requests"`
+	Memory   int64 `json:"peak_memory_bytes"`
+	// Failure says why there are no samples, or no more.
+	Failure string `json:"failure,omitempty"`
+}
+
+// The states of a sample.
+const (
+	cold = "cold"
+	warm = "warm"
+)
+
+func (l line) ratio() float64 { return figure.Median(l.Rates) / figure.Median(l.Lines) }
+
+// add notes a sample.
+func (l *line) add(r result, size int64, lineRate float64) {
+	l.Seconds = append(l.Seconds, r.seconds)
+	l.Rates = append(l.Rates, float64(size)/r.seconds)
+	l.Lines = append(l.Lines, lineRate)
+	l.Memory = max(l.Memory, r.memory)
+}
+
+// results are all lines, and what the table says of the peers.
+type results struct {
+	lines []*line
+	peers []described
+	lab   *lab
+}
+
+// described is a peer with its version and flags.
+type described struct{ Name, Version, Flags string }
+
+// measureAll measures every row that was chosen.
+func (l *lab) measureAll(ctx context.Context) *results {
+	all := &results{lab: l}
+	usable := map[string]error{}
+	for _, p := range mounters() {
+		usable[p.name] = all.describe(ctx, p.name, p.flags, p.version)
+	}
+	for _, c := range loaders() {
+		usable[c.name] = all.describe(ctx, c.name, c.flags, c.version)
+	}
+	for _, s := range stores() {
+		l.proxy.SetShape(s.shape)
+		for _, r := range readers() {
+			for _, p := range mounters() {
+				all.row(ctx, s, p.name, r.name, usable[p.name], func(cold, warm *line, counted bool) error {
+					return l.sampleMount(ctx, s, p, r, cold, warm, counted)
+				})
+			}
+		}
+		for _, c := range loaders() {
+			all.row(ctx, s, c.name, "", usable[c.name], func(cold, _ *line, counted bool) error {
+				return l.sampleLoader(ctx, s, c, cold, counted)
+			})
+		}
+	}
+	return all
+}
+
+// describe notes a peer; the error says why it cannot be measured.
+func (all *results) describe(ctx context.Context, name, flags string, version func(context.Context, *lab) (string, error)) error {
+	found, err := version(ctx, all.lab)
+	if err != nil {
+		found = "not measured: " + err.Error()
+	}
+	all.peers = append(all.peers, described{name, found, flags})
+	return err
+}
+
+// row takes the samples of one row, if it was chosen: a counted one, whose time
+// is thrown away, and as many as the flag says.
+func (all *results) row(ctx context.Context, s store, peer, reader string, unusable error, sample func(cold, warm *line, counted bool) error) {
+	if !all.lab.opts.pattern.MatchString(fmt.Sprintf("%s: %s: %s", s.name, peer, reader)) || ctx.Err() != nil {
+		return
+	}
+	lines := []*line{{Store: s.name, Peer: peer, Reader: reader, State: cold}, {Store: s.name, Peer: peer, Reader: reader, State: warm}}
+	err := unusable
+	for i := 0; i <= all.lab.opts.runs && err == nil; i++ {
+		err = sample(lines[0], lines[1], i == 0)
+	}
+	if err != nil {
+		lines[0].Failure = err.Error()
+	}
+	for _, l := range lines {
+		if len(l.Rates) > 0 || l.Failure != "" {
+			fmt.Println(l)
+			all.lines = append(all.lines, l)
+		}
+	}
+}
+
+// sampleMount mounts anew and reads twice.
+func (l *lab) sampleMount(ctx context.Context, s store, p mounter, r reader, cold, warm *line, counted bool) (err error) {
+	rate, err := l.lineRate(ctx, s)
+	if err != nil {
+		return err
+	}
+	m, err := l.mount(ctx, p, l.endpoint(s, counted))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.close()) }()
+	for _, into := range []*line{cold, warm} {
+		if err := l.sampleRead(ctx, m, r, into, rate, counted); err != nil {
+			return fmt.Errorf("%s: %w", into.State, err)
+		}
+	}
+	return nil
+}
+
+// sampleRead reads a mounted object once.
+func (l *lab) sampleRead(ctx context.Context, m *mount, r reader, into *line, rate float64, counted bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, l.opts.limit, fmt.Errorf("not done within %v", l.opts.limit))
+	defer cancel()
+	if into.State == cold {
+		if err := dropCaches(); err != nil {
+			return err
+		}
+	}
+	l.proxy.ResetStats()
+	seconds, err := r.read(ctx, l, m.object)
+	if err != nil {
+		return errors.Join(context.Cause(ctx), err)
+	}
+	if counted {
+		into.count(l)
+		return nil
+	}
+	memory, err := m.peak()
+	if err != nil {
+		return err
+	}
+	into.add(result{seconds, memory}, l.size, rate)
+	return nil
+}
+
+// sampleLoader loads from the store once.
+func (l *lab) sampleLoader(ctx context.Context, s store, c client, into *line, counted bool) error {
+	rate, err := l.lineRate(ctx, s)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, l.opts.limit, fmt.Errorf("not done within %v", l.opts.limit))
+	defer cancel()
+	if err := dropCaches(); err != nil {
+		return err
+	}
+	l.proxy.ResetStats()
+	r, err := l.load(ctx, c, "s3://"+bucket+"/"+l.key, l.endpoint(s, counted))
+	if err != nil {
+		return err
+	}
+	if counted {
+		into.count(l)
+		return nil
+	}
+	into.add(r, l.size, rate)
+	return nil
+}
+
+// count notes what the proxy has seen since it was reset.
+func (l *line) count(lab *lab) {
+	stats := lab.proxy.Stats()
+	for _, n := range stats.Requests {
+		l.Requests += n
+	}
+	l.Fetched = stats.Bytes["GET"]
+}

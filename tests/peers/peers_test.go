@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bufio"
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The sums are those of Mountpoint's own tests.
+func TestManifestSum(t *testing.T) {
+	for key, c := range map[string]struct {
+		etag string
+		size int64
+		want string
+	}{
+		"key1": {`"etag1"`, 1024, "kr9zjg=="},
+		"key2": {`"etag2"`, 2048, "Cs9LBw=="},
+	} {
+		if got := manifestSum(key, c.etag, c.size); got != c.want {
+			t.Errorf("%s: %s, want %s", key, got, c.want)
+		}
+	}
+}
+
+func TestExchangeNeedsReadiness(t *testing.T) {
+	talk := func(said string) (string, error) {
+		var heard strings.Builder
+		_, err := exchange(&heard, bufio.NewReader(strings.NewReader(said)))
+		return heard.String(), err
+	}
+	if heard, err := talk("ready\n4096\n"); heard != "go\n" || err != nil {
+		t.Errorf("heard %q, %v", heard, err)
+	}
+	for _, said := range []string{"", "Traceback\n", "ready\n", "ready\nnone\n"} {
+		if _, err := talk(said); err == nil {
+			t.Errorf("%q is no error", said)
+		}
+	}
+}
+
+func TestMountedLooksForTheWholeName(t *testing.T) {
+	if !mounted("/proc") || mounted("/pro") || mounted(t.TempDir()) {
+		t.Error("/proc alone is a mountpoint")
+	}
+}
+
+// measured is one run with a line that came to something and one that did not.
+func measured() *results {
+	good := &line{Store: "loopback", Peer: "a", Reader: "dd", State: cold, Fetched: 5e6, Requests: 7}
+	good.add(result{seconds: 2, memory: 1 << 20}, 4e9, 4e9)
+	bad := &line{Store: "loopback", Peer: "b|c", State: cold, Failure: "it\nfailed | badly"}
+	return &results{lines: []*line{good, bad}, peers: []described{{"a", "1.0", "-x"}}, lab: &lab{}}
+}
+
+func TestTable(t *testing.T) {
+	table := measured().table()
+	for _, want := range []string{
+		"| a | 1.0 | `-x` |",
+		"| dd | a | cold | 2.00 | 2.00 to 2.00 | 2.00 | 0.50 | 5.0 MB | 7 | 1 MiB |",
+		`| it failed \| badly |`,
+	} {
+		if !strings.Contains(table, want) {
+			t.Errorf("%s\nlacks\n%s", table, want)
+		}
+	}
+}
+
+func TestPlotIsXML(t *testing.T) {
+	for decoder := xml.NewDecoder(strings.NewReader(measured().plot(stores()[0]))); ; {
+		if _, err := decoder.Token(); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestPublish(t *testing.T) {
+	docs := filepath.Join(t.TempDir(), "page.md")
+	write := func(text string) {
+		if err := os.WriteFile(docs, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("before\n" + tableBegin + "old\n" + tableEnd + "after\n")
+	if err := publish(docs, "new\n"); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(docs)
+	if want := "before\n" + tableBegin + "new\n" + tableEnd + "after\n"; string(text) != want || err != nil {
+		t.Errorf("%q, %v", text, err)
+	}
+	write("no marks")
+	if err := publish(docs, "new\n"); err == nil {
+		t.Error("no marks are no error")
+	}
+}
+
+func TestRowsHaveNames(t *testing.T) {
+	seen := map[string]bool{}
+	for _, p := range mounters() {
+		if seen[p.name] || p.command == nil || p.version == nil {
+			t.Errorf("%+v", p)
+		}
+		seen[p.name] = true
+	}
+	for _, c := range loaders() {
+		if c.name == "" || c.version == nil {
+			t.Errorf("%+v", c)
+		}
+	}
+}
