@@ -106,6 +106,9 @@ func (b *pathBlob) held(off, n int64) (int64, error) {
 
 // evict makes the kernel forget what it can, and tells whether nothing is left.
 func (b *pathBlob) evict() (bool, error) {
+	// Pages that were not written yet cannot be forgotten. Where nothing can be
+	// written, as on a mount, there are none.
+	_ = b.buffered.Sync()
 	if err := unix.Fadvise(int(b.buffered.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
 		return false, fmt.Errorf("forget %s: %w", b.buffered.Name(), err)
 	}

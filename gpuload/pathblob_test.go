@@ -71,9 +71,6 @@ func TestCachedFollowsThePageCache(t *testing.T) {
 	if !b.cached(0, size) {
 		t.Error("a file just written is not cached")
 	}
-	if err := b.buffered.Sync(); err != nil {
-		t.Fatal(err)
-	}
 	cold, err := b.evict()
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -157,6 +158,14 @@ func (s *Source) Evict() (Warmth, error) {
 		}
 	}
 	return left, nil
+}
+
+// OnMount tells whether a file of the source is on a FUSE mount.
+func (s *Source) OnMount() bool {
+	return slices.ContainsFunc(s.files, func(f *File) bool {
+		b, ok := f.blob.(*pathBlob)
+		return ok && b.onMount()
+	})
 }
 
 // Close releases descriptors and connections.

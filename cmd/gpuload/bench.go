@@ -5,19 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
-	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"weightfs/cmd/cli"
 	"weightfs/gpuload"
 )
-
-// copyBytes is what is copied to measure a device by itself: a tenth of a second
-// to a GPU.
-const copyBytes = 4 << 30
 
 // benchFlags are the flags of gpuload bench.
 type benchFlags struct {
@@ -58,7 +53,7 @@ each by itself, and names the one that sets the pace.`,
 func (f *benchFlags) register(flags *pflag.FlagSet) {
 	registerDevice(flags, &f.device)
 	flags.IntSliceVar(&f.sweep, "sweep", []int{1, 4, 8, 16, 32}, "`concurrencies` to try; --concurrency tries one alone")
-	flags.StringVar(&f.store, "store", "", "measure this `SOURCE` by itself too: the bucket behind a mount, say")
+	flags.StringVar(&f.store, "store", "", "measure this `SOURCE` by itself too; the default is what a mount of weightfs shows")
 	flags.StringVar(&f.plot, "plot", "", "draw seconds against concurrency into `FILE`, as SVG")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object in place of the table")
 	f.tuning.register(flags)
@@ -117,12 +112,11 @@ func (p *benchPlan) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, dev.Close()) }()
-	if !p.flags.json {
-		what := "measuring " + strings.Join(p.sources, " ")
-		announce(p.app.stderr, what, dev, p.device, fmt.Sprintf("concurrency %v, %s", p.sweep, limitsText(p.tuning.options)))
-	}
-	result, err := p.measure(ctx, dev)
+	result, err := p.begin(ctx, dev)
 	if err != nil {
+		return err
+	}
+	if err := p.measure(ctx, dev, result); err != nil {
 		return err
 	}
 	if p.flags.plot != "" {
@@ -136,43 +130,88 @@ func (p *benchPlan) run(ctx context.Context) (err error) {
 	return result.writeTable(p.app.stdout)
 }
 
+// begin looks at the source and says what will be measured.
+func (p *benchPlan) begin(ctx context.Context, dev gpuload.Device) (*benchResult, error) {
+	src, err := openSource(ctx, p.source, p.sources...)
+	if err != nil {
+		return nil, err
+	}
+	if !p.flags.json {
+		what := fmt.Sprintf("measuring %s, %s,", src, humanize.Bytes(uint64(src.Bytes())))
+		settings := fmt.Sprintf("concurrency %v, %s", p.sweep, limitsText(p.tuning.options.For(src)))
+		announce(p.app.stderr, what, dev, p.device, settings)
+	}
+	r := &benchResult{Source: p.sources, Device: dev.Name(), Mounted: src.OnMount()}
+	return r, src.Close()
+}
+
 // measure sweeps the concurrencies, then measures each stage by itself, at the
 // concurrency that was the best.
-func (p *benchPlan) measure(ctx context.Context, dev gpuload.Device) (*benchResult, error) {
-	r := &benchResult{Source: p.sources, Device: dev.Name()}
+func (p *benchPlan) measure(ctx context.Context, dev gpuload.Device, r *benchResult) error {
 	for _, concurrency := range p.sweep {
 		run, err := p.load(ctx, dev, concurrency, p.sources...)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		r.Runs = append(r.Runs, run)
 	}
 	best := r.best()
+	if best.Bytes == 0 {
+		return fmt.Errorf("measure %v: it has no bytes to load", p.sources)
+	}
+	if err := p.measureSources(ctx, r, best.Concurrency); err != nil {
+		return err
+	}
+	bytes := min(best.Bytes, copyBytes)
+	rate, err := stagingRate(ctx, dev, bytes, best.chunk, best.Concurrency)
+	if err != nil {
+		return fmt.Errorf("measure the staging copy by itself: %w", err)
+	}
+	r.addStage(stageStaging, rate)
+	if rate, err = busRate(ctx, dev, bytes, best.chunk, best.Concurrency); err != nil {
+		return fmt.Errorf("measure the bus by itself: %w", err)
+	}
+	r.addStage(stageBus, rate)
+	return nil
+}
+
+// measureSources measures the mount and the store, without a device. A store
+// behind a mount that was not asked for is measured if it can be reached.
+func (p *benchPlan) measureSources(ctx context.Context, r *benchResult, concurrency int) error {
 	drop, err := newDiscardDevice()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer drop.Close()
-	alone, err := p.load(ctx, drop, best.Concurrency, p.sources...)
-	if err != nil {
-		return nil, fmt.Errorf("measure the source by itself: %w", err)
+	own := stageStore
+	if r.Mounted {
+		own = stageMount
 	}
-	r.addStage("source", alone.BytesPerSecond)
-	if p.flags.store != "" {
-		if alone, err = p.load(ctx, drop, best.Concurrency, p.flags.store); err != nil {
-			return nil, fmt.Errorf("measure the store by itself: %w", err)
+	alone, err := p.load(ctx, drop, concurrency, p.sources...)
+	if err != nil {
+		return fmt.Errorf("measure the %s by itself: %w", own, err)
+	}
+	r.addStage(own, alone.BytesPerSecond)
+	stores := []string{p.flags.store}
+	if p.flags.store == "" {
+		if !r.Mounted {
+			return nil
 		}
-		r.addStage("store", alone.BytesPerSecond)
+		if stores, err = storesBehind(p.sources); err != nil {
+			r.note("the store behind the mount was not measured: " + err.Error())
+			return nil
+		}
 	}
-	if best.Bytes == 0 {
-		return nil, fmt.Errorf("measure %v: it has no bytes to load", p.sources)
+	alone, err = p.load(ctx, drop, concurrency, stores...)
+	switch {
+	case err == nil:
+		r.addAside(stageStore, alone.BytesPerSecond)
+		return nil
+	case p.flags.store == "" && ctx.Err() == nil:
+		r.note("the store behind the mount was not measured: " + err.Error())
+		return nil
 	}
-	rate, err := copyRate(ctx, dev, min(best.Bytes, copyBytes), best.chunk, best.Concurrency)
-	if err != nil {
-		return nil, fmt.Errorf("measure the device by itself: %w", err)
-	}
-	r.addStage("device", rate)
-	return r, nil
+	return fmt.Errorf("measure the store by itself: %w", err)
 }
 
 // load loads once, from as cold a start as can be had.
@@ -199,57 +238,20 @@ func (p *benchPlan) load(ctx context.Context, dev gpuload.Device, concurrency in
 	}, m.Close()
 }
 
+// What a start may find, in a person's words.
+const (
+	startCold  = "cold"
+	startMount = "mount's cache"
+	startPages = "page cache"
+)
+
 // startName says how cold a start was.
 func startName(left gpuload.Warmth) string {
 	switch left {
 	case gpuload.Cold:
-		return "cold"
+		return startCold
 	case gpuload.WarmMount:
-		return "mount's cache"
+		return startMount
 	}
-	return "page cache"
-}
-
-// copyRate is how many bytes a second go from staging to fresh device memory,
-// so many in all, in chunks on so many streams, when nothing is read.
-func copyRate(ctx context.Context, dev gpuload.Device, bytes, chunk int64, streams int) (_ float64, err error) {
-	chunk = min(chunk, bytes)
-	staging, err := dev.NewStaging(int(chunk))
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, staging.Free()) }()
-	memory, err := dev.Alloc(bytes)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, memory.Free()) }()
-	queues := make([]gpuload.Stream, streams)
-	for i := range queues {
-		if queues[i], err = dev.NewStream(); err != nil {
-			return 0, err
-		}
-		defer queues[i].Close()
-	}
-	start := time.Now()
-	for at := int64(0); at < bytes; at += chunk {
-		n := min(chunk, bytes-at)
-		queue := queues[int(at/chunk)%streams]
-		if err := errors.Join(ctx.Err(), queue.Copy(memory, at, staging.Bytes()[:n])); err != nil {
-			return 0, err
-		}
-	}
-	if err := syncAll(queues); err != nil {
-		return 0, err
-	}
-	return float64(bytes) / time.Since(start).Seconds(), nil
-}
-
-func syncAll(streams []gpuload.Stream) error {
-	for _, s := range streams {
-		if err := s.Sync(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return startPages
 }

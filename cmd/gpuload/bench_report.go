@@ -26,22 +26,63 @@ type benchRun struct {
 	chunk int64
 }
 
+// The stages of a load.
+const (
+	stageStore   = "store"
+	stageMount   = "mount"
+	stageStaging = "staging copy"
+	stageBus     = "bus"
+)
+
 // benchStage is a stage by itself.
 type benchStage struct {
 	Name           string  `json:"name"`
 	BytesPerSecond float64 `json:"bytes_per_second"`
+	// Aside is a stage that not every byte goes through: the store behind a
+	// mount, which may have the bytes already.
+	Aside bool `json:"aside"`
 }
 
 // benchResult is a whole measurement, and what gpuload bench --json prints.
 type benchResult struct {
-	Source []string     `json:"source"`
-	Device string       `json:"device"`
-	Runs   []benchRun   `json:"runs"`
-	Stages []benchStage `json:"stages"`
+	Source []string `json:"source"`
+	Device string   `json:"device"`
+	// Mounted tells whether the source is on a FUSE mount.
+	Mounted bool         `json:"mounted"`
+	Runs    []benchRun   `json:"runs"`
+	Stages  []benchStage `json:"stages"`
+	// Notes are lines on what was not measured.
+	Notes []string `json:"-"`
+}
+
+func (r *benchResult) note(text string) { r.Notes = append(r.Notes, text) }
+
+// notes are Notes, with what was swept and which starts were not cold.
+func (r *benchResult) notes() []string {
+	swept := "swept: how many parts gpuload reads at a time"
+	if r.Mounted {
+		swept += "; the mount's own GETs were as mountd decides (its --concurrency)"
+	}
+	notes := []string{swept}
+	starts := make(map[string]bool)
+	for _, run := range r.Runs {
+		starts[run.Start] = true
+	}
+	if starts[startMount] {
+		notes = append(notes, "not cold: the mount may hold bytes that it fetched before; a fresh mount, and one concurrency, make a cold start")
+	}
+	if starts[startPages] {
+		notes = append(notes, "not cold: the kernel did not forget all of its cached pages of the files")
+	}
+	return append(notes, r.Notes...)
 }
 
 func (r *benchResult) addStage(name string, rate float64) {
-	r.Stages = append(r.Stages, benchStage{name, rate})
+	r.Stages = append(r.Stages, benchStage{Name: name, BytesPerSecond: rate})
+}
+
+func (r *benchResult) addAside(name string, rate float64) {
+	r.Stages = append(r.Stages, benchStage{Name: name, BytesPerSecond: rate, Aside: true})
 }
 
 // best is the fastest run.
@@ -55,12 +96,11 @@ func (r *benchResult) best() benchRun {
 	return best
 }
 
-// limit is the slowest stage that every byte goes through. The store behind
-// a mount is none: the mount may have the bytes already.
+// limit is the slowest stage that every byte goes through.
 func (r *benchResult) limit() benchStage {
 	var slowest benchStage
 	for _, s := range r.Stages {
-		if s.Name != "store" && (slowest.Name == "" || s.BytesPerSecond < slowest.BytesPerSecond) {
+		if !s.Aside && (slowest.Name == "" || s.BytesPerSecond < slowest.BytesPerSecond) {
 			slowest = s
 		}
 	}
@@ -95,15 +135,23 @@ func (r *benchResult) writeTable(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\nBottleneck: %s.\n", r.bottleneck())
-	return err
+	if _, err := fmt.Fprintf(w, "\nBottleneck: %s.\n", r.bottleneck()); err != nil {
+		return err
+	}
+	for _, note := range r.notes() {
+		if _, err := fmt.Fprintf(w, "Note: %s.\n", note); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r *benchResult) writeJSON(w io.Writer) error {
 	return json.NewEncoder(w).Encode(struct {
 		*benchResult
-		Bottleneck string `json:"bottleneck"`
-	}{r, r.bottleneck()})
+		Bottleneck string   `json:"bottleneck"`
+		Notes      []string `json:"notes"`
+	}{r, r.bottleneck(), r.notes()})
 }
 
 // title names what was measured, for the plot.

@@ -16,10 +16,14 @@ func TestBench(t *testing.T) {
 	dir := smallModel(t)
 	plot := filepath.Join(t.TempDir(), "plot.svg")
 	code, stdout, stderr := gpuloadCommand(t, "bench", "--device=cpu", "--sweep=1,2", "--store", dir, "--plot", plot, dir)
-	if code != 0 || !strings.Contains(stderr, "measuring "+dir+" onto cpu") {
+	if code != 0 ||
+		!strings.Contains(stderr, "measuring "+dir+", 1.2 kB, onto cpu") ||
+		!strings.Contains(stderr, "): concurrency [1 2], parts of 8MiB, memory limit 40GB\n") {
 		t.Fatalf("exit %d: %s", code, stderr)
 	}
-	for _, want := range []string{"CONCURRENCY", "\n1 ", "\n2 ", "\nsource", "\nstore", "\ndevice", "\nBottleneck: "} {
+	for _, want := range []string{
+		"CONCURRENCY", "\n1 ", "\n2 ", "\nstore ", "\nstaging copy ", "\nbus ", "\nBottleneck: ",
+		"\nNote: swept: how many parts gpuload reads at a time.\n"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("%q is not in the table:\n%s", want, stdout)
 		}
@@ -41,13 +45,50 @@ func TestBenchJSON(t *testing.T) {
 			Bytes       int64
 			Start       string
 		}
+		Stages []struct {
+			Name string
+			Rate float64 `json:"bytes_per_second"`
+		}
 		Bottleneck string
+		Notes      []string
 	}
-	if err := json.Unmarshal([]byte(stdout), &result); err != nil || code != 0 {
+	if err := json.Unmarshal([]byte(stdout), &result); err != nil || code != 0 || stderr != "" {
 		t.Fatalf("exit %d, %s: %v", code, stderr, err)
 	}
-	if len(result.Runs) != 1 || result.Runs[0].Concurrency != 3 || result.Runs[0].Bytes != 1006 || result.Bottleneck == "" {
+	if len(result.Runs) != 1 || result.Runs[0].Concurrency != 3 || result.Runs[0].Bytes != 1006 || result.Bottleneck == "" || len(result.Notes) == 0 {
 		t.Errorf("%+v", result)
+	}
+	for i, name := range []string{"store", "staging copy", "bus"} {
+		if result.Stages[i].Name != name || result.Stages[i].Rate <= 0 {
+			t.Errorf("stages %+v", result.Stages)
+		}
+	}
+}
+
+func TestStoreBehind(t *testing.T) {
+	const table = `22 1 0:21 / / rw,relatime - ext4 /dev/vda rw
+40 22 0:42 / /mnt/my\040models ro,nosuid shared:1 - fuse.weightfs s3://bucket/pre\040fix ro
+41 22 0:43 / /mnt/whole ro - fuse.weightfs s3://bucket ro
+42 22 0:44 / /mnt/folder ro - fuse.weightfs /srv/models ro
+43 22 0:45 / /mnt/relative ro - fuse.weightfs models ro
+44 22 0:46 / /mnt/other ro - fuse.sshfs host:/x ro
+45 22 0:47 / /mnt/whole/over rw - tmpfs tmpfs rw
+`
+	for path, want := range map[string]string{
+		"/mnt/my models":       "s3://bucket/pre fix",
+		"/mnt/my models/llama": "s3://bucket/pre fix/llama",
+		"/mnt/whole":           "s3://bucket",
+		"/mnt/whole/a/b":       "s3://bucket/a/b",
+		"/mnt/whole/over/a":    "",
+		"/mnt/wholes":          "",
+		"/mnt/folder/llama":    "/srv/models/llama",
+		"/mnt/relative/llama":  "",
+		"/mnt/other/llama":     "",
+		"/home":                "",
+	} {
+		if got, ok := storeBehind(table, path); got != want || ok != (want != "") {
+			t.Errorf("%s: %q, %t, want %q", path, got, ok, want)
+		}
 	}
 }
 
@@ -72,17 +113,17 @@ func TestBenchFailures(t *testing.T) {
 }
 
 func TestBottleneck(t *testing.T) {
-	stages := func(source, device float64) []benchStage {
-		return []benchStage{{"source", source}, {"store", 1}, {"device", device}}
+	stages := func(mount, bus float64) []benchStage {
+		return []benchStage{{stageMount, mount, false}, {stageStore, 1, true}, {stageStaging, 60e9, false}, {stageBus, bus, false}}
 	}
 	for _, c := range []struct {
 		stages []benchStage
 		rate   float64
 		want   string
 	}{
-		{stages(10e9, 50e9), 9e9, "the source: the best load has 90% of its speed"},
-		{stages(90e9, 50e9), 49e9, "the device: the best load has 98% of its speed"},
-		{stages(90e9, 50e9), 20e9, "this host's processors or memory: the slowest stage, the device, could do 50.00 GB/s by itself, the best load has 40% of that"},
+		{stages(10e9, 50e9), 9e9, "the mount: the best load has 90% of its speed"},
+		{stages(90e9, 50e9), 49e9, "the bus: the best load has 98% of its speed"},
+		{stages(90e9, 50e9), 20e9, "this host's processors or memory: the slowest stage, the bus, could do 50.00 GB/s by itself, the best load has 40% of that"},
 	} {
 		r := benchResult{Runs: []benchRun{{Seconds: 2, BytesPerSecond: 1e9}, {Seconds: 1, BytesPerSecond: c.rate}}, Stages: c.stages}
 		if got := r.bottleneck(); got != c.want {
