@@ -22,10 +22,11 @@ const (
 
 // connection is an opened /dev/fuse and where it is mounted.
 type connection struct {
-	dir    string // absolute; "" where somebody else mounted it
-	fd     int    // go-fuse's from the time it starts
-	probe  int    // a duplicate of fd, to see whether the connection lives
-	helper bool   // mounted by fusermount3, which then unmounts too
+	dir    string   // absolute; "" where somebody else mounted it
+	fd     int      // go-fuse's from the time it starts
+	probe  int      // a duplicate of fd, to see whether the connection lives
+	helper bool     // mounted by fusermount3, which then unmounts too
+	table  *os.File // the kernel's table of mounts, for a time without descriptors
 	entry  mountEntry
 	known  bool // whether entry is
 }
@@ -68,7 +69,10 @@ func adopt(c *connection) (*connection, error) {
 	if c.dir == "" {
 		return c, nil
 	}
-	c.entry, c.known, err = mountAt(c.dir)
+	if c.table, err = os.Open(mountTable); err != nil {
+		return nil, errors.Join(err, c.undo())
+	}
+	c.entry, c.known, err = mountIn(c.table, c.dir)
 	if err != nil {
 		return nil, errors.Join(err, c.undo())
 	}
@@ -86,8 +90,9 @@ func (c *connection) undo() error {
 
 // closeProbe gives up the duplicate; dead is true from then on.
 func (c *connection) closeProbe() {
-	// Nothing depends on the result: the descriptor is gone either way.
+	// Nothing depends on the results: the descriptors are gone either way.
 	_ = unix.Close(c.probe)
+	_ = c.table.Close()
 }
 
 // dead tells whether the connection was aborted or unmounted.
@@ -108,7 +113,10 @@ func (c *connection) umount(flags int) error {
 	if c.dir == "" {
 		return nil
 	}
-	entry, ok, err := mountAt(c.dir)
+	entry, ok, err := mountIn(c.table, c.dir)
+	if errors.Is(err, os.ErrInvalid) || errors.Is(err, os.ErrClosed) { // not adopted yet, or ended
+		entry, ok, err = mountAt(c.dir)
+	}
 	if err != nil {
 		return err
 	}
@@ -137,6 +145,10 @@ func checkMountpoint(dir string, logger *slog.Logger) (string, error) {
 		return "", err
 	}
 	info, err := os.Stat(abs)
+	if err == nil && mounted && entry.fsType == fsType {
+		// The kernel may remember attributes of a dead mount; this it must ask.
+		err = unix.Statfs(abs, &unix.Statfs_t{})
+	}
 	switch {
 	case mounted && entry.fsType == fsType && errors.Is(err, syscall.ENOTCONN):
 		logger.Warn("cleaning up a mount whose daemon is gone", "mountpoint", abs, "source", entry.source)

@@ -6,78 +6,112 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
 
-// interruptPoll is how often a request that was interrupted looks whether its
-// task is being killed: the kernel says so once at most, and for the first
-// signal, which may be a harmless one.
-const interruptPoll = 200 * time.Millisecond
+const (
+	// interruptPoll is how often a request that was interrupted looks whether its
+	// task is being killed: the kernel says so once at most, and for the first
+	// signal, which may be a harmless one.
+	interruptPoll = 200 * time.Millisecond
+	// waitPoll is how often one that was not interrupted looks. The kernel keeps a
+	// file open, and says nothing, until the last readahead of a killed reader is
+	// answered: a store that hangs would keep the fetches of the dead.
+	waitPoll = 2 * time.Second
+)
 
-// requestContext ends when the kernel interrupts the request.
-type requestContext struct{ cancel <-chan struct{} }
+// patience decides when nobody waits for an answer any more. Any signal to the
+// waiting task makes the kernel send an interrupt: Go's own preemption does, and
+// timers do. Only a task that is being killed, or a mount that is gone, wants no
+// answer.
+type patience struct {
+	dying func(pid uint32) bool // whether the task is being killed, or is gone
+	dead  func() bool           // whether the connection to the kernel is gone
+}
 
-func (requestContext) Deadline() (time.Time, bool) { return time.Time{}, false }
-func (c requestContext) Done() <-chan struct{}     { return c.cancel }
-func (requestContext) Value(any) any               { return nil }
+// wait runs fn for the task pid, with a context that ends once nobody waits for
+// its outcome.
+func (p patience) wait(interrupted <-chan struct{}, pid uint32, fn func(context.Context) error) error {
+	r := &request{patience: p, interrupted: interrupted, pid: pid}
+	defer r.end()
+	return fn(r)
+}
 
-func (c requestContext) Err() error {
+func (p patience) over(pid uint32) bool { return p.dead() || p.dying(pid) }
+
+// request is the context of one request of the kernel's. It costs nothing until
+// somebody waits for its end.
+type request struct {
+	patience
+	interrupted <-chan struct{}
+	pid         uint32
+
+	mu       sync.Mutex
+	over     chan struct{} // closed once nobody waits; made by the first Done
+	served   chan struct{} // closed by end
+	watching sync.WaitGroup
+}
+
+// Deadline implements context.Context.
+func (r *request) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+// Value implements context.Context.
+func (r *request) Value(any) any { return nil }
+
+// Done implements context.Context.
+func (r *request) Done() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over == nil {
+		r.over, r.served = make(chan struct{}), make(chan struct{})
+		r.watching.Go(r.watch)
+	}
+	return r.over
+}
+
+// Err implements context.Context.
+func (r *request) Err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	select {
-	case <-c.cancel:
+	case <-r.over: // nil before the first Done
 		return context.Canceled
 	default:
 		return nil
 	}
 }
 
-// patience decides which interrupts end a request. Any signal to the waiting
-// task makes the kernel send one: Go's own preemption does, and timers do. Only
-// a task that is being killed, or a mount that is gone, wants no answer.
-type patience struct {
-	dying func(pid uint32) bool // whether the task is being killed
-	dead  func() bool           // whether the connection to the kernel is gone
-}
-
-// wait runs fn, which waits for something and gives up when its context ends.
-// When an interrupt that means nothing ended it, fn is run again.
-func (p patience) wait(cancel <-chan struct{}, pid uint32, fn func(context.Context) error) error {
-	request := requestContext{cancel}
-	err := fn(request)
-	if request.Err() == nil || !errors.Is(err, context.Canceled) || p.over(pid) {
-		return err
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	watching := make(chan struct{})
-	go func() {
-		defer close(watching)
-		p.watch(ctx, stop, pid)
-	}()
-	defer func() {
-		stop()
-		<-watching
-	}()
-	return fn(ctx)
-}
-
-// watch calls stop once nobody waits for the request any more, and returns when
-// ctx is done.
-func (p patience) watch(ctx context.Context, stop context.CancelFunc, pid uint32) {
-	tick := time.NewTicker(interruptPoll)
+// watch closes over once nobody waits for the request any more.
+func (r *request) watch() {
+	tick := time.NewTicker(waitPoll)
 	defer tick.Stop()
-	for {
+	for interrupted := r.interrupted; ; {
 		select {
-		case <-ctx.Done():
+		case <-r.served:
 			return
+		case <-interrupted:
+			interrupted = nil
+			tick.Reset(interruptPoll)
 		case <-tick.C:
-			if p.over(pid) {
-				stop()
-			}
+		}
+		if r.patience.over(r.pid) {
+			close(r.over)
+			return
 		}
 	}
 }
 
-func (p patience) over(pid uint32) bool { return p.dead() || p.dying(pid) }
+// end joins what Done has begun.
+func (r *request) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.served != nil {
+		close(r.served)
+	}
+	r.watching.Wait()
+}
 
 // taskDying tells whether the task pid has a signal pending that ends it. A
 // task that cannot be seen, such as pid 0 of another namespace, is taken to

@@ -2,6 +2,8 @@ package fs
 
 import (
 	"fmt"
+	"io"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -24,9 +26,22 @@ func (m mountEntry) connection() string {
 	return strconv.FormatUint(uint64(m.major)<<20|uint64(m.minor), 10)
 }
 
+// mountTable is the kernel's table of mounts.
+const mountTable = "/proc/self/mountinfo"
+
 // mountAt returns the topmost mount at the absolute path dir.
 func mountAt(dir string) (mountEntry, bool, error) {
-	data, err := os.ReadFile("/proc/self/mountinfo")
+	table, err := os.Open(mountTable)
+	if err != nil {
+		return mountEntry{}, false, fmt.Errorf("find the mount at %s: %w", dir, err)
+	}
+	defer table.Close()
+	return mountIn(table, dir)
+}
+
+// mountIn is mountAt in an open table, as it is now.
+func mountIn(table *os.File, dir string) (mountEntry, bool, error) {
+	data, err := io.ReadAll(io.NewSectionReader(table, 0, math.MaxInt64))
 	if err != nil {
 		return mountEntry{}, false, fmt.Errorf("find the mount at %s: %w", dir, err)
 	}
