@@ -100,12 +100,21 @@ func (m *mounted) serveControl() (stop func() error, err error) {
 	}, nil
 }
 
+// acceptPause is how long to wait after a failed accept, as when descriptors
+// have run out: they may come back.
+const acceptPause = 100 * time.Millisecond
+
 // answerAll answers one connection after the other until the listener closes.
 func (m *mounted) answerAll(listener net.Listener) {
 	for {
 		conn, err := listener.Accept()
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return
+		}
+		if err != nil {
+			m.logger.Debug("cannot accept at the control socket", "err", err)
+			time.Sleep(acceptPause)
+			continue
 		}
 		if err := m.answer(conn); err != nil {
 			m.logger.Debug("cannot answer at the control socket", "err", err)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"runtime"
+
 	"weightfs/fs"
 	"weightfs/prefetch"
 	"weightfs/remote"
@@ -29,7 +31,7 @@ func (m *mounted) measures() []measure {
 	if store, ok := m.store.(*remote.Retrying); ok {
 		all = append(all, storeMeasures(store.Stats())...)
 	}
-	return all
+	return append(all, gauge("goroutines", "Goroutines of the daemon.", int64(runtime.NumGoroutine())))
 }
 
 // kernelMeasures are of what the kernel asked.

@@ -2,16 +2,38 @@ package main
 
 import (
 	"io/fs"
+	"log/slog"
 	"path"
 	"strconv"
 	"strings"
 
+	"weightfs/cmd/cli"
 	"weightfs/prefetch"
 )
 
 // besides is what mountd needs beside the limit in a cgroup of its own, twice
 // over: the pages of the readers in that cgroup are charged to it too.
 const besides = 256 << 20
+
+// promised is how much more than the limit mountd may take.
+const promised = 128 << 20
+
+// memoryLimit is the limit to work with where asked was asked for, 0 for the
+// default. One that the cgroup has no room for is lowered, with a warning: the
+// kernel would kill mountd, and with it every reader.
+func memoryLimit(root fs.FS, asked int64, logger *slog.Logger) int64 {
+	fitting := defaultMemoryLimit(root)
+	if asked == 0 {
+		return fitting
+	}
+	cgroup, ok := cgroupLimit(root)
+	if !ok || asked <= cgroup-promised || asked <= fitting {
+		return asked
+	}
+	logger.Warn("the memory limit is lowered to what the cgroup has room for",
+		"memory_limit", cli.FormatSize(asked), "cgroup_limit", cli.FormatSize(cgroup), "lowered_to", cli.FormatSize(fitting))
+	return fitting
+}
 
 // defaultMemoryLimit is the smaller of half of the machine's memory and the
 // cgroup's limit less 256 MiB, and at least what a cache works with. root is

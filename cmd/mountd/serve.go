@@ -79,10 +79,8 @@ type mounted struct {
 
 // open opens the source and mounts it. On an error nothing is left.
 func (a *app) open(s *settings, flags *pflag.FlagSet, logger *slog.Logger) (*mounted, error) {
-	m := &mounted{source: s.parsed.String(), since: time.Now(), limit: int64(s.memoryLimit), logger: logger}
-	if m.limit == 0 {
-		m.limit = defaultMemoryLimit(os.DirFS("/"))
-	}
+	m := &mounted{source: s.parsed.String(), since: time.Now(), logger: logger}
+	m.limit = memoryLimit(os.DirFS("/"), int64(s.memoryLimit), logger)
 	if err := a.openStore(m, s, flags); err != nil {
 		m.close()
 		return nil, err
