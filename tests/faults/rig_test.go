@@ -65,7 +65,7 @@ func newRig(t *testing.T, flags ...string) *rig {
 	t.Helper()
 	r := &rig{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
 	r.proxy.SetShape(proxy.Shape{FirstByte: 2 * time.Millisecond, PerConnection: 20e6, Total: 40e6})
-	args := append([]string{"--memory-limit", "32Mi", "--part-size", "1Mi", "--metadata-ttl", "1h"}, flags...)
+	args := append([]string{"--memory-limit", "128Mi", "--part-size", "1Mi", "--metadata-ttl", "1h"}, flags...)
 	r.mount = mountFor(t, harness.MountOptions{
 		Source: "s3://" + bucket, Args: args,
 		Env: append(theStage.server.Env(), "AWS_ENDPOINT_URL="+r.proxy.Endpoint),
@@ -73,16 +73,16 @@ func newRig(t *testing.T, flags ...string) *rig {
 	return r
 }
 
-// mountFor mounts for the length of the test. At its end the mount must be
-// quiet and go in order.
-func mountFor(t *testing.T, opts harness.MountOptions) *harness.Mount {
+// mountFor mounts for the length of the test, whose end unmounts by SIGTERM. It
+// must end with exit 0, or the one given.
+func mountFor(t *testing.T, opts harness.MountOptions, exit ...int) *harness.Mount {
 	t.Helper()
 	m, err := theStage.Mount(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
+		if err := m.Close(); err != nil && (len(exit) == 0 || m.Wait() != exit[0]) {
 			t.Error(err)
 		}
 		if t.Failed() {

@@ -12,13 +12,21 @@ import (
 // kernel's RELEASE, a cancelled fetch.
 const quietLimit = 20 * time.Second
 
-// measures are the numbers that a mountd gives of itself.
+// measures are the numbers that a mountd gives of itself, which it does a moment
+// after its mount answers.
 func measures(t *testing.T, dir string) map[string]int64 {
 	t.Helper()
 	var report struct {
 		Measures map[string]int64 `json:"measures"`
 	}
-	if err := json.Unmarshal([]byte(succeed(t, theStage.Mountd, "status", "--json", dir)), &report); err != nil {
+	var result harness.Result
+	if !eventually(quietLimit, func() bool {
+		result = runChild(t, nil, theStage.Mountd, "status", "--json", dir)
+		return result.Code == 0
+	}) {
+		t.Fatalf("status: exit %d: %s", result.Code, result.Stderr)
+	}
+	if err := json.Unmarshal([]byte(result.Stdout), &report); err != nil {
 		t.Fatal(err)
 	}
 	return report.Measures

@@ -60,6 +60,15 @@ func NewCgroup(name string) (*Cgroup, error) {
 	return nil, errors.New("no memory cgroup can be made")
 }
 
+// SetLimit bounds the memory of the group, in bytes.
+func (g *Cgroup) SetLimit(n int64) error {
+	file := "memory.max"
+	if strings.HasPrefix(g.peak, "memory.max_usage") { // version 1
+		file = "memory.limit_in_bytes"
+	}
+	return os.WriteFile(filepath.Join(g.dir, file), strconv.AppendInt(nil, n, 10), 0o644)
+}
+
 // command returns a command that runs inside the group.
 func (g *Cgroup) command(name string, args ...string) *exec.Cmd {
 	script := `echo $$ > "$0" && exec "$@"`

@@ -1,11 +1,16 @@
 // Command reader reads a file as programs do that know nothing of weightfs, and
 // prints as JSON what came of it:
 //
-//	reader sequential|parallel|mapped FILE
+//	reader WAY FILE
 //
-// sequential reads it from the beginning to the end; parallel has 16 readers
-// with a handle and a part of the file each; mapped touches every page of a
-// mapping. An error of a reader is reported and does not fail the command.
+// The ways: sequential reads from the beginning to the end; parallel has 16
+// readers with a handle and a part of the file each; mapped touches every page of
+// a mapping; opens opens, reads and closes it 10,000 times, and handles has 1,000
+// handles at once, each reading a little; held says "open" on standard error once
+// the file is open and "read" once half of it is read, before each of which it
+// waits for a line on standard input. The digest of opens and handles is of the
+// file's first page. An error of a reader is reported and does not fail the
+// command.
 package main
 
 import (
@@ -45,7 +50,7 @@ type report struct {
 
 func main() {
 	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: reader sequential|parallel|mapped FILE")
+		fmt.Fprintln(os.Stderr, "usage: reader WAY FILE")
 		os.Exit(2)
 	}
 	read, ok := ways()[os.Args[1]]
@@ -64,6 +69,9 @@ func ways() map[string]func(path string) ([]byte, []failure) {
 		"sequential": sequential,
 		"parallel":   parallel,
 		"mapped":     mapped,
+		"opens":      opens,
+		"handles":    handles,
+		"held":       held,
 	}
 }
 
