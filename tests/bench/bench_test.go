@@ -102,6 +102,24 @@ func TestReplaceTable(t *testing.T) {
 	}
 }
 
+func TestPublish(t *testing.T) {
+	docs := filepath.Join(t.TempDir(), "page.md")
+	if err := os.WriteFile(docs, []byte("# Page\n"+tableBegin+tableEnd), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := publish(docs, map[string]string{tableFile: "the table\n", ratiosFile: "<svg/>", samplesFile: "[]"}); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(docs)
+	if want := "# Page\n" + tableBegin + "the table\n\n![ratios](page/ratios.svg)\n" + tableEnd; err != nil || string(text) != want {
+		t.Errorf("%v\n%s\nwant\n%s", err, text, want)
+	}
+	plots, err := os.ReadDir(filepath.Join(filepath.Dir(docs), "page"))
+	if err != nil || len(plots) != 1 || plots[0].Name() != ratiosFile {
+		t.Errorf("%v, %v", plots, err)
+	}
+}
+
 func TestPlotsOfAnEmptyRun(t *testing.T) {
 	if plots := (results{}).plots(); len(plots) != 0 {
 		t.Errorf("%v", plots)

@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -56,26 +58,27 @@ const (
 	tableEnd   = "<!-- bench: end -->\n"
 )
 
-// publish puts the table into a document and the plots beside it.
+// publish puts the table into a document, and the plots beside it and under the
+// table.
 func publish(docs string, written map[string]string) error {
 	text, err := os.ReadFile(docs)
 	if err != nil {
 		return err
 	}
-	replaced, err := replaceTable(string(text), written[tableFile])
+	dir := strings.TrimSuffix(docs, filepath.Ext(docs))
+	result := written[tableFile]
+	plots := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(written)) {
+		if title, isPlot := strings.CutSuffix(name, ".svg"); isPlot {
+			plots[name] = written[name]
+			result += fmt.Sprintf("\n![%s](%s/%s)\n", title, filepath.Base(dir), name)
+		}
+	}
+	replaced, err := replaceTable(string(text), result)
 	if err != nil {
 		return fmt.Errorf("%s: %w", docs, err)
 	}
-	if err := os.WriteFile(docs, []byte(replaced), 0o644); err != nil {
-		return err
-	}
-	plots := map[string]string{}
-	for name, text := range written {
-		if filepath.Ext(name) == ".svg" {
-			plots[name] = text
-		}
-	}
-	return writeAll(strings.TrimSuffix(docs, filepath.Ext(docs)), plots)
+	return errors.Join(os.WriteFile(docs, []byte(replaced), 0o644), writeAll(dir, plots))
 }
 
 // replaceTable puts table between the marks of text.

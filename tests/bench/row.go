@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,6 +59,7 @@ func (l *lab) runAll(ctx context.Context, chosen []row) results {
 	var all results
 	for _, r := range chosen {
 		figures, err := l.run(ctx, r)
+		figures = slices.DeleteFunc(figures, func(f figure.Figure) bool { return len(f.Pairs) == 0 })
 		for _, f := range figures {
 			fmt.Println(f.Line())
 		}
