@@ -8,6 +8,7 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -16,9 +17,9 @@ import (
 // client is a program that loads the whole object.
 type client struct {
 	name string
-	// script is one of our Python scripts, which says when it is ready; "" is
-	// gpuload, whose start is part of what is timed.
-	script string
+	// script is one of our Python scripts with its arguments, which says when it
+	// is ready; nil is gpuload, whose start is part of what is timed.
+	script []string
 	// version and flags are what the table says of it.
 	version func(ctx context.Context, l *lab) (string, error)
 	flags   string
@@ -38,15 +39,16 @@ type result struct {
 // endpoint.
 func (l *lab) load(ctx context.Context, c client, source, endpoint string) (r result, err error) {
 	args := []string{l.programs.Gpuload, "load", "--device", "cpu", source}
-	if c.script != "" {
-		args = []string{l.programs.Python, filepath.Join(l.root, "tests", "peers", "python", c.script), source}
+	if c.script != nil {
+		script := filepath.Join(l.root, "tests", "peers", "python", c.script[0])
+		args = slices.Concat([]string{l.programs.Python, script}, c.script[1:], []string{source})
 	}
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Env = append(append(l.environment(endpoint), "COPIES="+l.local), c.env...)
 	cmd.WaitDelay = time.Second
 	var said strings.Builder
 	cmd.Stderr = &said
-	if c.script != "" {
+	if c.script != nil {
 		r.seconds, err = timeFromReady(cmd)
 	} else {
 		begin := time.Now()
@@ -92,14 +94,14 @@ func exchange(in io.Writer, out *bufio.Reader) (seconds float64, err error) {
 	return time.Since(begin).Seconds(), err
 }
 
-// The loaders through a mount.
-func loadFile() client {
-	return client{name: "safetensors load_file", script: "load_file.py"}
+// strategy loads as vLLM does with that safetensors_load_strategy.
+func strategy(name string) client {
+	return client{name: "safetensors, " + name, script: []string{"load.py", name}}
 }
 
 func streamer() client {
 	return client{
-		name: "runai-model-streamer", script: "streamer.py", version: pip("runai-model-streamer"),
+		name: "runai-model-streamer", script: []string{"streamer.py"}, version: pip("runai-model-streamer"),
 		flags: "RUNAI_STREAMER_CONCURRENCY=16", env: []string{"RUNAI_STREAMER_CONCURRENCY=16"},
 	}
 }
@@ -112,7 +114,7 @@ func loaders() []client {
 	return []client{
 		{name: "gpuload", version: ourVersion, flags: "defaults"},
 		streaming,
-		{name: "copy, then load_file", script: "copy_then_load.py", version: pip("boto3"), flags: "max_concurrency=16, to a disk"},
+		{name: "copy, then load_file", script: []string{"copy_then_load.py"}, version: pip("boto3"), flags: "max_concurrency=16, to a disk"},
 	}
 }
 

@@ -29,7 +29,8 @@ type lab struct {
 	scratch  string // on tmpfs: the server's files and the peers' caches
 	local    string // on a disk
 	key      string
-	size     int64 // of the object
+	copied   string // the object as a local file
+	size     int64  // of the object
 	began    time.Time
 }
 
@@ -82,16 +83,15 @@ func newLab(ctx context.Context, o options) (_ *lab, err error) {
 	return l, l.upload(ctx)
 }
 
-// upload makes the object, of a dtype that numpy knows, and removes its
-// original, which would take as much memory again.
+// upload makes the object, of a dtype that numpy knows.
 func (l *lab) upload(ctx context.Context) error {
-	names, err := checkpoint.Write(l.scratch, checkpoint.Spec{Size: int64(l.opts.size), Dtypes: []string{"F16"}})
+	names, err := checkpoint.Write(l.local, checkpoint.Spec{Size: int64(l.opts.size), Dtypes: []string{"F16"}})
 	if err != nil {
 		return err
 	}
 	l.key = names[0]
-	original := filepath.Join(l.scratch, l.key)
-	info, err := os.Stat(original)
+	l.copied = filepath.Join(l.local, l.key)
+	info, err := os.Stat(l.copied)
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (l *lab) upload(ctx context.Context) error {
 	if err := l.server.CreateBucket(ctx, bucket); err != nil {
 		return err
 	}
-	return errors.Join(l.server.PutFile(ctx, bucket, l.key, original), os.Remove(original))
+	return l.server.PutFile(ctx, bucket, l.key, l.copied)
 }
 
 func (l *lab) close() error {

@@ -57,7 +57,7 @@ func parse(args []string) (options, error) {
 	flags.Var(&o.size, "size", "bytes of the object")
 	flags.DurationVar(&o.limit, "sample-limit", 3*time.Minute, "for one sample")
 	flags.StringVar(&o.out, "out", filepath.Join("bin", "peers"), "folder for table.md, results.json and the plots")
-	flags.StringVar(&o.docs, "docs", "", "Markdown file: put the table between its marks, and the plots into the folder of its name")
+	flags.StringVar(&o.docs, "docs", "", "folder of documents: put the tables between their marks, and the plots into its folder benchmarks")
 	flags.StringVar(&o.scratch, "scratch", "/dev/shm", "folder on tmpfs for the server's files and the peers' caches")
 	flags.StringVar(&o.local, "local", os.TempDir(), "folder on a disk for copies")
 	flags.Usage = func() { fmt.Printf(usage, flags.FlagUsages()) }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"weightfs/tests/bench/figure"
+	"weightfs/tests/proxy"
 )
 
 // line is one line of the table: a peer, a reader and a store, cold or warm.
@@ -48,7 +49,9 @@ func (l *line) add(r result, size int64, lineRate float64) {
 type results struct {
 	lines []*line
 	peers []described
-	lab   *lab
+	// unusable are peers that cannot be measured, and why.
+	unusable map[string]error
+	lab      *lab
 }
 
 // described is a peer with its version and flags.
@@ -56,25 +59,26 @@ type described struct{ Name, Version, Flags string }
 
 // measureAll measures every row that was chosen.
 func (l *lab) measureAll(ctx context.Context) *results {
-	all := &results{lab: l}
-	usable := map[string]error{}
+	all := &results{lab: l, unusable: map[string]error{}}
 	for _, p := range mounters() {
-		usable[p.name] = all.describe(ctx, p.name, p.flags, p.version)
+		all.describe(ctx, p.name, p.flags, p.version)
 	}
 	for _, c := range loaders() {
-		usable[c.name] = all.describe(ctx, c.name, c.flags, c.version)
+		all.describe(ctx, c.name, c.flags, c.version)
 	}
 	for _, s := range stores() {
 		l.proxy.SetShape(s.shape)
 		for _, r := range readers() {
 			for _, p := range mounters() {
-				all.row(ctx, s, p.name, r.name, usable[p.name], func(cold, warm *line, counted bool) error {
-					return l.sampleMount(ctx, s, p, r, cold, warm, counted)
-				})
+				if p.measuredBy(s, r) {
+					all.row(ctx, s, p.name, r.name, func(cold, warm *line, counted bool) error {
+						return l.sampleMount(ctx, s, p, r, cold, warm, counted)
+					})
+				}
 			}
 		}
 		for _, c := range loaders() {
-			all.row(ctx, s, c.name, "", usable[c.name], func(cold, _ *line, counted bool) error {
+			all.row(ctx, s, c.name, "", func(cold, _ *line, counted bool) error {
 				return l.sampleLoader(ctx, s, c, cold, counted)
 			})
 		}
@@ -82,24 +86,40 @@ func (l *lab) measureAll(ctx context.Context) *results {
 	return all
 }
 
-// describe notes a peer; the error says why it cannot be measured.
-func (all *results) describe(ctx context.Context, name, flags string, version func(context.Context, *lab) (string, error)) error {
+// measuredBy says whether what the peer mounts is read so. A local file has no
+// store, and there is no more than one way to it.
+func (p mounter) measuredBy(s store, r reader) bool {
+	switch {
+	case p.command == nil:
+		return r.pattern && s.shape == (proxy.Shape{})
+	case r.only:
+		return p.name == weightfs
+	default:
+		return true
+	}
+}
+
+// describe notes a peer that has a version, and whether it can be measured.
+func (all *results) describe(ctx context.Context, name, flags string, version func(context.Context, *lab) (string, error)) {
+	if version == nil {
+		return
+	}
 	found, err := version(ctx, all.lab)
 	if err != nil {
+		all.unusable[name] = err
 		found = "not measured: " + err.Error()
 	}
 	all.peers = append(all.peers, described{name, found, flags})
-	return err
 }
 
 // row takes the samples of one row, if it was chosen: a counted one, whose time
 // is thrown away, and as many as the flag says.
-func (all *results) row(ctx context.Context, s store, peer, reader string, unusable error, sample func(cold, warm *line, counted bool) error) {
+func (all *results) row(ctx context.Context, s store, peer, reader string, sample func(cold, warm *line, counted bool) error) {
 	if !all.lab.opts.pattern.MatchString(fmt.Sprintf("%s: %s: %s", s.name, peer, reader)) || ctx.Err() != nil {
 		return
 	}
 	lines := []*line{{Store: s.name, Peer: peer, Reader: reader, State: cold}, {Store: s.name, Peer: peer, Reader: reader, State: warm}}
-	err := unusable
+	err := all.unusable[peer]
 	for i := 0; i <= all.lab.opts.runs && err == nil; i++ {
 		err = sample(lines[0], lines[1], i == 0)
 	}
@@ -125,6 +145,9 @@ func (l *lab) sampleMount(ctx context.Context, s store, p mounter, r reader, col
 		return err
 	}
 	defer func() { err = errors.Join(err, m.close()) }()
+	if p.command == nil {
+		cold = &line{State: cold.State} // the disk's affair
+	}
 	for _, into := range []*line{cold, warm} {
 		if err := l.sampleRead(ctx, m, r, into, rate, counted); err != nil {
 			return fmt.Errorf("%s: %w", into.State, err)

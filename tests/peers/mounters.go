@@ -14,9 +14,13 @@ import (
 // weightfs is the name of ours.
 const weightfs = "weightfs"
 
+// localFile is no mount but the most that any could come to.
+const localFile = "local file, in the page cache"
+
 // mounters are the peers that mount, ours first.
 func mounters() []mounter {
 	return []mounter{
+		{name: localFile},
 		{
 			name: weightfs, flags: "--memory-limit 1GiB", version: ourVersion,
 			command: func(l *lab, _, dir, _ string) (*exec.Cmd, error) {

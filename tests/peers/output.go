@@ -1,11 +1,7 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -70,6 +66,54 @@ func (all *results) storeTable(b *strings.Builder, s store) {
 	}
 }
 
+// patternTable is what advice rests on: for each pattern the most that it could
+// come to, and what it comes to through our mount.
+func (all *results) patternTable() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "GB/s, and the ratio to the line rate where the mount is cold. One object of %s, %d cores, medians of %d samples, by `make peers`.\n\n"+
+		"| pattern | local file, in the page cache | mount, warm | mount, cold: loopback | of line rate | mount, cold: S3-like | of line rate |\n"+
+		"| --- | --: | --: | --: | --: | --: | --: |\n", cli.FormatSize(int64(all.lab.opts.size)), runtime.NumCPU(), all.lab.opts.runs)
+	near, far := stores()[0].name, stores()[1].name
+	for _, r := range readers() {
+		if !r.pattern {
+			continue
+		}
+		cells := []string{
+			all.rate(near, localFile, r.name, warm), all.rate(near, weightfs, r.name, warm),
+			all.rate(near, weightfs, r.name, cold), all.ratio(near, weightfs, r.name),
+			all.rate(far, weightfs, r.name, cold), all.ratio(far, weightfs, r.name),
+		}
+		fmt.Fprintf(&b, "| %s | %s |\n", r.name, strings.Join(cells, " | "))
+	}
+	return b.String()
+}
+
+// find returns the line of that name, or nil.
+func (all *results) find(store, peer, reader, state string) *line {
+	for _, l := range all.lines {
+		if l.Store == store && l.Peer == peer && l.Reader == reader && l.State == state && len(l.Rates) > 0 {
+			return l
+		}
+	}
+	return nil
+}
+
+// rate is a line's in GB/s, for a cell.
+func (all *results) rate(store, peer, reader, state string) string {
+	if l := all.find(store, peer, reader, state); l != nil {
+		return fmt.Sprintf("%.2f", figure.Median(l.Rates)/1e9)
+	}
+	return "not measured"
+}
+
+// ratio is a cold line's to the line rate, for a cell.
+func (all *results) ratio(store, peer, reader string) string {
+	if l := all.find(store, peer, reader, cold); l != nil {
+		return fmt.Sprintf("%.2f", l.ratio())
+	}
+	return ""
+}
+
 // plot draws the cold ratios of one store as bars.
 func (all *results) plot(s store) string {
 	var figures []figure.Figure
@@ -84,53 +128,4 @@ func (all *results) plot(s store) string {
 		figures = append(figures, f)
 	}
 	return figure.Bars("Cold, of the line rate: "+s.name, figures)
-}
-
-// write puts the table, the samples and the plots into the folder for results,
-// and into the document where one is named.
-func (all *results) write(o options) error {
-	samples, err := json.MarshalIndent(all.lines, "", "  ")
-	if err != nil {
-		return err
-	}
-	table := all.table()
-	fmt.Print("\n", table)
-	plots := map[string]string{}
-	for _, s := range stores() {
-		plots["peers-"+strings.ToLower(s.name)+".svg"] = all.plot(s)
-	}
-	err = errors.Join(writeAll(o.out, plots), writeAll(o.out, map[string]string{"table.md": table, "results.json": string(samples)}))
-	if err != nil || o.docs == "" {
-		return err
-	}
-	return errors.Join(publish(o.docs, table), writeAll(strings.TrimSuffix(o.docs, filepath.Ext(o.docs)), plots))
-}
-
-// writeAll writes texts into a folder, by their names.
-func writeAll(dir string, texts map[string]string) error {
-	err := os.MkdirAll(dir, 0o755)
-	for name, text := range texts {
-		err = errors.Join(err, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
-	}
-	return err
-}
-
-// The marks in a document between which the table stands.
-const (
-	tableBegin = "<!-- peers: begin -->\n"
-	tableEnd   = "<!-- peers: end -->\n"
-)
-
-// publish puts the table into a document.
-func publish(docs, table string) error {
-	text, err := os.ReadFile(docs)
-	if err != nil {
-		return err
-	}
-	head, rest, ok := strings.Cut(string(text), tableBegin)
-	_, tail, ok2 := strings.Cut(rest, tableEnd)
-	if !ok || !ok2 {
-		return fmt.Errorf("%s: no marks to put the table between", docs)
-	}
-	return os.WriteFile(docs, []byte(head+tableBegin+table+tableEnd+tail), 0o644)
 }

@@ -81,30 +81,43 @@ func TestPlotIsXML(t *testing.T) {
 }
 
 func TestPublish(t *testing.T) {
-	docs := filepath.Join(t.TempDir(), "page.md")
+	dir := t.TempDir()
+	page := filepath.Join(dir, "page.md")
 	write := func(text string) {
-		if err := os.WriteFile(docs, []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(page, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	write("before\n" + tableBegin + "old\n" + tableEnd + "after\n")
-	if err := publish(docs, "new\n"); err != nil {
+	p := publication{"page.md", "table", "new\n"}
+	write("before\n<!-- table: begin -->\nold\n<!-- table: end -->\nafter\n")
+	if err := p.publish(dir); err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(docs)
-	if want := "before\n" + tableBegin + "new\n" + tableEnd + "after\n"; string(text) != want || err != nil {
+	text, err := os.ReadFile(page)
+	if want := "before\n<!-- table: begin -->\nnew\n<!-- table: end -->\nafter\n"; string(text) != want || err != nil {
 		t.Errorf("%q, %v", text, err)
 	}
 	write("no marks")
-	if err := publish(docs, "new\n"); err == nil {
+	if err := p.publish(dir); err == nil {
 		t.Error("no marks are no error")
+	}
+}
+
+func TestPatternTable(t *testing.T) {
+	all := measured()
+	fast := &line{Store: "loopback", Peer: weightfs, Reader: "safetensors, lazy", State: cold}
+	fast.add(result{seconds: 1}, 3e9, 4e9)
+	all.lines = append(all.lines, fast)
+	want := "| safetensors, lazy | not measured | not measured | 3.00 | 0.75 | not measured |  |\n"
+	if table := all.patternTable(); !strings.Contains(table, want) {
+		t.Errorf("%s\nlacks\n%s", table, want)
 	}
 }
 
 func TestRowsHaveNames(t *testing.T) {
 	seen := map[string]bool{}
 	for _, p := range mounters() {
-		if seen[p.name] || p.command == nil || p.version == nil {
+		if seen[p.name] || (p.command == nil) != (p.version == nil) {
 			t.Errorf("%+v", p)
 		}
 		seen[p.name] = true

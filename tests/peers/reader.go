@@ -9,20 +9,26 @@ import (
 // reader is one way in which a mounted object is read.
 type reader struct {
 	name string
-	read func(ctx context.Context, l *lab, path string) (seconds float64, err error)
+	// pattern says that it is one of those that advice is given for, which are
+	// also measured on a local file; only is for nothing but that.
+	pattern, only bool
+	read          func(ctx context.Context, l *lab, path string) (seconds float64, err error)
 }
 
 // readers are what every mount has to serve.
 func readers() []reader {
 	return []reader{
-		{"dd bs=1M", worked(func(path string) workload.Workload {
+		{name: "dd bs=1M", read: worked(func(path string) workload.Workload {
 			return &workload.DD{Paths: []string{path}, Block: 1 << 20}
 		})},
-		{"16 readers of one file", worked(func(path string) workload.Workload {
+		{name: "16 readers of one file", read: worked(func(path string) workload.Workload {
 			return &workload.Read{Path: path, Way: workload.Buffered, Threads: 16, Block: 2 << 20}
 		})},
-		loading(loadFile()),
-		loading(streamer()),
+		loading(strategy("lazy"), false),
+		loading(strategy("eager"), true),
+		loading(strategy("prefetch"), true),
+		loading(streamer(), false),
+		loading(client{name: "gpuload"}, true),
 	}
 }
 
@@ -38,9 +44,10 @@ func worked(make func(path string) workload.Workload) func(context.Context, *lab
 }
 
 // loading is a client that loads from a path.
-func loading(c client) reader {
-	return reader{c.name, func(ctx context.Context, l *lab, path string) (float64, error) {
+func loading(c client, only bool) reader {
+	read := func(ctx context.Context, l *lab, path string) (float64, error) {
 		r, err := l.load(ctx, c, path, l.server.Endpoint)
 		return r.seconds, err
-	}}
+	}
+	return reader{name: c.name, pattern: true, only: only, read: read}
 }
