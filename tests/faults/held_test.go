@@ -22,12 +22,18 @@ type heldReader struct {
 	stdout *bytes.Buffer
 }
 
-// hold starts a reader and returns once it has the file open. The test's end
-// kills it.
+// hold is holdIn for a reader that does not map.
 func hold(t *testing.T, path string) *heldReader {
 	t.Helper()
+	return holdIn(t, "held", path)
+}
+
+// holdIn starts a reader, held or held-mapped, and returns once it has the file
+// open. The test's end kills it.
+func holdIn(t *testing.T, way, path string) *heldReader {
+	t.Helper()
 	r := &heldReader{t: t, stdout: &bytes.Buffer{}}
-	cmd := exec.Command(theStage.reader, "held", path)
+	cmd := exec.Command(theStage.reader, way, path)
 	cmd.Stdout = r.stdout
 	said, err := startWithPipes(cmd, r)
 	if err != nil {

@@ -69,20 +69,30 @@ func held(path string) ([]byte, []failure) {
 	if err != nil {
 		return nil, failed(start, err)
 	}
-	signals := bufio.NewReader(os.Stdin)
-	h := sha256.New()
+	h, next := sha256.New(), turns()
 	half := info.Size() / 2
-	for _, part := range []struct {
-		said string
-		size int64
-	}{{"open", half}, {"read", info.Size() - half}} {
-		fmt.Fprintln(os.Stderr, part.said)
-		if _, err := signals.ReadString('\n'); err != nil && err != io.EOF {
+	for part, size := range []int64{half, info.Size() - half} {
+		if err := next(part); err != nil {
 			return nil, failed(start, err)
 		}
-		if _, err := io.CopyN(h, struct{ io.Reader }{f}, part.size); err != nil {
+		if _, err := io.CopyN(h, struct{ io.Reader }{f}, size); err != nil {
 			return nil, failed(start, err)
 		}
 	}
 	return h.Sum(nil), nil
+}
+
+func heldMapped(path string) ([]byte, []failure) { return mappedParts(path, 2, turns()) }
+
+// turns returns a function that says how far the reader is, and waits for a line
+// on standard input.
+func turns() func(part int) error {
+	lines := bufio.NewReader(os.Stdin)
+	return func(part int) error {
+		fmt.Fprintln(os.Stderr, []string{"open", "read"}[part])
+		if _, err := lines.ReadString('\n'); err != nil && err != io.EOF {
+			return err
+		}
+		return nil
+	}
 }

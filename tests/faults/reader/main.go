@@ -7,8 +7,8 @@
 // readers with a handle and a part of the file each; mapped touches every page of
 // a mapping; opens opens, reads and closes it 10,000 times, and handles has 1,000
 // handles at once, each reading a little; held says "open" on standard error once
-// the file is open and "read" once half of it is read, before each of which it
-// waits for a line on standard input. The digest of opens and handles is of the
+// the file is open and "read" once half of it is read, after each of which it waits
+// for a line on standard input, and held-mapped does so with a mapping. The digest of opens and handles is of the
 // file's first page. An error of a reader is reported and does not fail the
 // command.
 package main
@@ -21,7 +21,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -66,12 +65,13 @@ func main() {
 
 func ways() map[string]func(path string) ([]byte, []failure) {
 	return map[string]func(string) ([]byte, []failure){
-		"sequential": sequential,
-		"parallel":   parallel,
-		"mapped":     mapped,
-		"opens":      opens,
-		"handles":    handles,
-		"held":       held,
+		"sequential":  sequential,
+		"parallel":    parallel,
+		"mapped":      mapped,
+		"opens":       opens,
+		"handles":     handles,
+		"held":        held,
+		"held-mapped": heldMapped,
 	}
 }
 
@@ -147,34 +147,4 @@ func readPart(path string, part []byte, off int64) error {
 		}
 	}
 	return nil
-}
-
-func mapped(path string) (sum []byte, failures []failure) {
-	start := time.Now()
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, failed(start, err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, failed(start, err)
-	}
-	data, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_PRIVATE)
-	if err != nil {
-		return nil, failed(start, err)
-	}
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if recover() != nil {
-			sum, failures = nil, []failure{{"SIGBUS", time.Since(start).Seconds()}}
-		}
-	}()
-	// Into Go memory first: assembly that faults cannot be recovered everywhere.
-	h, piece := sha256.New(), make([]byte, step)
-	for low := 0; low < len(data); low += step {
-		n := copy(piece, data[low:])
-		h.Write(piece[:n])
-	}
-	return h.Sum(nil), nil
 }
