@@ -142,7 +142,18 @@ func (p *benchPlan) begin(ctx context.Context, dev gpuload.Device) (*benchResult
 		announce(p.app.stderr, what, dev, p.device, settings)
 	}
 	r := &benchResult{Source: p.sources, Device: dev.Name(), Mounted: src.OnMount()}
-	return r, src.Close()
+	return r, errors.Join(warmUp(ctx, dev, src.Bytes()), src.Close())
+}
+
+// warmUp touches as much of the device's memory as a load will: where that is
+// the host's, and the host a virtual machine, the first touch can take several
+// times as long as all later ones, and would be taken for the first load's time.
+func warmUp(ctx context.Context, dev gpuload.Device, bytes int64) error {
+	const chunk, streams = 8 << 20, 2
+	if _, err := busRate(ctx, dev, bytes, chunk, streams); err != nil {
+		return fmt.Errorf("warm the device up: %w", err)
+	}
+	return nil
 }
 
 // measure sweeps the concurrencies, then measures each stage by itself, at the

@@ -31,12 +31,12 @@ func (r *benchResult) plot() []byte {
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="white"/>`+"\n", plotWidth, plotHeight)
 	text(&b, plotWidth/2, 25, "middle", r.title())
 	text(&b, plotWidth/2, plotHeight-15, "middle", "concurrency")
-	text(&b, plotLeft, plotTop-8, "end", "seconds")
+	text(&b, plotLeft, plotTop-14, "end", "seconds")
 	p.axes(&b, runs)
 	y := p.y(least)
 	fmt.Fprintf(&b, `<line x1="%d" y1="%.1f" x2="%d" y2="%.1f" stroke="crimson" stroke-dasharray="6 4"/>`+"\n",
 		plotLeft, y, plotWidth-plotRight, y)
-	text(&b, plotWidth-plotRight, y-6, "end", fmt.Sprintf("the %s by itself: %.2f GB/s", limit.Name, limit.BytesPerSecond/1e9))
+	text(&b, plotWidth-plotRight, labelBeside(y), "end", fmt.Sprintf("the %s by itself: %.2f GB/s", limit.Name, limit.BytesPerSecond/1e9))
 	var points []string
 	for _, run := range runs {
 		x, y := p.x(run.Concurrency), p.y(run.Seconds)
@@ -46,6 +46,15 @@ func (r *benchResult) plot() []byte {
 	fmt.Fprintf(&b, `<polyline points="%s" fill="none" stroke="steelblue" stroke-width="2"/>`+"\n", strings.Join(points, " "))
 	b.WriteString("</svg>\n")
 	return b.Bytes()
+}
+
+// labelBeside is where to write about the line at y: below it, since the loads
+// are above, unless the axis is there.
+func labelBeside(y float64) float64 {
+	if y+20 > plotHeight-plotBottom {
+		return y - 6
+	}
+	return y + 16
 }
 
 // scale maps concurrencies, by their logarithm, and seconds, from 0, to pixels.

@@ -114,6 +114,9 @@ func (r *benchResult) bottleneck() string {
 	const nearEnough = 0.8
 	limit, best := r.limit(), r.best()
 	share := best.BytesPerSecond / limit.BytesPerSecond
+	if share >= 1 {
+		return fmt.Sprintf("the %s: the best load is as fast as that by itself", limit.Name)
+	}
 	if share >= nearEnough {
 		return fmt.Sprintf("the %s: the best load has %.0f%% of its speed", limit.Name, 100*share)
 	}

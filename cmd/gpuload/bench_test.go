@@ -123,6 +123,7 @@ func TestBottleneck(t *testing.T) {
 	}{
 		{stages(10e9, 50e9), 9e9, "the mount: the best load has 90% of its speed"},
 		{stages(90e9, 50e9), 49e9, "the bus: the best load has 98% of its speed"},
+		{stages(90e9, 50e9), 51e9, "the bus: the best load is as fast as that by itself"},
 		{stages(90e9, 50e9), 20e9, "this host's processors or memory: the slowest stage, the bus, could do 50.00 GB/s by itself, the best load has 40% of that"},
 	} {
 		r := benchResult{Runs: []benchRun{{Seconds: 2, BytesPerSecond: 1e9}, {Seconds: 1, BytesPerSecond: c.rate}}, Stages: c.stages}
