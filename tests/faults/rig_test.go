@@ -56,6 +56,8 @@ type rig struct {
 	proxy *proxy.Proxy
 	mount *harness.Mount
 	seen  strings.Builder // for the table
+	// prefix is the command that readers run under, if any.
+	prefix []string
 }
 
 // newRig mounts the bucket behind a proxy for the length of the test, with
@@ -104,16 +106,16 @@ func (r *rig) file() string { return filepath.Join(r.mount.Dir, object) }
 func (r *rig) read(way string) outcome {
 	r.t.Helper()
 	if way == "load" {
-		return loadFile(r.t, r.file())
+		return loadFile(r.t, r.file(), r.prefix...)
 	}
-	return readFile(r.t, way, r.file())
+	return readFile(r.t, way, r.file(), r.prefix...)
 }
 
-// readFile has the reader program read a file.
-func readFile(t *testing.T, way, path string) outcome {
+// readFile has the reader program read a file, under the command prefix.
+func readFile(t *testing.T, way, path string, prefix ...string) outcome {
 	t.Helper()
 	var o outcome
-	if err := json.Unmarshal([]byte(succeed(t, theStage.reader, way, path)), &o); err != nil {
+	if err := json.Unmarshal([]byte(runUnder(t, prefix, theStage.reader, way, path).Stdout), &o); err != nil {
 		t.Fatal(err)
 	}
 	return o
@@ -121,11 +123,11 @@ func readFile(t *testing.T, way, path string) outcome {
 
 // loadFile has gpuload load a file and compares each tensor with what the
 // reference implementation reads from the original.
-func loadFile(t *testing.T, source string, env ...string) outcome {
+func loadFile(t *testing.T, source string, prefix ...string) outcome {
 	t.Helper()
 	manifest := filepath.Join(t.TempDir(), "manifest")
 	start := time.Now()
-	result := runChild(t, env, theStage.Gpuload, "load", "--device", "cpu", "--progress", "none", "--manifest", manifest, source)
+	result := runUnder(t, prefix, theStage.Gpuload, "load", "--device", "cpu", "--progress", "none", "--manifest", manifest, source)
 	o := outcome{Seconds: time.Since(start).Seconds()}
 	if result.Code != 0 {
 		o.Failures = []failure{{errnoOf(result.Stderr), o.Seconds}}
@@ -169,6 +171,13 @@ func runChild(t *testing.T, env []string, name string, args ...string) harness.R
 		t.Fatal(err)
 	}
 	return result
+}
+
+// runUnder runs a child under the command prefix, with the server's credentials.
+func runUnder(t *testing.T, prefix []string, args ...string) harness.Result {
+	t.Helper()
+	args = append(append([]string{}, prefix...), args...)
+	return runChild(t, theStage.server.Env(), args[0], args[1:]...)
 }
 
 // succeed runs a child that must exit with 0 and returns what it printed.

@@ -1,0 +1,201 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"weightfs/tests/child"
+	"weightfs/tests/harness"
+	"weightfs/tests/proxy"
+	"weightfs/tests/s3test"
+)
+
+// TestUnknownAuthority holds that a server whose authority nobody knows is
+// refused at the start, and trusted where --ca-bundle names it.
+func TestUnknownAuthority(t *testing.T) {
+	server := s3test.StartTLS(t)
+	if err := theStage.fill(t.Context(), server); err != nil {
+		t.Fatal(err)
+	}
+	env := append(server.Env(), "AWS_CA_BUNDLE=")
+	t.Run("refused", func(t *testing.T) {
+		seen := seenBy(t, "exit 1 that names the certificate")
+		result := runChild(t, env, theStage.Mountd, "s3://"+bucket, t.TempDir())
+		fmt.Fprintf(seen, "exit %d", result.Code)
+		if result.Code != 1 || !strings.Contains(result.Stderr, "certificate") {
+			t.Errorf("exit %d: %s", result.Code, result.Stderr)
+		}
+	})
+	for _, way := range ways() {
+		t.Run("with --ca-bundle/"+way, func(t *testing.T) {
+			seen := seenBy(t, "intact")
+			m := mountFor(t, harness.MountOptions{
+				Source: "s3://" + bucket, Env: env, Args: []string{"--memory-limit", "32Mi", "--ca-bundle", server.CABundle},
+			})
+			r := &rig{t: t, mount: m}
+			fmt.Fprintf(seen, "%v", must(t, r.read(way)))
+		})
+	}
+}
+
+// TestNamesFail holds that a time in which names cannot be resolved, and all
+// connections have broken, is invisible but for time.
+func TestNamesFail(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a name server of our own needs root")
+	}
+	for _, way := range ways() {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			seen := seenBy(t, "intact")
+			names := startNameServer(t)
+			r := newRigWithNames(t, names)
+			begin := make(chan struct{}, 1)
+			r.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: 5, Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) {
+				begin <- struct{}{}
+			}}})
+			r.during(func(ctx context.Context) error {
+				select {
+				case <-begin:
+				case <-ctx.Done():
+					return fmt.Errorf("the outage did not begin")
+				}
+				names.fail.Store(true)
+				if err := r.proxy.Refuse(); err != nil {
+					return err
+				}
+				err := r.proxy.Accept()
+				wait(ctx, theStage.outage)
+				names.fail.Store(false)
+				return err
+			})
+			fmt.Fprintf(seen, "%v, %d names refused", must(t, r.read(way)), names.refused.Load())
+			if names.refused.Load() == 0 {
+				t.Error("no name was asked for during the outage")
+			}
+		})
+	}
+}
+
+// newRigWithNames is newRig for a mountd that resolves names by the given
+// server alone. It mounts in a mount namespace of its own, into which readers go.
+func newRigWithNames(t *testing.T, names *nameServer) *rig {
+	t.Helper()
+	r := &rig{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
+	r.proxy.SetShape(proxy.Shape{PerConnection: 20e6, Total: 40e6})
+	resolv := filepath.Join(t.TempDir(), "resolv.conf")
+	if err := os.WriteFile(resolv, fmt.Appendf(nil, "nameserver %s\noptions timeout:1 attempts:1\n", names.address), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	port := r.proxy.Endpoint[strings.LastIndexByte(r.proxy.Endpoint, ':'):]
+	dir := t.TempDir()
+	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c",
+		`mount --bind "$0" /etc/resolv.conf && exec "$@"`, resolv, theStage.Mountd,
+		"--memory-limit", "128Mi", "--part-size", "1Mi", "--force-path-style", "--endpoint-url", "http://store.test"+port, "s3://"+bucket, dir)
+	cmd.Env = append(os.Environ(), append(theStage.server.Env(), "AWS_ENDPOINT_URL=")...)
+	process, err := child.Start(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.mount = &harness.Mount{Dir: dir, Process: process}
+	t.Cleanup(func() {
+		if err := process.Stop(childLimit); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("mountd wrote:\n%s", lastLines(process.Output(), 40))
+		}
+	})
+	r.prefix = []string{"nsenter", "--mount", "--target", fmt.Sprint(process.PID())}
+	if !eventually(quietLimit, func() bool { return strings.Contains(process.Output(), "msg=mounted") }) {
+		t.Fatal("it does not mount")
+	}
+	return r
+}
+
+// nameServer answers every question for an address with 127.0.0.1, or with
+// SERVFAIL while it fails.
+type nameServer struct {
+	address string
+	fail    atomic.Bool
+	refused atomic.Int64
+}
+
+// startNameServer runs one on a loopback address of its own until the test ends.
+func startNameServer(t *testing.T) *nameServer {
+	t.Helper()
+	var conn net.PacketConn
+	var s nameServer
+	for last := 2; conn == nil; last++ {
+		s.address = fmt.Sprintf("127.53.53.%d", last)
+		var err error
+		if conn, err = net.ListenPacket("udp", s.address+":53"); err != nil && last == 250 {
+			t.Fatal(err)
+		}
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.serve(conn)
+	}()
+	t.Cleanup(func() {
+		conn.Close()
+		<-ended
+	})
+	return &s
+}
+
+// serve answers until conn is closed.
+func (s *nameServer) serve(conn net.PacketConn) {
+	question := make([]byte, 1500)
+	for {
+		n, client, err := conn.ReadFrom(question)
+		if err != nil {
+			return
+		}
+		if answer := s.answer(question[:n]); answer != nil {
+			conn.WriteTo(answer, client) // lost answers are asked for again
+		}
+	}
+}
+
+// The parts of a DNS message that matter here.
+const (
+	dnsHeader  = 12
+	dnsTypeA   = 1
+	dnsServErr = 2
+)
+
+// answer makes the answer to a question with one name, nil for anything else.
+func (s *nameServer) answer(question []byte) []byte {
+	end := dnsHeader
+	for end < len(question) && question[end] != 0 { // the labels of the name
+		end += 1 + int(question[end])
+	}
+	end += 5 // the empty label, type and class
+	if end > len(question) {
+		return nil
+	}
+	a := append([]byte(nil), question[:end]...)
+	a[2], a[3] = 0x84, 0x00 // an authoritative answer
+	for i := 6; i < dnsHeader; i++ {
+		a[i] = 0 // no records yet
+	}
+	switch {
+	case s.fail.Load():
+		s.refused.Add(1)
+		a[3] = dnsServErr
+	case question[end-3] == dnsTypeA:
+		a[7] = 1
+		// The name above, type A, class IN, no time to live, 4 bytes.
+		a = append(a, 0xc0, dnsHeader, 0, dnsTypeA, 0, 1, 0, 0, 0, 0, 0, 4, 127, 0, 0, 1)
+	}
+	return a
+}
