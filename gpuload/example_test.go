@@ -47,14 +47,18 @@ func NewServer(ctx context.Context, source string, warmUp func(name string, w We
 	}
 	defer src.Close() // a source is only needed while loading
 
-	s.model, err = gpuload.Load(ctx, dev, src, gpuload.Options{
+	model, err := gpuload.Load(ctx, dev, src, gpuload.Options{
 		MemoryLimit: 1 << 30, // of staging
 		Deliver: func(t *gpuload.Tensor) error { // one call at a time
 			s.weights[t.Name] = Weight{Addr: t.Addr(), DType: t.DType, Shape: t.Shape}
 			return warmUp(t.Name, s.weights[t.Name])
 		},
 	})
-	return s, err
+	if err != nil {
+		return nil, err
+	}
+	s.model = model
+	return s, nil
 }
 
 // Weight is a tensor of the model by its name.

@@ -190,6 +190,18 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// TestDefaultStagingIsSmall holds page-locked memory, which is taken from
+// everybody on the host, under 1 GiB unless more is asked for.
+func TestDefaultStagingIsSmall(t *testing.T) {
+	for _, readers := range []int{defaultPathReaders, defaultStoreReaders} {
+		o := Options{}.withDefaults(readers)
+		b, err := newBudget(o.MemoryLimit, o.PartSize, o.Concurrency)
+		if bytes := b.slots * b.chunk; bytes >= 1<<30 || err != nil {
+			t.Errorf("%d readers: %d bytes of staging, %v", readers, bytes, err)
+		}
+	}
+}
+
 func TestBudgetStaysWithinTheLimit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limit := rapid.Int64Range(0, 1<<32).Draw(t, "limit")

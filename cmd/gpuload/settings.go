@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/pflag"
@@ -86,7 +87,7 @@ func (f *tuningFlags) merge(flags *pflag.FlagSet, extra extraConfig, vars stream
 	if extra.Pattern != nil {
 		t.pattern = *extra.Pattern
 	}
-	if extra.Distributed != nil && *extra.Distributed {
+	if extra.Distributed != nil && *extra.Distributed && !slices.Contains(t.notices, distributedNotice) {
 		t.notices = append(t.notices, distributedNotice)
 	}
 	t.options.MemoryLimit = limit.option()

@@ -122,7 +122,9 @@ func (v *streamerVariables) set(suffix, value string) error {
 		}
 		v.chunk = max(n, streamerMinimum)
 	case "DIST":
-		v.notices = append(v.notices, distributedNotice)
+		if value != "0" {
+			v.notices = append(v.notices, distributedNotice)
+		}
 	case "S3_USE_VIRTUAL_ADDRESSING", "S3_UNSIGNED": // read with the S3 flags
 	default:
 		v.notices = append(v.notices, streamerPrefix+suffix+" has no effect")
