@@ -1,0 +1,58 @@
+package faults
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"weightfs/tests/child"
+	"weightfs/tests/harness"
+)
+
+// asNobody is the command under which programs run as a user without rights.
+func asNobody() []string {
+	return []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}
+}
+
+// withoutOverride is the command under which root may read no more than others.
+func withoutOverride() []string {
+	return []string{"setpriv", "--bounding-set=-dac_override,-dac_read_search"}
+}
+
+// mountUnder mounts source with a mountd that runs under a command, at a
+// mountpoint that everybody may use, for the length of the test.
+func mountUnder(t *testing.T, prefix []string, source string, flags ...string) *harness.Mount {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "mnt-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(dir) })
+	for _, shared := range []string{dir, theStage.scratch} { // the programs are in the latter
+		if err := os.Chmod(shared, 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	args := append(append([]string{}, prefix...), theStage.Mountd)
+	args = append(append(args, flags...), source, dir)
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), theStage.server.Env()...)
+	process, err := child.Start(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := process.Stop(childLimit); err != nil {
+			t.Error(err)
+		}
+		checkUnmounted(t, dir)
+		if t.Failed() {
+			t.Logf("mountd wrote:\n%s", lastLines(process.Output(), 40))
+		}
+	})
+	if !eventually(quietLimit, func() bool { return strings.Contains(process.Output(), "msg=mounted") }) {
+		t.Fatalf("mountd does not mount: %s", process.Output())
+	}
+	return &harness.Mount{Dir: dir, Process: process}
+}

@@ -1,0 +1,265 @@
+package faults
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"weightfs/tests/harness"
+)
+
+// TestOddKeys holds that every key which can be a file is one, with its content,
+// and that every other is hidden, counted and warned of once.
+func TestOddKeys(t *testing.T) {
+	seen := seenBy(t, "shown or hidden by the rule")
+	long := strings.Repeat("n", 255)
+	shown := []string{
+		"plain", "with space", " leading space", "quote\"s'", "line\nbreak", "tab\tand\x01control", "ünïcode/模型.safetensors",
+		"invalid-utf8-\xff\xfe", long, "deep/" + long + "/" + long, "percent%2Fescape", "plus+sign", "back\\slash", ".hidden", "...",
+		"both/inside", "star*?[x]", "-dash", "~tilde", "a:b", "dir.safetensors/x",
+	}
+	hidden := []string{"a//b", "./dot", "x/./y", "../up", "x/../z", "/lead", long + "n", "x/" + long + "n/in", "nul\x00byte"}
+	directories := []string{"marker/", "both"} // of a key that is a directory too, the directory is shown
+	m := mountFor(t, harness.MountOptions{Source: "s3://keys", Env: startKeyServer(t, slices.Concat(shown, hidden, directories))})
+	for range 2 {
+		checkTree(t, m.Dir, shown)
+	}
+	count := measures(t, m.Dir)["hidden_names"]
+	warnings := strings.Count(m.Output(), "level=WARN")
+	fmt.Fprintf(seen, "%d shown, %d names hidden, %d warnings", len(shown), count, warnings)
+	// The root hides /, ., .., one long name, nul and the object both; a one, x three.
+	if count != 10 || warnings == 0 || warnings > 4 {
+		t.Errorf("%d names are hidden, with %d warnings", count, warnings)
+	}
+	if info := succeed(t, "stat", "-c", "%F", filepath.Join(m.Dir, "marker"), filepath.Join(m.Dir, "both")); info != "directory\ndirectory\n" {
+		t.Errorf("marker and both are %q", info)
+	}
+}
+
+// checkTree holds that the regular files below dir are those, each with its name
+// as its content.
+func checkTree(t *testing.T, dir string, want []string) {
+	t.Helper()
+	out := succeed(t, "find", dir, "-type", "f", "-printf", `%P\0`)
+	got := strings.Split(strings.TrimSuffix(out, "\x00"), "\x00")
+	slices.Sort(got)
+	if want := slices.Sorted(slices.Values(want)); !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	for _, name := range got {
+		if content := succeed(t, "cat", "--", dir+"/"+name); content != name {
+			t.Errorf("%q has the content %q", name, content)
+		}
+	}
+}
+
+// TestEmptyObject holds that an empty object is an empty file.
+func TestEmptyObject(t *testing.T) {
+	seen := seenBy(t, "an empty file")
+	theStage.server.Fill(t, "empty", map[string][]byte{"nothing": nil})
+	m := mountFor(t, harness.MountOptions{Source: "s3://empty", Env: theStage.server.Env()})
+	got := succeed(t, "sh", "-c", `stat -c %s "$0" && wc -c <"$0"`, filepath.Join(m.Dir, "nothing"))
+	fmt.Fprintf(seen, "%q", got)
+	if got != "0\n0\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestLargeFiles reads beyond 4 and 5 GiB of a sparse file, in a folder and in a
+// bucket.
+func TestLargeFiles(t *testing.T) {
+	const size, mark = 6 << 30, "the very end"
+	folder := filepath.Join(theStage.server.Dir, "large")
+	if err := theStage.server.CreateBucket(t.Context(), "large"); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(folder, "sparse"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	for _, off := range []int64{1<<32 - 6, 5<<30 + 1, size - int64(len(mark))} {
+		if _, err := f.WriteAt([]byte(mark), off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// The server keeps ETags so; the file came without its help.
+	if err := unix.Setxattr(f.Name(), "user.etag", []byte("0123456789abcdef"), 0); err != nil {
+		t.Fatal(err)
+	}
+	for name, source := range map[string]string{"folder": folder, "bucket": "s3://large"} {
+		t.Run(name, func(t *testing.T) {
+			seen := seenBy(t, "the right bytes at 4, 5 and 6 GiB")
+			m := mountFor(t, harness.MountOptions{Source: source, Env: theStage.server.Env(), Args: []string{"--memory-limit", "64Mi"}})
+			script := `stat -c %s "$0" && for at in ` + fmt.Sprint(1<<32-6, " ", 5<<30+1, " ", size-len(mark)) +
+				`; do tail -c "+$((at + 1))" "$0" | head -c ` + fmt.Sprint(len(mark)) + `; echo; done`
+			got := succeed(t, "sh", "-c", script, filepath.Join(m.Dir, "sparse"))
+			want := fmt.Sprintf("%d\n%s\n%s\n%s\n", int64(size), mark, mark, mark)
+			fmt.Fprintf(seen, "right: %t", got == want)
+			if got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// TestOddFolder holds what a local folder shows of what is no plain file.
+func TestOddFolder(t *testing.T) {
+	seen := seenBy(t, "links within it, no devices, pipes, sockets or ways out")
+	root := t.TempDir()
+	folder := filepath.Join(root, "source")
+	outside := filepath.Join(root, "secret")
+	steps := []error{
+		os.MkdirAll(filepath.Join(folder, "dir"), 0o755),
+		os.WriteFile(outside, []byte("secret"), 0o644),
+		os.WriteFile(filepath.Join(folder, "dir", "file"), []byte("inside"), 0o644),
+		os.Symlink("dir/file", filepath.Join(folder, "link")),
+		os.Symlink("dir", filepath.Join(folder, "dirlink")),
+		os.Symlink("link", filepath.Join(folder, "chain")),
+		os.Symlink("../secret", filepath.Join(folder, "relative-out")),
+		os.Symlink(outside, filepath.Join(folder, "absolute-out")),
+		os.Symlink("dir/../../secret", filepath.Join(folder, "winding-out")),
+		os.Symlink("relative-out", filepath.Join(folder, "chain-out")),
+		os.Symlink("..", filepath.Join(folder, "parent")),
+		os.Symlink("loop", filepath.Join(folder, "loop")),
+		unix.Mkfifo(filepath.Join(folder, "pipe"), 0o644),
+		unix.Mknod(filepath.Join(folder, "socket"), unix.S_IFSOCK|0o644, 0),
+		unix.Mknod(filepath.Join(folder, "null"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))),
+	}
+	for i, err := range steps {
+		if err != nil {
+			t.Fatalf("step %d: %v", i, err)
+		}
+	}
+	m := mountFor(t, harness.MountOptions{Source: folder})
+	got := succeed(t, "sh", "-c", `cd "$0" && find . -mindepth 1 | sort && cat link chain dirlink/file; cat relative-out absolute-out winding-out chain-out parent/secret 2>/dev/null || true`, m.Dir)
+	want := "./chain\n./dir\n./dir/file\n./dirlink\n./link\ninsideinsideinside"
+	fmt.Fprintf(seen, "as expected: %t", got == want)
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestFolderFileChanges holds that a file which grows or shrinks while it is
+// read hangs nobody, and soon shows as it is.
+func TestFolderFileChanges(t *testing.T) {
+	for name, size := range map[string]int64{"grows": 3, "shrinks": 0} {
+		for _, way := range []string{"held", "held-mapped"} {
+			t.Run(name+"/"+way, func(t *testing.T) {
+				t.Parallel()
+				seen := seenBy(t, "the reader ends, then the new size")
+				file := filepath.Join(t.TempDir(), "source", "file")
+				if err := os.Mkdir(filepath.Dir(file), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(file, make([]byte, 2<<20), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				m := mountFor(t, harness.MountOptions{Source: filepath.Dir(file), Args: []string{"--metadata-ttl", "1s"}})
+				reader := holdIn(t, way, filepath.Join(m.Dir, "file"))
+				reader.goOn()
+				reader.await("read")
+				if err := os.Truncate(file, size<<20); err != nil {
+					t.Fatal(err)
+				}
+				o := reader.finish()
+				end := "read what it opened"
+				if len(o.Failures) > 0 {
+					end = o.Failures[0].Errno
+				}
+				fmt.Fprintf(seen, "%s", end)
+				want := fmt.Sprintln(size << 20)
+				if !eventually(quietLimit, func() bool { return succeed(t, "stat", "-c", "%s", filepath.Join(m.Dir, "file")) == want }) {
+					t.Error("the new size does not show")
+				}
+				checkQuiet(t, m)
+			})
+		}
+	}
+}
+
+// TestFolderOnOtherFileSystems holds that folders on overlayfs and on FUSE can
+// be mounted and read.
+func TestFolderOnOtherFileSystems(t *testing.T) {
+	for name, source := range map[string]func(t *testing.T) string{
+		"overlayfs": overlay,
+		"FUSE": func(t *testing.T) string {
+			return mountFor(t, harness.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env()}).Dir
+		},
+	} {
+		for _, way := range ways() {
+			t.Run(name+"/"+way, func(t *testing.T) {
+				seen := seenBy(t, "intact")
+				m := mountFor(t, harness.MountOptions{Source: source(t)})
+				r := &rig{t: t, mount: m}
+				fmt.Fprintf(seen, "%v", must(t, r.read(way)))
+				checkQuiet(t, m)
+			})
+		}
+	}
+}
+
+// overlay mounts an overlay over a folder with the object, for the length of the
+// test.
+func overlay(t *testing.T) string {
+	t.Helper()
+	// An overlay's folders may not be on another overlay: a tmpfs is sure.
+	base := t.TempDir()
+	if err := unix.Mount("tmpfs", base, "tmpfs", 0, ""); err != nil {
+		t.Skipf("mount tmpfs: %v", err)
+	}
+	t.Cleanup(func() { unmountNow(t, base) })
+	for _, name := range []string{"lower", "upper", "work", "merged"} {
+		if err := os.Mkdir(filepath.Join(base, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	succeed(t, "cp", theStage.original, filepath.Join(base, "lower", object))
+	options := fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", base)
+	merged := filepath.Join(base, "merged")
+	if err := unix.Mount("overlay", merged, "overlay", 0, options); err != nil {
+		t.Skipf("mount overlay: %v", err)
+	}
+	t.Cleanup(func() { unmountNow(t, merged) })
+	return merged
+}
+
+func unmountNow(t *testing.T, dir string) {
+	t.Helper()
+	if err := unix.Unmount(dir, 0); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestUnreadableFile holds that a file which mountd itself may not read is shown,
+// and gives EACCES.
+func TestUnreadableFile(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("changing the owner needs root")
+	}
+	seen := seenBy(t, "EACCES")
+	folder := t.TempDir()
+	file := filepath.Join(folder, "file")
+	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(file, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	m := mountUnder(t, withoutOverride(), folder)
+	o := readFile(t, "sequential", filepath.Join(m.Dir, "file"))
+	fmt.Fprintf(seen, "%v", o)
+	if len(o.Failures) != 1 || o.Failures[0].Errno != "EACCES" {
+		t.Errorf("the reader got: %v", o)
+	}
+}
