@@ -52,6 +52,7 @@ type RetryPolicy struct {
 	// it is the least time after which one is replaced that is eight times
 	// slower than the median of the last ones.
 	StallTimeout time.Duration
-	// Logger gets one warning per replaced or retried request; nil discards.
+	// Logger gets one warning per request that failed three times, and all
+	// retries at the level of debugging; nil discards.
 	Logger *slog.Logger
 }

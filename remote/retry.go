@@ -210,6 +210,10 @@ func (r *Retrying) pause(ctx context.Context, sched *schedule, v verdict, cause 
 	return sleep(ctx, delay+r.pace.reserve(time.Now().Add(delay)))
 }
 
+// outOfOrdinary is after how many failures a request is worth a warning: one is
+// replaced or answered with 503 every day, and nobody can do anything about it.
+const outOfOrdinary = 3
+
 // count records a retry that is about to be made.
 func (r *Retrying) count(ctx context.Context, sched *schedule, v verdict, cause error) {
 	r.retries.Add(1)
@@ -225,7 +229,7 @@ func (r *Retrying) count(ctx context.Context, sched *schedule, v verdict, cause 
 		}
 	}
 	level := slog.LevelDebug // one warning for each request, not for each attempt
-	if sched.tries == 1 {
+	if sched.tries == outOfOrdinary {
 		level = slog.LevelWarn
 	}
 	r.log.Log(context.Background(), level, "retrying a request", "failed", sched.tries, "cause", cause)

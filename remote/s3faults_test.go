@@ -264,6 +264,22 @@ func TestOutageEnds(t *testing.T) {
 	}
 }
 
+// TestWarningIsForTheExtraordinary holds that a request which fails twice is
+// retried in silence, and one that fails more often warned of once.
+func TestWarningIsForTheExtraordinary(t *testing.T) {
+	for failures, want := range map[int]int{2: 0, 4: 1} {
+		var log strings.Builder
+		policy := quick()
+		policy.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		f := newFaulty(t, policy)
+		f.proxy.SetRules(1, proxy.Rule{Op: "GET", Count: failures, Fault: proxy.Fault{Status: 503, Code: "SlowDown"}})
+		mustRead(t, f.store, f.obj, 0, 1000)
+		if got := strings.Count(log.String(), "level=WARN"); got != want {
+			t.Errorf("%d failures: %d warnings, want %d: %s", failures, got, want, &log)
+		}
+	}
+}
+
 // TestConnectionsAreReused reads many ranges one after the other.
 func TestConnectionsAreReused(t *testing.T) {
 	f := newFaulty(t, quick())
