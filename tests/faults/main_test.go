@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -31,17 +32,18 @@ type profile struct {
 	outage      time.Duration // of faults that pass
 	storm       time.Duration // of error storms
 	readTimeout time.Duration // for faults that last
+	models      int           // that are drawn
 }
 
 // partSize is what one GET asks for.
 func (profile) partSize() int64 { return 1 << 20 }
 
 func shortProfile() profile {
-	return profile{size: 16 << 20, outage: 2 * time.Second, storm: 3 * time.Second, readTimeout: 3 * time.Second}
+	return profile{size: 16 << 20, outage: 2 * time.Second, storm: 3 * time.Second, readTimeout: 3 * time.Second, models: 100}
 }
 
 func fullProfile() profile {
-	return profile{size: 64 << 20, outage: 10 * time.Second, storm: 20 * time.Second, readTimeout: 10 * time.Second}
+	return profile{size: 64 << 20, outage: 10 * time.Second, storm: 20 * time.Second, readTimeout: 10 * time.Second, models: 50}
 }
 
 // stage is what the cases share: it is set up once, by TestMain, and read only.
@@ -83,6 +85,10 @@ func runOnStage(m *testing.M, s *stage) (code int, err error) {
 	s.profile = fullProfile()
 	if testing.Short() {
 		s.profile = shortProfile()
+	}
+	// With -short, rapid takes a fifth of either.
+	if err := errors.Join(flag.Set("rapid.checks", strconv.Itoa(s.models)), flag.Set("rapid.steps", "200")); err != nil {
+		return 1, err
 	}
 	if err := s.build(ctx); err != nil {
 		return 1, err
