@@ -20,7 +20,7 @@ type lane struct {
 	stream Stream
 	copies chan chunk // enqueued; has room for all staging there is
 
-	reading, waiting time.Duration
+	reading, waiting, parsing time.Duration
 }
 
 // chunk is the bytes [begin,end) of a file on their way to the device.
@@ -52,7 +52,7 @@ func (l *loader) runLane(ctx context.Context) error {
 }
 
 func (ln *lane) readParts(ctx context.Context) error {
-	defer func() { ln.clock.reader(ln.reading, ln.waiting) }()
+	defer func() { ln.clock.reader(ln.reading, ln.waiting, ln.parsing) }()
 	for {
 		p, ok := ln.parts.take()
 		if !ok {
@@ -104,11 +104,13 @@ func (ln *lane) readChunk(ctx context.Context, b body, c *chunk) (err error) {
 
 // copy enqueues the copies of c's bytes to the tensors that they belong to.
 func (ln *lane) copy(ctx context.Context, c chunk) (err error) {
+	start := time.Now()
 	select {
 	case <-c.file.ready:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	ln.parsing += time.Since(start)
 	bytes := c.staging.Bytes()
 	for s := range c.file.layout.within(c.begin, c.end) {
 		src := bytes[s.begin-c.begin : s.end-c.begin]

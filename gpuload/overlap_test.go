@@ -55,6 +55,18 @@ func TestReadingAndCopyingOverlap(t *testing.T) {
 	}
 }
 
+func TestBound(t *testing.T) {
+	for want, p := range map[string]Phases{
+		"source":  {Reading: 3, Waiting: 2, Parsing: 3},
+		"device":  {Reading: 3, Waiting: 4, Parsing: 4},
+		"headers": {Reading: 3, Waiting: 4, Parsing: 5},
+	} {
+		if got := (Stats{Phases: p}).Bound(); got != want {
+			t.Errorf("%+v: bound by the %s, want the %s", p, got, want)
+		}
+	}
+}
+
 // TestCancelledLoadEnds holds no time beyond the read under way.
 func TestCancelledLoadEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

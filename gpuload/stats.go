@@ -39,14 +39,19 @@ type Phases struct {
 	Copy time.Duration
 	// Tail is how long the last copies took after the last read.
 	Tail time.Duration
-	// Reading and Waiting are summed over the readers: for the source, and for
-	// staging to come free, which is to say for the device.
-	Reading, Waiting time.Duration
+	// Reading, Waiting and Parsing are summed over the readers: for the source,
+	// for staging to come free, which is to say for the device, and for the
+	// headers of files whose bytes they had.
+	Reading, Waiting, Parsing time.Duration
 }
 
-// Bound says what the load waited for: "source" or "device".
+// Bound says what the load waited for: "source", "device" or "headers".
 func (s Stats) Bound() string {
-	if s.Phases.Waiting > s.Phases.Reading {
+	p := s.Phases
+	switch {
+	case p.Parsing > max(p.Reading, p.Waiting):
+		return "headers"
+	case p.Waiting > p.Reading:
 		return "device"
 	}
 	return "source"
@@ -96,13 +101,14 @@ func (c *clock) copies(n int) {
 }
 
 // reader adds one reader's time as it ends.
-func (c *clock) reader(reading, waiting time.Duration) {
+func (c *clock) reader(reading, waiting, parsing time.Duration) {
 	now := time.Since(c.start)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.phases.Read = max(c.phases.Read, now)
 	c.phases.Reading += reading
 	c.phases.Waiting += waiting
+	c.phases.Parsing += parsing
 }
 
 // end returns the phases and the time since the start.

@@ -17,7 +17,7 @@ type benchRun struct {
 	Seconds          float64 `json:"seconds"`
 	BytesPerSecond   float64 `json:"bytes_per_second"`
 	StagingPeakBytes int64   `json:"staging_peak_bytes"`
-	// Bound is what the readers waited for: source or device.
+	// Bound is what the readers waited for: source, device or headers.
 	Bound string `json:"bound"`
 	// Start says what the bytes may have been read from: cold, the mount's
 	// cache, or the page cache.

@@ -39,6 +39,7 @@ type phaseReport struct {
 	Tail        float64 `json:"tail"`
 	Reading     float64 `json:"reading"`
 	Waiting     float64 `json:"waiting"`
+	Parsing     float64 `json:"parsing"`
 	Bound       string  `json:"bound"`
 }
 
@@ -52,7 +53,7 @@ func newLoadReport(in *inputs, s gpuload.Stats) loadReport {
 		Phases: phaseReport{
 			Open: in.opening.Seconds(), Header: p.Header.Seconds(), FirstByte: p.FirstByte.Seconds(),
 			FirstTensor: p.FirstTensor.Seconds(), Read: p.Read.Seconds(), Copy: p.Copy.Seconds(), Tail: p.Tail.Seconds(),
-			Reading: p.Reading.Seconds(), Waiting: p.Waiting.Seconds(), Bound: s.Bound(),
+			Reading: p.Reading.Seconds(), Waiting: p.Waiting.Seconds(), Parsing: p.Parsing.Seconds(), Bound: s.Bound(),
 		},
 	}
 }
