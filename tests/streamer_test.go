@@ -39,19 +39,24 @@ func TestStreamerDocument(t *testing.T) {
 		{"JSON before variables", []string{"RUNAI_STREAMER_CONCURRENCY=7"}, []string{extra(`{"concurrency":6}`), m.dir}, map[string]any{"concurrency": 6.0}},
 		{"flags before JSON", nil, []string{extra(`{"concurrency":6}`), "--concurrency=5", m.dir}, map[string]any{"concurrency": 5.0}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			args := append([]string{"load", "--device=cpu", "--json"}, c.args...)
-			r := runWith(t, append(theStage.server.Env(), c.env...), theStage.Gpuload, args...)
-			var report map[string]any
-			if err := json.Unmarshal([]byte(r.Stdout), &report); err != nil || r.Code != 0 || r.Stderr != "" {
-				t.Fatalf("exit %d: %s%s", r.Code, r.Stdout, r.Stderr)
-			}
-			for key, want := range c.want {
-				if report[key] != want {
-					t.Errorf("%s is %v, want %v", key, report[key], want)
-				}
-			}
-		})
+		t.Run(c.name, func(t *testing.T) { checkSettings(t, c.env, c.args, c.want) })
+	}
+}
+
+// checkSettings loads with these variables and arguments, and compares fields of
+// the report.
+func checkSettings(t *testing.T, env, args []string, want map[string]any) {
+	t.Helper()
+	args = append([]string{"load", "--device=cpu", "--json"}, args...)
+	r := runWith(t, append(theStage.server.Env(), env...), theStage.Gpuload, args...)
+	var report map[string]any
+	if err := json.Unmarshal([]byte(r.Stdout), &report); err != nil || r.Code != 0 || r.Stderr != "" {
+		t.Fatalf("exit %d: %s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	for key, value := range want {
+		if report[key] != value {
+			t.Errorf("%s is %v, want %v", key, report[key], value)
+		}
 	}
 }
 
