@@ -14,7 +14,8 @@ import (
 // CPUConfig says how much memory a [CPU] device may hand out.
 type CPUConfig struct {
 	// MemoryLimit is the device's size in bytes, as a GPU has one: Alloc beyond
-	// it is ErrOutOfMemory. 0 is the memory available to the host at NewCPU.
+	// it is ErrOutOfMemory. 0, and what is more than that, is the memory
+	// available on the host at NewCPU.
 	MemoryLimit int64
 	// Shareable makes Export work: allocations become files in memory, whose
 	// first touch takes twice as long.
@@ -41,11 +42,12 @@ func NewCPU(cfg CPUConfig) (*CPU, error) {
 	if limit < 0 {
 		return nil, fmt.Errorf("cpu device: memory limit %d is negative", limit)
 	}
-	if limit == 0 {
-		var err error
-		if limit, err = availableMemory(); err != nil {
-			return nil, fmt.Errorf("cpu device: available memory: %w", err)
-		}
+	available, err := availableMemory()
+	if err != nil {
+		return nil, fmt.Errorf("cpu device: available memory: %w", err)
+	}
+	if limit == 0 || limit > available {
+		limit = available
 	}
 	return &CPU{
 		limit: limit, shareable: cfg.Shareable,

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -110,11 +111,26 @@ func (c choice) open(shareable bool) (gpuload.Device, error) {
 	if c.gpu {
 		return openCUDA(c.ordinal)
 	}
-	dev, err := gpuload.NewCPU(gpuload.CPUConfig{Shareable: shareable})
+	dev, err := gpuload.NewCPU(gpuload.CPUConfig{Shareable: shareable, MemoryLimit: cpuMemory(os.DirFS("/"))})
 	if err != nil {
 		return nil, err // not dev: a nil *gpuload.CPU is no nil gpuload.Device
 	}
 	return dev, nil
+}
+
+// besideTensors is what a load to the CPU takes in a cgroup beside the tensors:
+// the default staging from S3, and what a Go program takes.
+const besideTensors = 512 << 20
+
+// cpuMemory is how much memory of a CPU device the cgroup has room for, at least
+// 1, or 0 where it has no limit: the kernel would kill a load that takes more.
+// root is the file system at /.
+func cpuMemory(root fs.FS) int64 {
+	limit, ok := cli.CgroupLimit(root)
+	if !ok {
+		return 0
+	}
+	return max(limit-besideTensors, 1)
 }
 
 // replace becomes the other binary, where that is needed: it returns only where

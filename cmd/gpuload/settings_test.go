@@ -4,6 +4,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/spf13/pflag"
 
@@ -150,5 +151,21 @@ func TestChooseDevice(t *testing.T) {
 		if got != c.want || (err == nil) != (c.err == "") || (err != nil && !strings.Contains(err.Error(), c.err)) {
 			t.Errorf("%s: %+v, %v; want %+v, %q", c.name, got, err, c.want, c.err)
 		}
+	}
+}
+
+func TestCPUMemory(t *testing.T) {
+	for text, want := range map[string]int64{"max": 0, "4294967296": 4<<30 - besideTensors, "1000": 1} {
+		root := fstest.MapFS{
+			"proc/self/cgroup":             {Data: []byte("0::/pod\n")},
+			"sys/fs/cgroup/memory.max":     {Data: []byte("max\n")},
+			"sys/fs/cgroup/pod/memory.max": {Data: []byte(text + "\n")},
+		}
+		if got := cpuMemory(root); got != want {
+			t.Errorf("limit %s: %d bytes, want %d", text, got, want)
+		}
+	}
+	if got := cpuMemory(fstest.MapFS{}); got != 0 {
+		t.Errorf("without cgroups: %d bytes, want 0", got)
 	}
 }
