@@ -55,7 +55,7 @@ check: $(TOOLS)/staticcheck ## format, vet, staticcheck
 
 .PHONY: unit
 unit: packages $(TOOLS)/versitygw $(VENV)/done ## unit tests with the race detector
-	CGO_ENABLED=1 go test -race $$(go list ./... | grep -vE '^weightfs/tests(/clients)?$$')
+	CGO_ENABLED=1 go test -race $$(go list ./... | grep -vE '^weightfs/tests(/clients|/faults)?$$')
 
 .PHONY: one-processor
 one-processor: $(TOOLS)/versitygw
