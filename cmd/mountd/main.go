@@ -17,6 +17,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"weightfs/cmd/cli"
 )
@@ -24,6 +25,12 @@ import (
 func main() { os.Exit(run()) }
 
 func run() int {
+	// No core of ours may be dumped, and no other process of the same user may
+	// look into our memory: credentials are in it.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		fmt.Fprintln(os.Stderr, "mountd: forbid core dumps:", err)
+		return cli.ExitFailure
+	}
 	// Two signals have meanings: the first unmounts, the second cuts off.
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)

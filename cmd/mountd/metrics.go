@@ -12,8 +12,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// headerTimeout bounds how long a client may take to ask.
-const headerTimeout = 10 * time.Second
+const (
+	// clientTimeout bounds how long a client may take to ask, and to listen.
+	clientTimeout = 10 * time.Second
+	// maxHeader bounds what it may say, in bytes.
+	maxHeader = 8 << 10
+	// maxScrapes bounds how many are answered at once; others get a 503.
+	maxScrapes = 4
+)
 
 // serveMetrics serves /metrics at address until the returned function is
 // called.
@@ -27,8 +33,11 @@ func (m *mounted) serveMetrics(address string) (stop func() error, err error) {
 		return nil, errors.Join(fmt.Errorf("serve metrics: %w", err), listener.Close())
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout}
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
+	server := &http.Server{
+		Handler: mux, MaxHeaderBytes: maxHeader,
+		ReadTimeout: clientTimeout, WriteTimeout: clientTimeout, IdleTimeout: 2 * time.Minute,
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	m.logger.Info("serving metrics", "url", "http://"+listener.Addr().String()+"/metrics")
