@@ -80,6 +80,12 @@ func (p *Process) Wait() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
+// CoreDumped waits for the end and tells whether it left a core.
+func (p *Process) CoreDumped() bool {
+	<-p.done
+	return p.cmd.ProcessState.Sys().(syscall.WaitStatus).CoreDump()
+}
+
 // Signal sends a signal; to a child that has ended it does nothing.
 func (p *Process) Signal(s os.Signal) error {
 	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {

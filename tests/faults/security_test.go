@@ -1,0 +1,313 @@
+package faults
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"weightfs/tests/child"
+	"weightfs/tests/harness"
+)
+
+// TestOthersAreKeptOut holds who may look into a mount: its owner alone, or with
+// --allow-other whom modes and owner admit, as the kernel sees to.
+func TestOthersAreKeptOut(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("becoming another user needs root")
+	}
+	for name, c := range map[string]struct {
+		flags []string
+		errno string // "" where nobody may read
+	}{
+		"by default":                  {nil, "EACCES"},
+		"--allow-other":               {[]string{"--allow-other"}, ""},
+		"--allow-other, private file": {[]string{"--allow-other", "--file-mode", "600"}, "EACCES"},
+		"--allow-other, private dir":  {[]string{"--allow-other", "--dir-mode", "700"}, "EACCES"},
+		"--allow-other, own file":     {[]string{"--allow-other", "--file-mode", "400", "--uid", "65534"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			expected := c.errno
+			if expected == "" {
+				expected = "intact"
+			}
+			seen := seenBy(t, expected)
+			m := mountUnder(t, nil, "s3://"+bucket, append(c.flags, "--memory-limit", "32Mi")...)
+			o := readFile(t, "sequential", filepath.Join(m.Dir, object), asNobody()...)
+			fmt.Fprintf(seen, "%v", o)
+			if c.errno == "" && !o.intact() || c.errno != "" && (len(o.Failures) != 1 || o.Failures[0].Errno != c.errno) {
+				t.Errorf("nobody got: %v", o)
+			}
+		})
+	}
+}
+
+// TestMountIsConfined holds that no device and no set-user-ID bit of a bucket
+// counts, and that nothing can be written.
+func TestMountIsConfined(t *testing.T) {
+	seen := seenBy(t, "ro,nosuid,nodev")
+	m := mountFor(t, harness.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env()})
+	options := strings.TrimSpace(succeed(t, "findmnt", "-n", "-o", "VFS-OPTIONS,FS-OPTIONS", m.Dir))
+	fmt.Fprint(seen, strings.Join(strings.Fields(options), " "))
+	for _, want := range []string{"ro", "nosuid", "nodev", "default_permissions"} {
+		if !regexp.MustCompile(`\b` + want + `\b`).MatchString(options) {
+			t.Errorf("%q lacks %s", options, want)
+		}
+	}
+}
+
+// TestSecretsStaySecret looks for the credentials in whatever mountd and gpuload
+// show of themselves while all goes well, and while all goes wrong.
+func TestSecretsStaySecret(t *testing.T) {
+	seen := seenBy(t, "nowhere")
+	server := theStage.server
+	m := mountFor(t, harness.MountOptions{
+		Source: "s3://" + bucket, Env: server.Env(), Args: []string{"--log-level", "debug", "--http", "127.0.0.1:0"},
+	})
+	succeed(t, "cat", filepath.Join(m.Dir, object))
+	wrong := append(server.Env(), "AWS_SECRET_ACCESS_KEY="+server.SecretKey+"x")
+	shown := map[string]string{
+		"the log":           m.Output(),
+		"status":            succeed(t, theStage.Mountd, "status", "--json", m.Dir),
+		"the metrics":       get(t, metricsURL(t, m)),
+		"a refusal":         fmt.Sprint(runChild(t, wrong, theStage.Mountd, "--log-level", "debug", "s3://"+bucket, t.TempDir())),
+		"gpuload's refusal": fmt.Sprint(runChild(t, wrong, theStage.Gpuload, "load", "--device", "cpu", "s3://"+bucket)),
+		"gpuload's log":     fmt.Sprint(runChild(t, server.Env(), theStage.Gpuload, "load", "--log-level", "debug", "--device", "cpu", "s3://"+bucket)),
+		"the command line":  readProc(t, m, "cmdline"),
+		"the mounts":        readProc(t, m, "mountinfo"),
+	}
+	for where, text := range shown {
+		if text == "" || strings.Contains(text, server.SecretKey) {
+			t.Errorf("%s: %q", where, text)
+		}
+	}
+	fmt.Fprintf(seen, "looked at %d places", len(shown))
+}
+
+func readProc(t *testing.T, m *harness.Mount, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", m.PID(), name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// metricsURL finds it in the log.
+func metricsURL(t *testing.T, m *harness.Mount) string {
+	t.Helper()
+	pattern := regexp.MustCompile(`url=(http://\S+/metrics)`)
+	if !eventually(quietLimit, func() bool { return pattern.MatchString(m.Output()) }) {
+		t.Fatal("the log does not say where the metrics are")
+	}
+	return pattern.FindStringSubmatch(m.Output())[1]
+}
+
+// ask makes one request and returns the status.
+func ask(t *testing.T, method, host, path string) int {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, host, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.URL.Opaque = path // as it is
+	response, err := (&http.Client{Timeout: quietLimit}).Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	return response.StatusCode
+}
+
+// get returns the body at url.
+func get(t *testing.T, url string) string {
+	t.Helper()
+	response, err := (&http.Client{Timeout: quietLimit}).Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+// TestCoreDump holds that a mountd that is shot leaves no core behind, which
+// would hold the credentials.
+func TestCoreDump(t *testing.T) {
+	seen := seenBy(t, "no core dumped")
+	m := mountFor(t, harness.MountOptions{
+		Source: "s3://" + bucket, Env: append(theStage.server.Env(), "GOTRACEBACK=crash"),
+	}, -int(syscall.SIGABRT))
+	limit := unix.Rlimit{}
+	if err := unix.Prlimit(m.PID(), unix.RLIMIT_CORE, nil, &limit); err != nil {
+		t.Fatal(err)
+	}
+	limit.Cur = limit.Max
+	if err := unix.Prlimit(m.PID(), unix.RLIMIT_CORE, &limit, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Signal(syscall.SIGABRT); err != nil {
+		t.Fatal(err)
+	}
+	m.Wait()
+	dumped := m.CoreDumped()
+	fmt.Fprintf(seen, "core dumped: %t", dumped)
+	if dumped {
+		t.Error("a core was dumped")
+	}
+}
+
+// TestControlSocket holds that it is for the owner alone.
+func TestControlSocket(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("becoming another user needs root")
+	}
+	seen := seenBy(t, "0700, 0600, others refused")
+	m := mountFor(t, harness.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env()})
+	measures(t, m.Dir)
+	modes := succeed(t, "sh", "-c", "stat -c %a /run/weightfs; stat -c %a /run/weightfs/*.sock | sort -u")
+	other := runUnder(t, append(asNobody(), "env", "XDG_RUNTIME_DIR=/run"), theStage.Mountd, "status", m.Dir)
+	fmt.Fprintf(seen, "%s, exit %d", strings.Join(strings.Fields(modes), ", "), other.Code)
+	if modes != "700\n600\n" || other.Code == 0 {
+		t.Errorf("modes %q, another user's status: %+v", modes, other)
+	}
+}
+
+// TestMetricsEndpoint holds that it is off by default, shows metrics and nothing
+// else, and lets no client hang it.
+func TestMetricsEndpoint(t *testing.T) {
+	seen := seenBy(t, "metrics alone, read-only")
+	m := mountFor(t, harness.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env(), Args: []string{"--http", "127.0.0.1:0"}})
+	url := metricsURL(t, m)
+	address := strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/metrics")
+	for range 200 { // clients that say nothing
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+	}
+	for request, want := range map[string]int{
+		"GET /metrics": 200, "HEAD /metrics": 200, "POST /metrics": 405, "PUT /metrics": 405, "DELETE /metrics": 405,
+		"GET /": 404, "GET /debug/pprof/": 404, "GET /etc/passwd": 404, "GET /../../etc/passwd": 404, "GET /metrics/..%2f..%2fetc/passwd": 404,
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		if got := ask(t, method, "http://"+address, path); got != want {
+			t.Errorf("%s: %d, want %d", request, got, want)
+		}
+	}
+	fmt.Fprint(seen, "every other path and method refused")
+}
+
+// TestOffByDefault holds that a mountd listens nowhere on the network.
+func TestOffByDefault(t *testing.T) {
+	seen := seenBy(t, "no listening port")
+	m := mountFor(t, harness.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env()})
+	measures(t, m.Dir)
+	inodes := map[string]bool{}
+	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", m.PID()))
+	if err != nil || len(fds) == 0 {
+		t.Fatalf("%d descriptors, %v", len(fds), err)
+	}
+	for _, fd := range fds {
+		if target, err := os.Readlink(fd); err == nil {
+			inodes[strings.Trim(strings.TrimPrefix(target, "socket:"), "[]")] = true
+		}
+	}
+	listening := 0
+	for _, table := range []string{"net/tcp", "net/tcp6"} {
+		for line := range strings.Lines(readProc(t, m, table)) {
+			fields := strings.Fields(line)
+			if len(fields) > 9 && fields[3] == "0A" && inodes[fields[9]] { // state LISTEN
+				listening++
+			}
+		}
+	}
+	fmt.Fprintf(seen, "%d", listening)
+	if listening > 0 {
+		t.Errorf("%d ports are open", listening)
+	}
+}
+
+// TestHostileCheckpoints has gpuload look at folders that mean no good.
+func TestHostileCheckpoints(t *testing.T) {
+	header := func(length uint64, text string) []byte {
+		return append(binary.LittleEndian.AppendUint64(nil, length), text...)
+	}
+	many := func(n int) []byte {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `,"model.layers.%08d.mlp.weight":{"dtype":"U8","shape":[1],"data_offsets":[%d,%d]}`, i, i, i+1)
+		}
+		text := "{" + b.String()[1:] + "}"
+		return append(header(uint64(len(text)), text), make([]byte, n)...)
+	}
+	for name, c := range map[string]struct {
+		files   map[string][]byte
+		refused bool
+	}{
+		"an index that leads out": {map[string][]byte{
+			"model.safetensors.index.json": []byte(`{"weight_map":{"w":"../../../../../../etc/passwd"}}`)}, true},
+		"an index of an absolute path": {map[string][]byte{
+			"model.safetensors.index.json": []byte(`{"weight_map":{"w":"/etc/passwd"}}`)}, true},
+		"a header of 2^63 bytes":            {map[string][]byte{"model.safetensors": header(1<<63, "{}")}, true},
+		"a header of 100 MB that is none":   {map[string][]byte{"model.safetensors": header(100_000_000, strings.Repeat("{", 100_000_000))}, true},
+		"a header above the format's limit": {map[string][]byte{"model.safetensors": header(100_000_001, strings.Repeat(" ", 100_000_001))}, true},
+		"a shape of 2^63 elements":          {map[string][]byte{"model.safetensors": header(66, `{"w":{"dtype":"F64","shape":[4294967296,4294967296],"data_offsets":[0,8]}}`)}, true},
+		"a million tensors":                 {map[string][]byte{"model.safetensors": many(1_000_000)}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			expected := "loaded within 2 GiB"
+			if c.refused {
+				expected = "refused within 1 GiB"
+			}
+			seen := seenBy(t, expected)
+			dir := t.TempDir()
+			for file, content := range c.files {
+				if err := os.WriteFile(filepath.Join(dir, file), content, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			process, err := child.Start(exec.Command(theStage.Gpuload, "load", "--device", "cpu", "--progress", "none", "--memory-limit", "64Mi", dir))
+			if err != nil {
+				t.Fatal(err)
+			}
+			peak := int64(0)
+			if !eventually(childLimit, func() bool {
+				if now, err := harness.PeakRSS(process.PID()); err == nil {
+					peak = max(peak, now)
+				}
+				select {
+				case <-process.Done():
+					return true
+				default:
+					return false
+				}
+			}) {
+				t.Fatal(process.Kill())
+			}
+			code, out := process.Wait(), process.Output()
+			fmt.Fprintf(seen, "exit %d, peak of %d MiB", code, peak>>20)
+			limit := int64(2 << 30)
+			if c.refused {
+				limit = 1 << 30
+			}
+			if (code != 0) != c.refused || peak > limit || strings.Contains(out, "root:") || strings.Contains(out, "panic") {
+				t.Errorf("exit %d, peak of %d bytes: %.500s", code, peak, out)
+			}
+		})
+	}
+}
