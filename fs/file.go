@@ -96,29 +96,28 @@ func (t *tree) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	}
 }
 
-// Read answers from leased cache memory, which goes to the kernel by one
-// writev. The buffer that go-fuse offers is not touched: untouched it takes no
-// memory. Fewer bytes than asked for mean the end of the file to the kernel,
-// so nothing else is answered with fewer.
-func (t *tree) Read(cancel <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadResult, fuse.Status) {
+// read leases what a READ asks for, to be released by the caller. Fewer bytes
+// than asked for mean the end of the file to the kernel, so nothing else is
+// answered with fewer.
+func (t *tree) read(interrupted <-chan struct{}, in *fuse.ReadIn) (*prefetch.View, syscall.Errno) {
 	handle, ok := t.files.Load(in.Fh)
 	if !ok {
-		return nil, fuse.EBADF
+		return nil, syscall.EBADF
 	}
 	file := handle.(*openFile)
 	off := int64(in.Offset)
 	n := min(int64(in.Size), file.obj.Size-off)
 	if n <= 0 {
-		return fuse.ReadResultData(nil), fuse.OK
+		return &prefetch.View{}, 0
 	}
-	view, err := t.view(cancel, in.Pid, file, off, int(n))
+	view, err := t.view(interrupted, in.Pid, file, off, int(n))
 	if err != nil {
 		t.gone(file.node, file.obj, err)
 		t.failed(in.Pid, "read", file.obj.Key, off, err)
-		return nil, fuse.Status(readErrno(err))
+		return nil, readErrno(err)
 	}
 	t.counters.countRead(n)
-	return &lease{view}, fuse.OK
+	return view, 0
 }
 
 // gone tells whether err says that the version obj of n is no longer there. The
@@ -139,9 +138,9 @@ func parentKey(key string) string {
 }
 
 // view leases exactly n bytes of file.
-func (t *tree) view(cancel <-chan struct{}, pid uint32, file *openFile, off int64, n int) (*prefetch.View, error) {
+func (t *tree) view(interrupted <-chan struct{}, pid uint32, file *openFile, off int64, n int) (*prefetch.View, error) {
 	var view *prefetch.View
-	err := t.patience.wait(cancel, pid, func(ctx context.Context) (err error) {
+	err := t.patience.wait(interrupted, pid, func(ctx context.Context) (err error) {
 		view, err = file.reader.View(ctx, off, n)
 		return err
 	})
@@ -154,25 +153,3 @@ func (t *tree) view(cancel <-chan struct{}, pid uint32, file *openFile, off int6
 	}
 	return view, nil
 }
-
-// lease is a reply that holds cache memory until the kernel has copied it. Its
-// methods cannot fail: go-fuse would send no reply at all.
-type lease struct{ view *prefetch.View }
-
-// Size implements fuse.ReadResult.
-func (l *lease) Size() int { return l.view.Len() }
-
-// Slices are what go-fuse writes to the kernel.
-func (l *lease) Slices() ([][]byte, fuse.Status) { return l.view.Slices(), fuse.OK }
-
-// Bytes implements fuse.ReadResult for those who cannot use Slices.
-func (l *lease) Bytes(buf []byte) ([]byte, fuse.Status) {
-	buf = buf[:0]
-	for _, slice := range l.view.Slices() {
-		buf = append(buf, slice...)
-	}
-	return buf, fuse.OK
-}
-
-// Done implements fuse.ReadResult: the reply was written, or could not be.
-func (l *lease) Done() { l.view.Release() }

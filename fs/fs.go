@@ -26,7 +26,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"strconv"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -42,7 +41,7 @@ const (
 	// around it.
 	DefaultReadAhead = 4 << 20
 	// maxBackground bounds the kernel's readahead requests in flight. At its own
-	// 12 it skips readahead under load; each takes a buffer of maxRead.
+	// 12 it skips readahead under load.
 	maxBackground = 128
 	// congestionThreshold is where the kernel starts to skip readahead.
 	congestionThreshold = 120
@@ -132,19 +131,18 @@ func Mount(dir string, store remote.Store, cache *prefetch.Cache, listings *pref
 
 // serve answers the requests of conn, which it ends if it fails.
 func serve(t *tree, conn *connection, cfg Config) (*Server, error) {
-	server, err := fuse.NewServer(t, "/dev/fd/"+strconv.Itoa(conn.fd), t.options(cfg))
+	d, err := newDevice(conn.fd, t, t.options(cfg), cfg.Logger, conn.end)
 	if err != nil {
-		// go-fuse has closed its descriptor, but left the mount.
-		err = errors.Join(fmt.Errorf("mount at %s: %w", conn.dir, err), conn.detach())
-		conn.closeProbe()
-		return nil, err
+		return nil, errors.Join(fmt.Errorf("mount at %s: %w", conn.dir, err), conn.undo())
 	}
 	s := &Server{tree: t, conn: conn, logger: cfg.Logger, done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
-		server.Serve()
+		d.serve()
 		t.closeAll()
-		conn.closeProbe()
+		if err := conn.close(); err != nil {
+			s.logger.Warn("cannot close /dev/fuse", "err", err)
+		}
 	}()
 	tune(conn, cfg)
 	return s, nil
@@ -161,7 +159,7 @@ func newTree(store remote.Store, cache *prefetch.Cache, listings *prefetch.Listi
 			born: time.Now(),
 		},
 		nodes:    newTable(remote.Entry{Kind: remote.KindDir}),
-		patience: patience{dying: taskDying, dead: conn.dead},
+		patience: patience{dying: taskDying, gone: conn.gone},
 		logger:   cfg.Logger,
 		failures: &failureLog{logger: cfg.Logger, now: time.Now},
 	}
@@ -187,12 +185,16 @@ func (t *tree) options(cfg Config) *fuse.MountOptions {
 		DisableXAttrs:            true, // the kernel asks once and never again
 		DisableSplice:            true,
 		Logger:                   slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn),
-		PanicHandler: func(cause any) fuse.Status {
-			t.counters.panics.Add(1)
-			cfg.Logger.Error("request failed by a defect", "cause", cause, "stack", string(debug.Stack()))
-			return fuse.EIO
-		},
+		PanicHandler:             t.defect,
 	}
+}
+
+// defect counts and logs a panic, where it is recovered, and is the answer to
+// the request.
+func (t *tree) defect(cause any) fuse.Status {
+	t.counters.panics.Add(1)
+	t.logger.Error("request failed by a defect", "cause", cause, "stack", string(debug.Stack()))
+	return fuse.EIO
 }
 
 // closeAll ends the handles whose RELEASE never came, as after an abort.

@@ -3,7 +3,6 @@ package fs
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -92,7 +91,7 @@ func TestPanicBecomesEIO(t *testing.T) {
 		t.Fatal(err)
 	}
 	tree := newTree(nil, nil, nil, &connection{}, cfg)
-	if status := tree.options(cfg).PanicHandler("boom"); status != fuse.EIO {
+	if status := tree.defect("boom"); status != fuse.EIO {
 		t.Errorf("status %v", status)
 	}
 	if !strings.Contains(out.String(), "boom") || !strings.Contains(out.String(), "internal_test.go") || tree.counters.panics.Load() != 1 {
@@ -123,20 +122,12 @@ func TestFailedHandshake(t *testing.T) {
 	conn.fd = null // says nothing when the handshake is read
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	options := newTree(nil, nil, nil, conn, cfg)
-	quietGoFuse(t)
 	if _, err := serve(options, conn, cfg); err == nil {
 		t.Error("the handshake succeeded")
 	}
 	if entry, ok, err := mountAt(dir); ok || err != nil {
 		t.Errorf("left behind: %+v, %v", entry, err)
 	}
-}
-
-// quietGoFuse drops what go-fuse writes to Go's default logger.
-func quietGoFuse(t *testing.T) {
-	before := slog.Default()
-	slog.SetDefault(slog.New(slog.NewTextHandler(io.Discard, nil)))
-	t.Cleanup(func() { slog.SetDefault(before) })
 }
 
 // BenchmarkNodes measures what an inode takes that the kernel knows, as B/op,

@@ -28,7 +28,7 @@ const (
 // answer.
 type patience struct {
 	dying func(pid uint32) bool // whether the task is being killed, or is gone
-	dead  func() bool           // whether the connection to the kernel is gone
+	gone  <-chan struct{}       // closed when the connection to the kernel is over
 }
 
 // wait runs fn for the task pid, with a context that ends once nobody waits for
@@ -38,8 +38,6 @@ func (p patience) wait(interrupted <-chan struct{}, pid uint32, fn func(context.
 	defer r.end()
 	return fn(r)
 }
-
-func (p patience) over(pid uint32) bool { return p.dead() || p.dying(pid) }
 
 // request is the context of one request of the kernel's. It costs nothing until
 // somebody waits for its end.
@@ -91,12 +89,15 @@ func (r *request) watch() {
 		select {
 		case <-r.served:
 			return
+		case <-r.gone:
+			close(r.over)
+			return
 		case <-interrupted:
 			interrupted = nil
 			tick.Reset(interruptPoll)
 		case <-tick.C:
 		}
-		if r.patience.over(r.pid) {
+		if r.dying(r.pid) {
 			close(r.over)
 			return
 		}

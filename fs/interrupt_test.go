@@ -52,12 +52,13 @@ func TestTaskDying(t *testing.T) {
 }
 
 // testPatience has a task and a connection whose ends the test decides.
-func testPatience() (p patience, dying, dead *atomic.Bool) {
-	dying, dead = new(atomic.Bool), new(atomic.Bool)
+func testPatience() (p patience, dying *atomic.Bool, abort func()) {
+	dying = new(atomic.Bool)
+	gone := make(chan struct{})
 	return patience{
 		dying: func(uint32) bool { return dying.Load() },
-		dead:  dead.Load,
-	}, dying, dead
+		gone:  gone,
+	}, dying, func() { close(gone) }
 }
 
 // after waits for d, or for the end of ctx.
@@ -89,14 +90,16 @@ func TestPatience(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p, dying, dead := testPatience()
+				p, dying, abort := testPatience()
 				cancel := make(chan struct{})
 				if c.interrupt {
 					close(cancel)
 				}
 				time.AfterFunc(time.Second, func() {
 					dying.Store(c.end == "task")
-					dead.Store(c.end == "connection")
+					if c.end == "connection" {
+						abort()
+					}
 				})
 				err := p.wait(cancel, 1, after(time.Minute))
 				if !errors.Is(err, c.want) {

@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"os"
 	"sync"
-	"sync/atomic"
-	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -23,7 +21,7 @@ import (
 type passthrough struct {
 	files  remote.FileOpener
 	logger *slog.Logger
-	server atomic.Pointer[fuse.Server]
+	device *device // nil where the kernel has no passthrough; set by begin
 	warn   sync.Once
 }
 
@@ -44,21 +42,21 @@ const (
 	backingRefused                       // this file cannot be passed through
 )
 
-// begin learns from the handshake whether the kernel can do it.
-func (p *passthrough) begin(server *fuse.Server) {
-	if server.KernelSettings().Flags64()&fuse.CAP_PASSTHROUGH == 0 {
+// begin learns from the handshake, before the first request, what was agreed
+// with the kernel.
+func (p *passthrough) begin(d *device, capabilities uint64) {
+	if capabilities&fuse.CAP_PASSTHROUGH == 0 {
 		p.logger.Info("the kernel has no passthrough: local files are read through the daemon")
 		return
 	}
-	p.server.Store(server)
+	p.device = d
 }
 
 // open counts one more handle of the node that b belongs to and returns the id
 // of its backing file where the outcome is backingUsed. An error is the store's
 // and opens nothing; every nil error needs a close.
 func (p *passthrough) open(ctx context.Context, b *backing, obj remote.Object) (int32, backingOutcome, error) {
-	server := p.server.Load()
-	if server == nil {
+	if p.device == nil {
 		return 0, backingOff, nil
 	}
 	file, err := p.files.OpenFile(ctx, obj)
@@ -73,10 +71,10 @@ func (p *passthrough) open(ctx context.Context, b *backing, obj remote.Object) (
 		p.discard(file)
 		return b.id, outcomeOf(b.id), nil
 	}
-	id, errno := server.RegisterBackingFd(&fuse.BackingMap{Fd: int32(file.Fd())})
+	id, err := p.device.openBacking(file)
 	b.opens = 1
-	if errno != 0 {
-		p.refused(obj, errno)
+	if err != nil {
+		p.refused(obj, err)
 		p.discard(file)
 		return 0, backingRefused, nil
 	}
@@ -92,17 +90,16 @@ func outcomeOf(id int32) backingOutcome {
 }
 
 // refused logs the first refusal; all are counted.
-func (p *passthrough) refused(obj remote.Object, errno syscall.Errno) {
+func (p *passthrough) refused(obj remote.Object, err error) {
 	p.warn.Do(func() {
 		p.logger.Warn("no passthrough for a file, which is read through the daemon; further ones are only counted",
-			"file", obj.Key, "err", errno)
+			"file", obj.Key, "err", err)
 	})
 }
 
 // close takes back one handle. The last one ends the mode of the node.
 func (p *passthrough) close(b *backing) {
-	server := p.server.Load()
-	if server == nil {
+	if p.device == nil {
 		return
 	}
 	b.mu.Lock()
@@ -112,8 +109,8 @@ func (p *passthrough) close(b *backing) {
 		return
 	}
 	// After an unmount the connection has dropped the backing file by itself.
-	if errno := server.UnregisterBackingFd(b.id); errno != 0 {
-		p.logger.Debug("cannot unregister a backing file", "err", errno)
+	if err := p.device.closeBacking(b.id); err != nil {
+		p.logger.Debug("cannot unregister a backing file", "err", err)
 	}
 	p.discard(b.file)
 	b.id, b.file = 0, nil

@@ -39,13 +39,6 @@ type tree struct {
 // String implements fuse.RawFileSystem.
 func (t *tree) String() string { return "weightfs" }
 
-// Init implements fuse.RawFileSystem.
-func (t *tree) Init(server *fuse.Server) {
-	if t.passthrough != nil {
-		t.passthrough.begin(server)
-	}
-}
-
 // Lookup finds a name in a directory, by one listing for all its names. The
 // kernel remembers the answer, an absence too, for as long as the listing is
 // fresh.

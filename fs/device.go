@@ -1,0 +1,233 @@
+package fs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// requestSize is the least buffer that the kernel takes for a request. What
+	// does not fit, it refuses by itself; nothing that is read-only comes near.
+	requestSize = 8 << 10
+	// maxWrite is the least that the kernel agrees to. It demands a buffer for a
+	// WRITE of that size with every request, and no WRITE ever comes.
+	maxWrite = 4 << 10
+	// minIdle and maxIdle bound the threads that wait for requests: one for each
+	// processor. More of them only take each other's turn.
+	minIdle, maxIdle = 2, 16
+)
+
+// device is the kernel's end of a mount, an open /dev/fuse: requests are read
+// from it, and replies written.
+//
+// It answers READ by itself, by one writev of the leased cache memory, and has
+// go-fuse's protocol layer answer the rest. go-fuse's own server would allocate
+// a buffer as large as the READ before anybody knows whether the bytes are
+// there, and hold it while the store is waited for: 1 MiB for each reader and
+// for each readahead, beside the cache and its limit.
+//
+// Its goroutines are workers. One reads a request and answers it; whoever takes
+// the last request while nobody else waits for the next one starts another
+// worker first. So a cached READ is answered without a switch, and one that
+// waits holds nobody up. As many requests are answered at once as the kernel
+// sends.
+type device struct {
+	fd       int
+	tree     *tree
+	protocol *fuse.ProtocolServer // answers all but READ
+	logger   *slog.Logger
+	reads    pendingReads
+	workers  sync.WaitGroup
+	idle     atomic.Int32 // workers that wait for a request
+	idleMax  int32
+	end      func() // notes that the connection is over
+}
+
+// newDevice shakes hands with the kernel over fd, which stays the caller's. From
+// then on the kernel sends requests, and serve answers them. The function end
+// is called as soon as the connection is over, perhaps more than once.
+func newDevice(fd int, t *tree, options *fuse.MountOptions, logger *slog.Logger, end func()) (*device, error) {
+	d := &device{
+		fd:       fd,
+		tree:     t,
+		protocol: fuse.NewProtocolServer(t, options),
+		logger:   logger,
+		reads:    pendingReads{interrupts: map[uint64]chan struct{}{}},
+		idleMax:  int32(min(max(runtime.GOMAXPROCS(0), minIdle), maxIdle)),
+		end:      end,
+	}
+	if err := d.handshake(); err != nil {
+		return nil, fmt.Errorf("handshake with the kernel: %w", err)
+	}
+	return d, nil
+}
+
+// handshake answers INIT, the first request.
+func (d *device) handshake() error {
+	req, err := d.next(make([]byte, requestSize))
+	if err != nil {
+		return err
+	}
+	if header(req).Opcode != opInit {
+		return fmt.Errorf("the first request is of kind %d: %w", header(req).Opcode, unix.EPROTO)
+	}
+	reply := make([]byte, replySpace(req))
+	n, status := d.protocol.HandleRequest([][]byte{req}, [][]byte{reply})
+	if status.Ok() {
+		status = replyStatus(reply)
+	}
+	if !status.Ok() {
+		return syscall.Errno(status)
+	}
+	agreed := (*fuse.InitOut)(unsafe.Pointer(&reply[sizeOfReplyHeader]))
+	agreed.MaxWrite = maxWrite
+	if d.tree.passthrough != nil {
+		d.tree.passthrough.begin(d, agreed.Flags64())
+	}
+	return d.write(reply[:n])
+}
+
+// serve answers requests until the connection is over and the last request is
+// answered.
+func (d *device) serve() {
+	d.workers.Go(d.work)
+	d.workers.Wait()
+}
+
+// work answers one request after the other, until enough others wait for
+// requests, or the connection is over.
+func (d *device) work() {
+	buf := make([]byte, requestSize)
+	for d.idle.Add(1) <= d.idleMax {
+		req, err := d.next(buf)
+		others := d.idle.Add(-1)
+		if err != nil {
+			d.over(err)
+			return
+		}
+		// FORGETs take no time, and the kernel sends them without waiting for
+		// anything: to stop reading is what slows it down.
+		if others == 0 && !isForget(header(req).Opcode) {
+			d.workers.Go(d.work)
+		}
+		d.answer(req)
+	}
+	d.idle.Add(-1)
+}
+
+// over notes why a worker got no request.
+func (d *device) over(err error) {
+	if !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.ECONNABORTED) {
+		d.logger.Error("cannot read from /dev/fuse", "err", err)
+		return
+	}
+	d.end()
+}
+
+// next waits for a request and returns it, in buf. unix.ENODEV and
+// unix.ECONNABORTED say that the connection is over.
+func (d *device) next(buf []byte) ([]byte, error) {
+	for {
+		n, err := unix.Read(d.fd, buf)
+		switch {
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOENT):
+			// ENOENT: the request was taken back while it was read.
+		case err != nil:
+			return nil, err
+		case n < int(unsafe.Sizeof(fuse.InHeader{})):
+			return nil, fmt.Errorf("a request of %d bytes: %w", n, io.ErrUnexpectedEOF)
+		default:
+			return buf[:n], nil
+		}
+	}
+}
+
+// answer answers req. A defect on the way is EIO: a task whose request gets no
+// reply hangs, and SIGKILL does not reach it.
+func (d *device) answer(req []byte) {
+	in := header(req)
+	defer func() {
+		if cause := recover(); cause != nil {
+			d.reply(in.Unique, d.tree.defect(cause), nil)
+		}
+	}()
+	switch {
+	case in.Opcode == opRead && len(req) >= int(unsafe.Sizeof(fuse.ReadIn{})):
+		d.answerRead((*fuse.ReadIn)(unsafe.Pointer(in)))
+	case in.Opcode == opInterrupt && d.reads.interrupt(req):
+		// An INTERRUPT that meets its request gets no reply.
+	default:
+		d.delegate(req)
+	}
+}
+
+// answerRead answers a READ from leased memory. The lease ends when the reply
+// is written, or cannot be.
+func (d *device) answerRead(in *fuse.ReadIn) {
+	interrupted := d.reads.begin(in.Unique)
+	defer d.reads.end(in.Unique)
+	view, errno := d.tree.read(interrupted, in)
+	if errno != 0 {
+		d.reply(in.Unique, fuse.Status(errno), nil)
+		return
+	}
+	defer view.Release()
+	d.reply(in.Unique, fuse.OK, view.Slices())
+}
+
+// delegate has go-fuse's protocol layer answer req.
+func (d *device) delegate(req []byte) {
+	limitReply(req)
+	reply := make([]byte, replySpace(req))
+	n, status := d.protocol.HandleRequest([][]byte{req}, [][]byte{reply})
+	switch {
+	case n > 0:
+		d.sent(header(req).Unique, d.write(reply[:n]))
+	case !status.Ok():
+		d.reply(header(req).Unique, status, nil)
+	}
+}
+
+// reply answers the request unique, by a status or else by the bytes of body.
+func (d *device) reply(unique uint64, status fuse.Status, body [][]byte) {
+	head := fuse.OutHeader{Unique: unique, Status: -int32(status), Length: sizeOfReplyHeader}
+	iov := make([][]byte, 1, 4)
+	for _, part := range body {
+		head.Length += uint32(len(part))
+		iov = append(iov, part)
+	}
+	iov[0] = unsafe.Slice((*byte)(unsafe.Pointer(&head)), sizeOfReplyHeader)
+	d.sent(unique, d.write(iov...))
+}
+
+// write writes one reply, which the kernel takes as a whole or not at all.
+func (d *device) write(reply ...[]byte) error {
+	for {
+		if _, err := unix.Writev(d.fd, reply); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// sent sees to it that the request unique is answered although the kernel did
+// not take its reply. ENOENT is no failure: nobody waits for the reply.
+func (d *device) sent(unique uint64, err error) {
+	if err == nil || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {
+		return
+	}
+	d.logger.Warn("the kernel refused a reply", "err", err)
+	// Where the kernel has ended the request itself, it knows it no more.
+	if err := d.write(errorReply(unique)); err != nil && !errors.Is(err, unix.ENOENT) {
+		d.logger.Error("a request got no reply", "err", err)
+	}
+}
