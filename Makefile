@@ -78,12 +78,17 @@ FAULTS := go test -count 1 -timeout 60m -v -parallel 8 ./tests/faults
 TABLE := grep -vE '^ *(===|--- (PASS|SKIP))|^PASS$$'
 
 .PHONY: faults
-faults: packages $(TOOLS)/versitygw $(VENV)/done ## every fault case in full: a table of case, expected, seen
-	$(FAULTS) | $(TABLE)
+faults: packages peers-packages $(TOOLS)/versitygw $(TOOLS)/rclone $(VENV)/done ## every fault case in full, beside other mounts: a table of case, expected, seen
+	$(FAULTS) -rclone $(TOOLS)/rclone | $(TABLE)
 
 .PHONY: faults-short
 faults-short: packages $(TOOLS)/versitygw $(VENV)/done
 	$(FAULTS) -short | $(TABLE)
+
+SOAK_TIME ?= 20m
+.PHONY: soak
+soak: packages $(TOOLS)/versitygw $(VENV)/done ## mixed readers under random faults for SOAK_TIME (20m): memory and descriptors flat
+	go test -count 1 -timeout 0 -v -parallel 8 ./tests/faults -short -run TestSoak -soak $(SOAK_TIME) | $(TABLE)
 
 .PHONY: vuln
 vuln: ## known vulnerabilities in what we depend on

@@ -41,7 +41,7 @@ func (o outcome) String() string {
 	case o.intact():
 		return fmt.Sprintf("intact in %.1f s", o.Seconds)
 	case len(o.Failures) == 0:
-		return "OTHER BYTES"
+		return "WRONG BYTES"
 	}
 	last := 0.0
 	for _, f := range o.Failures {

@@ -2,12 +2,18 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"weightfs/tests/harness"
 	"weightfs/tests/proxy"
 )
 
@@ -275,4 +281,49 @@ func (r *rig) heal() {
 	if err := r.proxy.Accept(); err != nil {
 		r.t.Fatal(err)
 	}
+}
+
+// TestStallCost holds that one connection in ten that stalls for ever at most
+// doubles the time of a long read.
+func TestStallCost(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads 1 GiB twice")
+	}
+	seen := seenBy(t, "at most twice the undisturbed time")
+	const size, key = 1 << 30, "large"
+	if err := putSparse(t, key, size); err != nil {
+		t.Fatal(err)
+	}
+	var seconds []float64
+	for _, rules := range [][]proxy.Rule{nil, {{OneIn: 10, Op: "GET", Fault: proxy.Fault{End: proxy.Stall, After: 100_000}}}} {
+		p := proxy.Start(t, theStage.server.Endpoint)
+		p.SetShape(proxy.Shape{FirstByte: 20 * time.Millisecond, PerConnection: 20e6, Total: 150e6})
+		p.SetRules(1, rules...)
+		m := mountFor(t, harness.MountOptions{
+			Source: "s3://" + bucket, Env: append(theStage.server.Env(), "AWS_ENDPOINT_URL="+p.Endpoint),
+		})
+		o := readFile(t, "sequential", filepath.Join(m.Dir, key))
+		if len(o.Failures) > 0 {
+			t.Fatalf("the reader got: %v", o)
+		}
+		seconds = append(seconds, o.Seconds)
+		if rules != nil && p.Stats().Faults == 0 {
+			t.Error("nothing stalled")
+		}
+	}
+	fmt.Fprintf(seen, "%.1f s undisturbed, %.1f s with stalls", seconds[0], seconds[1])
+	if seconds[1] > 2*seconds[0] {
+		t.Errorf("%.1f s undisturbed, %.1f s with stalls", seconds[0], seconds[1])
+	}
+}
+
+// putSparse stores an object of zeroes without sending it.
+func putSparse(t *testing.T, key string, size int64) error {
+	t.Helper()
+	path := filepath.Join(theStage.server.Dir, bucket, key)
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		return err
+	}
+	t.Cleanup(func() { os.Remove(path) })
+	return errors.Join(os.Truncate(path, size), unix.Setxattr(path, "user.etag", []byte("0123456789abcdef"), 0))
 }

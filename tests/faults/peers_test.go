@@ -1,0 +1,168 @@
+package faults
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"weightfs/tests/child"
+	"weightfs/tests/harness"
+	"weightfs/tests/proxy"
+)
+
+// peerLimit is how long a reader of a peer may take before it counts as hung:
+// many times what the faults last.
+const peerLimit = 2 * time.Minute
+
+// peer is a mount that users have, ours among them.
+type peer struct {
+	name    string
+	command func(endpoint, bucket, dir, cache string) *exec.Cmd
+}
+
+func peers() []peer {
+	return []peer{
+		{"weightfs", func(_, bucket, dir, _ string) *exec.Cmd {
+			return exec.Command(theStage.Mountd, "--memory-limit", "128Mi", "s3://"+bucket, dir)
+		}},
+		{"rclone", func(endpoint, bucket, dir, cache string) *exec.Cmd {
+			remote := fmt.Sprintf(":s3,provider=Other,env_auth=true,force_path_style=true,endpoint='%s':%s", endpoint, bucket)
+			return exec.Command(theStage.rclone, "mount", remote, dir, "--read-only", "--config", os.DevNull,
+				"--cache-dir", cache, "--vfs-cache-mode", "full", "--vfs-read-chunk-streams", "16", "--vfs-read-chunk-size", "4Mi")
+		}},
+		{"s3fs", func(endpoint, bucket, dir, cache string) *exec.Cmd {
+			return exec.Command("s3fs", bucket, dir, "-f", "-o",
+				"ro,use_path_request_style,parallel_count=16,tmpdir="+cache+",url="+endpoint)
+		}},
+	}
+}
+
+// peerCase is a fault that peers meet too. The reader has a half of the object
+// when the fault begins, or else begins with it.
+type peerCase struct {
+	name    string
+	held    bool
+	inflict func(r *rig, bucket string)
+}
+
+func peerCases() []peerCase {
+	rule := func(rule proxy.Rule) func(*rig, string) {
+		return func(r *rig, _ string) { r.proxy.SetRules(1, rule) }
+	}
+	return []peerCase{
+		{"refused for a while", false, func(r *rig, _ string) { refuseForAWhile(r) }},
+		{"stalled for ever", false, rule(proxy.Rule{Op: "GET", Skip: 1, Count: 2, Fault: proxy.Fault{End: proxy.Stall, After: 100_000}})},
+		{"truncated", false, rule(proxy.Rule{Op: "GET", Probability: 0.2, Fault: proxy.Fault{End: proxy.Truncate, After: 500_000}})},
+		{"half 503", false, func(r *rig, _ string) { storm(proxy.Fault{Status: 503, Code: "SlowDown"})(r) }},
+		{"replaced while read", true, func(r *rig, bucket string) {
+			theStage.server.MustPut(r.t, bucket, object, make([]byte, theStage.size))
+		}},
+	}
+}
+
+// TestPeers has other mounts meet five of the faults. What they do is shown and
+// not judged; ours is judged elsewhere too.
+func TestPeers(t *testing.T) {
+	if theStage.rclone == "" {
+		t.Skip("for the full table: -rclone")
+	}
+	for _, c := range peerCases() {
+		for _, p := range peers() {
+			t.Run(c.name+"/"+p.name, func(t *testing.T) {
+				t.Parallel()
+				expected := "(shown, not judged)"
+				if p.name == "weightfs" {
+					expected = "intact, or ESTALE where replaced"
+				}
+				seen := seenBy(t, expected)
+				o, err := meet(t, p, c)
+				if err != nil {
+					fmt.Fprint(seen, err)
+				} else {
+					fmt.Fprint(seen, o)
+				}
+				replaced := len(o.Failures) == 1 && o.Failures[0].Errno == "ESTALE" && c.held
+				if p.name == "weightfs" && !o.intact() && !replaced {
+					t.Errorf("the reader got: %v, %v", o, err)
+				}
+			})
+		}
+	}
+}
+
+// meet mounts a peer, has the fault happen to it, and returns what a reader got.
+func meet(t *testing.T, p peer, c peerCase) (outcome, error) {
+	t.Helper()
+	bucket := strings.ToLower(regexp.MustCompile(`[^A-Za-z0-9]+`).ReplaceAllString(t.Name(), "-"))
+	if err := theStage.server.CreateBucket(t.Context(), bucket); err != nil {
+		t.Fatal(err)
+	}
+	if err := theStage.server.PutFile(t.Context(), bucket, object, theStage.original); err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
+	r.proxy.SetShape(proxy.Shape{PerConnection: 20e6, Total: 40e6})
+	dir, err := mountPeer(t, p, r.proxy.Endpoint, bucket)
+	if err != nil {
+		return outcome{}, err
+	}
+	path := filepath.Join(dir, object)
+	if !c.held {
+		c.inflict(r, bucket)
+		return readWithin(t, path)
+	}
+	reader := hold(t, path)
+	reader.goOn()
+	reader.await("read")
+	c.inflict(r, bucket)
+	return reader.finish(), nil
+}
+
+// readWithin is readFile for readers that may hang.
+func readWithin(t *testing.T, path string) (o outcome, err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), peerLimit)
+	defer cancel()
+	result, err := harness.Run(ctx, nil, theStage.reader, "sequential", path)
+	if ctx.Err() != nil {
+		return o, fmt.Errorf("HUNG, killed after %v", peerLimit)
+	}
+	if err != nil {
+		return o, err
+	}
+	return o, json.Unmarshal([]byte(result.Stdout), &o)
+}
+
+// mountPeer mounts a peer for the length of the test.
+func mountPeer(t *testing.T, p peer, endpoint, bucket string) (dir string, err error) {
+	t.Helper()
+	dir = t.TempDir()
+	cmd := p.command(endpoint, bucket, dir, t.TempDir())
+	cmd.Env = append(os.Environ(), append(theStage.server.Env(), "AWS_ENDPOINT_URL="+endpoint)...)
+	process, err := child.Start(cmd)
+	if err != nil {
+		return "", err
+	}
+	t.Cleanup(func() {
+		// Peers that hang are none of our failures, but must not stay.
+		_ = process.Stop(30 * time.Second)
+		_ = exec.Command("fusermount3", "-u", "-z", dir).Run()
+	})
+	object := filepath.Join(dir, object)
+	if !eventually(quietLimit, func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), quietLimit)
+		defer cancel()
+		result, err := harness.Run(ctx, nil, "stat", object)
+		return err == nil && result.Code == 0
+	}) {
+		return "", fmt.Errorf("does not mount: %.200s", process.Output())
+	}
+	return dir, nil
+}
