@@ -12,7 +12,7 @@ func differences() map[string]string {
 		// There are no extended attributes, which is what tools expect to hear.
 		"attribute that is not there": "ENOTSUP",
 		"attributes":                  "ENOTSUP",
-		// A part of a key may be longer than any name of ext4; this one is not there.
+		// Names over 255 bytes are not shown, so that there is none.
 		"name too long": "ENOENT",
 	}
 }

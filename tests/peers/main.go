@@ -68,6 +68,9 @@ func parse(args []string) (options, error) {
 	if o.pattern, err = regexp.Compile(*pattern); err != nil {
 		return o, fmt.Errorf("--rows: %w", err)
 	}
+	if o.docs != "" && *pattern != "" {
+		return o, errors.New("--docs is for all rows, without --rows")
+	}
 	if o.runs < 1 || o.size < 1<<20 {
 		return o, errors.New("at least one run, and a size of at least 1MiB")
 	}

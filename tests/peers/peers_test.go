@@ -114,6 +114,17 @@ func TestPatternTable(t *testing.T) {
 	}
 }
 
+func TestParse(t *testing.T) {
+	if o, err := parse([]string{"--size=64MiB", "--runs", "2", "--rows", "a|b"}); err != nil || o.size != 64<<20 || o.runs != 2 || !o.pattern.MatchString("b") {
+		t.Errorf("%+v, %v", o, err)
+	}
+	for _, args := range [][]string{{"--runs=0"}, {"--size=1"}, {"--rows=("}, {"--docs=x", "--rows=a"}} {
+		if _, err := parse(args); err == nil {
+			t.Errorf("%v is no error", args)
+		}
+	}
+}
+
 func TestRowsHaveNames(t *testing.T) {
 	seen := map[string]bool{}
 	for _, p := range mounters() {
