@@ -29,7 +29,7 @@ func asChild(args []string) (code int, ok bool) {
 	verbs := map[string]func([]string) error{
 		"handle": childHandle, "stat": childStat, "mmap": childMmap,
 		"direct": childDirect, "parallel": childParallel, "touch": childTouch,
-		"serve": childServe,
+		"serve": childServe, "spread": childSpread,
 	}
 	if err := verbs[args[1]](args[2:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -203,10 +203,7 @@ func childDirect(args []string) error {
 	if err != nil {
 		return err
 	}
-	const align, piece = 4096, 1 << 20
-	space := make([]byte, piece+align)
-	shift := align - int(uintptr(unsafe.Pointer(&space[0]))%align)
-	buf := space[shift : shift+piece]
+	buf := alignedPiece()
 	hash := sha256.New()
 	for off := int64(0); ; {
 		n, err := unix.Pread(fd, buf, off)
@@ -221,6 +218,43 @@ func childDirect(args []string) error {
 	}
 	fmt.Printf("%x\n", hash.Sum(nil))
 	return nil
+}
+
+// alignedPiece is 1 MiB as O_DIRECT wants it.
+func alignedPiece() []byte {
+	const align, piece = 4096, 1 << 20
+	space := make([]byte, piece+align)
+	shift := align - int(uintptr(unsafe.Pointer(&space[0]))%align)
+	return space[shift : shift+piece]
+}
+
+// childSpread prints the digest of a file of whole MiB, each of which is read
+// by O_DIRECT, by a goroutine of its own, at once with the others.
+func childSpread(args []string) error {
+	fd, err := unix.Open(args[0], unix.O_RDONLY|unix.O_DIRECT, 0)
+	if err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	pieces := make([][]byte, st.Size>>20)
+	errs := make([]error, len(pieces))
+	var wg sync.WaitGroup
+	for i := range pieces {
+		pieces[i] = alignedPiece()
+		wg.Go(func() {
+			_, errs[i] = unix.Pread(fd, pieces[i], int64(i)<<20)
+		})
+	}
+	wg.Wait()
+	hash := sha256.New()
+	for _, piece := range pieces {
+		hash.Write(piece)
+	}
+	fmt.Printf("%x\n", hash.Sum(nil))
+	return errors.Join(errs...)
 }
 
 // childParallel reads each of the files by 8 goroutines at once, which Go

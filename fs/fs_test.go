@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -312,6 +313,41 @@ func TestManyGoReaders(t *testing.T) {
 	if s := m.Stats(); s.ReadErrors != 0 {
 		t.Errorf("%d reads failed:\n%s", s.ReadErrors, m.log)
 	}
+}
+
+// Readers that wait for the store must hold no memory but the cache's: there may
+// be hundreds, and the memory limit is a promise.
+func TestWaitingReadersHoldNoMemory(t *testing.T) {
+	const readers = 64
+	data := randomBytes(readers << 20)
+	store := newMemStore(map[string][]byte{"f": data})
+	m := mount(t, store, options{prefetch: prefetch.Config{Mode: prefetch.Off}})
+	letGo := store.hold()
+	defer letGo()
+	before := liveHeap()
+	got := make(chan string)
+	go func() { got <- strings.TrimSpace(child(t, "spread", m.path("f"))) }()
+	eventually(t, func() bool {
+		output(t, "true")
+		return m.cache.Stats().Misses >= readers
+	})
+	held := liveHeap() - before
+	t.Logf("%d waiting reads of 1 MiB hold %d KiB", readers, held>>10)
+	if held > readers*(32<<10) {
+		t.Errorf("want %d KiB at most", readers*32)
+	}
+	letGo()
+	if got := <-got; got != digest(data) {
+		t.Errorf("the readers get %s", got)
+	}
+}
+
+// liveHeap is what is in use of the Go heap, in bytes.
+func liveHeap() int64 {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapAlloc)
 }
 
 // A child must not inherit /dev/fuse: it would keep a dead mount's readers

@@ -63,7 +63,8 @@ func limitReply(req []byte) {
 }
 
 // replySpace is how long the reply to req may be. A request that is too short
-// for its kind asks for nothing, and is refused by go-fuse.
+// for its kind asks for nothing. It is refused by go-fuse, as is one that asks
+// for more than any file system gives.
 func replySpace(req []byte) int {
 	start := unsafe.Pointer(&req[0])
 	holds := func(size uintptr) bool { return len(req) >= int(size) }
@@ -78,5 +79,5 @@ func replySpace(req []byte) int {
 	case op == opIoctl && holds(unsafe.Sizeof(fuse.IoctlIn{})):
 		asked = (*fuse.IoctlIn)(start).OutSize
 	}
-	return fixedReply + int(asked)
+	return fixedReply + int(min(asked, maxRead))
 }

@@ -31,8 +31,9 @@ func TestMain(m *testing.M) {
 // mounted is a store mounted for a test.
 type mounted struct {
 	*fs.Server
-	dir string
-	log *logBuffer
+	cache *prefetch.Cache
+	dir   string
+	log   *logBuffer
 }
 
 // path is where the object key is seen.
@@ -117,7 +118,7 @@ func tryMount(t testing.TB, store remote.Store, o options) (mounted, error) {
 		o.dir = t.TempDir()
 	}
 	server, err := fs.Mount(o.dir, store, cache, listings, o.fs)
-	return mounted{server, o.dir, log}, err
+	return mounted{server, cache, o.dir, log}, err
 }
 
 // output runs a command and returns what it writes to stdout. The process that
