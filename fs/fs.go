@@ -77,6 +77,10 @@ type Config struct {
 	ReadAhead int64
 	// NoPassthrough has the daemon serve even files of this host.
 	NoPassthrough bool
+	// Mounted, where not nil, is called once when the mount is in place, before
+	// its first request is answered: until it returns, who looks into the mount
+	// waits. An error ends the mount, and is Mount's.
+	Mounted func(*Server) error
 	// Logger gets the mount's values, failed reads and panics; nil discards
 	// them.
 	Logger *slog.Logger
@@ -136,16 +140,24 @@ func serve(t *tree, conn *connection, cfg Config) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("mount at %s: %w", conn.dir, err), conn.undo())
 	}
 	s := &Server{tree: t, conn: conn, logger: cfg.Logger, done: make(chan struct{})}
-	go func() {
-		defer close(s.done)
-		d.serve()
-		t.closeAll()
-		if err := conn.close(); err != nil {
-			s.logger.Warn("cannot close /dev/fuse", "err", err)
+	if cfg.Mounted != nil {
+		if err := cfg.Mounted(s); err != nil {
+			return nil, errors.Join(err, conn.undo())
 		}
-	}()
+	}
 	tune(conn, cfg)
+	go s.run(d)
 	return s, nil
+}
+
+// run serves until the mount is gone.
+func (s *Server) run(d *device) {
+	defer close(s.done)
+	d.serve()
+	s.tree.closeAll()
+	if err := s.conn.close(); err != nil {
+		s.logger.Warn("cannot close /dev/fuse", "err", err)
+	}
 }
 
 func newTree(store remote.Store, cache *prefetch.Cache, listings *prefetch.Listings, conn *connection, cfg Config) *tree {

@@ -29,6 +29,33 @@ func TestUnmount(t *testing.T) {
 	}
 }
 
+// Mounted is called while nobody is answered yet, and its error ends the mount.
+func TestMountedHook(t *testing.T) {
+	store := newMemStore(map[string][]byte{"f": []byte("x")})
+	var seen fs.Stats
+	var early *exec.Cmd
+	dir := t.TempDir()
+	m := mount(t, store, options{dir: dir, fs: fs.Config{Mounted: func(s *fs.Server) error {
+		early = exec.Command("cat", filepath.Join(dir, "f"))
+		defer func() { seen = s.Stats() }()
+		return early.Start()
+	}}})
+	if err := early.Wait(); err != nil || seen.Lookups != 0 {
+		t.Errorf("a reader that was early: %v; %d look-ups before", err, seen.Lookups)
+	}
+	boom := errors.New("boom")
+	other := t.TempDir()
+	if _, err := tryMount(t, store, options{dir: other, fs: fs.Config{Mounted: func(*fs.Server) error { return boom }}}); !errors.Is(err, boom) {
+		t.Errorf("got %v, want boom", err)
+	}
+	if exec.Command("mountpoint", "-q", other).Run() == nil {
+		t.Error("the mount is still there")
+	}
+	if m.Mountpoint() != dir {
+		t.Errorf("mounted at %s", m.Mountpoint())
+	}
+}
+
 func TestUnmountByOthers(t *testing.T) {
 	m := mount(t, newMemStore(map[string][]byte{"f": []byte("x")}), options{})
 	output(t, "umount", m.dir)

@@ -126,6 +126,26 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// Whoever finds the mount answering finds its status too.
+func TestStatusFromTheFirstAnswer(t *testing.T) {
+	for range 10 {
+		mnt := t.TempDir()
+		p := start(t, nil, source(t), mnt)
+		for exec.Command("test", "-e", filepath.Join(mnt, "f")).Run() != nil {
+			// not yet
+		}
+		if _, err := findReport(os.LookupEnv, mnt); err != nil {
+			t.Error(err)
+		}
+		if err := exec.Command("umount", mnt).Run(); err != nil {
+			t.Error(err)
+		}
+		if code := p.exit(); code != 0 {
+			t.Errorf("exit %d: %s", code, p.said)
+		}
+	}
+}
+
 // The second signal does not wait for open files.
 func TestSecondSignalCutsOff(t *testing.T) {
 	mnt := t.TempDir()

@@ -32,9 +32,6 @@ func (a *app) serve(s *settings, flags *pflag.FlagSet) error {
 		return err
 	}
 	defer m.close()
-	if err := m.listen(s); err != nil {
-		return errors.Join(err, m.unmount(context.Background()))
-	}
 	if err := a.ready(log); err != nil {
 		return errors.Join(err, m.unmount(context.Background()))
 	}
@@ -89,7 +86,7 @@ func (a *app) open(s *settings, flags *pflag.FlagSet, logger *slog.Logger) (*mou
 		m.close()
 		return nil, err
 	}
-	server, err := weightfs.Mount(s.mountpoint, m.store, m.cache, m.listings, weightfs.Config{
+	_, err := weightfs.Mount(s.mountpoint, m.store, m.cache, m.listings, weightfs.Config{
 		Source:     m.source,
 		AllowOther: s.allowOther,
 		UID:        s.uid,
@@ -97,13 +94,15 @@ func (a *app) open(s *settings, flags *pflag.FlagSet, logger *slog.Logger) (*mou
 		FileMode:   uint32(s.fileMode),
 		DirMode:    uint32(s.dirMode),
 		Logger:     logger,
+		Mounted: func(server *weightfs.Server) error {
+			m.server, m.mountpoint = server, server.Mountpoint()
+			return m.listen(s)
+		},
 	})
 	if err != nil {
 		m.close()
 		return nil, err
 	}
-	m.server = server
-	m.mountpoint = server.Mountpoint()
 	return m, nil
 }
 
@@ -213,7 +212,8 @@ func checkNesting(source, mountpoint string) error {
 	return fmt.Errorf("mountpoint %s lies in source %s: choose a directory outside", mountpoint, source)
 }
 
-// listen opens the control socket and, where asked for, the metrics.
+// listen opens the control socket and, where asked for, the metrics: before the
+// mount answers, so that whoever finds it there finds them too.
 func (m *mounted) listen(s *settings) error {
 	if s.http != "" {
 		stop, err := m.serveMetrics(s.http)
