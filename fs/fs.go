@@ -8,7 +8,9 @@
 //
 // It stands on go-fuse's protocol layer rather than on its node layer: that one
 // turns passthrough off for the whole mount at the first file that cannot have
-// it, and looks each entry of a READDIRPLUS up again.
+// it, and looks each entry of a READDIRPLUS up again. Requests are read from
+// /dev/fuse by a loop of this package's, which answers READ without any buffer
+// of its own: what waits for the store holds nothing.
 //
 // An inode is one version of one object: a new version has a new inode, and
 // what the kernel has cached of the old one is never taken for it. A handle
