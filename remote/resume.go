@@ -135,9 +135,9 @@ func (b *resumingBody) readOnce(p []byte) (int, error) {
 	b.watch.arm(b.patience)
 	n, err := b.body.Read(p[:min(int64(len(p)), b.end-b.pos)])
 	waited := b.watch.disarm()
-	b.longest = max(b.longest, waited)
 	b.waited += waited
 	if n > 0 {
+		b.longest = max(b.longest, waited)
 		b.pos += int64(n)
 		b.got += int64(n)
 		b.r.bytes.Add(int64(n))

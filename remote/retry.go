@@ -180,7 +180,7 @@ func (r *Retrying) attempt(w *watch, kind request, stalls int, try func(context.
 	w.arm(est.timeout(stalls))
 	err := try(w.ctx)
 	waited := w.disarm()
-	if err == nil || w.fired() {
+	if err == nil {
 		est.observe(waited)
 	}
 	return err

@@ -103,6 +103,22 @@ func TestSilenceIsReplaced(t *testing.T) {
 	}
 }
 
+// TestStallsAreNoMeasure holds that many stalls do not make the store patient.
+func TestStallsAreNoMeasure(t *testing.T) {
+	policy := quick()
+	policy.StallTimeout = 100 * time.Millisecond
+	f := newFaulty(t, policy)
+	f.proxy.SetRules(1, proxy.Rule{Op: "GET", When: func(r proxy.Request) bool { return r.Seq%2 == 0 }, Fault: proxy.Fault{End: proxy.Stall, After: 1000}})
+	began := time.Now()
+	for range 10 {
+		mustRead(t, f.store, f.obj, 0, 100_000)
+	}
+	stalls := f.store.Stats().Stalls
+	if took := time.Since(began); stalls < 5 || took > time.Duration(stalls)*4*policy.StallTimeout {
+		t.Errorf("%d stalls took %v, at a time-out of %v", stalls, took, policy.StallTimeout)
+	}
+}
+
 func TestResumeAsksOnlyForTheRest(t *testing.T) {
 	f := newFaulty(t, quick())
 	var asked [][2]int64
