@@ -87,7 +87,7 @@ func runOnStage(m *testing.M, s *stage) (code int, err error) {
 		s.profile = shortProfile()
 	}
 	// With -short, rapid takes a fifth of either.
-	if err := errors.Join(flag.Set("rapid.checks", strconv.Itoa(s.models)), flag.Set("rapid.steps", "200")); err != nil {
+	if err := errors.Join(flag.Set("rapid.checks", strconv.Itoa(s.models)), flag.Set("rapid.steps", "200"), flag.Set("rapid.nofailfile", "true")); err != nil {
 		return 1, err
 	}
 	if err := s.build(ctx); err != nil {

@@ -288,14 +288,16 @@ func TestMatchesModel(t *testing.T) {
 		for _, key := range modelKeys() {
 			model.history[key] = [][]byte{nil}
 		}
+		t.Cleanup(func() { // also of a model that was given up half way
+			for n := range model.handles {
+				agent.do(t, order{Op: "close", Handle: n})
+			}
+		})
 		t.Repeat(map[string]func(*rapid.T){
 			"": func(*rapid.T) { operations++ }, "put": model.put, "remove": model.remove, "list": model.list, "stat": model.stat,
 			"open": model.open, "read": model.readBy("read"), "map": model.readBy("map"), "drop": model.drop, "close": model.close,
 			"settle": model.settle,
 		})
-		for n := range model.handles {
-			agent.do(t, order{Op: "close", Handle: n})
-		}
 	})
 	fmt.Fprintf(seen, "%d operations on %d models", operations, models)
 	checkQuiet(t, m)
