@@ -52,10 +52,11 @@ type Stats struct {
 // up on names the object, the range, the answer and the number of attempts.
 // It is safe for concurrent use.
 type Retrying struct {
-	store  Store
-	policy RetryPolicy
-	log    *slog.Logger
-	pace   pacer
+	store   Store
+	policy  RetryPolicy
+	log     *slog.Logger
+	pace    pacer
+	revival revival
 
 	firstByte [requestKinds]latencies
 	gaps      latencies // longest wait between bytes, of each body
@@ -183,6 +184,9 @@ func (r *Retrying) attempt(w *watch, kind request, stalls int, try func(context.
 	if err == nil {
 		est.observe(waited)
 	}
+	if req, ok := errors.AsType[*requestError](err); err == nil || ok && req.status != 0 {
+		r.revival.answered(time.Now())
+	}
 	return err
 }
 
@@ -196,8 +200,12 @@ func (r *Retrying) pause(ctx context.Context, sched *schedule, v verdict, cause 
 		return fmt.Errorf("%w: %w", ctx.Err(), cause)
 	}
 	var retryAfter time.Duration
+	early := r.revival.end()
 	if req, ok := errors.AsType[*requestError](cause); ok {
 		retryAfter = req.retryAfter
+		if req.status != 0 {
+			early = nil // the store lives, and wants to be left alone
+		}
 	}
 	delay, ok := sched.next(v, retryAfter, rand.N[time.Duration])
 	if !ok {
@@ -207,7 +215,11 @@ func (r *Retrying) pause(ctx context.Context, sched *schedule, v verdict, cause 
 		return cause
 	}
 	r.count(ctx, sched, v, cause)
-	return sleep(ctx, delay+r.pace.reserve(time.Now().Add(delay)))
+	if err := sleep(ctx, delay, early); err != nil {
+		return err
+	}
+	// Reserved ahead, a moment after a long delay would hold up all the others.
+	return sleep(ctx, r.pace.reserve(time.Now()), nil)
 }
 
 // outOfOrdinary is after how many failures a request is worth a warning: one is
@@ -244,19 +256,4 @@ type troubleKey struct{}
 // request, and must not block.
 func WithTrouble(ctx context.Context, report func(cause error)) context.Context {
 	return context.WithValue(ctx, troubleKey{}, report)
-}
-
-// sleep waits for d or for ctx.
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
