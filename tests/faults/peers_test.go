@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"weightfs/tests/checkpoint"
 	"weightfs/tests/child"
 	"weightfs/tests/harness"
 	"weightfs/tests/proxy"
@@ -63,7 +64,7 @@ func peerCases() []peerCase {
 		{"truncated", false, rule(proxy.Rule{Op: "GET", Probability: 0.2, Fault: proxy.Fault{End: proxy.Truncate, After: 500_000}})},
 		{"half 503", false, func(r *rig, _ string) { storm(proxy.Fault{Status: 503, Code: "SlowDown"})(r) }},
 		{"replaced while read", true, func(r *rig, bucket string) {
-			theStage.server.MustPut(r.t, bucket, object, make([]byte, theStage.size))
+			theStage.server.MustPut(r.t, bucket, object, make([]byte, 4*theStage.size+4096))
 		}},
 	}
 }
@@ -105,15 +106,15 @@ func meet(t *testing.T, p peer, c peerCase) (outcome, error) {
 	if err := theStage.server.CreateBucket(t.Context(), bucket); err != nil {
 		t.Fatal(err)
 	}
-	if err := theStage.server.PutFile(t.Context(), bucket, object, theStage.original); err != nil {
+	original, digest := theStage.original, theStage.digest
+	if c.held { // larger, so that not all is there before the change
+		original, digest = largeCheckpoint(t)
+	}
+	if err := theStage.server.PutFile(t.Context(), bucket, object, original); err != nil {
 		t.Fatal(err)
 	}
 	r := &rig{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
-	shape := proxy.Shape{PerConnection: 20e6, Total: 40e6}
-	if c.held {
-		shape = proxy.Shape{PerConnection: 2e6, Total: 16e6} // not all is there before the change
-	}
-	r.proxy.SetShape(shape)
+	r.proxy.SetShape(proxy.Shape{PerConnection: 20e6, Total: 40e6})
 	dir, err := mountPeer(t, p, r.proxy.Endpoint, bucket)
 	if err != nil {
 		return outcome{}, err
@@ -127,7 +128,26 @@ func meet(t *testing.T, p peer, c peerCase) (outcome, error) {
 	reader.goOn()
 	reader.await("read")
 	c.inflict(r, bucket)
-	return reader.finish(), nil
+	o := reader.finish()
+	if o.SHA256 == digest {
+		o.SHA256 = theStage.digest
+	}
+	return o, nil
+}
+
+// largeCheckpoint writes one and returns its digest.
+func largeCheckpoint(t *testing.T) (path, digest string) {
+	t.Helper()
+	dir := t.TempDir()
+	names, err := checkpoint.Write(dir, checkpoint.Spec{Size: 4 * theStage.size})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path = filepath.Join(dir, names[0])
+	if digest, err = fileDigest(path); err != nil {
+		t.Fatal(err)
+	}
+	return path, digest
 }
 
 // readWithin is readFile for readers that may hang.
