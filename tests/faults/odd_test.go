@@ -194,7 +194,7 @@ func TestFolderOnOtherFileSystems(t *testing.T) {
 	for name, source := range map[string]func(t *testing.T) string{
 		"overlayfs": overlay,
 		"FUSE": func(t *testing.T) string {
-			return mountFor(t, harness.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env()}).Dir
+			return mountBucket(t).Dir
 		},
 	} {
 		for _, way := range ways() {

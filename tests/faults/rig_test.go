@@ -94,6 +94,12 @@ func mountFor(t *testing.T, opts harness.MountOptions, exit ...int) *harness.Mou
 	return m
 }
 
+// mountBucket is mountFor with the bucket as it is, and no flags.
+func mountBucket(t *testing.T, exit ...int) *harness.Mount {
+	t.Helper()
+	return mountFor(t, harness.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env()}, exit...)
+}
+
 func lastLines(text string, n int) string {
 	lines := strings.SplitAfter(text, "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "")

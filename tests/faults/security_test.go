@@ -1,7 +1,9 @@
 package faults
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -56,7 +58,7 @@ func TestOthersAreKeptOut(t *testing.T) {
 // counts, and that nothing can be written.
 func TestMountIsConfined(t *testing.T) {
 	seen := seenBy(t, "ro,nosuid,nodev")
-	m := mountFor(t, harness.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env()})
+	m := mountBucket(t)
 	options := strings.TrimSpace(succeed(t, "findmnt", "-n", "-o", "VFS-OPTIONS,FS-OPTIONS", m.Dir))
 	fmt.Fprint(seen, strings.Join(strings.Fields(options), " "))
 	for _, want := range []string{"ro", "nosuid", "nodev", "default_permissions"} {
@@ -176,7 +178,7 @@ func TestControlSocket(t *testing.T) {
 		t.Skip("becoming another user needs root")
 	}
 	seen := seenBy(t, "0700, 0600, others refused")
-	m := mountFor(t, harness.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env()})
+	m := mountBucket(t)
 	measures(t, m.Dir)
 	modes := succeed(t, "sh", "-c", "stat -c %a /run/weightfs; stat -c %a /run/weightfs/*.sock | sort -u")
 	other := runUnder(t, append(asNobody(), "env", "XDG_RUNTIME_DIR=/run"), theStage.Mountd, "status", m.Dir)
@@ -215,7 +217,7 @@ func TestMetricsEndpoint(t *testing.T) {
 // TestOffByDefault holds that a mountd listens nowhere on the network.
 func TestOffByDefault(t *testing.T) {
 	seen := seenBy(t, "no listening port")
-	m := mountFor(t, harness.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env()})
+	m := mountBucket(t)
 	measures(t, m.Dir)
 	inodes := map[string]bool{}
 	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", m.PID()))
@@ -242,72 +244,87 @@ func TestOffByDefault(t *testing.T) {
 	}
 }
 
-// TestHostileCheckpoints has gpuload look at folders that mean no good.
-func TestHostileCheckpoints(t *testing.T) {
-	header := func(length uint64, text string) []byte {
-		return append(binary.LittleEndian.AppendUint64(nil, length), text...)
-	}
-	many := func(n int) []byte {
-		var b strings.Builder
-		for i := range n {
-			fmt.Fprintf(&b, `,"model.layers.%08d.mlp.weight":{"dtype":"U8","shape":[1],"data_offsets":[%d,%d]}`, i, i, i+1)
+// hostileFolder is a folder that means no good to gpuload.
+type hostileFolder struct {
+	name    string
+	file    string
+	content func() []byte
+	refused bool
+}
+
+func hostileFolders() []hostileFolder {
+	const shard, index = "model.safetensors", "model.safetensors.index.json"
+	const huge = `{"w":{"dtype":"F64","shape":[4294967296,2147483648],"data_offsets":[0,8]}}`
+	text := func(s string) func() []byte { return func() []byte { return []byte(s) } }
+	header := func(length uint64, text string, repeat int) func() []byte {
+		return func() []byte {
+			return append(binary.LittleEndian.AppendUint64(nil, length), strings.Repeat(text, repeat)...)
 		}
-		text := "{" + b.String()[1:] + "}"
-		return append(header(uint64(len(text)), text), make([]byte, n)...)
 	}
-	for name, c := range map[string]struct {
-		files   map[string][]byte
-		refused bool
-	}{
-		"an index that leads out": {map[string][]byte{
-			"model.safetensors.index.json": []byte(`{"weight_map":{"w":"../../../../../../etc/passwd"}}`)}, true},
-		"an index of an absolute path": {map[string][]byte{
-			"model.safetensors.index.json": []byte(`{"weight_map":{"w":"/etc/passwd"}}`)}, true},
-		"a header of 2^63 bytes":            {map[string][]byte{"model.safetensors": header(1<<63, "{}")}, true},
-		"a header of 100 MB that is none":   {map[string][]byte{"model.safetensors": header(100_000_000, strings.Repeat("{", 100_000_000))}, true},
-		"a header above the format's limit": {map[string][]byte{"model.safetensors": header(100_000_001, strings.Repeat(" ", 100_000_001))}, true},
-		"a shape of 2^63 elements":          {map[string][]byte{"model.safetensors": header(66, `{"w":{"dtype":"F64","shape":[4294967296,4294967296],"data_offsets":[0,8]}}`)}, true},
-		"a million tensors":                 {map[string][]byte{"model.safetensors": many(1_000_000)}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			expected := "loaded within 2 GiB"
+	return []hostileFolder{
+		{"an index that leads out", index, text(`{"weight_map":{"w":"../../../../../../etc/passwd"}}`), true},
+		{"an index of an absolute path", index, text(`{"weight_map":{"w":"/etc/passwd"}}`), true},
+		{"a header of 2^63 bytes", shard, header(1<<63, "{}", 1), true},
+		{"a header of 100 MB that is none", shard, header(100_000_000, "{", 100_000_000), true},
+		{"a header above the format's limit", shard, header(100_000_001, " ", 100_000_001), true},
+		{"a shape of 2^63 elements", shard, header(uint64(len(huge)), huge, 1), true},
+		{"a million tensors", shard, func() []byte { return manyTensors(1_000_000) }, false},
+	}
+}
+
+// manyTensors is a file of n tensors of one byte.
+func manyTensors(n int) []byte {
+	var b bytes.Buffer
+	for i := range n {
+		fmt.Fprintf(&b, `,"model.layers.%08d.mlp.weight":{"dtype":"U8","shape":[1],"data_offsets":[%d,%d]}`, i, i, i+1)
+	}
+	b.Bytes()[0] = '{'
+	b.WriteByte('}')
+	file := append(binary.LittleEndian.AppendUint64(nil, uint64(b.Len())), b.Bytes()...)
+	return append(file, make([]byte, n)...)
+}
+
+// TestHostileCheckpoints has gpuload look at them, and measures its memory.
+func TestHostileCheckpoints(t *testing.T) {
+	for _, c := range hostileFolders() {
+		t.Run(c.name, func(t *testing.T) {
+			expected, limit := "loaded within 2 GiB", int64(2<<30)
 			if c.refused {
-				expected = "refused within 1 GiB"
+				expected, limit = "refused within 1 GiB", 1<<30
 			}
 			seen := seenBy(t, expected)
 			dir := t.TempDir()
-			for file, content := range c.files {
-				if err := os.WriteFile(filepath.Join(dir, file), content, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			process, err := child.Start(exec.Command(theStage.Gpuload, "load", "--device", "cpu", "--progress", "none", "--memory-limit", "64Mi", dir))
-			if err != nil {
+			if err := os.WriteFile(filepath.Join(dir, c.file), c.content(), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			peak := int64(0)
-			if !eventually(childLimit, func() bool {
-				if now, err := harness.PeakRSS(process.PID()); err == nil {
-					peak = max(peak, now)
-				}
-				select {
-				case <-process.Done():
-					return true
-				default:
-					return false
-				}
-			}) {
-				t.Fatal(process.Kill())
-			}
-			code, out := process.Wait(), process.Output()
+			code, out, peak := measured(t, theStage.Gpuload, "load", "--device", "cpu", "--progress", "none", "--memory-limit", "64Mi", dir)
 			fmt.Fprintf(seen, "exit %d, peak of %d MiB", code, peak>>20)
-			limit := int64(2 << 30)
-			if c.refused {
-				limit = 1 << 30
-			}
 			if (code != 0) != c.refused || peak > limit || strings.Contains(out, "root:") || strings.Contains(out, "panic") {
 				t.Errorf("exit %d, peak of %d bytes: %.500s", code, peak, out)
 			}
 		})
 	}
+}
+
+// measured runs a child to its end and returns its largest resident set too.
+func measured(t *testing.T, name string, args ...string) (code int, out string, peak int64) {
+	t.Helper()
+	process, err := child.Start(exec.Command(name, args...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !eventually(childLimit, func() bool {
+		if now, err := harness.PeakRSS(process.PID()); err == nil {
+			peak = max(peak, now)
+		}
+		select {
+		case <-process.Done():
+			return true
+		default:
+			return false
+		}
+	}) {
+		t.Fatal(errors.Join(errors.New("it does not end"), process.Kill()))
+	}
+	return process.Wait(), process.Output(), peak
 }
