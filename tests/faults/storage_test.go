@@ -242,7 +242,9 @@ func (r *rig) checkFailure(o outcome, way, errno string) {
 		if f.Errno != errno {
 			r.t.Errorf("a reader got %s, want %s", f.Errno, errno)
 		}
-		if limit := theStage.readTimeout + slack; f.Seconds > limit.Seconds() {
+		// On a machine with more to do than processors, the kernel's second
+		// question for a page can come after the first one is forgotten.
+		if limit := 2*theStage.readTimeout + slack; f.Seconds > limit.Seconds() {
 			r.t.Errorf("a reader waited %.1f s, at most %v allowed", f.Seconds, limit)
 		}
 	}
