@@ -11,6 +11,9 @@ const (
 	// belong to a stream: the kernel sends a readahead window of 4 MiB in
 	// parallel, and an O_DIRECT reader splits its read.
 	reorder = 8 << 20
+	// slack is by how much runs of one length differ, since the kernel reads
+	// beyond what was asked for, in windows of 4 MiB.
+	slack = 4 << 20
 	// bulkRead is a read so large that it announces a stream by itself.
 	bulkRead = 1 << 20
 	// substantial is how long a run must be before it ends the windows of the
@@ -32,6 +35,23 @@ type cursor struct {
 	bytes  int64  // their sum
 	used   uint64 // the cache's clock at the last read
 	hungry bool   // in the scheduler's list
+
+	// The last step of more than reorder, from one end of what was fetched to
+	// the other: [left, landed) was skipped, or will be read next.
+	left, landed int64
+}
+
+// advance moves the stream to the read [off, end).
+func (c *cursor) advance(off, end int64) {
+	switch {
+	case off-c.pos > reorder:
+		c.left, c.landed = c.pos, off
+	case c.left < c.landed && abs(off-c.left) <= reorder && c.pos-off > reorder:
+		// A copy looks at a tensor's end before it reads it from its beginning.
+		c.pos, c.ahead, c.landed = end, end, c.left
+	}
+	c.pos = max(c.pos, end)
+	c.start = min(c.start, off)
 }
 
 // run is how many bytes the stream has advanced.
@@ -45,7 +65,7 @@ func (c *cursor) dense() bool { return 8*c.bytes >= c.run() }
 // to the stream: near for one that is not proven.
 func (c *cursor) reach(n int64) int64 {
 	if c.window == 0 {
-		return n
+		return min(4*n, reorder)
 	}
 	return reorder
 }
@@ -60,14 +80,12 @@ type cursors struct {
 type covers func(off, end int64) bool
 
 // match finds the stream that the read [off, end) belongs to and advances it,
-// or begins a new one. now is the cache's clock.
-func (cs *cursors) match(off, end int64, now uint64, covered covers) *cursor {
+// or begins a new one; abandoned is then the stream that its reader has left
+// for good, nil if there is none. now is the cache's clock.
+func (cs *cursors) match(off, end int64, now uint64, covered covers) (c, abandoned *cursor) {
 	best, bestDistance := -1, int64(0)
 	for i, c := range cs.list {
-		distance := off - c.pos
-		if distance < 0 {
-			distance = -distance
-		}
+		distance := abs(off - c.pos)
 		if distance > c.reach(end-off) && !(distance <= c.window && covered(off, end)) {
 			continue
 		}
@@ -81,26 +99,28 @@ func (cs *cursors) match(off, end int64, now uint64, covered covers) *cursor {
 	if best < 0 {
 		return cs.begin(off, end, now)
 	}
-	c := cs.list[best]
+	c = cs.list[best]
 	copy(cs.list[1:best+1], cs.list[:best])
 	cs.list[0] = c
-	c.pos = max(c.pos, end)
-	c.start = min(c.start, off)
+	c.advance(off, end)
 	c.reads++
 	c.bytes += end - off
 	c.used = now
 	cs.merge(c, end-off)
-	return c
+	return c, nil
 }
 
 // merge drops the streams that c has caught up with, or that caught up with
-// it: from here on their reads are one stream.
+// it: from here on their reads are one stream. So is a short run that begins
+// where c is: a copy looked at the end of what c reads.
 func (cs *cursors) merge(c *cursor, n int64) {
 	cs.list = slices.DeleteFunc(cs.list, func(other *cursor) bool {
-		if other == c || other.pos > c.pos || other.pos < c.pos-n {
+		caught := c.pos-n <= other.pos && other.pos <= c.pos
+		joined := c.pos-n <= other.start && other.start <= c.pos && other.pos <= c.pos+reorder
+		if other == c || !caught && !joined {
 			return false
 		}
-		c.start = min(c.start, other.start)
+		c.start, c.pos = min(c.start, other.start), max(c.pos, other.pos)
 		c.bytes += other.bytes
 		c.window = max(c.window, other.window)
 		other.window = 0
@@ -110,12 +130,17 @@ func (cs *cursors) merge(c *cursor, n int64) {
 
 // begin starts a stream at a read that no stream expected. What the reader may
 // have come from tells how long its runs are: a rank that reads its eighth of
-// every tensor, a reader that skips tensors.
-func (cs *cursors) begin(off, end int64, now uint64) *cursor {
-	c := &cursor{start: off, pos: end, ahead: off, reads: 1, bytes: end - off, used: now}
+// every tensor, a reader that skips tensors. A jump far beyond the window that no
+// run before has foretold says that the bytes in it are not wanted.
+func (cs *cursors) begin(off, end int64, now uint64) (c, abandoned *cursor) {
+	c = &cursor{start: off, pos: end, ahead: off, reads: 1, bytes: end - off, used: now}
 	if prev := cs.left(off); prev != nil {
 		c.expect = prev.run()
 		c.jump = off - prev.start
+		if prev.expect == 0 && off-prev.pos > 2*prev.window {
+			abandoned = prev
+			prev.expect = prev.run() // a read or two of it may still be on their way
+		}
 	}
 	if len(cs.list) < maxCursors {
 		cs.list = append(cs.list, nil)
@@ -124,7 +149,7 @@ func (cs *cursors) begin(off, end int64, now uint64) *cursor {
 	}
 	copy(cs.list[1:], cs.list)
 	cs.list[0] = c
-	return c
+	return c, abandoned
 }
 
 // left is the stream that a reader which now appears at off probably left: the
@@ -138,17 +163,17 @@ func (cs *cursors) left(off int64) *cursor {
 	return nil
 }
 
-// stop is the offset at which a stream's window ends: where a substantial,
-// recently used run ahead of it began, for those bytes have been read, at the
+// stop is the offset at which a stream's window ends: where a long, recently
+// used run ahead of it began, for those bytes have been read, at the
 // end of the run that it expects, and at the object's end.
 func (cs *cursors) stop(c *cursor, size int64, oldest uint64) int64 {
 	stop := size
 	for _, other := range cs.list {
-		if other != c && other.start >= c.pos && other.run() >= substantial && other.used >= oldest {
+		if other != c && other.start >= c.pos && other.run() > reorder && other.used >= oldest {
 			stop = min(stop, other.start)
 		}
 	}
-	if c.expect > 0 && c.run() <= c.expect {
+	if c.expect > 0 && c.run() <= c.expect+slack {
 		stop = min(stop, max(c.start+c.expect, c.pos))
 	}
 	return stop
@@ -201,3 +226,5 @@ func (cs *cursors) first(now uint64) *cursor {
 	cs.list = append(cs.list, c)
 	return c
 }
+
+func abs(n int64) int64 { return max(n, -n) }

@@ -7,7 +7,7 @@ func replay(cs *cursors, n int64, offsets ...int64) *cursor {
 	var c *cursor
 	p := windowPolicy{part: 8 * mib}
 	for i, off := range offsets {
-		c = cs.match(off, off+n, uint64(i), func(int64, int64) bool { return true })
+		c, _ = cs.match(off, off+n, uint64(i), func(int64, int64) bool { return true })
 		c.window = p.next(c, true, 1<<40)
 	}
 	return c
@@ -63,6 +63,46 @@ func TestCursorsAreBounded(t *testing.T) {
 	if len(cs.list) != maxCursors {
 		t.Errorf("%d cursors", len(cs.list))
 	}
+}
+
+// The C library copies the last bytes of a tensor first. The stream goes on
+// where it was, and over what was read around that end.
+func TestLookAtTheEndIsNoJump(t *testing.T) {
+	for name, covered := range map[string]bool{"fetched ahead": true, "not fetched": false} {
+		t.Run(name, func(t *testing.T) {
+			var cs cursors
+			c := replay(&cs, mib, upwards(0, 64*mib)...)
+			for _, off := range append([]int64{96 * mib, 97 * mib}, upwards(64*mib, 100*mib)...) {
+				c, _ = cs.match(off, off+mib, 0, func(int64, int64) bool { return covered })
+				c.window = max(c.window, 64*mib)
+			}
+			if len(cs.list) != 1 || c.start != 0 || c.pos != 100*mib {
+				t.Errorf("%d cursors, run from %d to %d MiB", len(cs.list), c.start/mib, c.pos/mib)
+			}
+		})
+	}
+}
+
+// The first jump far beyond its window tells that a stream was left; a rank that
+// jumps as it did before has left nothing.
+func TestLeftStreamIsAbandoned(t *testing.T) {
+	var cs cursors
+	none := func(int64, int64) bool { return false }
+	replay(&cs, mib, upwards(0, 32*mib)...)
+	if _, abandoned := cs.match(512*mib, 513*mib, 0, none); abandoned == nil || abandoned.pos != 32*mib {
+		t.Errorf("abandoned: %+v", abandoned)
+	}
+	replay(&cs, mib, upwards(513*mib, 544*mib)...)
+	if c, abandoned := cs.match(1024*mib, 1025*mib, 0, none); abandoned != nil || c.expect != 32*mib {
+		t.Errorf("abandoned %+v, expects %d MiB", abandoned, c.expect/mib)
+	}
+}
+
+func upwards(lo, hi int64) (offsets []int64) {
+	for off := lo; off < hi; off += mib {
+		offsets = append(offsets, off)
+	}
+	return offsets
 }
 
 func TestWindowStops(t *testing.T) {

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"weightfs/remote"
 )
 
 // Every chunk set operation agrees with a plain array of 64 booleans.
@@ -28,6 +30,47 @@ func TestChunksAgreeWithAModel(t *testing.T) {
 		first, end := s.firstRun()
 		if n == 0 && first != 64 || n > 0 && (end-first != int64(n) || first != lo/chunkSize) {
 			t.Fatalf("firstRun of [%d,%d): [%d,%d)", lo, hi, first, end)
+		}
+	})
+}
+
+// The first gap is that of a plain array.
+func TestGapAgreesWithAModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const blocks = 4
+		size := rapid.Int64Range(1, blocks*blockSize).Draw(t, "size")
+		f := &file{obj: remote.Object{Size: size}, blocks: make(map[int64]*block)}
+		var missing [blocks * 64]bool
+		for index := range int64(blocks) {
+			b := &block{
+				have:    chunks(rapid.Uint64().Draw(t, "have") & rapid.Uint64().Draw(t, "have too")),
+				claimed: chunksBetween(rapid.Int64Range(0, 64).Draw(t, "from"), rapid.Int64Range(0, 64).Draw(t, "to")),
+			}
+			if rapid.Bool().Draw(t, "there") {
+				f.blocks[index] = b
+			} else {
+				b = &block{}
+			}
+			for i := range int64(64) {
+				missing[index*64+i] = !(b.have | b.claimed).has(1 << i)
+			}
+		}
+		lo := rapid.Int64Range(0, size).Draw(t, "lo")
+		hi := rapid.Int64Range(lo, size).Draw(t, "hi")
+		first, last := lo/chunkSize, (hi+chunkSize-1)/chunkSize
+		if lo == hi {
+			last = first
+		}
+		a := first
+		for a < last && !missing[a] {
+			a++
+		}
+		b := a
+		for b < last && missing[b] {
+			b++
+		}
+		if gapLo, gapHi, ok := f.gap(lo, hi); ok != (a < b) || ok && (gapLo != a*chunkSize || gapHi != min(b*chunkSize, size)) {
+			t.Fatalf("gap in [%d,%d): [%d,%d) %v, want chunks [%d,%d)", lo, hi, gapLo, gapHi, ok, a, b)
 		}
 	})
 }

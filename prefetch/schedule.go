@@ -42,7 +42,11 @@ func (c *Cache) partFor(cur *cursor) int64 {
 // follow finds the stream that a read belongs to and opens its window.
 func (c *Cache) follow(v *View) {
 	f := v.file
-	v.cursor = f.cursors.match(v.off, v.end(), c.clock, f.covered)
+	var abandoned *cursor
+	v.cursor, abandoned = f.cursors.match(v.off, v.end(), c.clock, f.covered)
+	if abandoned != nil {
+		c.giveUpWindow(stream{f, abandoned})
+	}
 	share := int64(c.aheadLimit()) * blockSize / c.liveStreams()
 	v.cursor.window = c.policy.next(v.cursor, !f.present(v.off, v.end()), share)
 	if v.cursor.window == 0 {
@@ -58,6 +62,20 @@ func (c *Cache) starve(s stream) {
 		s.cursor.hungry = true
 		c.hungry = append(c.hungry, s)
 	}
+}
+
+// giveUpWindow ends the speculation of a stream that its reader left, which goes
+// on if another reads it.
+func (c *Cache) giveUpWindow(s stream) {
+	s.cursor.hungry = false
+	c.hungry = slices.DeleteFunc(c.hungry, func(other stream) bool { return other == s })
+	for _, fl := range slices.Clone(s.file.flights) {
+		inWindow := s.cursor.pos <= fl.lo && fl.lo < s.cursor.pos+s.cursor.window
+		if inWindow && !fl.demand && !fl.awaited() {
+			c.cancel(fl)
+		}
+	}
+	s.cursor.ahead = s.cursor.pos
 }
 
 // lookBeyond lets a window that reaches past the end of a file that is read
