@@ -117,12 +117,13 @@ type tensor struct {
 	bytes       int64
 }
 
-// plan divides a shard's bytes into tensors.
+// plan divides a shard's bytes into tensors, in the order of their names: so the
+// format's own writer lays them out, and readers take them.
 func plan(spec Spec, shard int) []tensor {
 	left := spec.Size / int64(spec.Shards)
 	var tensors []tensor
 	add := func(kind, dtype string, shape ...int64) {
-		t := tensor{fmt.Sprintf("model.layers.%d.%d.%s", shard, len(tensors), kind), dtype, shape, elementSizes()[dtype]}
+		t := tensor{fmt.Sprintf("model.layers.%d.%05d.%s", shard, len(tensors), kind), dtype, shape, elementSizes()[dtype]}
 		for _, n := range shape {
 			t.bytes *= n
 		}
