@@ -7,8 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"weightfs/tests/bench/figure"
@@ -48,7 +46,7 @@ const (
 	folder  // a local folder
 )
 
-// newLab builds the programs, starts the servers and touches the memory.
+// newLab builds the programs and starts the servers.
 func newLab(ctx context.Context, o options) (_ *lab, err error) {
 	l := &lab{opts: o, stored: map[string]files{}, copied: map[string]files{}, began: time.Now()}
 	defer func() {
@@ -68,9 +66,6 @@ func newLab(ctx context.Context, o options) (_ *lab, err error) {
 	if err := l.build(ctx); err != nil {
 		return nil, err
 	}
-	if err := l.touch(ctx); err != nil {
-		return nil, err
-	}
 	return l, l.startServers(ctx)
 }
 
@@ -88,34 +83,16 @@ func (l *lab) build(ctx context.Context) (err error) {
 	return nil
 }
 
-// touch writes to as much memory as the rows will use: the pages of a guest
-// cost several times as much when they are used for the first time.
+// touch writes to as much memory as a sample will use, in a process that then
+// ends: the pages of a guest cost many times as much when they are used for the
+// first time, and a host may take free ones back within seconds.
 func (l *lab) touch(ctx context.Context) error {
 	n := int64(l.opts.touch)
 	if n == 0 {
-		free, err := freeMemory()
-		if err != nil {
-			return err
-		}
-		n = free / 4 * 3
+		n = 4 * int64(l.opts.size)
 	}
 	_, err := workload.Run(ctx, workload.Options{}, &workload.Touch{Bytes: n})
 	return err
-}
-
-// freeMemory is what the kernel thinks can be had, in bytes.
-func freeMemory() (int64, error) {
-	text, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "MemAvailable:"); ok {
-			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
-			return kib << 10, err
-		}
-	}
-	return 0, errors.New("/proc/meminfo: no MemAvailable")
 }
 
 // startServers starts two servers over one folder, and the proxy.

@@ -74,7 +74,7 @@ func parse(args []string) (o options, list bool, err error) {
 	rows := flags.String("rows", "", "regular expression: the rows to measure (all)")
 	flags.IntVar(&o.runs, "runs", 5, "samples of each side of a row")
 	flags.Var(&o.size, "size", "bytes of the object; the other checkpoints are in proportion")
-	flags.Var(&o.touch, "touch", "memory to touch before, 0 for three quarters of what is free")
+	flags.Var(&o.touch, "touch", "memory to touch before each sample, 0 for four times the object's size")
 	flags.DurationVar(&o.mix, "mix", time.Minute, "how long the readers of the memory rows read")
 	flags.DurationVar(&o.limit, "time-limit", 90*time.Minute, "for everything")
 	flags.StringVar(&o.out, "out", filepath.Join("bin", "bench"), "folder for table.md, results.json and the plots")
