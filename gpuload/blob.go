@@ -25,6 +25,8 @@ type body interface {
 	// a multiple of pageSize, and has room for n rounded up to one. Every n but
 	// the last is a multiple of pageSize.
 	next(buf []byte, n int) error
+	// inMemory says that the bytes come at memory speed: next does not wait.
+	inMemory() bool
 	Close() error
 }
 
@@ -50,6 +52,8 @@ func (o *objectBlob) Close() error { return nil }
 
 // objectBody reads straight from the store's connection into staging.
 type objectBody struct{ io.ReadCloser }
+
+func (b objectBody) inMemory() bool { return false }
 
 func (b objectBody) next(buf []byte, n int) error {
 	read, err := io.ReadFull(b, buf[:n])

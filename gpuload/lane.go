@@ -29,6 +29,7 @@ type chunk struct {
 	begin, end int64
 	staging    Staging
 	event      Event // done when the copy is
+	hot        bool  // one of the loader's hot chunks
 }
 
 // runLane reads parts until none is left and all copies are done.
@@ -73,8 +74,12 @@ func (ln *lane) readPart(ctx context.Context, f *fileLoad, p part) error {
 		return err
 	}
 	defer b.Close()
+	step := int64(ln.pool.budget.chunk)
+	if b.inMemory() {
+		step = min(step, hotChunk)
+	}
 	for begin := p.begin; begin < p.end; {
-		c := chunk{file: f, begin: begin, end: min(begin+int64(ln.pool.budget.chunk), p.end)}
+		c := chunk{file: f, begin: begin, end: min(begin+step, p.end), hot: b.inMemory()}
 		if err := ln.readChunk(ctx, b, &c); err != nil {
 			return err
 		}
@@ -89,6 +94,13 @@ func (ln *lane) readPart(ctx context.Context, f *fileLoad, p part) error {
 // readChunk fills c's staging. After an error the pool still owns it.
 func (ln *lane) readChunk(ctx context.Context, b body, c *chunk) (err error) {
 	start := time.Now()
+	if c.hot {
+		select {
+		case ln.hot <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	if c.staging, err = ln.pool.take(ctx); err != nil {
 		return err
 	}
@@ -134,6 +146,9 @@ func (ln *lane) complete(ctx context.Context) error {
 		}
 		ln.clock.copies(-1)
 		ln.pool.put(c.staging)
+		if c.hot {
+			<-ln.hot
+		}
 		if err := ln.arrived(c); err != nil {
 			return err
 		}

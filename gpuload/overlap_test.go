@@ -136,6 +136,8 @@ type slowBody struct {
 	rest []byte
 }
 
+func (b *slowBody) inMemory() bool { return false }
+
 func (b *slowBody) next(buf []byte, n int) error {
 	if err := sleep(b.ctx, b.blob.delay); err != nil {
 		return err

@@ -86,8 +86,9 @@ func (b *pathBlob) unchanged() error {
 }
 
 func (b *pathBlob) read(ctx context.Context, off, n int64) (body, error) {
-	direct := b.direct != nil && !b.refused.Load() && !b.cached(off, n)
-	return &pathBody{ctx: ctx, blob: b, off: off, direct: direct}, nil
+	cached := b.cached(off, n)
+	direct := b.direct != nil && !b.refused.Load() && !cached
+	return &pathBody{ctx: ctx, blob: b, off: off, direct: direct, cached: cached}, nil
 }
 
 // cached tells whether most of [off, off+n) is in the page cache. Where the
@@ -142,7 +143,10 @@ type pathBody struct {
 	blob   *pathBlob
 	off    int64
 	direct bool
+	cached bool // in the page cache
 }
+
+func (r *pathBody) inMemory() bool { return r.cached }
 
 func (r *pathBody) next(buf []byte, n int) error {
 	if err := r.ctx.Err(); err != nil {
