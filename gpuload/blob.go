@@ -27,6 +27,8 @@ type body interface {
 	next(buf []byte, n int) error
 	// inMemory says that the bytes come at memory speed: next does not wait.
 	inMemory() bool
+	// splits says that a large next is answered by several transfers at once.
+	splits() bool
 	Close() error
 }
 
@@ -54,6 +56,8 @@ func (o *objectBlob) Close() error { return nil }
 type objectBody struct{ io.ReadCloser }
 
 func (b objectBody) inMemory() bool { return false }
+
+func (b objectBody) splits() bool { return false }
 
 func (b objectBody) next(buf []byte, n int) error {
 	read, err := io.ReadFull(b, buf[:n])

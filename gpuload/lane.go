@@ -75,7 +75,7 @@ func (ln *lane) readPart(ctx context.Context, f *fileLoad, p part) error {
 	}
 	defer b.Close()
 	step := int64(ln.pool.budget.chunk)
-	if b.inMemory() {
+	if !b.splits() {
 		step = min(step, hotChunk)
 	}
 	for begin := p.begin; begin < p.end; {

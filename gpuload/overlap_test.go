@@ -138,6 +138,8 @@ type slowBody struct {
 
 func (b *slowBody) inMemory() bool { return false }
 
+func (b *slowBody) splits() bool { return false }
+
 func (b *slowBody) next(buf []byte, n int) error {
 	if err := sleep(b.ctx, b.blob.delay); err != nil {
 		return err

@@ -148,6 +148,9 @@ type pathBody struct {
 
 func (r *pathBody) inMemory() bool { return r.cached }
 
+// splits: the kernel cuts an O_DIRECT read into requests, and sends them all.
+func (r *pathBody) splits() bool { return r.direct }
+
 func (r *pathBody) next(buf []byte, n int) error {
 	if err := r.ctx.Err(); err != nil {
 		return err
