@@ -39,7 +39,16 @@ type cursor struct {
 	// The last step of more than reorder, from one end of what was fetched to
 	// the other: [left, landed) was skipped, or will be read next.
 	left, landed int64
+
+	// A C library copies from the end where the copy would otherwise run into
+	// the processor's own aliasing.
+	descents int   // reads just below start that came when none was waiting
+	waiting  int   // reads that wait
+	below    int64 // everything in [below, start) was seen fetched or in flight
 }
+
+// descends says that the stream is read downwards.
+func (c *cursor) descends() bool { return c.descents >= 2 }
 
 // advance moves the stream to the read [off, end).
 func (c *cursor) advance(off, end int64) {
@@ -49,9 +58,25 @@ func (c *cursor) advance(off, end int64) {
 	case c.left < c.landed && abs(off-c.left) <= reorder && c.pos-off > reorder:
 		// A copy looks at a tensor's end before it reads it from its beginning.
 		c.pos, c.ahead, c.landed = end, end, c.left
+	case off < c.start && c.start-end <= slack && c.waiting == 0:
+		c.descents++
 	}
 	c.pos = max(c.pos, end)
 	c.start = min(c.start, off)
+	c.below = min(c.below, off)
+}
+
+// continues says that the read [off, end) is where a stream that goes down, or
+// may begin to, is read next.
+func (c *cursor) continues(off, end int64) bool {
+	below := end <= c.start && c.start-end <= slack
+	return c.window > 0 && (below || c.descends() && abs(off-c.start) <= slack)
+}
+
+// expects says that the read [off, end), which the stream's window covers, is
+// one that it will come to. A stream that goes down begins anew above.
+func (c *cursor) expects(off, end int64, covered covers) bool {
+	return !(c.descends() && off > c.pos) && abs(off-c.pos) <= c.window && covered(off, end)
 }
 
 // run is how many bytes the stream has advanced.
@@ -86,7 +111,7 @@ func (cs *cursors) match(off, end int64, now uint64, covered covers) (c, abandon
 	best, bestDistance := -1, int64(0)
 	for i, c := range cs.list {
 		distance := abs(off - c.pos)
-		if distance > c.reach(end-off) && !(distance <= c.window && covered(off, end)) {
+		if distance > c.reach(end-off) && !c.expects(off, end, covered) {
 			continue
 		}
 		if best < 0 || distance < bestDistance {
@@ -95,6 +120,9 @@ func (cs *cursors) match(off, end int64, now uint64, covered covers) (c, abandon
 		if distance == 0 {
 			break
 		}
+	}
+	if best < 0 {
+		best = slices.IndexFunc(cs.list, func(c *cursor) bool { return c.continues(off, end) })
 	}
 	if best < 0 {
 		return cs.begin(off, end, now)
@@ -133,8 +161,11 @@ func (cs *cursors) merge(c *cursor, n int64) {
 // every tensor, a reader that skips tensors. A jump far beyond the window that no
 // run before has foretold says that the bytes in it are not wanted.
 func (cs *cursors) begin(off, end int64, now uint64) (c, abandoned *cursor) {
-	c = &cursor{start: off, pos: end, ahead: off, reads: 1, bytes: end - off, used: now}
-	if prev := cs.left(off); prev != nil {
+	c = &cursor{start: off, pos: end, ahead: off, below: off, reads: 1, bytes: end - off, used: now}
+	if prev := cs.left(off); prev != nil && prev.descends() {
+		c.descents, c.window, c.credit = prev.descents, prev.window, prev.run()+prev.credit
+		prev.window = 0
+	} else if prev != nil {
 		c.expect = prev.run()
 		c.jump = off - prev.start
 		if prev.expect == 0 && off-prev.pos > 2*prev.window {
@@ -177,6 +208,18 @@ func (cs *cursors) stop(c *cursor, size int64, oldest uint64) int64 {
 		stop = min(stop, max(c.start+c.expect, c.pos))
 	}
 	return stop
+}
+
+// bottom is the offset down to which a stream that descends is fetched: the end
+// of what is read below it.
+func (cs *cursors) bottom(c *cursor) int64 {
+	bottom := max(c.start-c.window, 0)
+	for _, other := range cs.list {
+		if other != c && other.start < c.start {
+			bottom = max(bottom, min(other.pos, c.start))
+		}
+	}
+	return bottom
 }
 
 // awaited says whether a live stream behind off will come to it, and a block

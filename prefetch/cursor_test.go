@@ -65,6 +65,44 @@ func TestCursorsAreBounded(t *testing.T) {
 	}
 }
 
+// What is read downwards is told by reads that came one after the other; reads
+// that wait at the same time tell nothing.
+func TestDirectionIsTold(t *testing.T) {
+	for name, tc := range map[string]struct {
+		offsets  []int64 // of reads of one MiB
+		waiting  bool
+		descends bool
+	}{
+		"upwards":              {upwards(0, 8*mib), false, false},
+		"downwards":            {[]int64{40 * mib, 39 * mib, 38 * mib, 37 * mib}, false, true},
+		"downwards by pairs":   {[]int64{40 * mib, 41 * mib, 38 * mib, 39 * mib, 36 * mib, 37 * mib}, false, true},
+		"reordered, at once":   {[]int64{3 * mib, 2 * mib, mib, 0, 7 * mib, 6 * mib, 5 * mib, 4 * mib}, true, false},
+		"far down, past 8 MiB": {append([]int64{64 * mib}, downwards(64*mib, 32*mib)...), false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var cs cursors
+			var c *cursor
+			for _, off := range tc.offsets {
+				c, _ = cs.match(off, off+mib, 0, func(int64, int64) bool { return false })
+				c.window = 8 * mib
+				if tc.waiting {
+					c.waiting = 1
+				}
+			}
+			if c.descends() != tc.descends || len(cs.list) != 1 {
+				t.Errorf("descends: %v, want %v; %d cursors", c.descends(), tc.descends, len(cs.list))
+			}
+		})
+	}
+}
+
+func downwards(hi, lo int64) (offsets []int64) {
+	for off := hi - mib; off >= lo; off -= mib {
+		offsets = append(offsets, off)
+	}
+	return offsets
+}
+
 // The C library copies the last bytes of a tensor first. The stream goes on
 // where it was, and over what was read around that end.
 func TestLookAtTheEndIsNoJump(t *testing.T) {

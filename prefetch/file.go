@@ -97,3 +97,29 @@ func (f *file) gap(off, end int64) (lo, hi int64, ok bool) {
 	})
 	return lo, min(hi, f.obj.Size), ok
 }
+
+// gapBelow is the same from above: the last such range.
+func (f *file) gapBelow(off, end int64) (lo, hi int64, ok bool) {
+	end = min(end, f.obj.Size)
+	for index := (end - 1) / blockSize; index >= 0 && (index+1)*blockSize > off; index-- {
+		base := index * blockSize
+		wanted := chunksTouching(max(off-base, 0), min(end-base, blockSize))
+		if b := f.blocks[index]; b != nil {
+			wanted &^= b.have | b.claimed
+		}
+		first, last := wanted.lastRun()
+		switch {
+		case ok && base+last*chunkSize != lo:
+			return lo, hi, true
+		case first == last:
+			continue
+		case !ok:
+			hi, ok = min(base+last*chunkSize, f.obj.Size), true
+		}
+		lo = base + first*chunkSize
+		if first > 0 {
+			return lo, hi, true
+		}
+	}
+	return lo, hi, ok
+}

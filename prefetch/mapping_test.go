@@ -79,18 +79,31 @@ func (m *mapping) copyOut(lo, hi int64) {
 	}
 }
 
+// backwards copies [lo, hi) as the C library does where the ends of the
+// addresses are alike: from its end.
+func (m *mapping) backwards(lo, hi int64) {
+	for off := hi - page; off >= lo; off -= page {
+		m.touch(off)
+	}
+}
+
 // Four shards one after the other, tensor after tensor.
 func TestTensorsCopiedFromAMappingFillTheLine(t *testing.T) {
 	const shard, header = gib / 2, page
 	for _, tc := range []struct {
 		name           string
 		tensor, memory int64
+		copyOut        func(m *mapping, lo, hi int64)
 		least          float64 // of the line
 	}{
-		{"4 MiB", 4 * mib, 4 * gib, 0.88},
-		{"32 MiB", 32 * mib, 4 * gib, 0.88},
-		{"32 MiB, limit 512 MiB", 32 * mib, 512 * mib, 0.8},
-		{"128 MiB", 128 * mib, 4 * gib, 0.88},
+		{"4 MiB", 4 * mib, 4 * gib, (*mapping).copyOut, 0.88},
+		{"32 MiB", 32 * mib, 4 * gib, (*mapping).copyOut, 0.88},
+		{"32 MiB, limit 512 MiB", 32 * mib, 512 * mib, (*mapping).copyOut, 0.8},
+		{"128 MiB", 128 * mib, 4 * gib, (*mapping).copyOut, 0.88},
+		{"4 MiB backwards", 4 * mib, 4 * gib, (*mapping).backwards, 0.88},
+		{"32 MiB backwards", 32 * mib, 4 * gib, (*mapping).backwards, 0.6},
+		{"32 MiB backwards, limit 512 MiB", 32 * mib, 512 * mib, (*mapping).backwards, 0.5},
+		{"128 MiB backwards", 128 * mib, 4 * gib, (*mapping).backwards, 0.6},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			object := func(i int) remote.Object {
@@ -106,7 +119,7 @@ func TestTensorsCopiedFromAMappingFillTheLine(t *testing.T) {
 					m := newMapping(t, r, shard)
 					m.touch(0)
 					for off := int64(header); off < shard; off += tc.tensor {
-						m.copyOut(off, min(off+tc.tensor, shard))
+						tc.copyOut(m, off, min(off+tc.tensor, shard))
 					}
 					m.asked.Wait()
 					r.Close()
@@ -139,5 +152,23 @@ func TestSkippedTensorsOfAMappingAreNotFetched(t *testing.T) {
 	const asked = size / 8
 	if store.fetched > asked*16/10 {
 		t.Errorf("fetched %.2f of what was asked for", float64(store.fetched)/asked)
+	}
+}
+
+// A whole object, from its end.
+func TestObjectReadBackwardsFillsTheLine(t *testing.T) {
+	const size = 2 * gib
+	store, took := pattern(t, size, Config{MemoryLimit: 4 * gib}, func(t *testing.T, c *Cache, obj remote.Object) {
+		r := c.Open(obj)
+		defer r.Close()
+		m := newMapping(t, r, size)
+		m.backwards(0, size)
+		m.asked.Wait()
+	})
+	if got := size / took.Seconds() / store.total; got < 0.85 {
+		t.Errorf("%.2f of the line", got)
+	}
+	if store.fetched > size*102/100 {
+		t.Errorf("fetched %.3f of the size", float64(store.fetched)/size)
 	}
 }

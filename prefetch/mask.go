@@ -48,6 +48,16 @@ func (s chunks) firstRun() (first, end int64) {
 	return first, end
 }
 
+// lastRun is the highest maximal run [first, end) of chunks in the set; both are
+// 0 for an empty set.
+func (s chunks) lastRun() (first, end int64) {
+	end = 64 - int64(bits.LeadingZeros64(uint64(s)))
+	if end == 0 {
+		return 0, 0
+	}
+	return end - int64(bits.LeadingZeros64(^(uint64(s) << uint(64-end)))), end
+}
+
 func roundDown(n, unit int64) int64 { return n - n%unit }
 
 func roundUp(n, unit int64) int64 { return roundDown(n+unit-1, unit) }

@@ -31,11 +31,29 @@ func TestChunksAgreeWithAModel(t *testing.T) {
 		if n == 0 && first != 64 || n > 0 && (end-first != int64(n) || first != lo/chunkSize) {
 			t.Fatalf("firstRun of [%d,%d): [%d,%d)", lo, hi, first, end)
 		}
+		if n > 0 {
+			if a, b := s.lastRun(); a != first || b != end {
+				t.Fatalf("lastRun of [%d,%d): [%d,%d)", lo, hi, a, b)
+			}
+		}
 	})
 }
 
-// The first gap is that of a plain array.
-func TestGapAgreesWithAModel(t *testing.T) {
+func TestLastRunStopsAtAHole(t *testing.T) {
+	for _, tc := range []struct {
+		set        chunks
+		first, end int64
+	}{
+		{0, 0, 0}, {1, 0, 1}, {0b1100110, 5, 7}, {^chunks(0), 0, 64}, {1 << 63, 63, 64}, {^chunks(0) &^ (1 << 63), 0, 63},
+	} {
+		if first, end := tc.set.lastRun(); first != tc.first || end != tc.end {
+			t.Errorf("%b: [%d,%d), want [%d,%d)", tc.set, first, end, tc.first, tc.end)
+		}
+	}
+}
+
+// The gaps found from below and from above are those of a plain array.
+func TestGapsAgreeWithAModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const blocks = 4
 		size := rapid.Int64Range(1, blocks*blockSize).Draw(t, "size")
@@ -71,6 +89,17 @@ func TestGapAgreesWithAModel(t *testing.T) {
 		}
 		if gapLo, gapHi, ok := f.gap(lo, hi); ok != (a < b) || ok && (gapLo != a*chunkSize || gapHi != min(b*chunkSize, size)) {
 			t.Fatalf("gap in [%d,%d): [%d,%d) %v, want chunks [%d,%d)", lo, hi, gapLo, gapHi, ok, a, b)
+		}
+		d := last
+		for d > first && !missing[d-1] {
+			d--
+		}
+		e := d
+		for e > first && missing[e-1] {
+			e--
+		}
+		if gapLo, gapHi, ok := f.gapBelow(lo, hi); ok != (e < d) || ok && (gapLo != e*chunkSize || gapHi != min(d*chunkSize, size)) {
+			t.Fatalf("gap below in [%d,%d): [%d,%d) %v, want chunks [%d,%d)", lo, hi, gapLo, gapHi, ok, e, d)
 		}
 	})
 }

@@ -252,6 +252,9 @@ type ahead struct {
 // where the part's rest is there, the window ends for good, or the reader has
 // nothing else before it.
 func (c *Cache) nextAhead(s stream) (ahead, bool) {
+	if a, ok := c.nextBelow(s); ok {
+		return a, true
+	}
 	f, cur := s.file, s.cursor
 	stop := min(roundUp(f.cursors.stop(cur, f.obj.Size, c.oldest(activeBytes)), chunkSize), f.obj.Size)
 	limit := min(cur.pos+cur.window, stop)
@@ -267,6 +270,23 @@ func (c *Cache) nextAhead(s stream) (ahead, bool) {
 		return ahead{}, false // the window will have room for the whole part soon
 	}
 	return ahead{f, lo, min(hi, boundary), lo - cur.pos}, true
+}
+
+// nextBelow is the next fetch below a stream that descends, the highest part
+// first. Once all is there, down to what is read below, it goes on above.
+func (c *Cache) nextBelow(s stream) (ahead, bool) {
+	f, cur := s.file, s.cursor
+	if !cur.descends() {
+		return ahead{}, false
+	}
+	bottom := roundDown(f.cursors.bottom(cur), chunkSize)
+	lo, hi, ok := f.gapBelow(bottom, cur.below)
+	if !ok {
+		cur.below = min(cur.below, bottom)
+		return ahead{}, false
+	}
+	cur.below = hi
+	return ahead{f, max(lo, roundDown(hi-1, c.partFor(cur))), hi, cur.start - hi}, true
 }
 
 // shrink cancels speculation, the latest first, until n blocks will be free.

@@ -126,6 +126,7 @@ func (c *Cache) lease(ctx context.Context, r *Reader, v *View) error {
 	c.stats.Misses++
 	v.began = c.now()
 	v.ready = make(chan struct{})
+	v.cursor.waiting++
 	c.enqueue(v)
 	c.unlock()
 	if err := c.await(ctx, v); err != nil {
@@ -152,6 +153,7 @@ func (c *Cache) await(ctx context.Context, v *View) error {
 	}
 	c.mu.Lock()
 	defer c.unlock()
+	v.cursor.waiting--
 	if err == nil {
 		c.served(v)
 		return nil
@@ -166,6 +168,7 @@ func (c *Cache) giveUp(v *View) error {
 	err := fmt.Errorf("no answer within %v: %w", c.cfg.ReadTimeout, os.ErrDeadlineExceeded)
 	c.mu.Lock()
 	defer c.unlock()
+	v.cursor.waiting--
 	c.dequeue(v)
 	v.letGo()
 	if trouble := c.tire(v); trouble != nil {
