@@ -184,6 +184,7 @@ func (l *Listings) Invalidate(dir string) {
 	}
 	l.mu.Unlock()
 	l.cached.Del(dir)
+	l.cached.Wait() // a Set under way is applied, and undone, before the next Get
 }
 
 // Successor returns the shard that follows obj by name, -NNNNN-of-NNNNN, where
