@@ -48,9 +48,10 @@ type RetryPolicy struct {
 	BaseDelay, MaxDelay time.Duration
 	// StallTimeout is the least time without a byte after which a request is
 	// replaced by a new one at its last byte; the effective value follows the
-	// observed times (several times their 99th percentile). 0 is 2 s. Half of
-	// it is the least time after which one is replaced that is eight times
-	// slower than the median of the last ones.
+	// observed times (several times their 99th percentile). 0 is 2 s. A quarter
+	// of it is the least time for a body that has begun when it is known how the
+	// last ones came: for one that is silent, and for one that is eight times
+	// slower than their median.
 	StallTimeout time.Duration
 	// Logger gets one warning per request that failed three times, and all
 	// retries at the level of debugging; nil discards.

@@ -157,10 +157,10 @@ func (b *resumingBody) readOnce(p []byte) (int, error) {
 }
 
 // slow says whether the body shall be replaced for its speed: not before it
-// was waited for half of StallTimeout, twice as long each time, so that a store
+// was waited for as long as it may be silent, twice as long each time, so that a store
 // that is slow altogether is not asked for everything again and again.
 func (b *resumingBody) slow() bool {
-	return b.pos < b.end && b.waited >= b.r.policy.StallTimeout/2<<b.slows && b.r.rates.slow(b.got, b.waited)
+	return b.pos < b.end && b.waited >= b.r.gaps.usual<<b.slows && b.r.rates.slow(b.got, b.waited)
 }
 
 // replace closes the broken body and opens the next from the last byte on.

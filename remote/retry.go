@@ -19,6 +19,13 @@ const retryInterval = 5 * time.Millisecond
 // first byte comes when a thousand keys are found.
 const listStallFactor = 5
 
+// usualFraction of the stall time-out is enough for a body, whose bytes come
+// steadily once they come, when it is known how the others came: a new request
+// goes on at its last byte, and costs a round trip. A reader that is cut off in
+// one connection in ten waits this often, so it is worth being short; a packet
+// that is lost twice takes less.
+const usualFraction = 4
+
 // errStalled cancels an attempt that waited too long for a byte.
 var errStalled = errors.New("no byte in time")
 
@@ -72,10 +79,13 @@ func WithRetry(store Store, policy RetryPolicy) *Retrying {
 	r := &Retrying{store: store, policy: policy.withDefaults(), pace: pacer{interval: retryInterval}}
 	r.log = r.policy.Logger
 	for kind := range r.firstByte {
-		r.firstByte[kind].floor = r.policy.StallTimeout
+		floor := r.policy.StallTimeout
+		if request(kind) == requestList {
+			floor *= listStallFactor
+		}
+		r.firstByte[kind].floor, r.firstByte[kind].usual = floor, floor
 	}
-	r.firstByte[requestList].floor *= listStallFactor
-	r.gaps.floor = r.policy.StallTimeout
+	r.gaps.floor, r.gaps.usual = r.policy.StallTimeout, r.policy.StallTimeout/usualFraction
 	return r
 }
 

@@ -12,6 +12,8 @@ const (
 	stallFactor = 4
 	// stallCeiling bounds the effective time-out, however slow the store was.
 	stallCeiling = 2 * time.Minute
+	// stallSamples is how many observations tell what is usual.
+	stallSamples = 8
 	// stallMemory is how many observations weigh before they are halved, so
 	// that the percentile follows the last few thousand requests.
 	stallMemory = 4096
@@ -24,7 +26,8 @@ const (
 // of one kind had to wait for a byte. It is safe for concurrent use; one
 // observation per request keeps it off the read path.
 type latencies struct {
-	floor time.Duration
+	// The time-out's lower bound, before stallSamples were observed and then.
+	floor, usual time.Duration
 
 	mu      sync.Mutex
 	buckets [stallBuckets]uint32 // guarded by mu
@@ -55,31 +58,37 @@ func (l *latencies) observe(d time.Duration) {
 // stalled already stalls times in a row: each doubles it, so that a store that
 // is merely slow answers in the end.
 func (l *latencies) timeout(stalls int) time.Duration {
-	d := max(l.floor, stallFactor*l.p99())
+	p99, samples := l.p99()
+	floor := l.floor
+	if samples >= stallSamples {
+		floor = l.usual
+	}
+	d := max(floor, stallFactor*p99)
 	for range stalls {
 		if d >= stallCeiling {
 			break
 		}
 		d *= 2
 	}
-	return max(min(d, stallCeiling), l.floor)
+	return max(min(d, stallCeiling), floor)
 }
 
-// p99 is the upper edge of the bucket that holds the 99th percentile.
-func (l *latencies) p99() time.Duration {
+// p99 is the upper edge of the bucket that holds the 99th percentile, of so many
+// samples.
+func (l *latencies) p99() (edge time.Duration, samples uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.count == 0 {
-		return 0
+		return 0, 0
 	}
 	rest := l.count / 100 // how many may lie above
 	for i := stallBuckets - 1; i >= 0; i-- {
 		if l.buckets[i] > rest {
-			return bucketEdge(i)
+			return bucketEdge(i), l.count
 		}
 		rest -= l.buckets[i]
 	}
-	return 0
+	return 0, l.count
 }
 
 // bucketOf is the bucket of a wait.

@@ -17,18 +17,20 @@ func TestStallTimeout(t *testing.T) {
 		want   time.Duration // within a bucket's width above
 	}{
 		{"nothing seen", nil, 0, 2 * time.Second},
-		{"fast store", []wait{{20 * time.Millisecond, 1000}}, 0, 2 * time.Second},
+		{"fast store", []wait{{20 * time.Millisecond, 1000}}, 0, time.Second / 2},
+		{"fast store, second try", []wait{{20 * time.Millisecond, 1000}}, 1, time.Second},
+		{"fast store, hardly known", []wait{{20 * time.Millisecond, stallSamples - 1}}, 0, 2 * time.Second},
 		{"slow store", []wait{{time.Second, 1000}}, 0, 4 * time.Second},
-		{"one outlier in a thousand", []wait{{time.Millisecond, 1000}, {30 * time.Second, 1}}, 0, 2 * time.Second},
+		{"one outlier in a thousand", []wait{{time.Millisecond, 1000}, {30 * time.Second, 1}}, 0, time.Second / 2},
 		{"two outliers in a hundred", []wait{{time.Millisecond, 98}, {3 * time.Second, 2}}, 0, 12 * time.Second},
 		{"second try", nil, 1, 4 * time.Second},
 		{"third try", nil, 2, 8 * time.Second},
 		{"many tries", nil, 30, stallCeiling},
 		{"very slow store", []wait{{time.Hour, 10}}, 0, stallCeiling},
-		{"follows the present", []wait{{10 * time.Second, 1000}, {time.Millisecond, 50_000}}, 0, 2 * time.Second},
+		{"follows the present", []wait{{10 * time.Second, 1000}, {time.Millisecond, 50_000}}, 0, time.Second / 2},
 	}
 	for _, c := range cases {
-		l := latencies{floor: 2 * time.Second}
+		l := latencies{floor: 2 * time.Second, usual: time.Second / 2}
 		for _, w := range c.waits {
 			for range w.n {
 				l.observe(w.d)
@@ -41,7 +43,7 @@ func TestStallTimeout(t *testing.T) {
 }
 
 func TestStallFloorAboveCeiling(t *testing.T) {
-	l := latencies{floor: time.Hour}
+	l := latencies{floor: time.Hour, usual: time.Hour}
 	if got := l.timeout(3); got != time.Hour {
 		t.Errorf("timeout = %v, want the floor", got)
 	}
