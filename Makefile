@@ -74,21 +74,21 @@ blackbox: packages $(TOOLS)/versitygw $(VENV)/done ## the built programs, mounte
 	go test -timeout 20m ./tests ./tests/clients
 
 # Most cases wait for a fault to pass: more of them than there are processors.
-FAULTS := go test -count 1 -timeout 60m -v -parallel 8 ./tests/faults
+FAULTS := go test -count 1 -timeout 60m -v -parallel 8 ./tests/faults -rclone $(TOOLS)/rclone
 TABLE := grep -vE '^ *(===|--- (PASS|SKIP))|^PASS$$'
 
 .PHONY: faults
-faults: packages peers-packages $(TOOLS)/versitygw $(TOOLS)/rclone $(VENV)/done ## every fault case in full, beside other mounts: a table of case, expected, seen
-	$(FAULTS) -rclone $(TOOLS)/rclone | $(TABLE)
+faults: packages $(TOOLS)/versitygw $(TOOLS)/rclone $(VENV)/done ## every fault case in full, beside other mounts: a table of case, expected, seen
+	$(FAULTS) | $(TABLE)
 
 .PHONY: faults-short
-faults-short: packages $(TOOLS)/versitygw $(VENV)/done
+faults-short: packages $(TOOLS)/versitygw $(TOOLS)/rclone $(VENV)/done
 	$(FAULTS) -short | $(TABLE)
 
 SOAK_TIME ?= 20m
 .PHONY: soak
 soak: packages $(TOOLS)/versitygw $(VENV)/done ## mixed readers under random faults for SOAK_TIME (20m): memory and descriptors flat
-	go test -count 1 -timeout 0 -v -parallel 8 ./tests/faults -short -run TestSoak -soak $(SOAK_TIME) | $(TABLE)
+	$(FAULTS) -timeout 0 -short -run TestSoak -soak $(SOAK_TIME) | $(TABLE)
 
 .PHONY: vuln
 vuln: ## known vulnerabilities in what we depend on

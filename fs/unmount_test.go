@@ -115,12 +115,9 @@ func TestDeadMountIsCleanedUp(t *testing.T) {
 // leaveDeadMount mounts at dir and closes the device at once.
 func leaveDeadMount(t *testing.T, dir string) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to mount")
-	}
 	device, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
 	if err != nil {
-		t.Skip("needs /dev/fuse")
+		t.Fatal(err)
 	}
 	defer device.Close()
 	data := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", device.Fd())

@@ -38,12 +38,6 @@ type process struct {
 // start runs mountd; files are its descriptors from 3 on.
 func start(t *testing.T, files []*os.File, args ...string) *process {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to mount")
-	}
-	if _, err := os.Stat("/dev/fuse"); err != nil {
-		t.Skip("needs /dev/fuse")
-	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -182,12 +176,9 @@ func TestSecondSignalCutsOff(t *testing.T) {
 // A mount that somebody with the right to mount has made is served through its
 // descriptor.
 func TestDescriptorAsMountpoint(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to mount")
-	}
 	device, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
 	if err != nil {
-		t.Skip("needs /dev/fuse")
+		t.Fatal(err)
 	}
 	mnt := t.TempDir()
 	data := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", device.Fd())

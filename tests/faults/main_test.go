@@ -52,7 +52,7 @@ type stage struct {
 	profile
 	scratch   string
 	reader    string // the reader program
-	rclone    string // path of the program, "" without peers
+	rclone    string // path of the program
 	soak      time.Duration
 	server    *s3test.Server
 	original  string // the object's original file
@@ -65,8 +65,8 @@ type stage struct {
 var theStage *stage
 
 func TestMain(m *testing.M) {
-	rclone := flag.String("rclone", "", "`path` of rclone: run the peers too")
-	soak := flag.Duration("soak", 0, "how long TestSoak takes; 0 skips it")
+	rclone := flag.String("rclone", "rclone", "`path` of rclone, a peer")
+	soak := flag.Duration("soak", 30*time.Second, "how long TestSoak takes")
 	flag.Parse()
 	code, err := runOnStage(m, &stage{rclone: *rclone, soak: *soak})
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 
 // peerLimit is how long a reader of a peer may take before it counts as hung:
 // many times what the faults last.
-const peerLimit = 2 * time.Minute
+func peerLimit() time.Duration { return 12 * theStage.outage }
 
 // peer is a mount that users have, ours among them.
 type peer struct {
@@ -59,7 +59,7 @@ func peerCases() []peerCase {
 		return func(r *rig, _ string) { r.proxy.SetRules(1, rule) }
 	}
 	return []peerCase{
-		{"refused for a while", false, func(r *rig, _ string) { refuseForAWhile(r) }},
+		{"refused for a while", false, func(r *rig, _ string) { refuseAfter(r, 1) }},
 		{"stalled for ever", false, rule(proxy.Rule{Op: "GET", Skip: 1, Count: 2, Fault: proxy.Fault{End: proxy.Stall, After: 100_000}})},
 		{"truncated", false, rule(proxy.Rule{Op: "GET", Probability: 0.2, Fault: proxy.Fault{End: proxy.Truncate, After: 500_000}})},
 		{"half 503", false, func(r *rig, _ string) { storm(proxy.Fault{Status: 503, Code: "SlowDown"})(r) }},
@@ -72,9 +72,6 @@ func peerCases() []peerCase {
 // TestPeers has other mounts meet five of the faults. What they do is shown and
 // not judged; ours is judged elsewhere too.
 func TestPeers(t *testing.T) {
-	if theStage.rclone == "" {
-		t.Skip("for the full table: -rclone")
-	}
 	for _, c := range peerCases() {
 		for _, p := range peers() {
 			t.Run(c.name+"/"+p.name, func(t *testing.T) {
@@ -115,14 +112,11 @@ func meet(t *testing.T, p peer, c peerCase) (outcome, error) {
 	}
 	r := &rig{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
 	r.proxy.SetShape(proxy.Shape{PerConnection: 20e6, Total: 40e6})
-	dir, err := mountPeer(t, p, r.proxy.Endpoint, bucket)
-	if err != nil {
-		return outcome{}, err
-	}
+	mount, dir := mountPeer(t, p, r.proxy.Endpoint, bucket)
 	path := filepath.Join(dir, object)
 	if !c.held {
 		c.inflict(r, bucket)
-		return readWithin(t, path)
+		return readWithin(t, mount, path)
 	}
 	reader := hold(t, path)
 	reader.goOn()
@@ -150,14 +144,16 @@ func largeCheckpoint(t *testing.T) (path, digest string) {
 	return path, digest
 }
 
-// readWithin is readFile for readers that may hang.
-func readWithin(t *testing.T, path string) (o outcome, err error) {
+// readWithin is readFile for readers that may hang. One that does cannot be
+// killed before its mount was.
+func readWithin(t *testing.T, mount *child.Process, path string) (o outcome, err error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), peerLimit)
+	ctx, cancel := context.WithTimeout(t.Context(), peerLimit())
 	defer cancel()
+	defer context.AfterFunc(ctx, func() { _ = mount.Kill() })()
 	result, err := harness.Run(ctx, nil, theStage.reader, "sequential", path)
 	if ctx.Err() != nil {
-		return o, fmt.Errorf("HUNG, killed after %v", peerLimit)
+		return o, fmt.Errorf("HUNG, killed after %v", peerLimit())
 	}
 	if err != nil {
 		return o, err
@@ -166,7 +162,7 @@ func readWithin(t *testing.T, path string) (o outcome, err error) {
 }
 
 // mountPeer mounts a peer for the length of the test.
-func mountPeer(t *testing.T, p peer, endpoint, bucket string) (dir string, err error) {
+func mountPeer(t *testing.T, p peer, endpoint, bucket string) (mount *child.Process, dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	cmd := p.command(endpoint, bucket, dir, t.TempDir())
@@ -174,13 +170,13 @@ func mountPeer(t *testing.T, p peer, endpoint, bucket string) (dir string, err e
 		return v == "AWS_SESSION_TOKEN=" // s3fs takes an empty one for a wrong one
 	})...)
 	cmd.Env = append(cmd.Env, "AWS_ENDPOINT_URL="+endpoint)
-	process, err := child.Start(cmd)
+	mount, err := child.Start(cmd)
 	if err != nil {
-		return "", err
+		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		// Peers that hang are none of our failures, but must not stay.
-		_ = process.Stop(30 * time.Second)
+		_ = mount.Stop(30 * time.Second)
 		_ = exec.Command("fusermount3", "-u", "-z", dir).Run()
 	})
 	object := filepath.Join(dir, object)
@@ -190,7 +186,7 @@ func mountPeer(t *testing.T, p peer, endpoint, bucket string) (dir string, err e
 		result, err := harness.Run(ctx, nil, "stat", object)
 		return err == nil && result.Code == 0
 	}) {
-		return "", fmt.Errorf("does not mount: %.200s", process.Output())
+		t.Fatalf("%s does not mount: %.200s", p.name, mount.Output())
 	}
-	return dir, nil
+	return mount, dir
 }

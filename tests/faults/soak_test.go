@@ -42,9 +42,6 @@ type soak struct {
 // TestSoak holds that readers of all kinds get what is right for a long time
 // under random faults, and that mountd does not grow.
 func TestSoak(t *testing.T) {
-	if theStage.soak == 0 {
-		t.Skip("for make soak: -soak")
-	}
 	seen := seenBy(t, "always intact, nothing grows")
 	const bucket = "soak"
 	if err := theStage.server.CreateBucket(t.Context(), bucket); err != nil {

@@ -108,9 +108,12 @@ func refuse(r *rig) {
 }
 
 // refuseForAWhile refuses connections, beginning in the middle of the reading.
-func refuseForAWhile(r *rig) {
+func refuseForAWhile(r *rig) { refuseAfter(r, 5) }
+
+// refuseAfter refuses connections for a while after that many GETs.
+func refuseAfter(r *rig, gets int) {
 	begin := make(chan struct{}, 1)
-	r.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: 5, Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) {
+	r.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: gets, Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) {
 		begin <- struct{}{}
 	}}})
 	r.during(func(ctx context.Context) error {
@@ -288,9 +291,6 @@ func (r *rig) heal() {
 // TestStallCost holds that one connection in ten that stalls for ever at most
 // doubles the time of a long read.
 func TestStallCost(t *testing.T) {
-	if testing.Short() {
-		t.Skip("reads 1 GiB twice")
-	}
 	seen := seenBy(t, "at most twice the undisturbed time")
 	const size, key = 1 << 30, "large"
 	if err := putSparse(t, key, size); err != nil {

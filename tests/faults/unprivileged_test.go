@@ -39,10 +39,7 @@ grep " $dir " /proc/self/mounts || true
 // TestUnprivilegedMount holds that a user without rights can mount, by way of
 // fusermount3, read every byte, and unmount, and that nothing stays behind.
 func TestUnprivilegedMount(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("becoming another user needs root")
-	}
-	want := theStage.digest + ", exit 0"
+	const want = "intact, exit 0"
 	seen := seenBy(t, want)
 	dir, err := os.MkdirTemp("", "mnt-")
 	if err != nil {
@@ -62,7 +59,8 @@ func TestUnprivilegedMount(t *testing.T) {
 	}
 	result := runUnder(t, []string{"unshare", "--mount", "--propagation", "private"},
 		"bash", "-c", unprivileged, "unprivileged", theStage.Mountd, "s3://"+bucket, dir, object)
-	got := strings.Join(strings.Fields(strings.ReplaceAll(result.Stdout, "\nexit", ", exit")), " ")
+	got := strings.Join(strings.Split(strings.TrimSpace(result.Stdout), "\n"), ", ")
+	got = strings.Replace(got, theStage.digest, "intact", 1)
 	fmt.Fprint(seen, got)
 	if got != want || result.Code != 0 {
 		t.Errorf("got %q, exit %d\n%s", got, result.Code, result.Stderr)

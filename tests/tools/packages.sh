@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the tests need and that are missing, and with
-# "peers" those of "make peers". It needs root for that; without, it says what to
+# "peers" those that build what "make peers" measures beside us. It needs root for that; without, it says what to
 # install.
 set -euo pipefail
 
@@ -14,9 +14,9 @@ need 'python3 -c "import ensurepip, venv"' python3-venv
 need 'command -v setpriv' util-linux
 need 'command -v rsync' rsync
 need 'command -v fio' fio
+need 'command -v s3fs' s3fs
 need 'test -d /etc/ssl/certs' ca-certificates
-if [[ ${1-} == peers ]]; then # to measure beside us, and to build
-	need 'command -v s3fs' s3fs
+if [[ ${1-} == peers ]]; then
 	need 'command -v cmake pkg-config && pkg-config fuse3' cmake pkg-config libfuse3-dev
 	need 'ls /usr/lib/llvm-*/lib/libclang.so' libclang-dev
 fi
