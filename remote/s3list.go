@@ -18,10 +18,20 @@ import (
 // page is one answer to a listing.
 type page struct {
 	entries []Entry
-	hidden  []string // full keys that cannot be files
-	any     bool     // a key, visible or not, or a directory marker was there
-	next    string   // continuation token; "" on the last page
+	hidden  []hiddenKey
+	any     bool   // a key, visible or not, or a directory marker was there
+	next    string // continuation token; "" on the last page
 }
+
+// hiddenKey is a key that is left out of a listing.
+type hiddenKey struct{ key, why string }
+
+// Why keys are hidden.
+const (
+	cannotBeFile = "keys that cannot be file names"
+	isDirectory  = "objects whose key is also a directory"
+	unversioned  = "objects without an ETag, whose versions cannot be told apart"
+)
 
 // pageFetcher fetches the page of a directory that token names ("" the first).
 type pageFetcher func(ctx context.Context, dir, token string) (page, error)
@@ -75,20 +85,22 @@ func (s *S3) readDir(ctx context.Context, dir string, fetch pageFetcher) ([]Entr
 		return nil, notExist("LIST", s.uri(dir))
 	}
 	entries, shadowed := orderEntries(all.entries)
-	s.noteHidden(dir, all.hidden, shadowed)
+	for _, key := range shadowed {
+		all.hide(s.prefix+key, isDirectory)
+	}
+	s.noteHidden(dir, all.hidden)
 	return entries, nil
 }
 
-// noteHidden counts the keys left out of dir and warns of the first.
-func (s *S3) noteHidden(dir string, hidden, shadowed []string) {
-	s.hidden.set(dir, int64(len(hidden)+len(shadowed)))
-	if len(hidden) > 0 && s.hidden.first("name") {
-		s.log.Warn("hiding keys that cannot be file names; further ones are only counted",
-			"key", s3URI(s.bucket, hidden[0]), "hidden", len(hidden))
-	}
-	if len(shadowed) > 0 && s.hidden.first("shadow") {
-		s.log.Warn("hiding an object whose key is also a directory; further ones are only counted",
-			"key", s.uri(shadowed[0]))
+func (p *page) hide(key, why string) { p.hidden = append(p.hidden, hiddenKey{key, why}) }
+
+// noteHidden counts the keys left out of dir and warns of the first of each kind.
+func (s *S3) noteHidden(dir string, hidden []hiddenKey) {
+	s.hidden.set(dir, int64(len(hidden)))
+	for _, h := range hidden {
+		if s.hidden.first(h.why) {
+			s.log.Warn("hiding "+h.why+"; further ones are only counted", "key", s3URI(s.bucket, h.key))
+		}
 	}
 }
 
@@ -150,15 +162,13 @@ func (s *S3) parsePage(dir string, out *s3.ListObjectsV2Output) (page, error) {
 		full := decode(aws.ToString(cp.Prefix))
 		name, ok := strings.CutPrefix(strings.TrimSuffix(full, "/"), base)
 		if !ok || nameFault(name) != "" {
-			p.hidden = append(p.hidden, full)
+			p.hide(full, cannotBeFile)
 			continue
 		}
 		p.entries = append(p.entries, Entry{Kind: KindDir, Object: Object{Key: full[len(s.prefix) : len(full)-1]}})
 	}
 	for i := range out.Contents {
-		if err := s.addObject(&p, base, decode, &out.Contents[i]); err != nil {
-			return page{}, err
-		}
+		s.addObject(&p, base, decode, &out.Contents[i])
 	}
 	if aws.ToBool(out.IsTruncated) {
 		p.next = aws.ToString(out.NextContinuationToken)
@@ -170,24 +180,24 @@ func (s *S3) parsePage(dir string, out *s3.ListObjectsV2Output) (page, error) {
 }
 
 // addObject adds one listed object to the page.
-func (s *S3) addObject(p *page, base string, decode func(string) string, o *types.Object) error {
+func (s *S3) addObject(p *page, base string, decode func(string) string, o *types.Object) {
 	full := decode(aws.ToString(o.Key))
 	name, ok := strings.CutPrefix(full, base)
 	if ok && name == "" {
-		return nil // the directory's own marker
+		return // the directory's own marker
 	}
 	if !ok || nameFault(name) != "" {
-		p.hidden = append(p.hidden, full)
-		return nil
+		p.hide(full, cannotBeFile)
+		return
 	}
 	restored := o.RestoreStatus != nil && o.RestoreStatus.RestoreExpiryDate != nil
 	obj, err := s.object(full[len(s.prefix):], aws.ToInt64(o.Size), aws.ToTime(o.LastModified), o.ETag,
 		isArchive(string(o.StorageClass)) && !restored)
 	if err != nil {
-		return err
+		p.hide(full, unversioned)
+		return
 	}
 	p.entries = append(p.entries, Entry{Object: obj})
-	return nil
 }
 
 // object builds an Object; one without an ETag cannot be read consistently.

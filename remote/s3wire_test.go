@@ -155,6 +155,25 @@ func TestObjectWithoutETag(t *testing.T) {
 	}
 }
 
+// One such object takes nothing from the others.
+func TestListedObjectWithoutETag(t *testing.T) {
+	s := newWired(t, Source{Bucket: "plain"}, S3Config{Region: "eu-west-1"}, func(r *http.Request) (*http.Response, error) {
+		return answer(r, 200, nil, `<ListBucketResult>
+			<Contents><Key>a</Key><Size>1</Size></Contents>
+			<Contents><Key>b</Key><Size>1</Size><ETag>"1"</ETag></Contents></ListBucketResult>`), nil
+	})
+	var keys []string
+	for e, err := range s.List(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, e.Key)
+	}
+	if !slices.Equal(keys, []string{"b"}) || s.Hidden() != 1 {
+		t.Errorf("listed %q, %d hidden", keys, s.Hidden())
+	}
+}
+
 func TestAskRegion(t *testing.T) {
 	region, status := "eu-central-1", 403
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
