@@ -163,6 +163,16 @@ func (l *lab) lineRate(ctx context.Context, s store) (float64, error) {
 	return reports[0].Rate(), nil
 }
 
+// cool drops the page cache, and then touches as much memory as a sample takes:
+// the pages of a guest cost many times as much at their first use.
+func (l *lab) cool(ctx context.Context) error {
+	if err := dropCaches(); err != nil {
+		return err
+	}
+	_, err := workload.Run(ctx, workload.Options{}, &workload.Touch{Bytes: 4 * l.size})
+	return err
+}
+
 // dropCaches drops the clean pages of everything. The server's files lie on
 // tmpfs, where they stay.
 func dropCaches() error {

@@ -42,7 +42,7 @@ func (all *results) table() string {
 	var b strings.Builder
 	o, shape := all.lab.opts, proxy.S3Like()
 	fmt.Fprintf(&b, "%s, %d cores, %s. One object of %s, medians of %d samples. S3-like: %v to the first byte, %d MB/s a connection, %d MB/s in all. "+
-		"Cold: a new mount, an empty cache and a dropped page cache; warm: the same mount read again. The server's files and the peers' caches lie on tmpfs, copies on a disk. "+
+		"Cold: a new mount, an empty cache and a dropped page cache; warm: the same mount read again. As much memory as a cold sample takes is touched before it. The server's files and the peers' caches lie on tmpfs, copies on a disk. "+
 		"The line rate is a plain ranged-GET client's, taken before each sample. Memory is the largest resident set of the mount's daemon, or of the loader.\n\n",
 		all.lab.began.UTC().Format(time.DateOnly), runtime.NumCPU(), runtime.Version(), cli.FormatSize(int64(o.size)), o.runs,
 		shape.FirstByte, shape.PerConnection/1e6, shape.Total/1e6)
