@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,9 @@ import (
 	"weightfs/tests/harness"
 	"weightfs/tests/proxy"
 )
+
+// direct is the way of gpuload without a mount.
+const direct = "load s3"
 
 // ways are how a file is read in each storage case; "load" is gpuload.
 func ways() []string { return []string{"sequential", "parallel", "mapped", "load"} }
@@ -111,10 +115,17 @@ func (r *rig) file() string { return filepath.Join(r.mount.Dir, object) }
 // read reads the object in one way, to the end or to the error.
 func (r *rig) read(way string) outcome {
 	r.t.Helper()
-	if way == "load" {
-		return loadFile(r.t, r.file(), r.prefix...)
+	switch way {
+	case "load":
+		return loadFile(r.t, r.prefix, r.file())
+	case direct:
+		env := append(theStage.server.Env(), "AWS_ENDPOINT_URL="+r.proxy.Endpoint)
+		// Parts as small as the mount's, so that the rules find as many GETs.
+		part := strconv.FormatInt(theStage.partSize(), 10)
+		return loadFile(r.t, append([]string{"env"}, env...), "--part-size", part, "--concurrency", "12", "s3://"+bucket+"/"+object)
+	default:
+		return readFile(r.t, way, r.file(), r.prefix...)
 	}
-	return readFile(r.t, way, r.file(), r.prefix...)
 }
 
 // readFile has the reader program read a file, under the command prefix.
@@ -129,11 +140,12 @@ func readFile(t *testing.T, way, path string, prefix ...string) outcome {
 
 // loadFile has gpuload load a file and compares each tensor with what the
 // reference implementation reads from the original.
-func loadFile(t *testing.T, source string, prefix ...string) outcome {
+func loadFile(t *testing.T, prefix []string, args ...string) outcome {
 	t.Helper()
 	manifest := filepath.Join(t.TempDir(), "manifest")
 	start := time.Now()
-	result := runUnder(t, prefix, theStage.Gpuload, "load", "--device", "cpu", "--progress", "none", "--manifest", manifest, source)
+	command := append([]string{theStage.Gpuload, "load", "--device", "cpu", "--progress", "none", "--manifest", manifest}, args...)
+	result := runUnder(t, prefix, command...)
 	o := outcome{Seconds: time.Since(start).Seconds()}
 	if result.Code != 0 {
 		o.Failures = []failure{{errnoOf(result.Stderr), o.Seconds}}

@@ -83,7 +83,7 @@ func (s *soak) readForEver(t *testing.T, way string) {
 		path := filepath.Join(s.mount.Dir, soakKey(i%soakObjects))
 		var o outcome
 		if way == "load" {
-			o = loadFile(t, path)
+			o = loadFile(t, nil, path)
 		} else {
 			o = readFile(t, way, path)
 		}

@@ -168,7 +168,7 @@ func (r *rig) during(fn func(context.Context) error) {
 // TestPassingFaults holds that faults which pass are invisible but for time.
 func TestPassingFaults(t *testing.T) {
 	for _, c := range passing() {
-		for _, way := range ways() {
+		for _, way := range append(ways(), direct) {
 			t.Run(c.name+"/"+way, func(t *testing.T) {
 				t.Parallel()
 				r := newRig(t)
