@@ -8,65 +8,6 @@ import (
 	"time"
 )
 
-// watch is the context of one attempt, cancelled when a wait within it lasts
-// too long. It belongs to the goroutine that makes the attempt.
-type watch struct {
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	timer  *time.Timer
-	armed  time.Time
-}
-
-func newWatch(ctx context.Context) *watch {
-	w := &watch{}
-	w.ctx, w.cancel = context.WithCancelCause(ctx)
-	return w
-}
-
-// arm starts a wait of at most d.
-func (w *watch) arm(d time.Duration) {
-	w.armed = time.Now()
-	if w.timer == nil {
-		w.timer = time.AfterFunc(d, func() { w.cancel(errStalled) })
-		return
-	}
-	w.timer.Reset(d)
-}
-
-// disarm ends the wait and returns how long it was.
-func (w *watch) disarm() time.Duration {
-	w.timer.Stop()
-	return time.Since(w.armed)
-}
-
-// fired reports whether a wait lasted too long.
-func (w *watch) fired() bool { return errors.Is(context.Cause(w.ctx), errStalled) }
-
-// judge judges the error that ended the attempt. That of a stall is the stall
-// and not the cancelling that it led to.
-func (w *watch) judge(err error) (verdict, error) {
-	if errors.Is(err, errSlow) {
-		return stalled, err
-	}
-	if !w.fired() {
-		return classify(err), err
-	}
-	if req, ok := errors.AsType[*requestError](err); ok {
-		silent := *req
-		silent.cause = errStalled
-		return stalled, &silent
-	}
-	return stalled, errStalled
-}
-
-// stop releases the context; a body read under it ends.
-func (w *watch) stop() {
-	if w.timer != nil {
-		w.timer.Stop()
-	}
-	w.cancel(context.Canceled)
-}
-
 // resumingBody yields a range by as many requests as it takes, one at a time:
 // the next is made, from the last byte on, after the one before was closed.
 type resumingBody struct {

@@ -165,6 +165,45 @@ func TestKilledAndStartedAgain(t *testing.T) {
 	checkQuiet(t, m)
 }
 
+// TestFrozenDaemon holds that a mountd which does not run for a while takes the
+// bytes that came meanwhile, and does not ask for them again.
+func TestFrozenDaemon(t *testing.T) {
+	t.Parallel()
+	seen := seenBy(t, "nothing is fetched twice")
+	const size, key, freezes = 256 << 20, "frozen", 4
+	if err := putSparse(t, key, size); err != nil {
+		t.Fatal(err)
+	}
+	p := proxy.Start(t, theStage.server.Endpoint)
+	p.SetShape(proxy.Shape{FirstByte: 20 * time.Millisecond, PerConnection: 20e6, Total: 100e6})
+	m := mountFor(t, harness.MountOptions{
+		Source: "s3://" + bucket, Env: append(theStage.server.Env(), "AWS_ENDPOINT_URL="+p.Endpoint),
+	})
+	result := make(chan outcome, 1)
+	go func() { result <- readFile(t, "sequential", m.Dir+"/"+key) }()
+	for i := range int64(freezes) {
+		if !eventually(quietLimit, func() bool { return measures(t, m.Dir)["fetched_bytes_total"] >= (2*i+1)*size/(2*freezes) }) {
+			t.Fatal("the reading does not go on")
+		}
+		for _, s := range []os.Signal{syscall.SIGSTOP, syscall.SIGCONT} {
+			if err := m.Signal(s); err != nil {
+				t.Fatal(err)
+			}
+			if s == syscall.SIGSTOP {
+				time.Sleep(time.Second)
+			}
+		}
+	}
+	if o := <-result; len(o.Failures) > 0 {
+		t.Errorf("the reader got: %v", o)
+	}
+	stalls, known := measures(t, m.Dir)["store_stalls_total"]
+	fmt.Fprintf(seen, "stopped %d times for a second: %d requests replaced", freezes, stalls)
+	if stalls > 0 || !known {
+		t.Errorf("%d requests were taken for silent", stalls)
+	}
+}
+
 // TestUnmountWhileReading holds that a mount in use cannot be unmounted, and
 // that one which is detached serves its readers to their end.
 func TestUnmountWhileReading(t *testing.T) {
