@@ -161,7 +161,7 @@ func (l *lab) sampleRead(ctx context.Context, m *mount, r reader, into *line, ra
 	ctx, cancel := context.WithTimeoutCause(ctx, l.opts.limit, fmt.Errorf("not done within %v", l.opts.limit))
 	defer cancel()
 	if into.State == cold {
-		if err := l.cool(ctx); err != nil {
+		if err := l.cool(ctx, !counted); err != nil {
 			return err
 		}
 	}
@@ -190,7 +190,7 @@ func (l *lab) sampleLoader(ctx context.Context, s store, c client, into *line, c
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, l.opts.limit, fmt.Errorf("not done within %v", l.opts.limit))
 	defer cancel()
-	if err := l.cool(ctx); err != nil {
+	if err := l.cool(ctx, !counted); err != nil {
 		return err
 	}
 	l.proxy.ResetStats()
