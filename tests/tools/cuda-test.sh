@@ -37,3 +37,20 @@ if ! LD_LIBRARY_PATH=$driver "$programs/gputest" --bin "$programs" --python .ven
 	exit 1
 fi
 tail -n 1 .cuda/gputest.log
+
+# A wrong bit on the device is found out by --verify.
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+.venv/bin/python -c 'import sys, numpy, safetensors.numpy as s
+s.save_file({"weight": numpy.arange(300000, dtype="float32")}, sys.argv[1])' "$scratch/model.safetensors"
+verify() {
+	LD_LIBRARY_PATH=$driver "$programs/gpuload-cuda" load "$scratch/model.safetensors" \
+		--device cuda:0 --json --verify --manifest "$scratch/manifest" >"$scratch/out" 2>&1
+}
+verify && rm "$scratch/manifest"
+if CUDADRIVER_WRONG=1 verify || [[ -e $scratch/manifest ]] || ! grep -q 'verify against .*weight' "$scratch/out"; then
+	echo "a wrong bit on the device passes --verify:"
+	cat "$scratch/out"
+	exit 1
+fi
+echo "a wrong bit on the device fails --verify"

@@ -9,7 +9,7 @@
  * Each stream is a thread that performs its copies in order.
  *
  * Environment: CUDADRIVER_DEVICES (1), CUDADRIVER_MEMORY, bytes of each device
- * (8 GiB).
+ * (8 GiB), CUDADRIVER_WRONG: each copy to a device leaves one bit wrong.
  */
 #ifndef CUDADRIVER_H
 #define CUDADRIVER_H

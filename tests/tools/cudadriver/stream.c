@@ -16,6 +16,7 @@ struct operation {
 	void *to;
 	const void *from;
 	size_t size;
+	bool to_device;
 	CUevent event; /* or NULL */
 	uint64_t recording;
 	bool last;
@@ -30,6 +31,14 @@ struct CUstream_st {
 
 static pthread_cond_t progress = PTHREAD_COND_INITIALIZER;
 
+/* wrong flips a bit of what a copy to the device has written, where the variable
+ * CUDADRIVER_WRONG is set: a device whose memory cannot be trusted. */
+static void wrong(struct operation *o)
+{
+	if (o->to_device && getenv("CUDADRIVER_WRONG"))
+		((uint8_t *)o->to)[o->size / 2] ^= 1;
+}
+
 static void *perform(void *argument)
 {
 	CUstream s = argument;
@@ -41,8 +50,10 @@ static void *perform(void *argument)
 		if (!(s->first = o->next))
 			s->end = &s->first;
 		pthread_mutex_unlock(&driver_lock);
-		if (o->size)
+		if (o->size) {
 			memcpy(o->to, o->from, o->size);
+			wrong(o);
+		}
 		pthread_mutex_lock(&driver_lock);
 		if (o->event && o->event->reached < o->recording)
 			o->event->reached = o->recording;
@@ -102,7 +113,12 @@ static CUresult copy(CUdeviceptr device, void *host, size_t size, bool to_device
 	    !contain(&page_locked, (uintptr_t)host, size))
 		return leave(CUDA_ERROR_INVALID_VALUE);
 	void *at = (void *)device;
-	enqueue(s, (struct operation){.to = to_device ? at : host, .from = to_device ? host : at, .size = size});
+	enqueue(s, (struct operation){
+		.to = to_device ? at : host,
+		.from = to_device ? host : at,
+		.size = size,
+		.to_device = to_device,
+	});
 	return leave(CUDA_SUCCESS);
 }
 
