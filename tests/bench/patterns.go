@@ -45,9 +45,9 @@ func headerRead(listed bool) sample {
 	if !listed {
 		return coldRead(mountSpec{where: distant}, two(), header)
 	}
-	return warmRead(mountSpec{where: distant}, two(), func(paths []string) []workload.Workload {
+	return warmRead(mountSpec{where: distant}, two(), header, func(paths []string) []workload.Workload {
 		return []workload.Workload{&workload.Names{Dir: filepath.Dir(paths[0])}}
-	}, header)
+	})
 }
 
 // rankCount is how many processes share a tensor-parallel load.

@@ -85,18 +85,28 @@ func (l *lab) work(ctx context.Context, opts workload.Options, w ...workload.Wor
 	return outcome{report: workload.Sum(reports)}, nil
 }
 
+// workBefore runs what comes before the timed work, one after the other.
+func (l *lab) workBefore(ctx context.Context, paths []string, before []readers) error {
+	for i, r := range before {
+		if _, err := l.work(ctx, workload.Options{}, r(paths)...); err != nil {
+			return fmt.Errorf("read %d before: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
 // coldRead reads a dataset through a new mount.
 func coldRead(spec mountSpec, d dataset, r readers) sample {
-	return read(spec, d, nil, r)
+	return read(spec, d, r)
 }
 
-// warmRead reads a dataset through a new mount after it has been read once by
-// others. Counted is the second time only.
-func warmRead(spec mountSpec, d dataset, before, r readers) sample {
-	return read(spec, d, before, r)
+// warmRead reads a dataset through a new mount after it has been read by others,
+// one after the other. Counted is the last time only.
+func warmRead(spec mountSpec, d dataset, r readers, before ...readers) sample {
+	return read(spec, d, r, before...)
 }
 
-func read(spec mountSpec, d dataset, before, r readers) sample {
+func read(spec mountSpec, d dataset, r readers, before ...readers) sample {
 	return func(ctx context.Context, l *lab) (o outcome, err error) {
 		f, err := l.place(ctx, spec.where, d)
 		if err != nil {
@@ -108,10 +118,8 @@ func read(spec mountSpec, d dataset, before, r readers) sample {
 		}
 		defer func() { err = errors.Join(err, m.Close()) }()
 		paths := f.paths(m.Dir, d)
-		if before != nil {
-			if _, err := l.work(ctx, workload.Options{}, before(paths)...); err != nil {
-				return o, fmt.Errorf("first read: %w", err)
-			}
+		if err := l.workBefore(ctx, paths, before); err != nil {
+			return o, err
 		}
 		return m.count(ctx, func() (outcome, error) { return l.work(ctx, workload.Options{}, r(paths)...) })
 	}
@@ -158,7 +166,7 @@ func localRead(d dataset, warm bool, r readers) sample {
 }
 
 // smallPages is the same for a file of the same size whose cached pages are of
-// 4 KiB, as those of FUSE are: the server's own, on tmpfs.
+// 4 KiB, as those of FUSE are: the server's own, on tmpfs, read many times.
 func smallPages(d dataset, r readers) sample {
 	return func(ctx context.Context, l *lab) (outcome, error) {
 		f, err := l.store(ctx, d)
@@ -166,6 +174,27 @@ func smallPages(d dataset, r readers) sample {
 			return outcome{}, err
 		}
 		return l.work(ctx, workload.Options{}, r(f.paths(filepath.Join(l.plain.Dir, bucket), d))...)
+	}
+}
+
+// usedOnce is smallPages for a copy whose pages have been used once, by the
+// write that made them. The kernel moves a page to its active list at the second
+// use (folio_mark_accessed), which takes a fifth to a third of that use's time.
+func usedOnce(d dataset, r readers) sample {
+	return func(ctx context.Context, l *lab) (o outcome, err error) {
+		f, err := l.store(ctx, d)
+		if err != nil {
+			return o, err
+		}
+		dir := filepath.Join(l.scratch, "used-once")
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return o, err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		if err := os.CopyFS(filepath.Join(dir, d.name), os.DirFS(filepath.Join(l.plain.Dir, bucket, d.name))); err != nil {
+			return o, err
+		}
+		return l.work(ctx, workload.Options{}, r(f.paths(dir, d))...)
 	}
 }
 
@@ -199,8 +228,8 @@ func (l *lab) heat(ctx context.Context, paths []string, warm bool) error {
 }
 
 // bareFuse is baseline F: the dataset's size of memory behind go-fuse alone,
-// after a first read where before is not nil.
-func bareFuse(d dataset, before, r readers) sample {
+// after the reads before.
+func bareFuse(d dataset, r readers, before ...readers) sample {
 	return func(ctx context.Context, l *lab) (o outcome, err error) {
 		dir, err := os.MkdirTemp(l.disk, "bare-")
 		if err != nil {
@@ -215,10 +244,8 @@ func bareFuse(d dataset, before, r readers) sample {
 			return o, fmt.Errorf("barefuse: %w", err)
 		}
 		paths := []string{filepath.Join(dir, "memory")}
-		if before != nil {
-			if _, err := l.work(ctx, workload.Options{}, before(paths)...); err != nil {
-				return o, fmt.Errorf("first read: %w", err)
-			}
+		if err := l.workBefore(ctx, paths, before); err != nil {
+			return o, err
 		}
 		return l.work(ctx, workload.Options{}, r(paths)...)
 	}
