@@ -12,6 +12,7 @@ import (
 
 	"weightfs/cmd/cli"
 	"weightfs/gpuload"
+	"weightfs/gpuload/manifest"
 )
 
 // announce writes the line with which a load begins: onto which device, why
@@ -46,17 +47,56 @@ func sizeText(n int64) string {
 	return strings.ReplaceAll(humanize.Bytes(uint64(n)), " ", "")
 }
 
-// placesForFiles makes sure that files can be made at the paths that are not "",
-// before a load that would be in vain without them.
-func placesForFiles(paths ...string) error {
-	for _, path := range paths {
-		if path == "" {
-			continue
-		}
-		dir := filepath.Dir(path)
-		if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
-			return &os.PathError{Op: "make " + path + " in", Path: dir, Err: err}
-		}
+// The places of files are checked before a load that would be in vain without
+// them. Each path may be "", for none.
+
+// placeForManifest makes sure that a manifest can be written to path.
+func placeForManifest(path string) error {
+	if path == "" {
+		return nil
+	}
+	if err := manifest.CheckPath(path); err != nil {
+		return err
+	}
+	return roomFor(path)
+}
+
+// placeForSocket makes sure that a socket can be made at path.
+func placeForSocket(path string) error {
+	if path == "" {
+		return nil
+	}
+	if err := freeForSocket(path); err != nil {
+		return fmt.Errorf("hold: %w", err)
+	}
+	return roomFor(path)
+}
+
+// placeForPlot makes sure that path can be written to, in place where it is
+// there: it may be a device.
+func placeForPlot(path string) error {
+	if path == "" {
+		return nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return roomFor(path)
+	}
+	err = unix.Access(path, unix.W_OK)
+	if info.IsDir() {
+		err = unix.EISDIR
+	}
+	if err != nil {
+		return &os.PathError{Op: "write", Path: path, Err: err}
+	}
+	return nil
+}
+
+// roomFor makes sure that a file can be made at path.
+func roomFor(path string) error {
+	dir := filepath.Dir(path)
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		return &os.PathError{Op: "make " + path + " in", Path: dir, Err: err}
 	}
 	return nil
 }

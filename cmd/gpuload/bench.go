@@ -96,7 +96,7 @@ func (f *benchFlags) plan(a *app, flags *pflag.FlagSet, sources []string) (*benc
 	if p.device, err = choose(f.device, thisHost()); err != nil {
 		return nil, err
 	}
-	return p, placesForFiles(f.plot)
+	return p, placeForPlot(f.plot)
 }
 
 // run measures, prints and draws.

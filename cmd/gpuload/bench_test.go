@@ -103,6 +103,7 @@ func TestBenchFailures(t *testing.T) {
 		{[]string{"--sweep=", dir}, 2, "sweep"},
 		{[]string{dir + "/none"}, 1, "no such file"},
 		{[]string{"--store=" + dir + "/none", "--sweep=1", dir}, 1, "measure the store"},
+		{[]string{"--plot=" + dir, "--sweep=1", dir}, 1, "write " + dir + ": is a directory"},
 		{[]string{"--plot=" + dir + "/none/plot.svg", "--sweep=1", dir}, 1, "make " + dir + "/none/plot.svg"},
 	} {
 		code, _, stderr := gpuloadCommand(t, append([]string{"bench", "--device=cpu"}, c.args...)...)

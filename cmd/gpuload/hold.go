@@ -124,17 +124,8 @@ func answerClient(ctx context.Context, conn net.Conn, answer []byte) {
 // listenPrivately listens on a socket of mode 0600 that appears at path when it
 // is ready, in place of one that nobody listens on.
 func listenPrivately(path string) (*net.UnixListener, error) {
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
+	if err := freeForSocket(path); err != nil {
 		return nil, err
-	case info.Mode().Type() != fs.ModeSocket:
-		return nil, fmt.Errorf("%s: %w, and is no socket", path, fs.ErrExist)
-	default:
-		if conn, err := net.Dial("unix", path); err == nil {
-			return nil, errors.Join(fmt.Errorf("%s is in use", path), conn.Close())
-		}
 	}
 	scratch, err := os.MkdirTemp(filepath.Dir(path), ".gpuload-") // of mode 0700
 	if err != nil {
@@ -151,4 +142,22 @@ func listenPrivately(path string) (*net.UnixListener, error) {
 		return nil, errors.Join(err, listener.Close())
 	}
 	return listener, nil
+}
+
+// freeForSocket is an error unless there is nothing at path, or a socket that
+// nobody listens on.
+func freeForSocket(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("%s: %w, and is no socket", path, fs.ErrExist)
+	}
+	if conn, err := net.Dial("unix", path); err == nil {
+		return errors.Join(fmt.Errorf("%s is in use", path), conn.Close())
+	}
+	return nil
 }

@@ -115,24 +115,34 @@ func (f *loadFlags) plan(a *app, flags *pflag.FlagSet, sources []string) (*loadP
 	if p.device, err = choose(f.device, thisHost()); err != nil {
 		return nil, err
 	}
-	if err := placesForFiles(f.manifest, f.hold); err != nil {
+	if err := placeForManifest(f.manifest); err != nil {
 		return nil, err
 	}
+	if err := placeForSocket(f.hold); err != nil {
+		return nil, err
+	}
+	return p, p.expect(flags.Changed("hash"))
+}
+
+// expect reads the manifest to compare with. Its hash is the load's, which must
+// not have been asked to be another.
+func (p *loadPlan) expect(hashGiven bool) (err error) {
+	f := p.flags
 	if f.expect == "" {
-		return p, nil
+		return nil
 	}
 	if p.expected, err = manifest.ReadFile(f.expect); err != nil {
-		return nil, err
+		return err
 	}
 	expectedBy, err := manifest.HashOf(p.expected)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.expect, err)
+		return fmt.Errorf("%s: %w", f.expect, err)
 	}
-	if flags.Changed("hash") && p.hash != expectedBy {
-		return nil, cli.Usagef("hash %s: the digests in %s are by %s", p.hash, f.expect, expectedBy)
+	if hashGiven && p.hash != expectedBy {
+		return cli.Usagef("hash %s: the digests in %s are by %s", p.hash, f.expect, expectedBy)
 	}
 	p.hash = expectedBy
-	return p, nil
+	return nil
 }
 
 // run loads, checks and reports.

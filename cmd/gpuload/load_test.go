@@ -163,6 +163,7 @@ func TestLoadFailures(t *testing.T) {
 		{[]string{"--rank=0", dir + "/a.safetensors"}, 1, "is a file"},
 		{[]string{ranks}, 1, "files of rank 5: choose one with --rank"},
 		{[]string{"--manifest=" + empty + "/none/m", dir}, 1, "make " + empty + "/none/m in " + empty + "/none: no such file"},
+		{[]string{"--manifest=" + empty, dir}, 1, empty + ": file already exists, and is no regular file"},
 		{[]string{"--rank=0", dir}, 1, "model-rank-{rank}-part-{part}.safetensors"},
 		{[]string{"--expect=" + empty + "/none", dir}, 1, "none"},
 		{[]string{empty}, 1, empty},

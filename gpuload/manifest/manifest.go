@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,9 +34,28 @@ type Entry struct {
 	Digest string `json:"digest"`
 }
 
+// CheckPath returns an error if [Write] would refuse path for what is there: as
+// it renames a new file to path, a device node, a link or a socket there would
+// be gone.
+func CheckPath(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("write manifest: %w", err)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("write manifest %s: %w, and is no regular file", path, fs.ErrExist)
+	}
+	return nil
+}
+
 // Write writes the entries to the file at path, which appears only when it is
-// whole and on disk, in place of one that is there.
+// whole and on disk, in place of a regular file that is there.
 func Write(path string, entries []Entry) (err error) {
+	if err := CheckPath(path); err != nil {
+		return err
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return fmt.Errorf("write manifest: %w", err)
@@ -80,8 +100,8 @@ func ReadFile(path string) ([]Entry, error) {
 	return entries, nil
 }
 
-// Read reads a manifest. Unknown fields are ignored; an entry without a name or
-// with a digest that is none, and a name that occurs twice, are errors.
+// Read reads a manifest. Unknown fields are ignored; a digest that is none, and
+// a name that occurs twice, are errors. A tensor's name may be empty.
 func Read(r io.Reader) ([]Entry, error) {
 	var entries []Entry
 	seen := make(map[string]struct{})

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 
 	"weightfs/gpuload"
@@ -89,6 +90,30 @@ func TestWriteRead(t *testing.T) {
 func TestWriteToMissingFolder(t *testing.T) {
 	if err := manifest.Write(filepath.Join(t.TempDir(), "none", "m"), nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%v, want os.ErrNotExist", err)
+	}
+}
+
+func TestWriteReplacesRegularFilesOnly(t *testing.T) {
+	dir := t.TempDir()
+	fifo, link := filepath.Join(dir, "fifo"), filepath.Join(dir, "link")
+	must(t, syscall.Mkfifo(fifo, 0o600))
+	must(t, os.Symlink(filepath.Join(dir, "file"), link))
+	for _, path := range []string{dir, fifo, link} {
+		before, err := os.Lstat(path)
+		must(t, err)
+		if err := manifest.Write(path, nil); !errors.Is(err, os.ErrExist) {
+			t.Errorf("%s: %v, want os.ErrExist", path, err)
+		}
+		after, err := os.Lstat(path)
+		must(t, err)
+		if !os.SameFile(before, after) {
+			t.Errorf("%s was replaced", path)
+		}
+	}
+	left, err := os.ReadDir(dir)
+	must(t, err)
+	if len(left) != 2 {
+		t.Errorf("there are %v", left)
 	}
 }
 
