@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 
 	"weightfs/gpuload/safetensors"
 )
@@ -22,8 +21,12 @@ type File struct {
 	size int64
 	blob blob
 
-	mu     sync.Mutex
-	header *safetensors.Header // guarded by mu; nil until parsed
+	parsing chan struct{}       // holds the token of whoever reads the header
+	header  *safetensors.Header // guarded by parsing's token; nil until parsed
+}
+
+func newFile(name, path string, size int64, b blob) *File {
+	return &File{name: name, path: path, size: size, blob: b, parsing: make(chan struct{}, 1)}
 }
 
 // Name is the file's name within its folder.
@@ -36,10 +39,15 @@ func (f *File) Path() string { return f.path }
 func (f *File) Size() int64 { return f.size }
 
 // Header returns the parsed header. It is read once, by the first caller, for
-// whom the others wait; after a failure the next caller tries again.
+// whom the others wait, each as long as its ctx lasts; after a failure the next
+// caller tries again.
 func (f *File) Header(ctx context.Context) (*safetensors.Header, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	select {
+	case f.parsing <- struct{}{}:
+		defer func() { <-f.parsing }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("read header of %s: %w", f.path, ctx.Err())
+	}
 	if f.header != nil {
 		return f.header, nil
 	}

@@ -160,7 +160,7 @@ func (t pathTree) open(_ context.Context, name string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &File{name: name, path: path, size: b.size(), blob: b}, nil
+	return newFile(name, path, b.size(), b), nil
 }
 
 func (t pathTree) Close() error { return nil }
@@ -199,7 +199,7 @@ func (t *storeTree) open(ctx context.Context, name string) (*File, error) {
 		return nil, fmt.Errorf("open %s/%s: %w", t.base, name, remote.ErrArchived)
 	}
 	b := &objectBlob{store: t.store, object: object}
-	return &File{name: name, path: t.base + "/" + name, size: object.Size, blob: b}, nil
+	return newFile(name, t.base+"/"+name, object.Size, b), nil
 }
 
 func (t *storeTree) Close() error { return t.store.Close() }

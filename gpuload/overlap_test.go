@@ -111,7 +111,7 @@ func slowSource(delay time.Duration) *Source {
 	header = fmt.Sprintf("%-1016s", header)
 	content := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
 	content = append(append(content, header...), make([]byte, size-1024)...)
-	f := &File{name: "slow", path: "slow", size: size, blob: &slowBlob{content: content, delay: delay}}
+	f := newFile("slow", "slow", size, &slowBlob{content: content, delay: delay})
 	return &Source{label: "slow", files: []*File{f}}
 }
 

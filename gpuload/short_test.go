@@ -27,7 +27,7 @@ func (s shortStore) OpenRange(_ context.Context, _ remote.Object, off, n int64) 
 func TestShortRead(t *testing.T) {
 	slow := slowSource(0).files[0]
 	store := shortStore{content: slow.blob.(*slowBlob).content, ends: 5*overlapPart + 100}
-	file := &File{name: "short", path: "s3://b/short", size: slow.size, blob: &objectBlob{store: store}}
+	file := newFile("short", "s3://b/short", slow.size, &objectBlob{store: store})
 	dev, err := NewCPU(CPUConfig{})
 	if err != nil {
 		t.Fatal(err)

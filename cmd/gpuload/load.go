@@ -206,12 +206,14 @@ type inputs struct {
 	device  gpuload.Device
 	opening time.Duration // how long it took to open the two
 	headers sync.WaitGroup
+	stop    context.CancelFunc // of the headers
 }
 
 // open opens the device while the source is listed and its headers begin to be
 // read: a GPU's context takes as long.
 func (p *loadPlan) open(ctx context.Context) (*inputs, error) {
-	in := &inputs{}
+	ahead, stop := context.WithCancel(ctx)
+	in := &inputs{stop: stop}
 	start := time.Now()
 	g, opening := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
@@ -219,7 +221,7 @@ func (p *loadPlan) open(ctx context.Context) (*inputs, error) {
 			return err
 		}
 		// The load waits for the headers, and meets their errors itself.
-		in.headers.Go(func() { _, _ = in.source.Headers(ctx) })
+		in.headers.Go(func() { _, _ = in.source.Headers(ahead) })
 		return nil
 	})
 	g.Go(func() (err error) {
@@ -234,6 +236,7 @@ func (p *loadPlan) open(ctx context.Context) (*inputs, error) {
 }
 
 func (in *inputs) close() error {
+	in.stop() // a load that failed needs no more headers
 	in.headers.Wait()
 	var errs []error
 	if in.source != nil {
