@@ -79,7 +79,11 @@ func (b *pathBlob) unchanged() error {
 	if now.Size != b.stat.Size {
 		return fmt.Errorf("%w: it had %d bytes and has %d", remote.ErrChanged, b.stat.Size, now.Size)
 	}
-	if now.Mtim != b.stat.Mtim {
+	// The change time too: a copier that writes in place may set the old
+	// modification time again. It also moves with the number of links, as when
+	// another file takes the name by a rename, which leaves the bytes alone.
+	touched := now.Ctim != b.stat.Ctim && now.Nlink == b.stat.Nlink
+	if now.Mtim != b.stat.Mtim || touched {
 		return fmt.Errorf("%w: it was modified", remote.ErrChanged)
 	}
 	return nil

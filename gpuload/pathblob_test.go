@@ -2,12 +2,16 @@ package gpuload
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 	"unsafe"
+
+	"weightfs/remote"
 )
 
 // TestPathBodies reads a file past the page cache and through it, in pieces, to
@@ -77,6 +81,34 @@ func TestCachedFollowsThePageCache(t *testing.T) {
 	}
 	if cold == b.cached(0, size) {
 		t.Errorf("evicted: %v, cached: %v", cold, b.cached(0, size))
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRewriteInPlaceIsAChange rewrites a file as a copier does that keeps size
+// and modification time.
+func TestRewriteInPlaceIsAChange(t *testing.T) {
+	content := make([]byte, pageSize)
+	b := openTemp(t, content)
+	path := b.buffered.Name()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.unchanged(); err != nil {
+		t.Errorf("before: %v", err)
+	}
+	content[0] = 1
+	// The kernel's clock for change times ticks every few milliseconds.
+	for deadline := time.Now().Add(10 * time.Second); b.unchanged() == nil && time.Now().Before(deadline); {
+		if err := errors.Join(os.WriteFile(path, content, 0o600), os.Chtimes(path, time.Time{}, info.ModTime())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.unchanged(); !errors.Is(err, remote.ErrChanged) {
+		t.Errorf("%v, want ErrChanged", err)
 	}
 	if err := b.Close(); err != nil {
 		t.Error(err)
