@@ -10,6 +10,10 @@ const (
 	MemoryMinimum int64 = -2
 )
 
+// MaxConcurrency is the largest Options.Concurrency: more than any store or disk
+// takes profit from, where each reader has a stream of the device.
+const MaxConcurrency = 1024
+
 const (
 	defaultMemoryLimit = 40_000_000_000
 	// defaultPartSize is the size at which a copy to a GPU and a ranged GET
@@ -28,7 +32,7 @@ const (
 // Options says how a load is done. The zero value means the defaults.
 type Options struct {
 	// Concurrency is how many parts are read at a time; 0 is 16 for paths and
-	// 32 where a file comes from a bucket.
+	// 32 where a file comes from a bucket, MaxConcurrency the most.
 	Concurrency int
 	// MemoryLimit is the most staging memory in bytes, MemoryUnlimited or
 	// MemoryMinimum; 0 is 40 GB. A small one shrinks the pieces in which the
@@ -52,8 +56,8 @@ type Options struct {
 // would do.
 func (o Options) Check() error {
 	switch {
-	case o.Concurrency < 0:
-		return fmt.Errorf("concurrency of %d: must be positive", o.Concurrency)
+	case o.Concurrency < 0 || o.Concurrency > MaxConcurrency:
+		return fmt.Errorf("concurrency of %d: must be from 1 to %d", o.Concurrency, MaxConcurrency)
 	case o.PartSize < 0 || o.PartSize > largestPart:
 		return fmt.Errorf("part size of %d bytes: must be from 1 to %d", o.PartSize, int64(largestPart))
 	case o.MemoryLimit < MemoryMinimum:

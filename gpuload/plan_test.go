@@ -2,6 +2,7 @@ package gpuload
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -221,4 +222,18 @@ func TestBudgetStaysWithinTheLimit(t *testing.T) {
 			t.Fatalf("%d readers of %+v", r, b)
 		}
 	})
+}
+
+func TestOptionsAreBounded(t *testing.T) {
+	for _, o := range []Options{
+		{Concurrency: -1}, {Concurrency: MaxConcurrency + 1}, {Concurrency: math.MaxInt},
+		{PartSize: -1}, {PartSize: math.MaxInt64}, {MemoryLimit: MemoryMinimum - 1},
+	} {
+		if o.Check() == nil {
+			t.Errorf("%+v: want an error", o)
+		}
+	}
+	if err := (Options{Concurrency: MaxConcurrency}).Check(); err != nil {
+		t.Error(err)
+	}
 }

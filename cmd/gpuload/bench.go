@@ -86,8 +86,8 @@ func (f *benchFlags) plan(a *app, flags *pflag.FlagSet, sources []string) (*benc
 		return nil, cli.Usagef("sweep is empty")
 	}
 	for _, n := range p.sweep {
-		if n < 1 || n > maxConcurrency {
-			return nil, cli.Usagef("sweep: concurrency %d is not from 1 to %d", n, maxConcurrency)
+		if n < 1 || n > gpuload.MaxConcurrency {
+			return nil, cli.Usagef("sweep: concurrency %d is not from 1 to %d", n, gpuload.MaxConcurrency)
 		}
 	}
 	if p.source, err = f.source.config(a, flags, p.tuning.pattern); err != nil {

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"weightfs/cmd/cli"
+	"weightfs/gpuload"
 )
 
 // FuzzParseExtraConfig holds that whatever is passed for the JSON is either a
@@ -24,7 +25,7 @@ func FuzzParseExtraConfig(f *testing.F) {
 			}
 			return
 		}
-		if c.Concurrency != nil && (*c.Concurrency < 1 || *c.Concurrency > maxConcurrency) || c.MemoryLimit != nil && *c.MemoryLimit < -1 {
+		if c.Concurrency != nil && (*c.Concurrency < 1 || *c.Concurrency > gpuload.MaxConcurrency) || c.MemoryLimit != nil && *c.MemoryLimit < -1 {
 			t.Errorf("%q passed", text)
 		}
 	})

@@ -153,6 +153,7 @@ func TestLoadFailures(t *testing.T) {
 		{[]string{"gs://bucket/x"}, 2, "unknown scheme"},
 		{[]string{"--nope", dir}, 2, "--nope"},
 		{[]string{"--concurrency=0", dir}, 2, "concurrency"},
+		{[]string{"--concurrency=1025", dir}, 2, "from 1 to 1024"},
 		{[]string{"--hash=md5", dir}, 2, `unknown hash "md5"`},
 		{[]string{"--progress=loud", dir}, 2, "loud"},
 		{[]string{"--rank=-1", dir}, 2, "rank"},

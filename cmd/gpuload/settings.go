@@ -11,9 +11,6 @@ import (
 	"weightfs/gpuload"
 )
 
-// maxConcurrency is more than any store or disk takes profit from.
-const maxConcurrency = 4096
-
 // tuningFlags are the flags that say how a load is done.
 type tuningFlags struct {
 	concurrency concurrency
@@ -100,8 +97,8 @@ type concurrency int
 // Set implements pflag.Value.
 func (c *concurrency) Set(text string) error {
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 || n > maxConcurrency {
-		return fmt.Errorf("%q is not a whole number from 1 to %d", text, maxConcurrency)
+	if err != nil || n < 1 || n > gpuload.MaxConcurrency {
+		return fmt.Errorf("%q is not a whole number from 1 to %d", text, gpuload.MaxConcurrency)
 	}
 	*c = concurrency(n)
 	return nil

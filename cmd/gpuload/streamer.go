@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"weightfs/cmd/cli"
+	"weightfs/gpuload"
 	"weightfs/gpuload/safetensors"
 )
 
@@ -44,8 +45,8 @@ func parseExtraConfig(text string) (extraConfig, error) {
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
 		return fail(err)
 	}
-	if c.Concurrency != nil && (*c.Concurrency < 1 || *c.Concurrency > maxConcurrency) {
-		return fail(fmt.Errorf("concurrency is %d: must be from 1 to %d", *c.Concurrency, maxConcurrency))
+	if c.Concurrency != nil && (*c.Concurrency < 1 || *c.Concurrency > gpuload.MaxConcurrency) {
+		return fail(fmt.Errorf("concurrency is %d: must be from 1 to %d", *c.Concurrency, gpuload.MaxConcurrency))
 	}
 	if c.MemoryLimit != nil && *c.MemoryLimit < -1 {
 		return fail(fmt.Errorf("memory_limit is %d: must be bytes, 0 for the minimum or -1 for no limit", *c.MemoryLimit))
@@ -107,8 +108,8 @@ func (v *streamerVariables) set(suffix, value string) error {
 	n, err := strconv.ParseInt(value, 10, 64)
 	switch suffix {
 	case "CONCURRENCY":
-		if err != nil || n < 1 || n > maxConcurrency {
-			return fmt.Errorf("must be a whole number from 1 to %d", maxConcurrency)
+		if err != nil || n < 1 || n > gpuload.MaxConcurrency {
+			return fmt.Errorf("must be a whole number from 1 to %d", gpuload.MaxConcurrency)
 		}
 		v.concurrency = int(n)
 	case "MEMORY_LIMIT":
