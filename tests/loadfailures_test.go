@@ -108,7 +108,8 @@ func TestTruncatedFile(t *testing.T) {
 	if err := os.Truncate(path, 5<<20); err != nil {
 		t.Fatal(err)
 	}
-	failingLoad(t, nil, path, "parse "+path, "incomplete", "the tensors have 8388608 bytes")
+	failingLoad(t, nil, path, "parse "+path, `: tensor "model.layers.0.`, "incomplete",
+		"the tensors have 8388608 bytes", "; the tensor's are [", ") of the file's 5242880")
 }
 
 // TestDeviceOutOfMemory loads a tensor of a TiB, of which the file has none: it

@@ -29,7 +29,7 @@ func ExampleRead() {
 	// Output:
 	// scale F32 [] at byte 133 size 4
 	// embed.weight BF16 [2 3] at byte 137 size 12
-	// parse model.safetensors: metadata incomplete buffer: the tensors have 16 bytes, the file has 15 after its header
+	// parse model.safetensors: tensor "embed.weight": metadata incomplete buffer: the tensors have 16 bytes, the file has 15 after its header; the tensor's are [137,149) of the file's 148
 }
 
 func ExampleSelectFiles() {

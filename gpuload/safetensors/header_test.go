@@ -189,7 +189,7 @@ func TestReadRefuses(t *testing.T) {
 		{"three quarters of a byte", one("F6_E3M2", "[3]", "[0,2]"), 2, ErrMisalignedSlice, "a", "18 bits"},
 		{"more than the shape", one("F32", "[2]", "[0,12]"), 12, ErrTensorInvalidInfo, "a", "takes 8 bytes, where [0,12) has 12"},
 		{"less than the shape", one("F32", "[2]", "[0,4]"), 4, ErrTensorInvalidInfo, "a", ""},
-		{"truncated", one("F32", "[2]", "[0,8]"), 7, ErrMetadataIncompleteBuffer, "", "8 bytes, the file has 7"},
+		{"truncated", one("F32", "[2]", "[0,8]"), 7, ErrMetadataIncompleteBuffer, "a", "8 bytes, the file has 7"},
 		{"trailing byte", one("F32", "[2]", "[0,8]"), 9, ErrMetadataIncompleteBuffer, "", "8 bytes, the file has 9"},
 		{"data without tensors", `{}`, 1, ErrMetadataIncompleteBuffer, "", ""},
 	}

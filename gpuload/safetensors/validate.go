@@ -21,11 +21,21 @@ func (h *Header) validate(size int64) error {
 	}
 	// A tensor that passed has fewer than 2^61 bytes, but many may not fit
 	// int64 together: compare without adding to end.
-	if data := size - h.DataStart; end != uint64(data) {
-		return &FormatError{Kind: ErrMetadataIncompleteBuffer, Detail: fmt.Sprintf(
-			"the tensors have %d bytes, the file has %d after its header", end, data)}
+	data := size - h.DataStart
+	if end == uint64(data) {
+		return nil
 	}
-	return nil
+	// Of a file that ends early, the first tensor of which bytes are missing.
+	refusal := &FormatError{Kind: ErrMetadataIncompleteBuffer, Detail: fmt.Sprintf(
+		"the tensors have %d bytes, the file has %d after its header", end, data)}
+	if cut := slices.IndexFunc(h.Tensors, func(t Tensor) bool { return uint64(t.End) > uint64(data) }); cut >= 0 {
+		t := h.Tensors[cut]
+		refusal.Tensor = t.Name
+		// Of a crafted header, the sum may not fit int64.
+		refusal.Detail += fmt.Sprintf("; the tensor's are [%d,%d) of the file's %d",
+			uint64(h.DataStart)+uint64(t.Begin), uint64(h.DataStart)+uint64(t.End), size)
+	}
+	return refusal
 }
 
 // sort orders the tensors by (begin, end) and keeps byName in step. Writers
