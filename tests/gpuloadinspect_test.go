@@ -1,8 +1,11 @@
 package tests
 
 import (
+	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"weightfs/tests/harness"
@@ -37,5 +40,29 @@ func TestInspectReadsHeadersOnly(t *testing.T) {
 	}
 	if got := p.Stats().Bytes["GET"]; got > headers+1<<16 { // and the index
 		t.Errorf("%d bytes were fetched, want %d at most", got, headers)
+	}
+}
+
+// TestInspectOfManyTensors holds that of an object with 100,000 tensors inspect
+// fetches the header alone, of which the first probe has a small part.
+func TestInspectOfManyTensors(t *testing.T) {
+	const tensors, size, name = 100_000, 300, "many-tensors"
+	var header strings.Builder
+	for i := range tensors {
+		fmt.Fprintf(&header, `,"layers.%d.weight":{"dtype":"U8","shape":[%d],"data_offsets":[%d,%d]}`, i, size, i*size, (i+1)*size)
+	}
+	text := "{" + header.String()[1:] + "}"
+	object := binary.LittleEndian.AppendUint64(nil, uint64(len(text)))
+	object = append(append(object, text...), make([]byte, tensors*size)...)
+	theStage.server.Fill(t, name, map[string][]byte{"model.safetensors": object})
+	p, env := sick(t)
+	r := runWith(t, env, theStage.Gpuload, "inspect", "--json", "s3://"+name)
+	var found struct{ Tensors []struct{ Name string } }
+	if err := json.Unmarshal([]byte(r.Stdout), &found); err != nil || r.Code != 0 || len(found.Tensors) != tensors {
+		t.Errorf("exit %d, %d tensors: %s: %v", r.Code, len(found.Tensors), r.Stderr, err)
+	}
+	want := int64(8 + len(text))
+	if got := p.Stats().Bytes["GET"]; got < want || got > want+1<<16 { // and the listing
+		t.Errorf("%d bytes were fetched, where the header has %d and the object %d", got, want, len(object))
 	}
 }
