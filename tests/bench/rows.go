@@ -149,6 +149,8 @@ func gpuloadRows() []row {
 			readAndCopy(one()), gpuload(folder, one()), figure.AtLeast(0.85)),
 		against("memory limit -1", "gpuload: a local file, memory limit 0", paged,
 			gpuload(folder, one(), "--memory-limit=-1"), gpuload(folder, one(), "--memory-limit=0"), figure.AtLeast(0.80)),
+		against("Python's json of the header", "gpuload inspect: 100,000 tensors", paged,
+			headerBy(pythonJSON), headerBy(inspectJSON), figure.AtLeast(0.80)),
 	}
 }
 
