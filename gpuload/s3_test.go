@@ -1,9 +1,12 @@
 package gpuload_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -49,6 +52,35 @@ func (b *bucket) open(t *testing.T, args ...string) *gpuload.Source {
 func (b *bucket) tryOpen(t *testing.T, args ...string) (*gpuload.Source, error) {
 	cfg := gpuload.SourceConfig{S3: remote.S3Config{EndpointURL: b.proxy.Endpoint, ForcePathStyle: true}}
 	return gpuload.OpenSource(t.Context(), cfg, args...)
+}
+
+// TestIndexOfAnotherName loads what an index names that is not called
+// model.safetensors.index.json, of a folder and of a bucket.
+func TestIndexOfAnotherName(t *testing.T) {
+	tensors := everyDType("", 10)
+	weights := make(map[string]string)
+	for _, c := range tensors {
+		weights[c.name] = "part.safetensors"
+	}
+	index, err := json.Marshal(map[string]any{"weight_map": weights})
+	check(t, err)
+	content := map[string][]byte{
+		"diffusion_pytorch_model.safetensors.index.json": index,
+		"part.safetensors": encode(tensors),
+		"copy.safetensors": encode(tensors), // would be a second tensor of each name
+	}
+	dir, objects := t.TempDir(), make(map[string][]byte)
+	for name, data := range content {
+		check(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
+		objects["unet/"+name] = data
+	}
+	b := newBucket(t, objects)
+	for _, src := range []*gpuload.Source{open(t, dir), b.open(t, "s3://models/unet")} {
+		if len(src.Files()) != 1 {
+			t.Errorf("%s: %d files, want 1", src, len(src.Files()))
+		}
+		loadAndCompare(t, src, tensors, gpuload.Options{})
+	}
 }
 
 func TestLoadFromS3(t *testing.T) {

@@ -56,7 +56,7 @@ type Source struct {
 // OpenSource lists and opens the safetensors files that the arguments name, in
 // order: folders (mounted or not), files, s3://BUCKET/PREFIX and
 // s3://BUCKET/KEY.safetensors. In a folder that is the *.safetensors directly
-// in it, or what its model.safetensors.index.json lists. An argument without
+// in it, or what its one *.safetensors.index.json lists. An argument without
 // a file is an error: fs.ErrNotExist where it does not exist itself,
 // safetensors.ErrNoFiles where it holds none.
 func OpenSource(ctx context.Context, cfg SourceConfig, args ...string) (*Source, error) {
