@@ -104,9 +104,12 @@ func (b *pathBlob) cached(off, n int64) bool {
 
 // held is how many bytes of [off, off+n) are in the page cache.
 func (b *pathBlob) held(off, n int64) (int64, error) {
-	var stat unix.Cachestat_t
-	err := unix.Cachestat(uint(b.buffered.Fd()), &unix.CachestatRange{Off: uint64(off), Len: uint64(n)}, &stat, 0)
-	return int64(stat.Cache) * int64(os.Getpagesize()), err
+	held, err := heldByCachestat(b.buffered, off, n)
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
+		// Kernels before 6.5 do not know it, and a container's filter may not.
+		return heldByMincore(b.buffered, off, n)
+	}
+	return held, err
 }
 
 // evict makes the kernel forget what it can, and tells whether nothing is left.

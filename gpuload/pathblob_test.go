@@ -11,6 +11,8 @@ import (
 	"time"
 	"unsafe"
 
+	"golang.org/x/sys/unix"
+
 	"weightfs/remote"
 )
 
@@ -81,6 +83,38 @@ func TestCachedFollowsThePageCache(t *testing.T) {
 	}
 	if cold == b.cached(0, size) {
 		t.Errorf("evicted: %v, cached: %v", cold, b.cached(0, size))
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestMincoreAgreesWithCachestat holds that older kernels are asked the same.
+func TestMincoreAgreesWithCachestat(t *testing.T) {
+	const size = 4<<20 + 5
+	b := openTemp(t, make([]byte, size))
+	for _, evicted := range []bool{false, true} {
+		if evicted {
+			if _, err := b.evict(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.buffered.ReadAt(make([]byte, 1), 1<<20); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, r := range [][2]int64{{0, size}, {0, 1 << 20}, {pageSize, 3 * pageSize}, {1 << 20, 1}, {size - 5, 5}, {7, 0}} {
+			want, err := heldByCachestat(b.buffered, r[0], max(r[1], 0))
+			if errors.Is(err, unix.ENOSYS) {
+				t.Skip("this kernel has no cachestat")
+			}
+			if r[1] == 0 {
+				want = 0 // cachestat takes a length of 0 for all the rest
+			}
+			got, mincoreErr := heldByMincore(b.buffered, r[0], r[1])
+			if err != nil || mincoreErr != nil || got != want {
+				t.Errorf("evicted %t, %v: mincore says %d, %v, cachestat %d, %v", evicted, r, got, mincoreErr, want, err)
+			}
+		}
 	}
 	if err := b.Close(); err != nil {
 		t.Error(err)
