@@ -188,15 +188,18 @@ func (p *benchPlan) measure(ctx context.Context, dev gpuload.Device, r *benchRes
 
 // measureSources measures the mount and the store, without a device. A store
 // behind a mount that was not asked for is measured if it can be reached.
-func (p *benchPlan) measureSources(ctx context.Context, r *benchResult, concurrency int) error {
+func (p *benchPlan) measureSources(ctx context.Context, r *benchResult, concurrency int) (err error) {
 	drop, err := newDiscardDevice()
 	if err != nil {
 		return err
 	}
-	defer drop.Close()
+	defer func() { err = errors.Join(err, drop.Close()) }()
 	own := stageStore
-	if r.Mounted {
+	switch {
+	case r.Mounted:
 		own = stageMount
+	case p.flags.store != "":
+		own = stageSource
 	}
 	alone, err := p.load(ctx, drop, concurrency, p.sources...)
 	if err != nil {

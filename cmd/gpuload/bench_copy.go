@@ -89,7 +89,7 @@ func busRate(ctx context.Context, dev gpuload.Device, bytes, chunk int64, stream
 		if queues[i], err = dev.NewStream(); err != nil {
 			return 0, err
 		}
-		defer queues[i].Close()
+		defer func() { err = errors.Join(err, queues[i].Close()) }()
 	}
 	start := time.Now()
 	for at := int64(0); at < bytes; at += chunk {

@@ -29,6 +29,7 @@ type benchRun struct {
 // The stages of a load.
 const (
 	stageStore   = "store"
+	stageSource  = "source" // beside a store of another name
 	stageMount   = "mount"
 	stageStaging = "staging copy"
 	stageBus     = "bus"
@@ -96,7 +97,14 @@ func (r *benchResult) best() benchRun {
 	return best
 }
 
-// limit is the slowest stage that every byte goes through.
+// nearEnough is the share of a limit's rate at which what runs beneath it is
+// taken to be held up by it. Stages that are both near their limit slow each
+// other down, on one memory bus.
+const nearEnough = 0.8
+
+// limit is the slowest stage that every byte goes through, or the store behind
+// the mount where that is the mount and comes no faster than its store: then it
+// had most bytes from there.
 func (r *benchResult) limit() benchStage {
 	var slowest benchStage
 	for _, s := range r.Stages {
@@ -104,14 +112,20 @@ func (r *benchResult) limit() benchStage {
 			slowest = s
 		}
 	}
+	if slowest.Name != stageMount {
+		return slowest
+	}
+	for _, s := range r.Stages {
+		if s.Aside && nearEnough <= slowest.BytesPerSecond/s.BytesPerSecond && nearEnough <= s.BytesPerSecond/slowest.BytesPerSecond {
+			return s
+		}
+	}
 	return slowest
 }
 
-// bottleneck says in words what keeps the best run from being faster. Stages
-// that are both near their limit slow each other down, on one memory bus; what
-// is lost beyond nearEnough is lost between them.
+// bottleneck says in words what keeps the best run from being faster. What is
+// lost beyond nearEnough is lost between the stages.
 func (r *benchResult) bottleneck() string {
-	const nearEnough = 0.8
 	limit, best := r.limit(), r.best()
 	share := best.BytesPerSecond / limit.BytesPerSecond
 	if share >= 1 {

@@ -22,11 +22,14 @@ func TestBench(t *testing.T) {
 		t.Fatalf("exit %d: %s", code, stderr)
 	}
 	for _, want := range []string{
-		"CONCURRENCY", "\n1 ", "\n2 ", "\nstore ", "\nstaging copy ", "\nbus ", "\nBottleneck: ",
+		"CONCURRENCY", "\n1 ", "\n2 ", "\nsource ", "\nstore ", "\nstaging copy ", "\nbus ", "\nBottleneck: ",
 		"\nNote: swept: how many parts gpuload reads at a time.\n"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("%q is not in the table:\n%s", want, stdout)
 		}
+	}
+	if n := strings.Count(stdout, "\nstore "); n != 1 {
+		t.Errorf("%d stages are called store:\n%s", n, stdout)
 	}
 	drawing, err := os.ReadFile(plot)
 	if err != nil {
@@ -123,6 +126,9 @@ func TestBottleneck(t *testing.T) {
 		want   string
 	}{
 		{stages(10e9, 50e9), 9e9, "the mount: the best load has 90% of its speed"},
+		{append(stages(10e9, 50e9), benchStage{stageStore, 11e9, true}), 9.9e9, "the store: the best load has 90% of its speed"},
+		{append(stages(10e9, 50e9), benchStage{stageStore, 13e9, true}), 9e9, "the mount: the best load has 90% of its speed"},
+		{append(stages(10e9, 50e9), benchStage{stageStore, 7e9, true}), 9e9, "the mount: the best load has 90% of its speed"},
 		{stages(90e9, 50e9), 49e9, "the bus: the best load has 98% of its speed"},
 		{stages(90e9, 50e9), 51e9, "the bus: the best load is as fast as that by itself"},
 		{stages(90e9, 50e9), 20e9, "this host's processors or memory: the slowest stage, the bus, could do 50.00 GB/s by itself, the best load has 40% of that"},
