@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -189,5 +190,26 @@ func TestLoadLeavesNoManifestBehind(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	if code != 1 || err != nil || len(left) != 0 {
 		t.Errorf("exit %d, %s; left behind: %v, %v", code, stderr, left, err)
+	}
+}
+
+// TestPlainProgressHoldsNobodyUp adds all of a load while nobody reads the lines.
+func TestPlainProgressHoldsNobodyUp(t *testing.T) {
+	lines, w := io.Pipe()
+	p := progressPlain.start(1000, w)
+	for range 1000 {
+		p.add(1)
+	}
+	text := make(chan string, 1)
+	go func() {
+		all, _ := io.ReadAll(lines) // a pipe within the process does not fail
+		text <- string(all)
+	}()
+	p.finish()
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+	if got := <-text; strings.Count(got, "\n") != 10 || !strings.HasSuffix(got, "gpuload: 100%, 1.0 kB of 1.0 kB\n") {
+		t.Errorf("the lines are %q", got)
 	}
 }

@@ -59,7 +59,7 @@ func (m progressMode) start(total int64, w io.Writer) progress {
 		bar := pb.Full.New(0).SetTotal(total).Set(pb.Bytes, true).SetWriter(w)
 		return &barProgress{bar.Start()}
 	case progressPlain:
-		return &plainProgress{total: total, w: w}
+		return newPlainProgress(total, w)
 	}
 	return noProgress{}
 }
@@ -75,26 +75,44 @@ type barProgress struct{ bar *pb.ProgressBar }
 func (p *barProgress) add(n int64) { p.bar.Add64(n) }
 func (p *barProgress) finish()     { p.bar.Finish() }
 
-// plainProgress writes a line for every tenth of the whole.
+// plainSteps is how many lines a whole load writes.
+const plainSteps = 10
+
+// plainProgress writes a line for every tenth of the whole. A goroutine of its
+// own writes them, so that a pipe that nobody reads holds no copy up.
 type plainProgress struct {
-	total int64
+	total   int64
+	lines   chan string // has room for all lines
+	writing sync.WaitGroup
 
 	mu   sync.Mutex
-	w    io.Writer // guarded by mu
-	done int64     // guarded by mu
+	done int64 // guarded by mu
+}
+
+func newPlainProgress(total int64, w io.Writer) *plainProgress {
+	p := &plainProgress{total: total, lines: make(chan string, plainSteps)}
+	p.writing.Go(func() {
+		for line := range p.lines {
+			_, _ = io.WriteString(w, line) // as of any message
+		}
+	})
+	return p
 }
 
 func (p *plainProgress) add(n int64) {
-	const steps = 10
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	before := p.done * steps / p.total
+	before := p.done * plainSteps / p.total
 	p.done += n
-	if p.done*steps/p.total == before {
+	if p.done*plainSteps/p.total == before {
 		return
 	}
-	fmt.Fprintf(p.w, "gpuload: %d%%, %s of %s\n", p.done*100/p.total,
+	p.lines <- fmt.Sprintf("gpuload: %d%%, %s of %s\n", p.done*100/p.total,
 		humanize.Bytes(uint64(p.done)), humanize.Bytes(uint64(p.total)))
 }
 
-func (p *plainProgress) finish() {}
+// finish waits until all lines are written.
+func (p *plainProgress) finish() {
+	close(p.lines)
+	p.writing.Wait()
+}
