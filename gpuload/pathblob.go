@@ -23,6 +23,7 @@ type pathBlob struct {
 	direct   *os.File // nil where O_DIRECT is refused
 	stat     unix.Stat_t
 	refused  atomic.Bool // O_DIRECT turned out not to work after all
+	mounted  bool        // on a FUSE mount, whose daemon may hold it in a cache of its own
 }
 
 // openPath opens the regular file at path, following links.
@@ -42,6 +43,7 @@ func openPath(path string) (*pathBlob, error) {
 	if err := fstat(f, &b.stat); err != nil {
 		return nil, errors.Join(fmt.Errorf("stat %s: %w", path, err), f.Close())
 	}
+	b.mounted = onFUSE(f)
 	b.direct, err = os.OpenFile(path, os.O_RDONLY|unix.O_DIRECT, 0)
 	if err != nil && !errors.Is(err, unix.EINVAL) {
 		return nil, errors.Join(err, f.Close())
@@ -124,11 +126,10 @@ func (b *pathBlob) evict() (bool, error) {
 	return err == nil && held == 0, nil
 }
 
-// onMount tells whether the file is on a FUSE mount, whose daemon may hold it
-// in a cache of its own.
-func (b *pathBlob) onMount() bool {
+// onFUSE tells whether a file is on a FUSE mount.
+func onFUSE(f *os.File) bool {
 	var stat unix.Statfs_t
-	err := unix.Fstatfs(int(b.buffered.Fd()), &stat)
+	err := unix.Fstatfs(int(f.Fd()), &stat)
 	return err == nil && stat.Type == unix.FUSE_SUPER_MAGIC
 }
 
@@ -155,8 +156,9 @@ type pathBody struct {
 
 func (r *pathBody) inMemory() bool { return r.cached }
 
-// splits: the kernel cuts an O_DIRECT read into requests, and sends them all.
-func (r *pathBody) splits() bool { return r.direct }
+// splits: the kernel cuts an O_DIRECT read into requests. It sends those to a
+// disk all at once, and those to a FUSE daemon one after the other.
+func (r *pathBody) splits() bool { return r.direct && !r.blob.mounted }
 
 func (r *pathBody) next(buf []byte, n int) error {
 	if err := r.ctx.Err(); err != nil {

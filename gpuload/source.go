@@ -153,7 +153,7 @@ func (s *Source) Evict() (Warmth, error) {
 			return left, err
 		case !cold:
 			left = WarmPages
-		case b.onMount():
+		case b.mounted:
 			left = max(left, WarmMount)
 		}
 	}
@@ -164,7 +164,7 @@ func (s *Source) Evict() (Warmth, error) {
 func (s *Source) OnMount() bool {
 	return slices.ContainsFunc(s.files, func(f *File) bool {
 		b, ok := f.blob.(*pathBlob)
-		return ok && b.onMount()
+		return ok && b.mounted
 	})
 }
 
