@@ -11,6 +11,8 @@ type arena struct {
 	free   []int32 // stack of slots that nobody uses
 	fresh  int32   // slots from here on were never handed out
 	slots  int32
+
+	touched int32 // slots below are resident, or soon will be
 }
 
 // newArena reserves size bytes, rounded down to whole blocks. Pages become

@@ -23,7 +23,8 @@ type Cache struct {
 
 	ctx        context.Context // of the fetches; ends at Close
 	stop       context.CancelFunc
-	goroutines sync.WaitGroup // the flights under way
+	goroutines sync.WaitGroup // the flights under way, and keepReady
+	calm       chan struct{}  // nothing is fetched any more; has room for one
 
 	mu       sync.Mutex
 	arena    *arena // its bookkeeping is guarded by mu; its bytes by claims and leases
@@ -75,8 +76,11 @@ func New(store remote.Store, cfg Config) (*Cache, error) {
 		arena:   arena,
 		files:   make(map[identity]*file),
 		limit:   newConcurrency(cfg.Concurrency),
+		calm:    make(chan struct{}, 1),
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
+	c.goroutines.Add(1)
+	go c.keepReady()
 	return c, nil
 }
 

@@ -143,7 +143,9 @@ func (c *Cache) tire(v *View) error {
 // wait for it learn why. A flight that was cancelled is made anew by the first
 // of them, should there be one.
 func (c *Cache) land(fl *flight, err error) {
-	c.active--
+	if c.active--; c.active == 0 {
+		c.becameCalm()
+	}
 	f := fl.file
 	f.flights = slices.DeleteFunc(f.flights, func(other *flight) bool { return other == fl })
 	missed := &failure{lo: fl.pos, hi: fl.hi, err: err}

@@ -48,5 +48,9 @@ func releaseMemory(memory []byte) error {
 	return unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(memory)), uintptr(len(memory)))
 }
 
+// touch makes memory resident, whatever is in it, while others may use it. Best
+// effort: a kernel before 5.14 does not know how.
+func touch(memory []byte) { _ = unix.Madvise(memory, unix.MADV_POPULATE_WRITE) }
+
 // poison is for race builds, whose arena is checked.
 func poison([]byte) {}
