@@ -16,6 +16,8 @@ type blob interface {
 	read(ctx context.Context, off, n int64) (body, error)
 	// stream reads [off, off+n) for whoever is in no hurry: headers and digests.
 	stream(ctx context.Context, off, n int64) (io.ReadCloser, error)
+	// piece is the most bytes that one next of a read gains from.
+	piece() int64
 	Close() error
 }
 
@@ -49,6 +51,8 @@ func (o *objectBlob) read(ctx context.Context, off, n int64) (body, error) {
 func (o *objectBlob) stream(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 	return o.store.OpenRange(ctx, o.object, off, n)
 }
+
+func (o *objectBlob) piece() int64 { return hotChunk }
 
 func (o *objectBlob) Close() error { return nil }
 

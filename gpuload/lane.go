@@ -18,10 +18,14 @@ import (
 type lane struct {
 	*loader
 	stream Stream
-	copies chan chunk // enqueued; has room for all staging there is
+	copies chan chunk // enqueued
 
 	reading, waiting, parsing time.Duration
 }
+
+// laneCopies is how many of a lane's copies may be under way before its reader
+// waits: more than a lane gets staging for.
+const laneCopies = 64
 
 // chunk is the bytes [begin,end) of a file on their way to the device.
 type chunk struct {
@@ -38,7 +42,7 @@ func (l *loader) runLane(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("load %s: %w", l.source, err)
 	}
-	ln := &lane{loader: l, stream: stream, copies: make(chan chunk, l.pool.budget.slots)}
+	ln := &lane{loader: l, stream: stream, copies: make(chan chunk, min(l.pool.budget.slots, laneCopies))}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(ln.copies)
@@ -94,19 +98,22 @@ func (ln *lane) readPart(ctx context.Context, f *fileLoad, p part) error {
 // readChunk fills c's staging. After an error the pool still owns it.
 func (ln *lane) readChunk(ctx context.Context, b body, c *chunk) (err error) {
 	start := time.Now()
+	blame := &ln.waiting
 	if c.hot {
-		select {
-		case ln.hot <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
+		if ln.hot.mostlyReading() {
+			blame = &ln.reading
 		}
+		if err := ln.hot.enter(ctx); err != nil {
+			return err
+		}
+		defer ln.hot.read()
 	}
 	if c.staging, err = ln.pool.take(ctx); err != nil {
 		return err
 	}
 	got := time.Now()
 	err = b.next(c.staging.Bytes(), int(c.end-c.begin))
-	ln.waiting += got.Sub(start)
+	*blame += got.Sub(start)
 	ln.reading += time.Since(got)
 	if err == nil {
 		ln.clock.mark(func(p *Phases) *time.Duration { return &p.FirstByte })
@@ -134,8 +141,12 @@ func (ln *lane) copy(ctx context.Context, c chunk) (err error) {
 		return err
 	}
 	ln.clock.copies(1)
-	ln.copies <- c
-	return nil
+	select {
+	case ln.copies <- c:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // complete gives staging back and delivers tensors as their copies are done.
@@ -147,7 +158,7 @@ func (ln *lane) complete(ctx context.Context) error {
 		ln.clock.copies(-1)
 		ln.pool.put(c.staging)
 		if c.hot {
-			<-ln.hot
+			ln.hot.leave()
 		}
 		if err := ln.arrived(c); err != nil {
 			return err

@@ -86,6 +86,22 @@ func TestLoadSizesAroundParts(t *testing.T) {
 	}
 }
 
+// What is read by a megabyte is staged by a megabyte: page-locking more would be
+// slow and for nothing.
+func TestStagingIsWhatIsReadAtATime(t *testing.T) {
+	src := open(t, write(t, t.TempDir(), "model.safetensors", []content{{"a", safetensors.U8, []uint64{24 << 20}}}))
+	dev := newCPU(t, 0)
+	defer func() { check(t, dev.Close()) }()
+	m, err := gpuload.Load(t.Context(), dev, src, gpuload.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { check(t, m.Close()) }()
+	if got := m.Stats().ChunkBytes; got != 1<<20 {
+		t.Errorf("a cached file was staged by %d bytes", got)
+	}
+}
+
 func TestLoadManyFiles(t *testing.T) {
 	dir := t.TempDir()
 	var want []content

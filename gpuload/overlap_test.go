@@ -128,6 +128,8 @@ func (b *slowBlob) stream(_ context.Context, off, n int64) (io.ReadCloser, error
 	return io.NopCloser(bytes.NewReader(b.content[off : off+n])), nil
 }
 
+func (b *slowBlob) piece() int64 { return hotChunk }
+
 func (b *slowBlob) Close() error { return nil }
 
 type slowBody struct {

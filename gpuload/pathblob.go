@@ -133,6 +133,13 @@ func onFUSE(f *os.File) bool {
 	return err == nil && stat.Type == unix.FUSE_SUPER_MAGIC
 }
 
+func (b *pathBlob) piece() int64 {
+	if b.direct == nil || b.mounted || b.cached(0, b.stat.Size) {
+		return hotChunk
+	}
+	return largestChunk
+}
+
 func (b *pathBlob) stream(_ context.Context, off, n int64) (io.ReadCloser, error) {
 	return &pathStream{SectionReader: io.NewSectionReader(b.buffered, off, n), blob: b, left: n}, nil
 }

@@ -187,6 +187,15 @@ func (s *Source) largest() int64 {
 	return (n + pageSize - 1) / pageSize * pageSize
 }
 
+// piece is how much is best read at a time, at most.
+func (s *Source) piece() int64 {
+	var n int64 = hotChunk
+	for _, f := range s.files {
+		n = max(n, f.blob.piece())
+	}
+	return n
+}
+
 // readers is how many parts are best read at a time.
 func (s *Source) readers() int {
 	for _, f := range s.files {
