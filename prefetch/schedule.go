@@ -228,6 +228,7 @@ func (c *Cache) speculate() *flight {
 		a, ok := c.nextAhead(s)
 		if !ok {
 			s.cursor.hungry = false
+			c.forgetIfUnused(s.file) // the next shard, say, that nobody opened
 			return true
 		}
 		if best.file == nil || a.distance < best.distance {

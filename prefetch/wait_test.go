@@ -132,3 +132,68 @@ func TestFailureReachesEveryWaiterAndIsSoonForgotten(t *testing.T) {
 		}
 	})
 }
+
+// Who gives up does not keep those behind it from the memory that is there.
+func TestWhoGivesUpLetsOthersPass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore(t, map[string]int64{"a": 64 * mib})
+		c := newCache(t, store, Config{MemoryLimit: MinMemoryLimit, Mode: Off})
+		r := c.Open(store.object("a"))
+		defer r.Close()
+		for i := range int64(14) { // two blocks are left
+			v, err := r.View(t.Context(), i*mib, mib)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer v.Release()
+		}
+		ctx, giveUp := context.WithCancel(t.Context())
+		first, second := make(chan error, 1), make(chan error, 1)
+		go func() { first <- readAt(ctx, r, store.objects["a"], 20*mib, MaxView) }()
+		synctest.Wait()
+		go func() { second <- readAt(t.Context(), r, store.objects["a"], 30*mib, mib) }()
+		synctest.Wait()
+		giveUp()
+		if err := <-first; !errors.Is(err, context.Canceled) {
+			t.Errorf("who gave up: %v", err)
+		}
+		synctest.Wait()
+		select {
+		case err := <-second:
+			if err != nil {
+				t.Error(err)
+			}
+		default:
+			t.Error("who came next still waits")
+		}
+	})
+}
+
+// What a reader that waits holds is no lease that was forgotten.
+func TestCloseEndsWaits(t *testing.T) {
+	for range 20 {
+		store := newMemStore(t, map[string]int64{"a": 64 * mib})
+		store.gate = func(ctx context.Context, _ string, _ int64) error { <-ctx.Done(); return ctx.Err() }
+		c, err := New(store, Config{Mode: Off})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := c.Open(store.object("a"))
+		failed := make(chan error, 1)
+		const n = 8
+		for i := range int64(n) {
+			go func() { failed <- readAt(context.Background(), r, store.objects["a"], i*mib, mib) }()
+		}
+		for c.Stats().Misses < n {
+			time.Sleep(time.Millisecond)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		for range n {
+			if err := <-failed; !errors.Is(err, ErrClosed) {
+				t.Errorf("wait at the end: %v", err)
+			}
+		}
+	}
+}
