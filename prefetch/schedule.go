@@ -47,7 +47,7 @@ func (c *Cache) follow(v *View) {
 	if abandoned != nil {
 		c.giveUpWindow(stream{f, abandoned})
 	}
-	share := int64(c.aheadLimit()) * blockSize / c.liveStreams()
+	share := c.allowance().share(c.liveStreams())
 	v.cursor.window = c.policy.next(v.cursor, !f.present(v.off, v.end()), share)
 	if v.cursor.window == 0 {
 		return
