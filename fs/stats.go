@@ -25,7 +25,8 @@ type Stats struct {
 	Killed int64 `json:"killed"`
 	// Panics are requests that failed by a defect and got EIO.
 	Panics int64 `json:"panics"`
-	// ReadSizes counts the reads of up to 4 KiB, 8 KiB and so on to 1 MiB.
+	// ReadSizes counts the reads by size: those of up to [ReadSizeBound] of the
+	// index, 4 KiB, 8 KiB and so on to 1 MiB, that no lower index counts.
 	ReadSizes [readSizeClasses]int64 `json:"read_sizes"`
 	// OpenFiles and Inodes are as of now.
 	OpenFiles int64 `json:"open_files"`
@@ -36,6 +37,10 @@ const (
 	smallestReadClass = 12 // 4 KiB
 	readSizeClasses   = 9  // up to 1 MiB, which is maxRead
 )
+
+// ReadSizeBound is the size in bytes of the largest read that
+// Stats.ReadSizes[class] counts.
+func ReadSizeBound(class int) int64 { return 1 << (smallestReadClass + class) }
 
 // readSizeClass is the index into ReadSizes for a read of n bytes.
 func readSizeClass(n int64) int {

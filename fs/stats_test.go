@@ -9,5 +9,8 @@ func TestReadSizeClass(t *testing.T) {
 		if got := readSizeClass(n); got != want {
 			t.Errorf("readSizeClass(%d) = %d, want %d", n, got, want)
 		}
+		if bound := ReadSizeBound(want); int64(n) > bound && n <= maxRead || want > 0 && int64(n) <= bound/2 {
+			t.Errorf("a read of %d bytes is counted as one of up to %d", n, bound)
+		}
 	}
 }

@@ -1,8 +1,6 @@
 package prefetch
 
-import (
-	"testing"
-)
+import "testing"
 
 // BenchmarkCachedView is the cost of a view of 1 MiB that is in the cache: one
 // allocation, no copy.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,7 +24,7 @@ type Cache struct {
 
 	ctx        context.Context // of the fetches; ends at Close
 	stop       context.CancelFunc
-	goroutines sync.WaitGroup // the flights under way, and keepReady
+	goroutines sync.WaitGroup // the flights under way, the waits of readers, and keepReady
 	calm       chan struct{}  // nothing is fetched any more; has room for one
 
 	mu       sync.Mutex
@@ -84,7 +85,8 @@ func New(store remote.Store, cfg Config) (*Cache, error) {
 	return c, nil
 }
 
-// Close ends all fetches and waits for them. The Readers fail from then on.
+// Close ends all fetches and waits, and returns after them. The Readers fail
+// from then on.
 // Views must have been released: otherwise their memory stays mapped and the
 // error says how many there are.
 func (c *Cache) Close() error {
@@ -139,11 +141,17 @@ func (c *Cache) fileOf(obj remote.Object) *file {
 	return f
 }
 
-// forgetIfUnused drops a file that nothing refers to any more.
+// forgetIfUnused drops a file that nothing refers to any more. A stream that
+// wants more does, and a view that waits for memory: what they fetch must be
+// found by the next who opens the object.
 func (c *Cache) forgetIfUnused(f *file) {
-	if f.handles == 0 && len(f.blocks) == 0 && len(f.flights) == 0 && len(f.waiters) == 0 {
-		delete(c.files, identity{f.obj.Key, f.obj.Version})
+	if f.handles > 0 || len(f.blocks)+len(f.flights)+len(f.waiters) > 0 || f.cursors.hungry() {
+		return
 	}
+	if slices.ContainsFunc(c.starved, func(v *View) bool { return v.file == f }) {
+		return
+	}
+	delete(c.files, identity{f.obj.Key, f.obj.Version})
 }
 
 // Reader reads one object version. Safe for concurrent use.

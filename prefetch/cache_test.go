@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-
-	"weightfs/remote"
 )
 
 func TestMain(m *testing.M) {
@@ -167,128 +165,6 @@ func TestLeasedMemoryIsNotReused(t *testing.T) {
 	}
 }
 
-// A view that gets no memory waits holding none, and gets its turn as soon as
-// there is some, in order of arrival.
-func TestStarvedViewHoldsNothingAndIsServed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := newMemStore(t, map[string]int64{"a": 64 * mib})
-		c := newCache(t, store, Config{MemoryLimit: MinMemoryLimit, Mode: Off})
-		r := c.Open(store.object("a"))
-		defer r.Close()
-		var held []*View
-		for i := range int64(4) {
-			v, err := r.View(t.Context(), i*MaxView, MaxView)
-			if err != nil {
-				t.Fatal(err)
-			}
-			held = append(held, v)
-		}
-		served := make(chan int, 2)
-		for i := range 2 {
-			go func() {
-				v, err := r.View(t.Context(), int64(5+i)*MaxView, MaxView)
-				if err != nil {
-					t.Error(err)
-				}
-				served <- i
-				v.Release()
-			}()
-			synctest.Wait()
-		}
-		if s := c.Stats(); s.Leases != 16 || len(served) != 0 {
-			t.Fatalf("while starved: %d leases, %d served", s.Leases, len(served))
-		}
-		held[0].Release()
-		synctest.Wait()
-		if first, second := <-served, <-served; first != 0 || second != 1 {
-			t.Errorf("served %d before %d", first, second)
-		}
-		for _, v := range held {
-			v.Release()
-			v.Release()
-		}
-	})
-}
-
-func TestWaitEndsWithItsContextAndTheFetchGoesOn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		open := make(chan struct{})
-		store := newMemStore(t, map[string]int64{"a": 8 * mib})
-		store.gate = func(ctx context.Context, _ string, _ int64) error {
-			select {
-			case <-open:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		c := newCache(t, store, Config{Mode: Off})
-		r := c.Open(store.object("a"))
-		defer r.Close()
-		ctx, cancel := context.WithCancel(t.Context())
-		failed := make(chan error)
-		go func() { failed <- readAt(ctx, r, store.objects["a"], 0, mib) }()
-		synctest.Wait()
-		cancel()
-		if err := <-failed; !errors.Is(err, context.Canceled) {
-			t.Errorf("cancelled wait: %v", err)
-		}
-		close(open)
-		if err := readAt(t.Context(), r, store.objects["a"], 0, mib); err != nil {
-			t.Error(err)
-		}
-		if gets, _ := store.fetched(); gets != 1 {
-			t.Errorf("%d GETs for one range", gets)
-		}
-	})
-}
-
-func TestReadTimeout(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := newMemStore(t, map[string]int64{"a": 8 * mib})
-		store.gate = func(ctx context.Context, _ string, _ int64) error { <-ctx.Done(); return ctx.Err() }
-		c := newCache(t, store, Config{ReadTimeout: time.Minute})
-		r := c.Open(store.object("a"))
-		defer r.Close()
-		began := time.Now()
-		_, err := r.View(t.Context(), 0, mib)
-		if !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != time.Minute {
-			t.Errorf("after %v: %v", time.Since(began), err)
-		}
-	})
-}
-
-func TestFailureReachesEveryWaiterAndIsSoonForgotten(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := newMemStore(t, map[string]int64{"a": 8 * mib})
-		open := make(chan error)
-		store.gate = func(context.Context, string, int64) error { return <-open }
-		c := newCache(t, store, Config{Mode: Off})
-		r := c.Open(store.object("a"))
-		defer r.Close()
-		failed := make(chan error, 3)
-		for range 3 {
-			go func() { failed <- readAt(t.Context(), r, store.objects["a"], 0, mib) }()
-		}
-		synctest.Wait()
-		open <- remote.ErrChanged
-		for range 3 {
-			if err := <-failed; !errors.Is(err, remote.ErrChanged) {
-				t.Errorf("waiter got %v", err)
-			}
-		}
-		if gets, _ := store.fetched(); gets != 1 {
-			t.Errorf("%d GETs failed, want 1", gets)
-		}
-		time.Sleep(setbackMemory)
-		go func() { failed <- readAt(t.Context(), r, store.objects["a"], 0, mib) }()
-		open <- nil
-		if err := <-failed; err != nil {
-			t.Errorf("after the failure: %v", err)
-		}
-	})
-}
-
 func TestBytesAreServedBeforeThePartIsComplete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -306,38 +182,6 @@ func TestBytesAreServedBeforeThePartIsComplete(t *testing.T) {
 			t.Error(err)
 		}
 		close(release)
-	})
-}
-
-func TestLastCloseEndsFetches(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := newMemStore(t, map[string]int64{"a": 256 * mib})
-		store.onRead = func(ctx context.Context, _ string, off int64) error {
-			if off < 4*mib {
-				return nil
-			}
-			<-ctx.Done()
-			return ctx.Err()
-		}
-		c := newCache(t, store, Config{})
-		r := c.Open(store.object("a"))
-		for off := int64(0); off < 4*mib; off += mib {
-			if err := readAt(t.Context(), r, store.objects["a"], off, mib); err != nil {
-				t.Fatal(err)
-			}
-		}
-		synctest.Wait()
-		if s := c.Stats(); s.ActiveFetches == 0 {
-			t.Error("nothing is fetched ahead")
-		}
-		r.Close()
-		synctest.Wait()
-		if s := c.Stats(); s.ActiveFetches != 0 || s.BlocksInFlight != 0 {
-			t.Errorf("after the last close: %+v", s)
-		}
-		if _, err := r.View(t.Context(), 0, 1); !errors.Is(err, ErrClosed) {
-			t.Errorf("closed reader: %v", err)
-		}
 	})
 }
 
@@ -361,34 +205,6 @@ func TestSecondModelIsRetained(t *testing.T) {
 	if _, after := store.fetched(); after != before {
 		t.Errorf("B was fetched again: %d bytes", after-before)
 	}
-}
-
-func TestNextShardIsOnItsWay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := newMemStore(t, map[string]int64{"1": 32 * mib, "2": 32 * mib})
-		c := newCache(t, store, Config{Successor: func(obj remote.Object) (remote.Object, bool) {
-			return store.object("2"), obj.Key == "1"
-		}})
-		r := c.Open(store.object("1"))
-		defer r.Close()
-		if err := readAll(t.Context(), r, store.objects["1"], mib); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		_, before := store.fetched()
-		if before <= 32*mib {
-			t.Error("nothing of the next shard is fetched")
-		}
-		next := c.Open(store.object("2"))
-		defer next.Close()
-		hits := c.Stats().Hits
-		if err := readAt(t.Context(), next, store.objects["2"], 0, 16<<10); err != nil {
-			t.Fatal(err)
-		}
-		if c.Stats().Hits == hits {
-			t.Error("the next shard's beginning had to be waited for")
-		}
-	})
 }
 
 func TestSmallRandomReadsFetchLittle(t *testing.T) {

@@ -21,19 +21,28 @@ const (
 	Off
 )
 
-var modeNames = [...]string{Auto: "auto", Sequential: "sequential", Off: "off"}
-
 // ParseMode reads a mode's name.
 func ParseMode(name string) (Mode, error) {
-	for mode, known := range modeNames {
-		if name == known {
-			return Mode(mode), nil
+	for _, mode := range []Mode{Auto, Sequential, Off} {
+		if name == mode.String() {
+			return mode, nil
 		}
 	}
 	return Auto, fmt.Errorf("unknown prefetch mode %q: auto, sequential or off", name)
 }
 
-func (m Mode) String() string { return modeNames[m] }
+func (m Mode) String() string {
+	switch m {
+	case Auto:
+		return "auto"
+	case Sequential:
+		return "sequential"
+	case Off:
+		return "off"
+	default:
+		return fmt.Sprintf("Mode(%d)", uint8(m))
+	}
+}
 
 // Defaults and limits of a Config.
 const (
@@ -87,8 +96,8 @@ func (cfg Config) complete() (Config, error) {
 	if cfg.Concurrency < 0 || cfg.Concurrency > maxConcurrency {
 		return cfg, fmt.Errorf("concurrency of %d: between 1 and %d, or 0 to adapt", cfg.Concurrency, maxConcurrency)
 	}
-	if int(cfg.Mode) >= len(modeNames) {
-		return cfg, fmt.Errorf("unknown prefetch mode %d", cfg.Mode)
+	if cfg.Mode > Off {
+		return cfg, fmt.Errorf("unknown prefetch mode %v", cfg.Mode)
 	}
 	if cfg.ReadTimeout == 0 {
 		cfg.ReadTimeout = DefaultReadTimeout

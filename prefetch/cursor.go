@@ -246,6 +246,11 @@ func (cs *cursors) calm() {
 	}
 }
 
+// hungry says whether the scheduler has a stream of these on its list.
+func (cs *cursors) hungry() bool {
+	return slices.ContainsFunc(cs.list, func(c *cursor) bool { return c.hungry })
+}
+
 // live counts the streams used since oldest.
 func (cs *cursors) live(oldest uint64) int {
 	n := 0
@@ -266,6 +271,10 @@ func (cs *cursors) first(now uint64) *cursor {
 		}
 	}
 	c := &cursor{used: now}
+	if len(cs.list) == maxCursors {
+		cs.list[maxCursors-1].window = 0
+		cs.list = cs.list[:maxCursors-1]
+	}
 	cs.list = append(cs.list, c)
 	return c
 }

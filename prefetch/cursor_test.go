@@ -58,8 +58,9 @@ func TestSixteenReadersKeepTheirOwnStreams(t *testing.T) {
 func TestCursorsAreBounded(t *testing.T) {
 	var cs cursors
 	for i := range int64(10 * maxCursors) {
-		cs.match(i*100*mib, i*100*mib+mib, uint64(i), func(int64, int64) bool { return false })
+		cs.match((i+1)*100*mib, (i+1)*100*mib+mib, uint64(i), func(int64, int64) bool { return false })
 	}
+	cs.first(0)
 	if len(cs.list) != maxCursors {
 		t.Errorf("%d cursors", len(cs.list))
 	}

@@ -106,7 +106,7 @@ func (c *Cache) expendable() *block {
 }
 
 // stale is a block that was fetched ahead and not read while twice the arena
-// was fetched, which no live stream's window comes to: its stream is dead.
+// was fetched: its stream is taken for dead.
 func (c *Cache) stale() *block {
 	if b := c.unread.back; b != nil && b.fetchedAt < c.oldest(2*c.arenaBytes()) {
 		return b
@@ -115,12 +115,13 @@ func (c *Cache) stale() *block {
 }
 
 // reserveAhead makes room for n blocks of speculation, without taking from
-// what streams have fetched or will read, and never more than aheadLimit.
+// what streams have fetched or will read, and never more than it is
+// allowed.
 func (c *Cache) reserveAhead(n int) bool {
 	if len(c.starved) > 0 {
 		return false
 	}
-	for c.unread.len+c.inflight+n > c.aheadLimit() {
+	for c.unread.len+c.inflight+n > c.allowance().ahead() {
 		b := c.stale()
 		if b == nil {
 			return false
@@ -140,14 +141,8 @@ func (c *Cache) reserveAhead(n int) bool {
 	return true
 }
 
-// aheadLimit is how many blocks may be in flight or unread: half, since what
-// was read will be read again by the next rank; of a small arena three
-// quarters, since a distant store needs 120 MiB in flight for 500 MB/s.
-func (c *Cache) aheadLimit() int {
-	const small = 256
-	slots := int(c.arena.slots)
-	return min(max(slots/2, small/2), slots*3/4)
-}
+// allowance is what speculation may have.
+func (c *Cache) allowance() allowance { return allowance{int(c.arena.slots)} }
 
 func (c *Cache) arenaBytes() uint64 { return uint64(c.arena.slots) * blockSize }
 

@@ -47,7 +47,7 @@ func (c *Cache) follow(v *View) {
 	if abandoned != nil {
 		c.giveUpWindow(stream{f, abandoned})
 	}
-	share := int64(c.aheadLimit()) * blockSize / c.liveStreams()
+	share := c.allowance().share(c.liveStreams())
 	v.cursor.window = c.policy.next(v.cursor, !f.present(v.off, v.end()), share)
 	if v.cursor.window == 0 {
 		return
@@ -228,6 +228,7 @@ func (c *Cache) speculate() *flight {
 		a, ok := c.nextAhead(s)
 		if !ok {
 			s.cursor.hungry = false
+			c.forgetIfUnused(s.file) // the next shard, say, that nobody opened
 			return true
 		}
 		if best.file == nil || a.distance < best.distance {

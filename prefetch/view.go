@@ -128,6 +128,8 @@ func (c *Cache) lease(ctx context.Context, r *Reader, v *View) error {
 	v.ready = make(chan struct{})
 	v.cursor.waiting++
 	c.enqueue(v)
+	c.goroutines.Add(1) // Close takes the arena away, and this holds some of it
+	defer c.goroutines.Done()
 	c.unlock()
 	if err := c.await(ctx, v); err != nil {
 		return err
@@ -158,8 +160,7 @@ func (c *Cache) await(ctx context.Context, v *View) error {
 		c.served(v)
 		return nil
 	}
-	c.dequeue(v)
-	v.letGo()
+	c.withdraw(v)
 	return err
 }
 
@@ -169,8 +170,7 @@ func (c *Cache) giveUp(v *View) error {
 	c.mu.Lock()
 	defer c.unlock()
 	v.cursor.waiting--
-	c.dequeue(v)
-	v.letGo()
+	c.withdraw(v)
 	if trouble := c.tire(v); trouble != nil {
 		err = fmt.Errorf("%w: %w", err, trouble)
 	}
@@ -206,11 +206,15 @@ func (c *Cache) enqueue(v *View) {
 	c.starved = append(c.starved, v)
 }
 
-// dequeue takes the view out of whatever it waits in.
-func (c *Cache) dequeue(v *View) {
+// withdraw takes the view out of whatever it waits in, and returns what it
+// holds. Those behind it in the line for memory may find enough for them there.
+func (c *Cache) withdraw(v *View) {
 	isV := func(other *View) bool { return other == v }
 	v.file.waiters = slices.DeleteFunc(v.file.waiters, isV)
 	c.starved = slices.DeleteFunc(c.starved, isV)
+	v.letGo()
+	c.feed()
+	c.forgetIfUnused(v.file)
 }
 
 // ErrClosed says that the Reader or its Cache was closed.

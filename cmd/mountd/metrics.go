@@ -10,6 +10,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"weightfs/fs"
 )
 
 const (
@@ -64,4 +66,17 @@ func (c collector) Collect(metrics chan<- prometheus.Metric) {
 		desc := prometheus.NewDesc("weightfs_"+measure.name, measure.help, nil, nil)
 		metrics <- prometheus.MustNewConstMetric(desc, kind, float64(measure.value))
 	}
+	metrics <- readSizes(c.m.server.Stats())
+}
+
+// readSizes is the histogram of the READs by size.
+func readSizes(s fs.Stats) prometheus.Metric {
+	buckets := make(map[float64]uint64, len(s.ReadSizes))
+	var reads uint64
+	for class, n := range s.ReadSizes {
+		reads += uint64(n)
+		buckets[float64(fs.ReadSizeBound(class))] = reads
+	}
+	desc := prometheus.NewDesc("weightfs_read_size_bytes", "READ requests answered, by the bytes of the reply.", nil, nil)
+	return prometheus.MustNewConstHistogram(desc, reads, float64(s.ReadBytes), buckets)
 }

@@ -107,7 +107,8 @@ func TestMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"weightfs_inodes 1", "# TYPE weightfs_reads_total counter", "# HELP weightfs_concurrency "} {
+	for _, want := range []string{"weightfs_inodes 1", "# TYPE weightfs_reads_total counter", "# HELP weightfs_concurrency ",
+		`weightfs_read_size_bytes_bucket{le="1.048576e+06"} `, "# TYPE weightfs_read_size_bytes histogram"} {
 		if !strings.Contains(string(body), want) {
 			t.Errorf("no %q in\n%s", want, body)
 		}

@@ -144,3 +144,32 @@ func (l *lab) env(where store) []string {
 		return l.plain.Env()
 	}
 }
+
+// counted is what do, which sends its requests to the distant store, asks for,
+// as the proxy counts it.
+func (l *lab) counted(do func() (outcome, error)) (outcome, error) {
+	l.proxy.ResetStats()
+	o, err := do()
+	o.traffic = l.proxyTraffic()
+	return o, err
+}
+
+// proxyTraffic is what the proxy has counted since its counters were reset.
+func (l *lab) proxyTraffic() figure.Traffic {
+	s := l.proxy.Stats()
+	return figure.Traffic{
+		GETs: s.Requests["GET"], LISTs: s.Requests["LIST"], HEADs: s.Requests["HEAD"], Bytes: s.Bytes["GET"],
+	}
+}
+
+// requestsOf counts what do asks for in a run of its own, which is not timed:
+// through the proxy as a wire, for a load that is timed without it.
+func (l *lab) requestsOf(do func() (outcome, error)) (figure.Traffic, error) {
+	l.proxy.SetShape(proxy.Shape{})
+	defer l.proxy.SetShape(l.opts.far)
+	o, err := l.counted(do)
+	if err != nil {
+		return figure.Traffic{}, fmt.Errorf("count the requests: %w", err)
+	}
+	return o.traffic, nil
+}

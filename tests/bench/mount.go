@@ -144,11 +144,9 @@ func (m *mount) traffic(ctx context.Context) (figure.Traffic, error) {
 		return figure.Traffic{}, err
 	}
 	if m.where == distant {
-		s := m.lab.proxy.Stats()
-		return figure.Traffic{
-			GETs: s.Requests["GET"], LISTs: s.Requests["LIST"], HEADs: s.Requests["HEAD"],
-			Bytes: s.Bytes["GET"], READs: status["reads_total"],
-		}, nil
+		t := m.lab.proxyTraffic()
+		t.READs = status["reads_total"]
+		return t, nil
 	}
 	return figure.Traffic{
 		GETs: status["store_gets_total"], LISTs: status["store_lists_total"], HEADs: status["store_heads_total"],

@@ -13,6 +13,7 @@ const (
 	coldPage = "cold: new mount; file evicted from the page cache, checked by mincore"
 	held     = "warm: read once before, O_DIRECT, so that the daemon holds it"
 	paged    = "warm: read before, so that the page cache holds it"
+	straight = "cold: nothing is cached on the way"
 	lone     = "new mount for each sample; file cached by one read before"
 )
 
@@ -141,7 +142,7 @@ func unprivilegedRows() []row {
 // gpuloadRows load onto the CPU device.
 func gpuloadRows() []row {
 	return []row{
-		against("R and a copy", "gpuload: directly from S3", "cold: nothing is cached on the way",
+		against("R and a copy", "gpuload: directly from S3", straight,
 			plainClient(loopback, one(), 16, true), gpuload(loopback, one()), figure.AtLeast(0.90)),
 		against("8 readers, O_DIRECT, 8 MiB in turns", "gpuload: through the mount", cold,
 			coldRead(mountSpec{}, one(), directInTurns(8)), gpuloadMounted(mountSpec{}, one()), figure.AtLeast(0.85)),
@@ -160,9 +161,15 @@ func distantRows(far proxy.Shape) []row {
 	rate := func(name string, load sample, target figure.Target) row {
 		return row{name: "S3-like: " + name, state: cold, load: load, compare: []comparison{ofStore(far, target)}}
 	}
+	client := func(connections int) row {
+		r := rate(fmt.Sprintf("plain client, %d connections", connections),
+			plainClient(distant, two(), connections, false), figure.Target{})
+		r.state = straight
+		return r
+	}
 	return []row{
-		rate("plain client, 16 connections", plainClient(distant, two(), 16, false), figure.Target{}),
-		rate("plain client, 32 connections", plainClient(distant, two(), 32, false), figure.Target{}),
+		client(16),
+		client(32),
 		rate("1 reader, buffered", coldRead(spec, two(), buffered(1)), figure.AtLeast(0.90)),
 		rate("1 thread copies a mapping", coldRead(spec, two(), mapped(1)), figure.AtLeast(0.90)),
 		rate("16 readers of one file", coldRead(spec, two(), buffered(16)), figure.AtLeast(0.90)),
@@ -248,12 +255,12 @@ func listingRows() []row {
 func memoryRows() []row {
 	all := []row{
 		{
-			name: "memory: a limit that is too small", state: "", load: tooSmall, runs: 1,
+			name: "memory: a limit that is too small", state: "", load: tooSmall,
 			compare: []comparison{value(refusedValue, "", figure.Count, figure.AtLeast(1))},
 		},
 		{
 			name: "memory: model B, read twice after model A three times", state: "O_DIRECT; the cache holds one and a half models",
-			load: retained, runs: 1, compare: []comparison{fetchedOfSize(figure.AtMost(0.02))},
+			load: retained, compare: []comparison{fetchedOfSize(figure.AtMost(0.02))},
 		},
 	}
 	for _, limit := range []int64{64, 256, 4096} {

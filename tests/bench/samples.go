@@ -70,9 +70,15 @@ func plainClient(where store, d dataset, connections int, copied bool) sample {
 		if err != nil {
 			return outcome{}, err
 		}
-		return l.work(ctx, workload.Options{Env: l.env(where)}, &workload.Fetch{
-			Bucket: bucket, Key: d.name + "/" + f.names[0], Connections: connections, Part: 8 * mib, Copy: copied,
-		})
+		fetch := func() (outcome, error) {
+			return l.work(ctx, workload.Options{Env: l.env(where)}, &workload.Fetch{
+				Bucket: bucket, Key: d.name + "/" + f.names[0], Connections: connections, Part: 8 * mib, Copy: copied,
+			})
+		}
+		if where == distant {
+			return l.counted(fetch)
+		}
+		return fetch()
 	}
 }
 

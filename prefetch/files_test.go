@@ -1,0 +1,151 @@
+package prefetch
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"weightfs/remote"
+)
+
+func TestLastCloseEndsFetches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore(t, map[string]int64{"a": 256 * mib})
+		store.onRead = func(ctx context.Context, _ string, off int64) error {
+			if off < 4*mib {
+				return nil
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		c := newCache(t, store, Config{})
+		r := c.Open(store.object("a"))
+		for off := int64(0); off < 4*mib; off += mib {
+			if err := readAt(t.Context(), r, store.objects["a"], off, mib); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if s := c.Stats(); s.ActiveFetches == 0 {
+			t.Error("nothing is fetched ahead")
+		}
+		r.Close()
+		synctest.Wait()
+		if s := c.Stats(); s.ActiveFetches != 0 || s.BlocksInFlight != 0 {
+			t.Errorf("after the last close: %+v", s)
+		}
+		if _, err := r.View(t.Context(), 0, 1); !errors.Is(err, ErrClosed) {
+			t.Errorf("closed reader: %v", err)
+		}
+	})
+}
+
+func TestNextShardIsOnItsWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore(t, map[string]int64{"1": 32 * mib, "2": 32 * mib})
+		c := newCache(t, store, Config{Successor: func(obj remote.Object) (remote.Object, bool) {
+			return store.object("2"), obj.Key == "1"
+		}})
+		r := c.Open(store.object("1"))
+		defer r.Close()
+		if err := readAll(t.Context(), r, store.objects["1"], mib); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		_, before := store.fetched()
+		if before <= 32*mib {
+			t.Error("nothing of the next shard is fetched")
+		}
+		next := c.Open(store.object("2"))
+		defer next.Close()
+		hits := c.Stats().Hits
+		if err := readAt(t.Context(), next, store.objects["2"], 0, 16<<10); err != nil {
+			t.Fatal(err)
+		}
+		if c.Stats().Hits == hits {
+			t.Error("the next shard's beginning had to be waited for")
+		}
+	})
+}
+
+// An object that a waiting reader still refers to is the same for who opens it
+// next, though the reader was closed.
+func TestStarvedViewKeepsItsObject(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore(t, map[string]int64{"a": 64 * mib, "b": mib})
+		c := newCache(t, store, Config{MemoryLimit: MinMemoryLimit, Mode: Off})
+		a := c.Open(store.object("a"))
+		defer a.Close()
+		var held []*View
+		for i := range int64(4) {
+			v, err := a.View(t.Context(), i*MaxView, MaxView)
+			if err != nil {
+				t.Fatal(err)
+			}
+			held = append(held, v)
+		}
+		gets, _ := store.fetched()
+		read := make(chan error, 2)
+		for range 2 {
+			b := c.Open(store.object("b"))
+			go func() { read <- readAt(t.Context(), b, store.objects["b"], 0, mib) }()
+			synctest.Wait()
+			b.Close()
+		}
+		for _, v := range held {
+			v.Release()
+		}
+		for range 2 {
+			if err := <-read; err != nil {
+				t.Error(err)
+			}
+		}
+		if after, _ := store.fetched(); after != gets+1 {
+			t.Errorf("%d GETs for one object of 1 MiB", after-gets)
+		}
+	})
+}
+
+// A stream that waits for memory, such as that of the next shard, keeps its
+// object: what it fetches is found by who opens it.
+func TestHungryStreamKeepsItsObject(t *testing.T) {
+	store := newMemStore(t, map[string]int64{"a": 64 * mib})
+	c := newCache(t, store, Config{MemoryLimit: MinMemoryLimit})
+	c.mu.Lock()
+	f := c.fileOf(store.object("a"))
+	f.cursors.first(c.clock).window = 8 * mib
+	c.starve(stream{f, f.cursors.list[0]})
+	c.forgetIfUnused(f) // as when the last of its blocks was evicted
+	c.unlock()
+	r := c.Open(store.object("a"))
+	defer r.Close()
+	if r.file != f {
+		t.Error("what the stream fetches is lost to who opens the object")
+	}
+}
+
+// A next shard that cannot be fetched and that nobody opens is forgotten.
+func TestUnreachableNextShardIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore(t, map[string]int64{"1": 32 * mib, "2": 32 * mib})
+		store.gate = func(_ context.Context, key string, _ int64) error {
+			if key == "2" {
+				return errors.New("out of reach")
+			}
+			return nil
+		}
+		c := newCache(t, store, Config{Successor: func(obj remote.Object) (remote.Object, bool) {
+			return store.object("2"), obj.Key == "1"
+		}})
+		r := c.Open(store.object("1"))
+		if err := readAll(t.Context(), r, store.objects["1"], mib); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		r.Close()
+		if s := c.Stats(); s.Failures == 0 || s.Files != 1 {
+			t.Errorf("%d failures, %d files known, want the one that was read", s.Failures, s.Files)
+		}
+	})
+}

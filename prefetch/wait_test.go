@@ -1,0 +1,199 @@
+package prefetch
+
+import (
+	"context"
+	"errors"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"weightfs/remote"
+)
+
+// A view that gets no memory waits holding none, and gets its turn as soon as
+// there is some, in order of arrival.
+func TestStarvedViewHoldsNothingAndIsServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore(t, map[string]int64{"a": 64 * mib})
+		c := newCache(t, store, Config{MemoryLimit: MinMemoryLimit, Mode: Off})
+		r := c.Open(store.object("a"))
+		defer r.Close()
+		var held []*View
+		for i := range int64(4) {
+			v, err := r.View(t.Context(), i*MaxView, MaxView)
+			if err != nil {
+				t.Fatal(err)
+			}
+			held = append(held, v)
+		}
+		served := make(chan int, 2)
+		for i := range 2 {
+			go func() {
+				v, err := r.View(t.Context(), int64(5+i)*MaxView, MaxView)
+				if err != nil {
+					t.Error(err)
+				}
+				served <- i
+				v.Release()
+			}()
+			synctest.Wait()
+		}
+		if s := c.Stats(); s.Leases != 16 || len(served) != 0 {
+			t.Fatalf("while starved: %d leases, %d served", s.Leases, len(served))
+		}
+		held[0].Release()
+		synctest.Wait()
+		if first, second := <-served, <-served; first != 0 || second != 1 {
+			t.Errorf("served %d before %d", first, second)
+		}
+		for _, v := range held {
+			v.Release()
+			v.Release()
+		}
+	})
+}
+
+func TestWaitEndsWithItsContextAndTheFetchGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		open := make(chan struct{})
+		store := newMemStore(t, map[string]int64{"a": 8 * mib})
+		store.gate = func(ctx context.Context, _ string, _ int64) error {
+			select {
+			case <-open:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		c := newCache(t, store, Config{Mode: Off})
+		r := c.Open(store.object("a"))
+		defer r.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		failed := make(chan error)
+		go func() { failed <- readAt(ctx, r, store.objects["a"], 0, mib) }()
+		synctest.Wait()
+		cancel()
+		if err := <-failed; !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled wait: %v", err)
+		}
+		close(open)
+		if err := readAt(t.Context(), r, store.objects["a"], 0, mib); err != nil {
+			t.Error(err)
+		}
+		if gets, _ := store.fetched(); gets != 1 {
+			t.Errorf("%d GETs for one range", gets)
+		}
+	})
+}
+
+func TestReadTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore(t, map[string]int64{"a": 8 * mib})
+		store.gate = func(ctx context.Context, _ string, _ int64) error { <-ctx.Done(); return ctx.Err() }
+		c := newCache(t, store, Config{ReadTimeout: time.Minute})
+		r := c.Open(store.object("a"))
+		defer r.Close()
+		began := time.Now()
+		_, err := r.View(t.Context(), 0, mib)
+		if !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != time.Minute {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
+}
+
+func TestFailureReachesEveryWaiterAndIsSoonForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore(t, map[string]int64{"a": 8 * mib})
+		open := make(chan error)
+		store.gate = func(context.Context, string, int64) error { return <-open }
+		c := newCache(t, store, Config{Mode: Off})
+		r := c.Open(store.object("a"))
+		defer r.Close()
+		failed := make(chan error, 3)
+		for range 3 {
+			go func() { failed <- readAt(t.Context(), r, store.objects["a"], 0, mib) }()
+		}
+		synctest.Wait()
+		open <- remote.ErrChanged
+		for range 3 {
+			if err := <-failed; !errors.Is(err, remote.ErrChanged) {
+				t.Errorf("waiter got %v", err)
+			}
+		}
+		if gets, _ := store.fetched(); gets != 1 {
+			t.Errorf("%d GETs failed, want 1", gets)
+		}
+		time.Sleep(setbackMemory)
+		go func() { failed <- readAt(t.Context(), r, store.objects["a"], 0, mib) }()
+		open <- nil
+		if err := <-failed; err != nil {
+			t.Errorf("after the failure: %v", err)
+		}
+	})
+}
+
+// Who gives up does not keep those behind it from the memory that is there.
+func TestWhoGivesUpLetsOthersPass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore(t, map[string]int64{"a": 64 * mib})
+		c := newCache(t, store, Config{MemoryLimit: MinMemoryLimit, Mode: Off})
+		r := c.Open(store.object("a"))
+		defer r.Close()
+		for i := range int64(14) { // two blocks are left
+			v, err := r.View(t.Context(), i*mib, mib)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer v.Release()
+		}
+		ctx, giveUp := context.WithCancel(t.Context())
+		first, second := make(chan error, 1), make(chan error, 1)
+		go func() { first <- readAt(ctx, r, store.objects["a"], 20*mib, MaxView) }()
+		synctest.Wait()
+		go func() { second <- readAt(t.Context(), r, store.objects["a"], 30*mib, mib) }()
+		synctest.Wait()
+		giveUp()
+		if err := <-first; !errors.Is(err, context.Canceled) {
+			t.Errorf("who gave up: %v", err)
+		}
+		synctest.Wait()
+		select {
+		case err := <-second:
+			if err != nil {
+				t.Error(err)
+			}
+		default:
+			t.Error("who came next still waits")
+		}
+	})
+}
+
+// What a reader that waits holds is no lease that was forgotten.
+func TestCloseEndsWaits(t *testing.T) {
+	for range 20 {
+		store := newMemStore(t, map[string]int64{"a": 64 * mib})
+		store.gate = func(ctx context.Context, _ string, _ int64) error { <-ctx.Done(); return ctx.Err() }
+		c, err := New(store, Config{Mode: Off})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := c.Open(store.object("a"))
+		failed := make(chan error, 1)
+		const n = 8
+		for i := range int64(n) {
+			go func() { failed <- readAt(context.Background(), r, store.objects["a"], i*mib, mib) }()
+		}
+		for c.Stats().Misses < n {
+			time.Sleep(time.Millisecond)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		for range n {
+			if err := <-failed; !errors.Is(err, ErrClosed) {
+				t.Errorf("wait at the end: %v", err)
+			}
+		}
+	}
+}
