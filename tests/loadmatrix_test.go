@@ -3,12 +3,15 @@ package tests
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"weightfs/gpuload/safetensors"
 	"weightfs/tests/harness"
 )
 
@@ -42,6 +45,9 @@ func TestLoadMatrix(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if checkpoint == "odd0" {
+			checkEveryDType(t, want)
+		}
 		for _, w := range ways {
 			for _, limit := range []string{"-1", "0", "1Mi"} {
 				t.Run(fmt.Sprintf("%s/%s/limit=%s", checkpoint, w.name, limit), func(t *testing.T) {
@@ -51,6 +57,16 @@ func TestLoadMatrix(t *testing.T) {
 					checkMatrixLoad(t, w.root+"/"+checkpoint, limit, want)
 				})
 			}
+		}
+	}
+}
+
+// checkEveryDType holds that the corpus has a tensor of each dtype of the format.
+func checkEveryDType(t *testing.T, corpus map[string]harness.Tensor) {
+	t.Helper()
+	for d := safetensors.F4; d <= safetensors.U64; d++ {
+		if !slices.ContainsFunc(slices.Collect(maps.Values(corpus)), func(x harness.Tensor) bool { return x.Dtype == d.String() }) {
+			t.Errorf("the corpus has no tensor of dtype %s", d)
 		}
 	}
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes bin/gpu: run.sh, and the programs it runs on a machine with a GPU,
-# without Go or a network. 45 MB.
+# Makes bin/gpu: run.sh, and what it runs on a machine with a GPU, without Go or a
+# network: our programs, and the wheels of other loaders. 56 MB.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 out=$PWD/bin/gpu
@@ -21,7 +21,16 @@ go build "${flags[@]}" -o "$out/programs/gpuload-cuda" ./cmd/gpuload
 go build "${flags[@]}" -o "$out/programs/" ./tests/gpu/bareloop
 go test -c "${flags[@]}" -o "$out/programs/cuda.test" ./gpuload/cuda
 
+# Other loaders, for a Python of that version. What cannot be had is a line of the
+# table there.
+mkdir "$out/wheels"
+for wheel in runai-model-streamer==0.17.0 humanize==4.17.0 fastsafetensors==0.5.0 instanttensor==0.2.2; do
+	.venv/bin/pip download -q --disable-pip-version-check --no-deps --only-binary=:all: --implementation cp \
+		--python-version "${GPU_PYTHON:-3.12}" --platform manylinux_2_30_x86_64 --platform manylinux_2_28_x86_64 \
+		--platform manylinux_2_17_x86_64 -d "$out/wheels" "$wheel" || echo "left out: $wheel"
+done
+
 tar -C "$out/programs" -cz -f "$out/programs.tar.gz" .
 rm -r "$out/programs"
 cp tests/gpu/run.sh "$out/"
-du -h "$out/programs.tar.gz"
+du -sh "$out"

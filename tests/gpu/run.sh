@@ -7,6 +7,12 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 programs=$(mktemp -d)
 trap 'rm -rf "$programs"' EXIT
 tar -C "$programs" -xzf "$here/programs.tar.gz"
+# Other loaders, to compare with; one that cannot be installed is a line of the table.
+for wheel in "$here"/wheels/*.whl; do
+	python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target "$programs/site" "$wheel" ||
+		echo "not installed: ${wheel##*/}"
+done
+export PYTHONPATH=$programs/site${PYTHONPATH:+:$PYTHONPATH}
 [ -e /dev/fuse ] || mknod /dev/fuse c 10 229
 if command -v nvidia-smi >/dev/null; then
 	nvidia-smi --query-gpu=name,driver_version,pcie.link.gen.current,pcie.link.width.current --format=csv,noheader

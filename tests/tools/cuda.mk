@@ -16,5 +16,5 @@ cuda-test: packages $(TOOLS)/staticcheck $(TOOLS)/versitygw $(VENV)/done ## the 
 	@tests/tools/cuda-test.sh
 
 .PHONY: gpu-bundle
-gpu-bundle: ## bin/gpu: all it takes to check and measure on a machine with a GPU, without Go or a network
+gpu-bundle: $(VENV)/done ## bin/gpu: all it takes to check and measure on a machine with a GPU, without Go or a network
 	@tests/gpu/bundle.sh

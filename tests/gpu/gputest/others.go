@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// other is a loader of somebody else's, over the same local files.
+type other struct {
+	name    string
+	version string
+	rate    float64 // bytes per second, the median of the runs
+	absent  string  // why there is no rate
+}
+
+// others measures safetensors' load_file, which comes first, and what else there
+// is from PyPI. What is not installed or does not run is a row that says so.
+func (r *rig) others(ctx context.Context, files []string) []other {
+	var all []other
+	for _, name := range []string{"safetensors", "runai-model-streamer", "fastsafetensors", "instanttensor"} {
+		all = append(all, r.other(ctx, name, files))
+	}
+	return all
+}
+
+// other takes one run more than are counted, the first, which warms up.
+func (r *rig) other(ctx context.Context, name string, files []string) other {
+	o := other{name: name}
+	if r.device == "cpu" {
+		o.absent = "no GPU"
+		return o
+	}
+	var rates []float64
+	for i := range r.runs + 1 {
+		out, err := r.script(ctx, "others.py", append([]string{name, r.device}, files...)...)
+		if err != nil {
+			o.absent = lastLine(err.Error())
+			return o
+		}
+		var p struct {
+			Version string  `json:"version"`
+			Absent  string  `json:"absent"`
+			Bytes   int64   `json:"bytes"`
+			Seconds float64 `json:"seconds"`
+		}
+		if err := json.Unmarshal([]byte(out), &p); err != nil {
+			o.absent = fmt.Sprintf("said %.100q", out)
+			return o
+		}
+		if o.version, o.absent = p.Version, p.Absent; o.absent != "" {
+			return o
+		}
+		if i > 0 {
+			rates = append(rates, float64(p.Bytes)/p.Seconds)
+		}
+	}
+	o.rate = median(rates)
+	return o
+}
+
+func (o other) row() []string {
+	if o.absent != "" {
+		return []string{o.name, o.version, o.absent}
+	}
+	return []string{o.name, o.version, fmt.Sprintf("%.1f", o.rate/1e9)}
+}
+
+// judgeLoadFile holds the loader's rate over local files against load_file's.
+func (s *score) judgeLoadFile(rate float64, loadFile other) {
+	what := fmt.Sprintf("local files: at least %d times safetensors' load_file", leastOfLoadFile)
+	var err error
+	switch {
+	case loadFile.absent != "":
+		what += ": not judged, " + loadFile.absent
+	case rate < leastOfLoadFile*loadFile.rate:
+		err = fmt.Errorf("%.3g bytes/s, load_file has %.3g", rate, loadFile.rate)
+	}
+	s.add(what, err)
+}
+
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
+}
+
+// inPageCache reads the files and makes sure that the kernel holds all of them:
+// a figure of cached files must not be one of a disk.
+func inPageCache(files []string) error {
+	for _, path := range files {
+		if _, err := os.ReadFile(path); err != nil {
+			return err
+		}
+		if err := checkCached(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkCached(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	var stat unix.Cachestat_t
+	if err := unix.Cachestat(uint(f.Fd()), &unix.CachestatRange{}, &stat, 0); err != nil {
+		return fmt.Errorf("what is cached of %s: %w", path, err)
+	}
+	if held := int64(stat.Cache) * int64(os.Getpagesize()); held < info.Size() {
+		return fmt.Errorf("%s: %d of %d bytes are in the page cache", path, held, info.Size())
+	}
+	return nil
+}
