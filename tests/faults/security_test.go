@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -62,6 +63,38 @@ func TestMountIsConfined(t *testing.T) {
 		if !regexp.MustCompile(`\b` + want + `\b`).MatchString(options) {
 			t.Errorf("%q lacks %s", options, want)
 		}
+	}
+}
+
+// TestCapabilities holds that a mountd of root's keeps few of root's rights, in
+// each of its threads.
+func TestCapabilities(t *testing.T) {
+	const needed = 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_NET_BIND_SERVICE
+	seen := seenBy(t, "the four that it needs at most")
+	m := mountBucket(t)
+	succeed(t, "cat", filepath.Join(m.Dir, object))
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", m.PID()))
+	if err != nil || len(tasks) == 0 {
+		t.Fatalf("%d threads, %v", len(tasks), err)
+	}
+	var all uint64
+	for _, task := range tasks {
+		status := readProc(t, m, "task/"+filepath.Base(task)+"/status")
+		sets := regexp.MustCompile(`Cap(?:Inh|Prm|Eff):\s*([0-9a-f]+)`).FindAllStringSubmatch(status, -1)
+		if len(sets) != 3 {
+			t.Fatalf("%d sets of capabilities in %q", len(sets), status)
+		}
+		for _, set := range sets {
+			bits, err := strconv.ParseUint(set[1], 16, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all |= bits
+		}
+	}
+	fmt.Fprintf(seen, "%x in %d threads", all, len(tasks))
+	if all&^needed != 0 {
+		t.Errorf("it has the capabilities %x, and needs no more than %x", all, needed)
 	}
 }
 
