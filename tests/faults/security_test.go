@@ -107,7 +107,8 @@ func TestSecretsStaySecret(t *testing.T) {
 		Source: "s3://" + bucket, Env: server.Env(), Args: []string{"--log-level", "debug", "--http", "127.0.0.1:0"},
 	})
 	succeed(t, "cat", filepath.Join(m.Dir, object))
-	wrong := append(server.Env(), "AWS_SECRET_ACCESS_KEY="+server.SecretKey+"x")
+	const session = "the-session-token"
+	wrong := append(server.Env(), "AWS_SECRET_ACCESS_KEY="+server.SecretKey+"x", "AWS_SESSION_TOKEN="+session)
 	shown := map[string]string{
 		"the log":           m.Output(),
 		"status":            succeed(t, theStage.Mountd, "status", "--json", m.Dir),
@@ -119,7 +120,7 @@ func TestSecretsStaySecret(t *testing.T) {
 		"the mounts":        readProc(t, m, "mountinfo"),
 	}
 	for where, text := range shown {
-		if text == "" || strings.Contains(text, server.SecretKey) {
+		if text == "" || strings.Contains(text, server.SecretKey) || strings.Contains(text, session) {
 			t.Errorf("%s: %q", where, text)
 		}
 	}
