@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"weightfs/cmd/cli"
@@ -74,7 +75,7 @@ func (m *mounted) serveControl() (stop func() error, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+	if err := makePrivate(filepath.Dir(name)); err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	// Nobody else is mounted here: what is left is of one that crashed.
@@ -98,6 +99,26 @@ func (m *mounted) serveControl() (stop func() error, err error) {
 		<-ended
 		return err
 	}, nil
+}
+
+// makePrivate makes the folder of the control sockets, or sees to it that the one
+// which is there is ours, and for us alone: somebody else's could put a socket of
+// theirs in place of ours.
+func makePrivate(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); !info.IsDir() || !ok || int(st.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s is not a folder of this user", dir)
+	}
+	if info.Mode().Perm() == 0o700 {
+		return nil
+	}
+	return os.Chmod(dir, 0o700)
 }
 
 // acceptPause is how long to wait after a failed accept, as when descriptors

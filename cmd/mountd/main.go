@@ -31,6 +31,10 @@ func run() int {
 		fmt.Fprintln(os.Stderr, "mountd: forbid core dumps:", err)
 		return cli.ExitFailure
 	}
+	if err := dropCapabilities(); err != nil {
+		fmt.Fprintln(os.Stderr, "mountd:", err)
+		return cli.ExitFailure
+	}
 	// Two signals have meanings: the first unmounts, the second cuts off.
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)

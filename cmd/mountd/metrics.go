@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,11 +22,16 @@ const (
 	maxHeader = 8 << 10
 	// maxScrapes bounds how many are answered at once; others get a 503.
 	maxScrapes = 4
+	// profileTimeout bounds how long a profile may be taken, and sent.
+	profileTimeout = 2 * time.Minute
+	// lastAnswers is how long answers under way may take when the mount is gone.
+	// A client that does not listen must not keep mountd from its end.
+	lastAnswers = time.Second
 )
 
-// serveMetrics serves /metrics at address until the returned function is
-// called.
-func (m *mounted) serveMetrics(address string) (stop func() error, err error) {
+// serveMetrics serves /metrics at address, and profiles where they are asked for,
+// until the returned function is called.
+func (m *mounted) serveMetrics(address string, profiles bool) (stop func() error, err error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("serve metrics at %s: %w", address, err)
@@ -36,20 +42,54 @@ func (m *mounted) serveMetrics(address string) (stop func() error, err error) {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
+	answering := clientTimeout
+	if profiles {
+		answering = profileTimeout
+		handleProfiles(mux)
+	}
 	server := &http.Server{
 		Handler: mux, MaxHeaderBytes: maxHeader,
-		ReadTimeout: clientTimeout, WriteTimeout: clientTimeout, IdleTimeout: 2 * time.Minute,
+		ReadTimeout: clientTimeout, WriteTimeout: answering, IdleTimeout: 2 * time.Minute,
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	m.logger.Info("serving metrics", "url", "http://"+listener.Addr().String()+"/metrics")
 	return func() error {
-		err := server.Shutdown(context.Background())
+		err := shutDown(server)
 		if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
 			err = errors.Join(err, served)
 		}
 		return err
 	}, nil
+}
+
+// shutDown lets answers under way end for a moment, and then cuts them off.
+func shutDown(server *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), lastAnswers)
+	defer cancel()
+	if err := server.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return server.Close()
+}
+
+// handleProfiles adds the runtime's profiles, one request at a time. The command
+// line, which is among those of net/http/pprof, is left out.
+func handleProfiles(mux *http.ServeMux) {
+	busy := make(chan struct{}, 1)
+	for path, handler := range map[string]http.HandlerFunc{
+		"/debug/pprof/": pprof.Index, "/debug/pprof/profile": pprof.Profile, "/debug/pprof/trace": pprof.Trace,
+	} {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+			select {
+			case busy <- struct{}{}:
+				defer func() { <-busy }()
+				handler(w, r)
+			default:
+				http.Error(w, "a profile is being taken", http.StatusServiceUnavailable)
+			}
+		})
+	}
 }
 
 // collector shows a mount's measures to Prometheus.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,6 +95,30 @@ func FuzzMountOptions(f *testing.F) {
 			t.Fatalf("-o %q: memory limit %d", text, s.memoryLimit)
 		}
 	})
+}
+
+// The folder of the control sockets is ours alone, whatever was there before.
+func TestControlFolderIsPrivate(t *testing.T) {
+	for name, prepare := range map[string]func(dir string) error{
+		"missing":       func(string) error { return nil },
+		"open to all":   func(dir string) error { return errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, 0o777)) },
+		"somebody's":    func(dir string) error { return errors.Join(os.Mkdir(dir, 0o700), os.Chown(dir, 65534, 65534)) },
+		"symbolic link": func(dir string) error { return os.Symlink(".", dir) },
+	} {
+		dir := filepath.Join(t.TempDir(), "weightfs")
+		if err := prepare(dir); err != nil {
+			t.Fatal(err)
+		}
+		err := makePrivate(dir)
+		info, statErr := os.Lstat(dir)
+		if statErr != nil {
+			t.Fatal(statErr)
+		}
+		refused := name == "somebody's" || name == "symbolic link"
+		if (err != nil) != refused || !refused && info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: mode %v, %v", name, info.Mode(), err)
+		}
+	}
 }
 
 func TestFlagValues(t *testing.T) {

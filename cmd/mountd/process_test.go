@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -119,6 +120,48 @@ func TestMetrics(t *testing.T) {
 	if code := p.exit(); code != 0 {
 		t.Errorf("exit %d: %s", code, p.said)
 	}
+}
+
+// Profiles are served by a flag of their own, and a client that is given one
+// slowly does not keep mountd from its end.
+func TestProfiles(t *testing.T) {
+	mnt := t.TempDir()
+	p := start(t, nil, "--http", "127.0.0.1:0", "--pprof", source(t), mnt)
+	base := strings.TrimSuffix(regexp.MustCompile(`http://\S+`).FindString(p.await("serving metrics")), "/metrics")
+	p.await("msg=mounted")
+	client := &http.Client{}
+	defer client.CloseIdleConnections()
+	status := func(path string) int {
+		answer, err := client.Get(base + path)
+		if err != nil {
+			return 0
+		}
+		io.Copy(io.Discard, answer.Body)
+		answer.Body.Close()
+		return answer.StatusCode
+	}
+	for path, want := range map[string]int{"/debug/pprof/": 200, "/debug/pprof/heap": 200, "/debug/pprof/cmdline": 404, "/debug/vars": 404} {
+		if got := status(path); got != want {
+			t.Errorf("%s: %d, want %d", path, got, want)
+		}
+	}
+	taken := make(chan int)
+	go func() { taken <- status("/debug/pprof/trace?seconds=60") }()
+	for status("/debug/pprof/heap") != http.StatusServiceUnavailable { // the trace has begun
+		select {
+		case got := <-taken:
+			t.Fatalf("the trace ended with %d", got)
+		default:
+		}
+	}
+	if err := exec.Command("umount", mnt).Run(); err != nil {
+		t.Error(err)
+	}
+	began := time.Now()
+	if code := p.exit(); code != 0 || time.Since(began) > 30*time.Second {
+		t.Errorf("exit %d after %v: %s", code, time.Since(began), p.said)
+	}
+	<-taken
 }
 
 // Whoever finds the mount answering finds its status too.

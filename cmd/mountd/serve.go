@@ -216,7 +216,7 @@ func checkNesting(source, mountpoint string) error {
 // mount answers, so that whoever finds it there finds them too.
 func (m *mounted) listen(s *settings) error {
 	if s.http != "" {
-		stop, err := m.serveMetrics(s.http)
+		stop, err := m.serveMetrics(s.http, s.pprof)
 		if err != nil {
 			return err
 		}

@@ -36,6 +36,7 @@ type settings struct {
 
 	s3         cli.S3Flags
 	http       string
+	pprof      bool
 	logLevel   cli.LogLevel
 	daemon     bool
 	foreground bool
@@ -68,6 +69,7 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	flags.Var(&s.dirMode, "dir-mode", "permission bits of directories, octal")
 	s.s3.Register(flags)
 	flags.StringVar(&s.http, "http", "", "serve Prometheus metrics at http://`ADDRESS`/metrics; off by default")
+	flags.BoolVar(&s.pprof, "pprof", false, "serve profiles of mountd at the address of --http too, under /debug/pprof/")
 	s.logLevel.Register(flags)
 	flags.BoolVar(&s.daemon, "daemon", false, "return once the mount answers, and go on in the background")
 	flags.BoolVar(&s.foreground, "foreground", false, "stay in the foreground, the default")
@@ -97,6 +99,8 @@ func (s *settings) check() error {
 		return cli.Usagef("--daemon and --foreground exclude each other")
 	case s.daemon && strings.HasPrefix(s.mountpoint, "/dev/fd/"):
 		return cli.Usagef("--daemon does not pass the descriptor %s on: stay in the foreground", s.mountpoint)
+	case s.pprof && s.http == "":
+		return cli.Usagef("--pprof needs --http, which says where")
 	case s.readTimeout <= 0:
 		return cli.Usagef("--read-timeout %v: must be above 0", s.readTimeout)
 	case s.partSize <= 0:

@@ -115,6 +115,18 @@ func (r *rig) awaitState(c change, seen *strings.Builder) {
 	fmt.Fprintf(seen, "; it shows after %.1f s", time.Since(began).Seconds())
 }
 
+// checkWhole holds that a reader who may have met the change got one of the two
+// versions whole, or an errno that tells of the change.
+func (c change) checkWhole(t *testing.T, o outcome) {
+	t.Helper()
+	switch {
+	case o.intact() || len(o.Failures) == 0 && o.SHA256 == c.after:
+	case len(o.Failures) == 1 && (o.Failures[0].Errno == "ESTALE" || c.after == "" && o.Failures[0].Errno == "ENOENT"):
+	default:
+		t.Errorf("a reader got neither version: %v", o)
+	}
+}
+
 // TestChangedBeforeOpen holds the same where the object changes after it was
 // listed.
 func TestChangedBeforeOpen(t *testing.T) {
@@ -127,6 +139,7 @@ func TestChangedBeforeOpen(t *testing.T) {
 			c.apply(t, key)
 			o := readFile(t, "sequential", r.file())
 			fmt.Fprintf(seen, "%v", o)
+			c.checkWhole(t, o)
 			r.awaitState(c, seen)
 		})
 	}
@@ -158,6 +171,7 @@ func TestChangedWhileListed(t *testing.T) {
 			}
 			o := readFile(t, "sequential", r.file())
 			fmt.Fprintf(seen, "%v", o)
+			c.checkWhole(t, o)
 			r.awaitState(c, seen)
 		})
 	}

@@ -102,7 +102,29 @@ func runOnStage(m *testing.M, s *stage) (code int, err error) {
 	}
 	theStage = s
 	code = m.Run()
-	return code, s.table.print(os.Stdout)
+	return code, errors.Join(s.table.print(os.Stdout), s.checkNobodyLeft())
+}
+
+// checkNobodyLeft holds that no mountd, gpuload or reader is left of any case,
+// which is what one that hangs in the kernel (state D) would be.
+func (s *stage) checkNobodyLeft() error {
+	programs, err := filepath.Glob("/proc/[0-9]*/exe")
+	if err != nil {
+		return err
+	}
+	var left []error
+	for _, link := range programs {
+		program, err := os.Readlink(link) // fails for those that have ended meanwhile
+		if err != nil || filepath.Dir(program) != s.scratch {
+			continue
+		}
+		status, err := os.ReadFile(filepath.Join(filepath.Dir(link), "status"))
+		if err != nil {
+			continue
+		}
+		left = append(left, fmt.Errorf("%s is left: %.150s", program, status))
+	}
+	return errors.Join(left...)
 }
 
 // build builds the programs and makes the object.

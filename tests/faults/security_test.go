@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -65,6 +66,38 @@ func TestMountIsConfined(t *testing.T) {
 	}
 }
 
+// TestCapabilities holds that a mountd of root's keeps few of root's rights, in
+// each of its threads.
+func TestCapabilities(t *testing.T) {
+	const needed = 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_NET_BIND_SERVICE
+	seen := seenBy(t, "the four that it needs at most")
+	m := mountBucket(t)
+	succeed(t, "cat", filepath.Join(m.Dir, object))
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", m.PID()))
+	if err != nil || len(tasks) == 0 {
+		t.Fatalf("%d threads, %v", len(tasks), err)
+	}
+	var all uint64
+	for _, task := range tasks {
+		status := readProc(t, m, "task/"+filepath.Base(task)+"/status")
+		sets := regexp.MustCompile(`Cap(?:Inh|Prm|Eff):\s*([0-9a-f]+)`).FindAllStringSubmatch(status, -1)
+		if len(sets) != 3 {
+			t.Fatalf("%d sets of capabilities in %q", len(sets), status)
+		}
+		for _, set := range sets {
+			bits, err := strconv.ParseUint(set[1], 16, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all |= bits
+		}
+	}
+	fmt.Fprintf(seen, "%x in %d threads", all, len(tasks))
+	if all&^needed != 0 {
+		t.Errorf("it has the capabilities %x, and needs no more than %x", all, needed)
+	}
+}
+
 // TestSecretsStaySecret looks for the credentials in whatever mountd and gpuload
 // show of themselves while all goes well, and while all goes wrong.
 func TestSecretsStaySecret(t *testing.T) {
@@ -74,7 +107,8 @@ func TestSecretsStaySecret(t *testing.T) {
 		Source: "s3://" + bucket, Env: server.Env(), Args: []string{"--log-level", "debug", "--http", "127.0.0.1:0"},
 	})
 	succeed(t, "cat", filepath.Join(m.Dir, object))
-	wrong := append(server.Env(), "AWS_SECRET_ACCESS_KEY="+server.SecretKey+"x")
+	const session = "the-session-token"
+	wrong := append(server.Env(), "AWS_SECRET_ACCESS_KEY="+server.SecretKey+"x", "AWS_SESSION_TOKEN="+session)
 	shown := map[string]string{
 		"the log":           m.Output(),
 		"status":            succeed(t, theStage.Mountd, "status", "--json", m.Dir),
@@ -86,7 +120,7 @@ func TestSecretsStaySecret(t *testing.T) {
 		"the mounts":        readProc(t, m, "mountinfo"),
 	}
 	for where, text := range shown {
-		if text == "" || strings.Contains(text, server.SecretKey) {
+		if text == "" || strings.Contains(text, server.SecretKey) || strings.Contains(text, session) {
 			t.Errorf("%s: %q", where, text)
 		}
 	}
@@ -172,12 +206,15 @@ func TestCoreDump(t *testing.T) {
 // TestControlSocket holds that it is for the owner alone.
 func TestControlSocket(t *testing.T) {
 	seen := seenBy(t, "0700, 0600, others refused")
+	if err := os.Chmod(theStage.scratch, 0o777); err != nil { // the program is there
+		t.Fatal(err)
+	}
 	m := mountBucket(t)
 	measures(t, m.Dir)
 	modes := succeed(t, "sh", "-c", "stat -c %a /run/weightfs; stat -c %a /run/weightfs/*.sock | sort -u")
 	other := runUnder(t, append(asNobody(), "env", "XDG_RUNTIME_DIR=/run"), theStage.Mountd, "status", m.Dir)
 	fmt.Fprintf(seen, "%s, exit %d", strings.Join(strings.Fields(modes), ", "), other.Code)
-	if modes != "700\n600\n" || other.Code == 0 {
+	if modes != "700\n600\n" || other.Code != 1 || !strings.Contains(other.Stderr, "permission denied") {
 		t.Errorf("modes %q, another user's status: %+v", modes, other)
 	}
 }
