@@ -39,7 +39,7 @@ func sentinelFor(op string, status int, code string) error {
 	switch {
 	case code == "InvalidObjectState":
 		return ErrArchived
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+	case status == http.StatusUnauthorized || status == http.StatusForbidden || refusesCredentials(code):
 		return fs.ErrPermission
 	case op == "GET" && (status == http.StatusNotFound || status == http.StatusPreconditionFailed ||
 		status == http.StatusRequestedRangeNotSatisfiable):
@@ -48,6 +48,17 @@ func sentinelFor(op string, status int, code string) error {
 		return fs.ErrNotExist
 	}
 	return nil
+}
+
+// refusesCredentials tells whether code is about who asks. S3 and STS send most
+// of these as 400.
+func refusesCredentials(code string) bool {
+	switch code {
+	case "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken", "InvalidAccessKeyId",
+		"InvalidClientTokenId", "InvalidIdentityToken", "SignatureDoesNotMatch", "AccessDenied", "RequestTimeTooSkewed":
+		return true
+	}
+	return false
 }
 
 // transportCause peels the SDK's and net/http's wrappings, which repeat the
