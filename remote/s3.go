@@ -22,7 +22,7 @@ import (
 type S3 struct {
 	client *s3.Client
 	http   *http.Client
-	creds  *aws.CredentialsCache // nil for anonymous requests
+	creds  *identity // nil for anonymous requests
 	log    *slog.Logger
 
 	bucket string
@@ -179,6 +179,6 @@ func (s *S3) checkRange(out *s3.GetObjectOutput, obj Object, off, n int64) error
 // refreshCredentials makes the next request ask the credential chain anew.
 func (s *S3) refreshCredentials() {
 	if s.creds != nil {
-		s.creds.Invalidate()
+		s.creds.renew()
 	}
 }

@@ -137,11 +137,12 @@ func (s *S3) findCredentials(ctx context.Context, ac *aws.Config, cfg S3Config) 
 		ac.Credentials = aws.AnonymousCredentials{}
 		return nil
 	}
-	creds, ok := ac.Credentials.(*aws.CredentialsCache)
+	cache, ok := ac.Credentials.(*aws.CredentialsCache)
 	if !ok {
-		creds = aws.NewCredentialsCache(ac.Credentials)
-		ac.Credentials = creds
+		cache = aws.NewCredentialsCache(ac.Credentials)
 	}
+	creds := &identity{cache: cache}
+	ac.Credentials = creds
 	ctx, cancel := context.WithTimeout(ctx, credentialTimeout)
 	defer cancel()
 	if _, err := creds.Retrieve(ctx); err != nil {
