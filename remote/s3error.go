@@ -27,9 +27,19 @@ func newRequestError(op, uri string, off, n int64, err error) error {
 	}
 	e.sentinel = sentinelFor(op, e.status, e.code)
 	if e.status == 0 || (e.status < 300 && e.code == "") {
-		e.cause = transportCause(err)
+		e.cause = hideErrno(transportCause(err))
 	}
 	return e
+}
+
+// hideErrno keeps a failure of this host from passing for an answer of the
+// store: a firewall may have connect fail by EPERM or EACCES, and a token file
+// may be missing while it is replaced.
+func hideErrno(err error) error {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+		return errors.New(err.Error())
+	}
+	return err
 }
 
 // sentinelFor maps an answer to the error that callers branch on; nil where
