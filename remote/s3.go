@@ -149,8 +149,9 @@ var errDoubtful = errors.New("the store answered in spite of If-Match")
 // checkRange holds a successful answer against what was asked for: a proxy or
 // a lesser store may ignore Range or If-Match.
 func (s *S3) checkRange(out *s3.GetObjectOutput, obj Object, off, n int64) error {
-	if got := etagVersion(out.ETag); got != "" && got != obj.Version {
-		return fmt.Errorf("ETag is %s, listed was %s: %w: %w", got, obj.Version, errDoubtful, ErrChanged)
+	// Who drops the ETag may have dropped If-Match too.
+	if got := etagVersion(out.ETag); got != obj.Version {
+		return fmt.Errorf("ETag is %q, listed was %s: %w: %w", got, obj.Version, errDoubtful, ErrChanged)
 	}
 	status := 0
 	if resp, ok := awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response); ok {
