@@ -13,6 +13,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
 // startTimeout bounds the check at start, retries included.
@@ -57,13 +58,14 @@ func (s *S3) firstKey(ctx context.Context, r *Retrying, prefix string) (string, 
 			Bucket:       &s.bucket,
 			Prefix:       &prefix,
 			MaxKeys:      aws.Int32(1),
+			EncodingType: types.EncodingTypeUrl,
 			RequestPayer: s.payer,
 		})
 		if err != nil {
 			return newRequestError("LIST", s3URI(s.bucket, prefix), 0, 0, err)
 		}
 		if len(out.Contents) > 0 {
-			first = aws.ToString(out.Contents[0].Key)
+			first = keyDecoder(out.EncodingType)(aws.ToString(out.Contents[0].Key))
 		}
 		return nil
 	})
