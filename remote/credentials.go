@@ -2,9 +2,13 @@ package remote
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net/http"
 	"os/exec"
+	"strings"
+	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
@@ -14,16 +18,54 @@ import (
 // that can be shown. It is safe for concurrent use.
 type identity struct {
 	cache *aws.CredentialsCache
+
+	mu      sync.Mutex
+	current signer // guarded by mu; of what the cache gave last; zero where that was refused
+}
+
+// signer tells credentials apart without being one. The zero value is unknown.
+type signer [sha256.Size]byte
+
+func newSigner(accessKey, token string) signer {
+	return sha256.Sum256([]byte(accessKey + "\n" + token))
+}
+
+// signerOf is who signed a request.
+func signerOf(r *http.Request) signer {
+	if r == nil {
+		return signer{}
+	}
+	_, scope, ok := strings.Cut(r.Header.Get("Authorization"), "Credential=")
+	if !ok {
+		return signer{}
+	}
+	key, _, _ := strings.Cut(scope, "/")
+	return newSigner(key, r.Header.Get("X-Amz-Security-Token"))
 }
 
 // Retrieve implements [aws.CredentialsProvider].
 func (id *identity) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	creds, err := id.cache.Retrieve(ctx)
+	if err == nil {
+		id.mu.Lock()
+		id.current = newSigner(creds.AccessKeyID, creds.SessionToken)
+		id.mu.Unlock()
+	}
 	return creds, showable(ctx, err)
 }
 
-// renew makes the next request ask the credential chain anew.
-func (id *identity) renew() { id.cache.Invalidate() }
+// renew makes the next request ask the credential chain anew, if refused are
+// the credentials of now: hundreds of requests meet their end at once, and the
+// last of them is answered when others have renewed them.
+func (id *identity) renew(refused signer) {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	if refused != (signer{}) && refused != id.current {
+		return
+	}
+	id.current = signer{}
+	id.cache.Invalidate()
+}
 
 // errProcess stands for whatever a credential_process did wrong: the SDK's
 // error quotes its output, and that may hold the secret.

@@ -28,6 +28,7 @@ type requestError struct {
 	message   string
 	requestID string
 	region    string // where the bucket is, when the store said so
+	signer    signer // whose credentials it was made with
 
 	retryAfter time.Duration // as the store asked; 0 where it did not
 	sentinel   error         // ErrChanged, fs.ErrNotExist, ...; may be nil

@@ -246,8 +246,12 @@ func (r *Retrying) count(ctx context.Context, sched *schedule, v verdict, cause 
 	case stalled:
 		r.stalls.Add(1)
 	case refresh:
-		if c, ok := r.store.(interface{ refreshCredentials() }); ok {
-			c.refreshCredentials()
+		if c, ok := r.store.(interface{ refreshCredentials(signer) }); ok {
+			var refused signer
+			if req, ok := errors.AsType[*requestError](cause); ok {
+				refused = req.signer
+			}
+			c.refreshCredentials(refused)
 		}
 	}
 	level := slog.LevelDebug // one warning for each request, not for each attempt

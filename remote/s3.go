@@ -177,9 +177,10 @@ func (s *S3) checkRange(out *s3.GetObjectOutput, obj Object, off, n int64) error
 	return nil
 }
 
-// refreshCredentials makes the next request ask the credential chain anew.
-func (s *S3) refreshCredentials() {
+// refreshCredentials makes the next request ask the credential chain anew,
+// unless that has been done since refused signed one.
+func (s *S3) refreshCredentials(refused signer) {
 	if s.creds != nil {
-		s.creds.renew()
+		s.creds.renew(refused)
 	}
 }

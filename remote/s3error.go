@@ -19,6 +19,7 @@ func newRequestError(op, uri string, off, n int64, err error) error {
 	if resp, ok := errors.AsType[*awshttp.ResponseError](err); ok && resp.HTTPStatusCode() != 0 {
 		e.status = resp.HTTPStatusCode()
 		e.requestID = resp.ServiceRequestID()
+		e.signer = signerOf(resp.HTTPResponse().Request)
 		e.retryAfter = parseRetryAfter(resp.HTTPResponse().Header.Get("Retry-After"), time.Now())
 		e.region = resp.HTTPResponse().Header.Get("X-Amz-Bucket-Region")
 	}
