@@ -43,6 +43,9 @@ type ListingsConfig struct {
 	// MaxEntries bounds the entries remembered over all directories; 0 is
 	// 1,048,576. The 64 latest listings are kept beside them.
 	MaxEntries int
+	// ReadTimeout is how long a caller waits for a listing: 0 is
+	// [DefaultReadTimeout].
+	ReadTimeout time.Duration
 	// Logger gets debug records; nil discards them.
 	Logger *slog.Logger
 }
@@ -56,6 +59,7 @@ type ListingsConfig struct {
 type Listings struct {
 	store  remote.Store
 	ttl    time.Duration
+	wait   time.Duration // of a caller for a listing
 	logger *slog.Logger
 	cached *ristretto.Cache[string, *Listing]
 
@@ -72,14 +76,6 @@ type Listings struct {
 	ahead   int                      // guarded by mu; fetches that nobody has asked for yet
 }
 
-// listFlight is a fetch under way. listing and err are set before done is
-// closed.
-type listFlight struct {
-	done    chan struct{}
-	listing *Listing
-	err     error
-}
-
 // NewListings remembers the directories of store, which stays the caller's.
 // Close ends it.
 func NewListings(store remote.Store, cfg ListingsConfig) (*Listings, error) {
@@ -91,6 +87,9 @@ func NewListings(store remote.Store, cfg ListingsConfig) (*Listings, error) {
 	}
 	if cfg.MaxEntries < 0 {
 		return nil, fmt.Errorf("listings of at most %d entries: must be above 0", cfg.MaxEntries)
+	}
+	if cfg.ReadTimeout <= 0 {
+		cfg.ReadTimeout = DefaultReadTimeout
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -107,6 +106,7 @@ func NewListings(store remote.Store, cfg ListingsConfig) (*Listings, error) {
 	l := &Listings{
 		store:   store,
 		ttl:     cfg.TTL,
+		wait:    cfg.ReadTimeout,
 		logger:  cfg.Logger,
 		cached:  cached,
 		flights: map[string]*listFlight{},
@@ -133,8 +133,8 @@ func (l *Listings) Close() error {
 }
 
 // List returns the listing of the directory dir ("" is the source), from memory
-// while that is fresh. Errors: ctx's own, and the store's, which are not
-// remembered; fs.ErrNotExist for a directory that does not exist.
+// while that is fresh. Errors: ctx's own, os.ErrDeadlineExceeded with the last
+// trouble after the read time-out, and the store's, which are not remembered; fs.ErrNotExist for a directory that does not exist.
 //
 // Who lists one subdirectory after the other has the next ones listed ahead.
 func (l *Listings) List(ctx context.Context, dir string) (*Listing, error) {
@@ -147,12 +147,7 @@ func (l *Listings) List(ctx context.Context, dir string) (*Listing, error) {
 		return nil, err
 	}
 	l.listAhead(dir)
-	select {
-	case <-flight.done:
-		return flight.listing, flight.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("list %q: %w", dir, ctx.Err())
-	}
+	return l.await(ctx, dir, flight)
 }
 
 // Lookup returns the entry at key, by the listing of its parent: one request or
@@ -227,56 +222,12 @@ func (l *Listings) latest(dir string, now time.Time) *Listing {
 	return nil
 }
 
-// join returns the fetch of dir that is under way or has just landed, or starts
-// one.
-func (l *Listings) join(dir string) (*listFlight, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return nil, fmt.Errorf("list %q: %w", dir, fs.ErrClosed)
-	}
-	if flight, ok := l.flights[dir]; ok {
-		return flight, nil
-	}
-	if listing := l.latest(dir, time.Now()); listing != nil {
-		landed := &listFlight{done: make(chan struct{}), listing: listing}
-		close(landed.done)
-		return landed, nil
-	}
-	return l.start(dir, func() {}), nil
-}
-
-// start starts the fetch of dir. The caller holds mu; landed is called at the
-// end with mu held.
-func (l *Listings) start(dir string, landed func()) *listFlight {
-	flight := &listFlight{done: make(chan struct{})}
-	l.flights[dir] = flight
-	l.wg.Go(func() { l.fly(dir, flight, landed) })
-	return flight
-}
-
-// fly fetches dir for everyone who waits at flight, and remembers it.
-func (l *Listings) fly(dir string, flight *listFlight, landed func()) {
-	flight.listing, flight.err = l.fetch(dir)
-	l.mu.Lock()
-	landed()
-	delete(l.flights, dir)
-	if flight.err == nil {
-		l.recent[l.next] = flight.listing
-		l.next = (l.next + 1) % recentListings
-	}
-	l.mu.Unlock()
-	if flight.err == nil {
-		l.cached.SetWithTTL(dir, flight.listing, int64(len(flight.listing.entries)+1), max(l.ttl, 0))
-	}
-	close(flight.done)
-}
-
 // fetch lists dir in the store.
-func (l *Listings) fetch(dir string) (*Listing, error) {
+func (l *Listings) fetch(dir string, flight *listFlight) (*Listing, error) {
 	start := time.Now()
+	ctx := remote.WithTrouble(flight.ctx, func(cause error) { flight.trouble.Store(&cause) })
 	listing := &Listing{dir: dir}
-	for entry, err := range l.store.List(l.ctx, dir) {
+	for entry, err := range l.store.List(ctx, dir) {
 		if err != nil {
 			return nil, fmt.Errorf("list %q: %w", dir, err)
 		}

@@ -158,8 +158,9 @@ func (a *app) untilSignal() (context.Context, context.CancelFunc) {
 // openCache makes the listings and the cache.
 func (m *mounted) openCache(s *settings) error {
 	listings, err := prefetch.NewListings(m.store, prefetch.ListingsConfig{
-		TTL:    time.Duration(s.metadataTTL),
-		Logger: m.logger,
+		TTL:         time.Duration(s.metadataTTL),
+		ReadTimeout: s.readTimeout,
+		Logger:      m.logger,
 	})
 	if err != nil {
 		return err

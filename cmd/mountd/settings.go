@@ -61,7 +61,7 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	flags.Var(&s.partSize, "part-size", "bytes of one GET")
 	flags.Var(&s.prefetch, "prefetch", "what is fetched ahead: `auto`, sequential or off")
 	flags.Var(&s.metadataTTL, "metadata-ttl", "how long names and attributes are remembered: a `duration`, indefinite or minimal")
-	flags.DurationVar(&s.readTimeout, "read-timeout", s.readTimeout, "longest that one read waits before it fails")
+	flags.DurationVar(&s.readTimeout, "read-timeout", s.readTimeout, "longest that one read or look-up waits before it fails")
 	flags.BoolVar(&s.allowOther, "allow-other", false, "let other users in")
 	flags.Uint32Var(&s.uid, "uid", s.uid, "owner of everything")
 	flags.Uint32Var(&s.gid, "gid", s.gid, "group of everything")

@@ -1,0 +1,68 @@
+package prefetch
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"os"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"weightfs/remote"
+)
+
+// silentStore does not answer a listing while it is silent, nor ever one that
+// was asked for then.
+type silentStore struct {
+	*listingStore
+	silent atomic.Bool
+}
+
+func (s *silentStore) List(ctx context.Context, dir string) iter.Seq2[remote.Entry, error] {
+	if !s.silent.Load() {
+		return s.listingStore.List(ctx, dir)
+	}
+	return func(yield func(remote.Entry, error) bool) {
+		<-ctx.Done()
+		yield(remote.Entry{}, ctx.Err())
+	}
+}
+
+// TestNamesWithinReadTimeout lists what was never listed and what has expired,
+// at a store that is silent, and again once it answers.
+func TestNamesWithinReadTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &silentStore{listingStore: modelStore()}
+		l := newTestListings(t, store, ListingsConfig{TTL: time.Second, ReadTimeout: 20 * time.Second})
+		for _, known := range []bool{false, true} {
+			store.silent.Store(true)
+			late := make(chan time.Duration, 1)
+			go func() {
+				time.Sleep(15 * time.Second)
+				began := time.Now()
+				_, err := l.List(t.Context(), "")
+				if !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("known %v: the second caller: %v", known, err)
+				}
+				late <- time.Since(began)
+			}()
+			began := time.Now()
+			_, err := l.List(t.Context(), "")
+			if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took != 20*time.Second {
+				t.Errorf("known %v: %v after %v", known, err, took)
+			}
+			store.silent.Store(false)
+			began = time.Now()
+			if _, err := l.List(t.Context(), ""); err != nil || time.Since(began) != 0 {
+				t.Errorf("known %v: healed: %v after %v", known, err, time.Since(began))
+			}
+			if took := <-late; took != 20*time.Second {
+				t.Errorf("known %v: the second caller waited %v", known, took)
+			}
+			time.Sleep(time.Minute) // what was listed expires
+		}
+		synctest.Wait()
+	})
+}
