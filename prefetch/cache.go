@@ -24,7 +24,7 @@ type Cache struct {
 
 	ctx        context.Context // of the fetches; ends at Close
 	stop       context.CancelFunc
-	goroutines sync.WaitGroup // the flights under way, the waits of readers, and keepReady
+	goroutines sync.WaitGroup // the flights under way, the reads, and keepReady
 	calm       chan struct{}  // nothing is fetched any more; has room for one
 
 	mu       sync.Mutex
@@ -111,13 +111,18 @@ func (c *Cache) Close() error {
 // unlock starts what the change under the lock made possible, releases mu and
 // then makes the calls that must not hold it.
 func (c *Cache) unlock() {
-	c.pump()
-	calls := c.afterUnlock
-	c.afterUnlock = nil
-	c.mu.Unlock()
-	for _, call := range calls {
+	for _, call := range c.handOver() {
 		call()
 	}
+}
+
+// handOver is unlock up to the calls. A defect on the way leaves no lock behind:
+// it costs its own reader an error, and must not hang all others.
+func (c *Cache) handOver() (calls []func()) {
+	defer c.mu.Unlock()
+	c.pump()
+	calls, c.afterUnlock = c.afterUnlock, nil
+	return calls
 }
 
 // Open returns a reader of one object version. It does no I/O; readers of the

@@ -106,36 +106,53 @@ func (v *View) fillSlices() {
 // lease gets all of a view's blocks at once, or waits holding none; then it
 // waits for the bytes to land.
 func (c *Cache) lease(ctx context.Context, r *Reader, v *View) error {
-	c.mu.Lock()
-	if err := c.usable(r); err != nil {
-		c.unlock()
+	landed, err := c.claim(r, v)
+	if err != nil {
 		return err
 	}
+	defer c.goroutines.Done()
+	if !landed {
+		if err := c.await(ctx, v); err != nil {
+			return err
+		}
+	}
+	c.advise(v)
+	return nil
+}
+
+// claim leases the view's blocks if their bytes are there, and makes it a
+// waiter otherwise. Without an error the caller is one of the cache's goroutines
+// from then on: Close takes away the arena, which it reads, and the adviser.
+func (c *Cache) claim(r *Reader, v *View) (landed bool, err error) {
+	c.mu.Lock()
+	defer c.unlock()
+	if err := c.usable(r); err != nil {
+		return false, err
+	}
+	c.goroutines.Add(1)
+	counted := false // until the end: a panic is survived
+	defer func() {
+		if !counted {
+			c.goroutines.Done()
+		}
+	}()
 	if err := v.file.setbacks.find(v.off, v.end(), r.opened, c.now()); err != nil {
-		c.unlock()
-		return err
+		return false, err
 	}
 	c.follow(v)
 	if c.tryLease(v) && v.file.present(v.off, v.end()) {
 		c.stats.Hits++
 		c.served(v)
-		c.unlock()
-		c.advise(v)
-		return nil
+		counted = true
+		return true, nil
 	}
 	c.stats.Misses++
 	v.began = c.now()
 	v.ready = make(chan struct{})
 	v.cursor.waiting++
 	c.enqueue(v)
-	c.goroutines.Add(1) // Close takes the arena away, and this holds some of it
-	defer c.goroutines.Done()
-	c.unlock()
-	if err := c.await(ctx, v); err != nil {
-		return err
-	}
-	c.advise(v)
-	return nil
+	counted = true
+	return false, nil
 }
 
 // await waits until the view's bytes are there.
