@@ -86,7 +86,13 @@ func (m *mounted) serveControl() (stop func() error, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	if err := os.Chmod(name, 0o600); err != nil {
+	// At our end a successor may have its socket there: see removeOwn.
+	listener.(*net.UnixListener).SetUnlinkOnClose(false)
+	ours, err := os.Lstat(name)
+	if err == nil {
+		err = os.Chmod(name, 0o600)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("control socket: %w", err), listener.Close())
 	}
 	ended := make(chan struct{})
@@ -95,7 +101,7 @@ func (m *mounted) serveControl() (stop func() error, err error) {
 		m.answerAll(listener)
 	}()
 	return func() error {
-		err := listener.Close()
+		err := errors.Join(removeOwn(name, ours), listener.Close())
 		<-ended
 		return err
 	}, nil
@@ -119,6 +125,19 @@ func makePrivate(dir string) error {
 		return nil
 	}
 	return os.Chmod(dir, 0o700)
+}
+
+// removeOwn removes the socket called name if it is still ours: a mount that
+// was detached with a file open may end when another has taken its place.
+func removeOwn(name string, ours os.FileInfo) error {
+	now, err := os.Lstat(name)
+	if err == nil && os.SameFile(ours, now) {
+		err = os.Remove(name)
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // acceptPause is how long to wait after a failed accept, as when descriptors

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,6 +28,8 @@ const (
 	// lastAnswers is how long answers under way may take when the mount is gone.
 	// A client that does not listen must not keep mountd from its end.
 	lastAnswers = time.Second
+	// maxClients bounds the connections: descriptors are needed for the store.
+	maxClients = 256
 )
 
 // serveMetrics serves /metrics at address, and profiles where they are asked for,
@@ -50,6 +53,7 @@ func (m *mounted) serveMetrics(address string, profiles bool) (stop func() error
 	server := &http.Server{
 		Handler: mux, MaxHeaderBytes: maxHeader,
 		ReadTimeout: clientTimeout, WriteTimeout: answering, IdleTimeout: 2 * time.Minute,
+		ConnState: limitClients(maxClients),
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
@@ -89,6 +93,21 @@ func handleProfiles(mux *http.ServeMux) {
 				http.Error(w, "a profile is being taken", http.StatusServiceUnavailable)
 			}
 		})
+	}
+}
+
+// limitClients closes the connections beyond limit as they come.
+func limitClients(limit int64) func(net.Conn, http.ConnState) {
+	var open atomic.Int64
+	return func(conn net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			if open.Add(1) > limit {
+				_ = conn.Close() // its server finds it closed, and forgets it
+			}
+		case http.StateClosed, http.StateHijacked:
+			open.Add(-1)
+		}
 	}
 }
 

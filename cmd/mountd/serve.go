@@ -33,7 +33,9 @@ func (a *app) serve(s *settings, flags *pflag.FlagSet) error {
 	}
 	defer m.close()
 	if err := a.ready(log); err != nil {
-		return errors.Join(err, m.unmount(context.Background()))
+		ctx, cancel := context.WithTimeout(context.Background(), lastReads)
+		defer cancel()
+		return errors.Join(err, m.unmount(ctx))
 	}
 	return a.wait(m)
 }
