@@ -84,3 +84,18 @@ func showable(ctx context.Context, err error) error {
 	}
 	return errProcess
 }
+
+// sharedFile begins the source of keys that are written in a shared file.
+const sharedFile = "SharedConfigCredentials"
+
+// reloading reads the shared files each time that it is asked: the SDK reads
+// such keys once, and who renews them rewrites the file.
+func reloading(cfg S3Config) aws.CredentialsProvider {
+	return aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+		ac, err := loadAWS(ctx, cfg)
+		if err != nil {
+			return aws.Credentials{}, err
+		}
+		return ac.Credentials.Retrieve(ctx)
+	})
+}

@@ -145,9 +145,13 @@ func (s *S3) findCredentials(ctx context.Context, ac *aws.Config, cfg S3Config) 
 	ac.Credentials = creds
 	ctx, cancel := context.WithTimeout(ctx, credentialTimeout)
 	defer cancel()
-	if _, err := creds.Retrieve(ctx); err != nil {
+	found, err := creds.Retrieve(ctx)
+	if err != nil {
 		return fmt.Errorf("no usable AWS credentials: set AWS_PROFILE or AWS_ACCESS_KEY_ID and "+
 			"AWS_SECRET_ACCESS_KEY, or send unsigned requests to a public bucket: %w: %w", fs.ErrPermission, err)
+	}
+	if strings.HasPrefix(found.Source, sharedFile) {
+		creds.cache = aws.NewCredentialsCache(reloading(cfg))
 	}
 	s.creds = creds
 	return nil
