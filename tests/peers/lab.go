@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -31,6 +32,7 @@ type lab struct {
 	key      string
 	copied   string // the object as a local file
 	size     int64  // of the object
+	tensors  int64  // bytes of its tensors: all but the header
 	began    time.Time
 }
 
@@ -96,10 +98,28 @@ func (l *lab) upload(ctx context.Context) error {
 		return err
 	}
 	l.size = info.Size()
+	if l.tensors, err = tensorBytes(l.copied, l.size); err != nil {
+		return err
+	}
 	if err := l.server.CreateBucket(ctx, bucket); err != nil {
 		return err
 	}
 	return l.server.PutFile(ctx, bucket, l.key, l.copied)
+}
+
+// tensorBytes is what a safetensors file has after its header, which is eight
+// bytes for its length and the JSON.
+func tensorBytes(path string, size int64) (int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var length uint64
+	if err := binary.Read(f, binary.LittleEndian, &length); err != nil {
+		return 0, fmt.Errorf("%s: length of the header: %w", path, err)
+	}
+	return size - 8 - int64(length), nil
 }
 
 func (l *lab) close() error {

@@ -178,7 +178,7 @@ func (l *lab) sampleRead(ctx context.Context, m *mount, r reader, into *line, ra
 	if err != nil {
 		return err
 	}
-	into.add(result{seconds, memory}, l.size, rate)
+	into.add(result{seconds: seconds, memory: memory}, l.size, rate)
 	return nil
 }
 

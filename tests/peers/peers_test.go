@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"weightfs/tests/harness"
+	"weightfs/tests/s3test"
 )
 
 // The sums are those of Mountpoint's own tests.
@@ -28,18 +31,34 @@ func TestManifestSum(t *testing.T) {
 }
 
 func TestExchangeNeedsReadiness(t *testing.T) {
-	talk := func(said string) (string, error) {
+	talk := func(said string) (string, int64, error) {
 		var heard strings.Builder
-		_, err := exchange(&heard, bufio.NewReader(strings.NewReader(said)))
-		return heard.String(), err
+		_, loaded, err := exchange(&heard, bufio.NewReader(strings.NewReader(said)))
+		return heard.String(), loaded, err
 	}
-	if heard, err := talk("ready\n4096\n"); heard != "go\n" || err != nil {
-		t.Errorf("heard %q, %v", heard, err)
+	if heard, loaded, err := talk("ready\n4096\n"); heard != "go\n" || loaded != 4096 || err != nil {
+		t.Errorf("heard %q, loaded %d, %v", heard, loaded, err)
 	}
 	for _, said := range []string{"", "Traceback\n", "ready\n", "ready\nnone\n"} {
-		if _, err := talk(said); err == nil {
+		if _, _, err := talk(said); err == nil {
 			t.Errorf("%q is no error", said)
 		}
+	}
+}
+
+// A client that loads less than there is must not count as a fast one.
+func TestLoadChecksTheBytes(t *testing.T) {
+	gpuload := filepath.Join(t.TempDir(), "gpuload")
+	if err := os.WriteFile(gpuload, []byte("#!/bin/sh\necho '{\"bytes\": 4095}'\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l := &lab{programs: &harness.Programs{Gpuload: gpuload}, server: &s3test.Server{}, tensors: 4096}
+	if _, err := l.load(t.Context(), client{name: "gpuload"}, "x", ""); err == nil || !strings.Contains(err.Error(), "4095") {
+		t.Errorf("a short load: %v", err)
+	}
+	l.tensors = 4095
+	if _, err := l.load(t.Context(), client{name: "gpuload"}, "x", ""); err != nil {
+		t.Error(err)
 	}
 }
 

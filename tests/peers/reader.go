@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"weightfs/tests/bench/workload"
 )
@@ -34,10 +35,13 @@ func readers() []reader {
 
 // worked is a workload of the benchmarks.
 func worked(make func(path string) workload.Workload) func(context.Context, *lab, string) (float64, error) {
-	return func(ctx context.Context, _ *lab, path string) (float64, error) {
+	return func(ctx context.Context, l *lab, path string) (float64, error) {
 		reports, err := workload.Run(ctx, workload.Options{}, make(path))
 		if err != nil {
 			return 0, err
+		}
+		if reports[0].Bytes != l.size {
+			return 0, fmt.Errorf("read %d bytes, not %d", reports[0].Bytes, l.size)
 		}
 		return reports[0].Seconds(), nil
 	}
