@@ -25,7 +25,8 @@ func readers() []reader {
 		{name: "16 readers of one file", read: worked(func(path string) workload.Workload {
 			return &workload.Read{Path: path, Way: workload.Buffered, Threads: 16, Block: 2 << 20}
 		})},
-		loading(strategy("lazy"), false),
+		loading(strategy("load_file"), false),
+		loading(strategy("lazy"), true),
 		loading(strategy("eager"), true),
 		loading(strategy("prefetch"), true),
 		loading(streamer(), false),
