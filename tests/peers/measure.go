@@ -20,6 +20,9 @@ type line struct {
 	Seconds []float64 `json:"seconds"`
 	Rates   []float64 `json:"rates"`
 	Lines   []float64 `json:"line_rates"`
+	// Line is the median of the line rates of all lines of the store: one rate is
+	// taken before each sample, and they lie too far apart to divide by a few.
+	Line float64 `json:"line_rate"`
 	// Fetched and Requests were asked of the store in one sample; Memory is the
 	// largest resident set of all, in bytes.
 	Fetched  int64 `json:"fetched_bytes"`
@@ -35,7 +38,7 @@ const (
 	warm = "warm"
 )
 
-func (l line) ratio() float64 { return figure.Median(l.Rates) / figure.Median(l.Lines) }
+func (l line) ratio() float64 { return figure.Median(l.Rates) / l.Line }
 
 // add notes a sample.
 func (l *line) add(r result, size int64, lineRate float64) {
@@ -83,7 +86,21 @@ func (l *lab) measureAll(ctx context.Context) *results {
 			})
 		}
 	}
+	all.divide()
 	return all
+}
+
+// divide gives each line the median line rate of its store.
+func (all *results) divide() {
+	rates := map[string][]float64{}
+	for _, l := range all.lines {
+		rates[l.Store] = append(rates[l.Store], l.Lines...)
+	}
+	for _, l := range all.lines {
+		if len(rates[l.Store]) > 0 {
+			l.Line = figure.Median(rates[l.Store])
+		}
+	}
 }
 
 // measuredBy says whether what the peer mounts is read so. A local file has no

@@ -18,8 +18,8 @@ func (l *line) String() string {
 	if l.Failure != "" {
 		return text + " FAILED: " + l.Failure
 	}
-	return fmt.Sprintf("%s %7.2f s  %s  ratio %.2f  fetched %s  requests %d  memory %s", text,
-		figure.Median(l.Seconds), figure.Rate.Format(figure.Median(l.Rates)), l.ratio(),
+	return fmt.Sprintf("%s %7.2f s  %s  fetched %s  requests %d  memory %s", text,
+		figure.Median(l.Seconds), figure.Rate.Format(figure.Median(l.Rates)),
 		figure.Bytes.Format(float64(l.Fetched)), l.Requests, figure.MemoryBytes.Format(float64(l.Memory)))
 }
 
@@ -43,7 +43,7 @@ func (all *results) table() string {
 	o, shape := all.lab.opts, proxy.S3Like()
 	fmt.Fprintf(&b, "%s, %d cores, %s. One object of %s, medians of %d samples. S3-like: %v to the first byte, %d MB/s a connection, %d MB/s in all. "+
 		"Cold: a new mount, an empty cache and a dropped page cache; warm: the same mount read again. As much memory as a cold sample takes is touched before it. The server's files and the peers' caches lie on tmpfs, copies on a disk. "+
-		"The line rate is a plain ranged-GET client's, taken before each sample. Memory is the largest resident set of the mount's daemon, or of the loader.\n\n",
+		"The line rate is a plain ranged-GET client's, taken before each sample: the median of them all for each store. Memory is the largest resident set of the mount's daemon, or of the loader.\n\n",
 		all.lab.began.UTC().Format(time.DateOnly), runtime.NumCPU(), runtime.Version(), cli.FormatSize(int64(o.size)), o.runs,
 		shape.FirstByte, shape.PerConnection/1e6, shape.Total/1e6)
 	b.WriteString("| peer | version | flags |\n| --- | --- | --- |\n")
@@ -122,8 +122,8 @@ func (all *results) plot(s store) string {
 			continue
 		}
 		f := figure.Figure{Row: l.Peer, Spec: figure.Spec{Name: l.Reader, Unit: figure.Rate, Target: figure.AtLeast(0)}}
-		for i := range l.Rates {
-			f.Pairs = append(f.Pairs, figure.Pair{Base: l.Lines[i], Load: l.Rates[i]})
+		for _, rate := range l.Rates {
+			f.Pairs = append(f.Pairs, figure.Pair{Base: l.Line, Load: rate})
 		}
 		figures = append(figures, f)
 	}

@@ -73,7 +73,25 @@ func measured() *results {
 	good := &line{Store: "loopback", Peer: "a", Reader: "dd", State: cold, Fetched: 5e6, Requests: 7}
 	good.add(result{seconds: 2, memory: 1 << 20}, 4e9, 4e9)
 	bad := &line{Store: "loopback", Peer: "b|c", State: cold, Failure: "it\nfailed | badly"}
-	return &results{lines: []*line{good, bad}, peers: []described{{"a", "1.0", "-x"}}, lab: &lab{}}
+	all := &results{lines: []*line{good, bad}, peers: []described{{"a", "1.0", "-x"}}, lab: &lab{}}
+	all.divide()
+	return all
+}
+
+// A line rate that was low by chance must not raise the ratio of one line.
+func TestRatiosShareOneLineRate(t *testing.T) {
+	all := &results{}
+	for _, rate := range []float64{1e9, 4e9, 4e9} {
+		l := &line{Store: "loopback"}
+		l.add(result{seconds: 1}, 2e9, rate)
+		all.lines = append(all.lines, l)
+	}
+	all.divide()
+	for _, l := range all.lines {
+		if l.ratio() != 0.5 {
+			t.Errorf("line rate %v: ratio %v", l.Lines, l.ratio())
+		}
+	}
 }
 
 func TestTable(t *testing.T) {
@@ -127,6 +145,7 @@ func TestPatternTable(t *testing.T) {
 	fast := &line{Store: "loopback", Peer: weightfs, Reader: "safetensors, lazy", State: cold}
 	fast.add(result{seconds: 1}, 3e9, 4e9)
 	all.lines = append(all.lines, fast)
+	all.divide()
 	want := "| safetensors, lazy | not measured | not measured | 3.00 | 0.75 | not measured |  |\n"
 	if table := all.patternTable(); !strings.Contains(table, want) {
 		t.Errorf("%s\nlacks\n%s", table, want)
