@@ -30,7 +30,7 @@ type lab struct {
 	scratch  string // on tmpfs: the server's files and the peers' caches
 	local    string // on a disk
 	key      string
-	copied   string // the object as a local file
+	copied   string // the object as a local file, on tmpfs
 	size     int64  // of the object
 	tensors  int64  // bytes of its tensors: all but the header
 	began    time.Time
@@ -87,12 +87,16 @@ func newLab(ctx context.Context, o options) (_ *lab, err error) {
 
 // upload makes the object, of a dtype that numpy knows.
 func (l *lab) upload(ctx context.Context) error {
-	names, err := checkpoint.Write(l.local, checkpoint.Spec{Size: int64(l.opts.size), Dtypes: []string{"F16"}})
+	held := filepath.Join(l.scratch, "held")
+	if err := os.Mkdir(held, 0o755); err != nil {
+		return err
+	}
+	names, err := checkpoint.Write(held, checkpoint.Spec{Size: int64(l.opts.size), Dtypes: []string{"F16"}})
 	if err != nil {
 		return err
 	}
 	l.key = names[0]
-	l.copied = filepath.Join(l.local, l.key)
+	l.copied = filepath.Join(held, l.key)
 	info, err := os.Stat(l.copied)
 	if err != nil {
 		return err

@@ -71,7 +71,7 @@ func (all *results) storeTable(b *strings.Builder, s store) {
 func (all *results) patternTable() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "GB/s, and the ratio to the line rate where the mount is cold. One object of %s, %d cores, medians of %d samples, by `make peers`.\n\n"+
-		"| pattern | local file, in the page cache | mount, warm | mount, cold: loopback | of line rate | mount, cold: S3-like | of line rate |\n"+
+		"| pattern | local file, on tmpfs | mount, warm | mount, cold: loopback | of line rate | mount, cold: S3-like | of line rate |\n"+
 		"| --- | --: | --: | --: | --: | --: | --: |\n", cli.FormatSize(int64(all.lab.opts.size)), runtime.NumCPU(), all.lab.opts.runs)
 	near, far := stores()[0].name, stores()[1].name
 	for _, r := range readers() {
