@@ -57,8 +57,8 @@ func (all *results) table() string {
 }
 
 func (all *results) storeTable(b *strings.Builder, s store) {
-	fmt.Fprintf(b, "\n#### %s\n\n| reader | peer | state | seconds | lowest to highest | GB/s | of line rate | fetched | requests | peak memory |\n"+
-		"| --- | --- | --- | --: | --: | --: | --: | --: | --: | --: |\n", s.name)
+	fmt.Fprintf(b, "\n#### %s\n\n![cold rates, of the line rate](benchmarks/%s)\n\n| reader | peer | state | seconds | lowest to highest | GB/s | of line rate | fetched | requests | peak memory |\n"+
+		"| --- | --- | --- | --: | --: | --: | --: | --: | --: | --: |\n", s.name, s.plotFile())
 	for _, l := range all.lines {
 		if l.Store == s.name {
 			b.WriteString(l.tableLine())
@@ -113,6 +113,9 @@ func (all *results) ratio(store, peer, reader string) string {
 	}
 	return ""
 }
+
+// plotFile is the name of the store's plot.
+func (s store) plotFile() string { return "peers-" + strings.ToLower(s.name) + ".svg" }
 
 // plot draws the cold ratios of one store as bars.
 func (all *results) plot(s store) string {

@@ -97,6 +97,7 @@ func TestRatiosShareOneLineRate(t *testing.T) {
 func TestTable(t *testing.T) {
 	table := measured().table()
 	for _, want := range []string{
+		"![cold rates, of the line rate](benchmarks/peers-loopback.svg)",
 		"| a | 1.0 | `-x` |",
 		"| dd | a | cold | 2.00 | 2.00 to 2.00 | 2.00 | 0.50 | 5.0 MB | 7 | 1 MiB |",
 		`| it failed \| badly |`,
