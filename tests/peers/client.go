@@ -55,8 +55,11 @@ func (l *lab) load(ctx context.Context, c client, source, endpoint string) (r re
 	} else {
 		r.seconds, r.loaded, err = timeWhole(cmd)
 	}
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return r, cause // how it died of that is no news
+	}
 	if err != nil {
-		return r, fmt.Errorf("%s: %w: %s", c.name, errors.Join(context.Cause(ctx), err), lastLine(said.String()))
+		return r, fmt.Errorf("%s: %w: %s", c.name, err, lastLine(said.String()))
 	}
 	if r.loaded != l.tensors {
 		return r, fmt.Errorf("%s: loaded %d bytes, not %d", c.name, r.loaded, l.tensors)

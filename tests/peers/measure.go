@@ -189,7 +189,7 @@ func (l *lab) sampleMount(ctx context.Context, s store, p mounter, r reader, col
 	}
 	for _, into := range lines {
 		if err := l.sampleRead(ctx, m, r, into, rate, counted); err != nil {
-			return fmt.Errorf("%s: %w", into.State, err)
+			return fmt.Errorf("read %s: %w", into.State, err)
 		}
 	}
 	return nil
@@ -207,7 +207,10 @@ func (l *lab) sampleRead(ctx context.Context, m *mount, r reader, into *line, ra
 	l.proxy.ResetStats()
 	seconds, err := r.read(ctx, l, m.object)
 	if err != nil {
-		return errors.Join(context.Cause(ctx), err)
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		return err
 	}
 	if counted {
 		into.count(l)

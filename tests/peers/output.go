@@ -26,7 +26,7 @@ func (l *line) String() string {
 // tableLine is the line in the table of its store.
 func (l *line) tableLine() string {
 	if l.Failure != "" {
-		return fmt.Sprintf("| %s | %s | %s | %s |||||||\n", l.Reader, l.Peer, l.State, escape(l.Failure))
+		return fmt.Sprintf("| %s | %s | %s | %s%s |\n", l.Reader, l.Peer, l.State, escape(l.Failure), strings.Repeat(" | –", 6))
 	}
 	return fmt.Sprintf("| %s | %s | %s | %.2f | %.2f to %.2f | %.2f | %.2f | %s | %d | %s |\n", l.Reader, l.Peer, l.State,
 		figure.Median(l.Seconds), slices.Min(l.Seconds), slices.Max(l.Seconds), figure.Median(l.Rates)/1e9, l.ratio(),
@@ -34,7 +34,7 @@ func (l *line) tableLine() string {
 }
 
 func escape(text string) string {
-	return strings.ReplaceAll(strings.ReplaceAll(text, "|", `\|`), "\n", " ")
+	return strings.Join(strings.Fields(strings.ReplaceAll(text, "|", `\|`)), " ")
 }
 
 // table is what was measured, and what one must know to read it.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/xml"
 	"errors"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"weightfs/tests/harness"
 	"weightfs/tests/s3test"
@@ -62,6 +64,23 @@ func TestLoadChecksTheBytes(t *testing.T) {
 	}
 }
 
+// A client that took too long was killed for that, and its dying words say less.
+func TestLoadThatTakesTooLong(t *testing.T) {
+	l := &lab{programs: &harness.Programs{Python: "/bin/sh"}, server: &s3test.Server{}, root: t.TempDir()}
+	dir := filepath.Join(l.root, "tests", "peers", "python")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "slow"), []byte("echo ready\nexec sleep 100\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errors.New("too long"))
+	defer cancel()
+	if _, err := l.load(ctx, client{name: "slow", script: []string{"slow"}}, "x", ""); err == nil || err.Error() != "too long" {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestMountedLooksForTheWholeName(t *testing.T) {
 	if !mounted("/proc") || mounted("/pro") || mounted(t.TempDir()) {
 		t.Error("/proc alone is a mountpoint")
@@ -100,7 +119,7 @@ func TestTable(t *testing.T) {
 		"![cold rates, of the line rate](benchmarks/peers-loopback.svg)",
 		"| a | 1.0 | `-x` |",
 		"| dd | a | cold | 2.00 | 2.00 to 2.00 | 2.00 | 0.50 | 5.0 MB | 7 | 1 MiB |",
-		`| it failed \| badly |`,
+		`| it failed \| badly | – | – | – | – | – | – |`,
 	} {
 		if !strings.Contains(table, want) {
 			t.Errorf("%s\nlacks\n%s", table, want)
