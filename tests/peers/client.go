@@ -35,6 +35,7 @@ type result struct {
 	seconds float64
 	loaded  int64 // bytes of tensors that the client says it has
 	memory  int64 // the largest resident set of the client or the daemon, bytes
+	cache   int64 // the most that the peer's files held, bytes
 }
 
 // load has a client load the object at a path, or at a URI of the store at

@@ -26,10 +26,12 @@ type line struct {
 	// taken before each sample, and they lie too far apart to divide by a few.
 	Line float64 `json:"line_rate"`
 	// Fetched and Requests were asked of the store in one sample; Memory is the
-	// largest resident set of all, in bytes.
+	// largest resident set of all, in bytes, and Cache the most that the peer's
+	// files held.
 	Fetched  int64 `json:"fetched_bytes"`
 	Requests int64 `json:"requests"`
 	Memory   int64 `json:"peak_memory_bytes"`
+	Cache    int64 `json:"peak_cache_bytes"`
 	// Failure says why there are no samples, or no more.
 	Failure string `json:"failure,omitempty"`
 }
@@ -48,6 +50,7 @@ func (l *line) add(r result, size int64, lineRate float64) {
 	l.Rates = append(l.Rates, float64(size)/r.seconds)
 	l.Lines = append(l.Lines, lineRate)
 	l.Memory = max(l.Memory, r.memory)
+	l.Cache = max(l.Cache, r.cache)
 }
 
 // results are all lines, and what the table says of the peers.
@@ -205,7 +208,9 @@ func (l *lab) sampleRead(ctx context.Context, m *mount, r reader, into *line, ra
 		}
 	}
 	l.proxy.ResetStats()
+	cache := m.watchCache(ctx)
 	seconds, err := r.read(ctx, l, m.object)
+	cached := cache()
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return cause
@@ -220,7 +225,7 @@ func (l *lab) sampleRead(ctx context.Context, m *mount, r reader, into *line, ra
 	if err != nil {
 		return err
 	}
-	into.add(result{seconds: seconds, memory: memory}, l.size, rate)
+	into.add(result{seconds: seconds, memory: memory, cache: cached}, l.size, rate)
 	return nil
 }
 

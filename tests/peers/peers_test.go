@@ -5,13 +5,16 @@ import (
 	"context"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"weightfs/tests/child"
 	"weightfs/tests/harness"
 	"weightfs/tests/s3test"
 )
@@ -90,7 +93,7 @@ func TestMountedLooksForTheWholeName(t *testing.T) {
 // measured is one run with a line that came to something and one that did not.
 func measured() *results {
 	good := &line{Store: "loopback", Peer: "a", Reader: "dd", State: cold, Fetched: 5e6, Requests: 7}
-	good.add(result{seconds: 2, memory: 1 << 20}, 4e9, 4e9)
+	good.add(result{seconds: 2, memory: 1 << 20, cache: 2 << 20}, 4e9, 4e9)
 	bad := &line{Store: "loopback", Peer: "b|c", State: cold, Failure: "it\nfailed | badly"}
 	all := &results{lines: []*line{good, bad}, peers: []described{{"a", "1.0", "-x"}}, lab: &lab{}}
 	all.divide()
@@ -113,13 +116,47 @@ func TestRatiosShareOneLineRate(t *testing.T) {
 	}
 }
 
+// A cache is counted by the blocks of its files, and a file that is unlinked while
+// it is held open still takes them.
+func TestCacheIsCounted(t *testing.T) {
+	m := &mount{cache: t.TempDir()}
+	name := filepath.Join(m.cache, "unlinked")
+	if err := os.WriteFile(name, make([]byte, 1<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(name, 1<<30); err != nil { // sparse from there
+		t.Fatal(err)
+	}
+	if got := m.cached(); got < 1<<20 || got > 2<<20 {
+		t.Errorf("%d bytes in the folder, want one MiB", got)
+	}
+	var err error
+	if m.proc, err = child.Start(exec.Command("sh", "-c", `exec sleep 60 <"$0"`, name)); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = m.proc.Stop(time.Second) }()
+	for open := fmt.Sprintf("/proc/%d/fd/0", m.proc.PID()); ; {
+		if to, err := os.Readlink(open); err != nil {
+			t.Fatal(err)
+		} else if to == name {
+			break
+		}
+	}
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.cached(); got < 1<<20 || got > 2<<20 {
+		t.Errorf("%d bytes unlinked, want one MiB", got)
+	}
+}
+
 func TestTable(t *testing.T) {
 	table := measured().table()
 	for _, want := range []string{
 		"![cold rates, of the line rate](benchmarks/peers-loopback.svg)",
 		"| a | 1.0 | `-x` |",
-		"| dd | a | cold | 2.00 | 2.00 to 2.00 | 2.00 | 0.50 | 5.0 MB | 7 | 1 MiB |",
-		`| it failed \| badly | – | – | – | – | – | – |`,
+		"| dd | a | cold | 2.00 | 2.00 to 2.00 | 2.00 | 0.50 | 5.0 MB | 7 | 1 MiB | 2 MiB |",
+		`| it failed \| badly | – | – | – | – | – | – | – |`,
 	} {
 		if !strings.Contains(table, want) {
 			t.Errorf("%s\nlacks\n%s", table, want)
