@@ -25,6 +25,9 @@ type client struct {
 	version func(ctx context.Context, l *lab) (string, error)
 	flags   string
 	env     []string
+	// again is how what a load has left on this machine is loaded the next time;
+	// nil where a load leaves nothing.
+	again *client
 }
 
 // ready is what a script prints before it waits for the start.
@@ -130,11 +133,15 @@ func streamer() client {
 func loaders() []client {
 	streaming := streamer()
 	streaming.flags = "RUNAI_STREAMER_CONCURRENCY=32"
+	copied := strategy("load_file")
 	streaming.env = []string{"RUNAI_STREAMER_CONCURRENCY=32", "RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING=0"}
 	return []client{
 		{name: "gpuload", version: ourVersion, flags: "defaults"},
 		streaming,
-		{name: "copy, then load_file", script: []string{"copy_then_load.py"}, version: pip("boto3"), flags: "max_concurrency=16, to a disk"},
+		{
+			name: "copy, then load_file", script: []string{"copy_then_load.py"}, version: pip("boto3"),
+			flags: "max_concurrency=16, to a disk", again: &copied,
+		},
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"weightfs/tests/bench/figure"
 	"weightfs/tests/proxy"
@@ -86,8 +87,8 @@ func (l *lab) measureAll(ctx context.Context) *results {
 			}
 		}
 		for _, c := range loaders() {
-			all.row(ctx, s, c.name, "", func(cold, _ *line, counted bool) error {
-				return l.sampleLoader(ctx, s, c, cold, counted)
+			all.row(ctx, s, c.name, "", func(cold, warm *line, counted bool) error {
+				return l.sampleLoader(ctx, s, c, cold, warm, counted)
 			})
 		}
 	}
@@ -229,21 +230,36 @@ func (l *lab) sampleRead(ctx context.Context, m *mount, r reader, into *line, ra
 	return nil
 }
 
-// sampleLoader loads from the store once.
-func (l *lab) sampleLoader(ctx context.Context, s store, c client, into *line, counted bool) error {
+// sampleLoader loads from the store once, and then, where a load leaves a copy,
+// that copy.
+func (l *lab) sampleLoader(ctx context.Context, s store, c client, cold, warm *line, counted bool) error {
 	rate, err := l.lineRate(ctx, s)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, l.opts.limit, fmt.Errorf("not done within %v", l.opts.limit))
-	defer cancel()
 	if err := l.cool(ctx, !counted); err != nil {
 		return err
 	}
-	l.proxy.ResetStats()
-	r, err := l.load(ctx, c, "s3://"+bucket+"/"+l.key, l.endpoint(s, counted))
-	if err != nil {
+	uri := "s3://" + bucket + "/" + l.key
+	if err := l.sampleLoad(ctx, c, uri, l.endpoint(s, counted), cold, rate, counted); err != nil || c.again == nil {
 		return err
+	}
+	copied := filepath.Join(l.local, "copied")
+	defer os.Remove(copied)
+	if err := errors.Join(l.cool(ctx, !counted), copyFile(copied, l.copied), heat(copied)); err != nil {
+		return err
+	}
+	return l.sampleLoad(ctx, *c.again, copied, "", warm, rate, counted)
+}
+
+// sampleLoad has a client load once.
+func (l *lab) sampleLoad(ctx context.Context, c client, source, endpoint string, into *line, rate float64, counted bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, l.opts.limit, fmt.Errorf("not done within %v", l.opts.limit))
+	defer cancel()
+	l.proxy.ResetStats()
+	r, err := l.load(ctx, c, source, endpoint)
+	if err != nil {
+		return fmt.Errorf("load %s: %w", into.State, err)
 	}
 	if counted {
 		into.count(l)
@@ -251,6 +267,22 @@ func (l *lab) sampleLoader(ctx context.Context, s store, c client, into *line, c
 	}
 	into.add(r, l.size, rate)
 	return nil
+}
+
+// copyFile writes a copy of a file.
+func copyFile(to, from string) (err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	_, err = io.Copy(out, in)
+	return err
 }
 
 // count notes what the proxy has seen since it was reset.

@@ -44,7 +44,7 @@ func (all *results) table() string {
 	var b strings.Builder
 	o, shape := all.lab.opts, proxy.S3Like()
 	fmt.Fprintf(&b, "%s, %d cores, %s. One object of %s, medians of %d samples. S3-like: %v to the first byte, %d MB/s a connection, %d MB/s in all. "+
-		"Cold: a new mount, an empty cache and a dropped page cache; warm: the same mount read again. As much memory as a cold sample takes is touched before it. The server's files and the peers' caches lie on tmpfs, copies on a disk. "+
+		"Cold: a new mount, an empty cache and a dropped page cache; warm: the same mount read again, and of copy-then-load its copy, in the page cache of a disk's file; what loads from the store itself keeps nothing, so that its next load is as cold as the first. As much memory as a cold sample takes is touched before it. The server's files and the peers' caches lie on tmpfs, copies on a disk. "+
 		"The line rate is a plain ranged-GET client's, taken before each sample: the median of them all for each store. Memory is the largest resident set of the mount's daemon, or of the loader; cache files, on tmpfs here and so in memory too, are not in it, and stand beside it.\n\n",
 		all.lab.began.UTC().Format(time.DateOnly), runtime.NumCPU(), runtime.Version(), cli.FormatSize(int64(o.size)), o.runs,
 		shape.FirstByte, shape.PerConnection/1e6, shape.Total/1e6)
