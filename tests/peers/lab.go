@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -29,8 +30,9 @@ type lab struct {
 	scratch  string // on tmpfs: the server's files and the peers' caches
 	local    string // on a disk
 	key      string
-	copied   string // the object as a local file
+	copied   string // the object as a local file, on tmpfs
 	size     int64  // of the object
+	tensors  int64  // bytes of its tensors: all but the header
 	began    time.Time
 }
 
@@ -85,21 +87,43 @@ func newLab(ctx context.Context, o options) (_ *lab, err error) {
 
 // upload makes the object, of a dtype that numpy knows.
 func (l *lab) upload(ctx context.Context) error {
-	names, err := checkpoint.Write(l.local, checkpoint.Spec{Size: int64(l.opts.size), Dtypes: []string{"F16"}})
+	held := filepath.Join(l.scratch, "held")
+	if err := os.Mkdir(held, 0o755); err != nil {
+		return err
+	}
+	names, err := checkpoint.Write(held, checkpoint.Spec{Size: int64(l.opts.size), Dtypes: []string{"F16"}})
 	if err != nil {
 		return err
 	}
 	l.key = names[0]
-	l.copied = filepath.Join(l.local, l.key)
+	l.copied = filepath.Join(held, l.key)
 	info, err := os.Stat(l.copied)
 	if err != nil {
 		return err
 	}
 	l.size = info.Size()
+	if l.tensors, err = tensorBytes(l.copied, l.size); err != nil {
+		return err
+	}
 	if err := l.server.CreateBucket(ctx, bucket); err != nil {
 		return err
 	}
 	return l.server.PutFile(ctx, bucket, l.key, l.copied)
+}
+
+// tensorBytes is what a safetensors file has after its header, which is eight
+// bytes for its length and the JSON.
+func tensorBytes(path string, size int64) (int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var length uint64
+	if err := binary.Read(f, binary.LittleEndian, &length); err != nil {
+		return 0, fmt.Errorf("%s: length of the header: %w", path, err)
+	}
+	return size - 8 - int64(length), nil
 }
 
 func (l *lab) close() error {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 
 	"weightfs/tests/bench/figure"
 	"weightfs/tests/proxy"
@@ -20,11 +23,16 @@ type line struct {
 	Seconds []float64 `json:"seconds"`
 	Rates   []float64 `json:"rates"`
 	Lines   []float64 `json:"line_rates"`
+	// Line is the median of the line rates of all lines of the store: one rate is
+	// taken before each sample, and they lie too far apart to divide by a few.
+	Line float64 `json:"line_rate"`
 	// Fetched and Requests were asked of the store in one sample; Memory is the
-	// largest resident set of all, in bytes.
+	// largest resident set of all, in bytes, and Cache the most that the peer's
+	// files held.
 	Fetched  int64 `json:"fetched_bytes"`
 	Requests int64 `json:"requests"`
 	Memory   int64 `json:"peak_memory_bytes"`
+	Cache    int64 `json:"peak_cache_bytes"`
 	// Failure says why there are no samples, or no more.
 	Failure string `json:"failure,omitempty"`
 }
@@ -35,7 +43,7 @@ const (
 	warm = "warm"
 )
 
-func (l line) ratio() float64 { return figure.Median(l.Rates) / figure.Median(l.Lines) }
+func (l line) ratio() float64 { return figure.Median(l.Rates) / l.Line }
 
 // add notes a sample.
 func (l *line) add(r result, size int64, lineRate float64) {
@@ -43,6 +51,7 @@ func (l *line) add(r result, size int64, lineRate float64) {
 	l.Rates = append(l.Rates, float64(size)/r.seconds)
 	l.Lines = append(l.Lines, lineRate)
 	l.Memory = max(l.Memory, r.memory)
+	l.Cache = max(l.Cache, r.cache)
 }
 
 // results are all lines, and what the table says of the peers.
@@ -78,12 +87,26 @@ func (l *lab) measureAll(ctx context.Context) *results {
 			}
 		}
 		for _, c := range loaders() {
-			all.row(ctx, s, c.name, "", func(cold, _ *line, counted bool) error {
-				return l.sampleLoader(ctx, s, c, cold, counted)
+			all.row(ctx, s, c.name, "", func(cold, warm *line, counted bool) error {
+				return l.sampleLoader(ctx, s, c, cold, warm, counted)
 			})
 		}
 	}
+	all.divide()
 	return all
+}
+
+// divide gives each line the median line rate of its store.
+func (all *results) divide() {
+	rates := map[string][]float64{}
+	for _, l := range all.lines {
+		rates[l.Store] = append(rates[l.Store], l.Lines...)
+	}
+	for _, l := range all.lines {
+		if len(rates[l.Store]) > 0 {
+			l.Line = figure.Median(rates[l.Store])
+		}
+	}
 }
 
 // measuredBy says whether what the peer mounts is read so. A local file has no
@@ -134,6 +157,22 @@ func (all *results) row(ctx context.Context, s store, peer, reader string, sampl
 	}
 }
 
+// heat reads a local file twice through the page cache: the second use of a page
+// costs many times the later ones, and clients that read by O_DIRECT are none.
+func heat(path string) error {
+	for range 2 {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, f, make([]byte, 1<<20))
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // sampleMount mounts anew and reads twice.
 func (l *lab) sampleMount(ctx context.Context, s store, p mounter, r reader, cold, warm *line, counted bool) (err error) {
 	rate, err := l.lineRate(ctx, s)
@@ -145,12 +184,16 @@ func (l *lab) sampleMount(ctx context.Context, s store, p mounter, r reader, col
 		return err
 	}
 	defer func() { err = errors.Join(err, m.close()) }()
+	lines := []*line{cold, warm}
 	if p.command == nil {
-		cold = &line{State: cold.State} // the disk's affair
+		if err := errors.Join(l.cool(ctx, !counted), heat(l.copied)); err != nil {
+			return err
+		}
+		lines = lines[1:] // cold is the disk's affair
 	}
-	for _, into := range []*line{cold, warm} {
+	for _, into := range lines {
 		if err := l.sampleRead(ctx, m, r, into, rate, counted); err != nil {
-			return fmt.Errorf("%s: %w", into.State, err)
+			return fmt.Errorf("read %s: %w", into.State, err)
 		}
 	}
 	return nil
@@ -166,9 +209,14 @@ func (l *lab) sampleRead(ctx context.Context, m *mount, r reader, into *line, ra
 		}
 	}
 	l.proxy.ResetStats()
+	cache := m.watchCache(ctx)
 	seconds, err := r.read(ctx, l, m.object)
+	cached := cache()
 	if err != nil {
-		return errors.Join(context.Cause(ctx), err)
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		return err
 	}
 	if counted {
 		into.count(l)
@@ -178,25 +226,40 @@ func (l *lab) sampleRead(ctx context.Context, m *mount, r reader, into *line, ra
 	if err != nil {
 		return err
 	}
-	into.add(result{seconds, memory}, l.size, rate)
+	into.add(result{seconds: seconds, memory: memory, cache: cached}, l.size, rate)
 	return nil
 }
 
-// sampleLoader loads from the store once.
-func (l *lab) sampleLoader(ctx context.Context, s store, c client, into *line, counted bool) error {
+// sampleLoader loads from the store once, and then, where a load leaves a copy,
+// that copy.
+func (l *lab) sampleLoader(ctx context.Context, s store, c client, cold, warm *line, counted bool) error {
 	rate, err := l.lineRate(ctx, s)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, l.opts.limit, fmt.Errorf("not done within %v", l.opts.limit))
-	defer cancel()
 	if err := l.cool(ctx, !counted); err != nil {
 		return err
 	}
-	l.proxy.ResetStats()
-	r, err := l.load(ctx, c, "s3://"+bucket+"/"+l.key, l.endpoint(s, counted))
-	if err != nil {
+	uri := "s3://" + bucket + "/" + l.key
+	if err := l.sampleLoad(ctx, c, uri, l.endpoint(s, counted), cold, rate, counted); err != nil || c.again == nil {
 		return err
+	}
+	copied := filepath.Join(l.local, "copied")
+	defer os.Remove(copied)
+	if err := errors.Join(l.cool(ctx, !counted), copyFile(copied, l.copied), heat(copied)); err != nil {
+		return err
+	}
+	return l.sampleLoad(ctx, *c.again, copied, "", warm, rate, counted)
+}
+
+// sampleLoad has a client load once.
+func (l *lab) sampleLoad(ctx context.Context, c client, source, endpoint string, into *line, rate float64, counted bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, l.opts.limit, fmt.Errorf("not done within %v", l.opts.limit))
+	defer cancel()
+	l.proxy.ResetStats()
+	r, err := l.load(ctx, c, source, endpoint)
+	if err != nil {
+		return fmt.Errorf("load %s: %w", into.State, err)
 	}
 	if counted {
 		into.count(l)
@@ -204,6 +267,22 @@ func (l *lab) sampleLoader(ctx context.Context, s store, c client, into *line, c
 	}
 	into.add(r, l.size, rate)
 	return nil
+}
+
+// copyFile writes a copy of a file.
+func copyFile(to, from string) (err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	_, err = io.Copy(out, in)
+	return err
 }
 
 // count notes what the proxy has seen since it was reset.

@@ -14,8 +14,10 @@ import (
 // weightfs is the name of ours.
 const weightfs = "weightfs"
 
-// localFile is no mount but the most that any could come to.
-const localFile = "local file, in the page cache"
+// localFile is no mount but the most that any could come to. It lies on tmpfs:
+// there the streamer too, which reads by O_DIRECT and so passes by the page cache
+// of a disk's file, is answered from memory.
+const localFile = "local file, on tmpfs"
 
 // mounters are the peers that mount, ours first.
 func mounters() []mounter {

@@ -2,13 +2,21 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"weightfs/tests/child"
+	"weightfs/tests/harness"
+	"weightfs/tests/s3test"
 )
 
 // The sums are those of Mountpoint's own tests.
@@ -28,18 +36,51 @@ func TestManifestSum(t *testing.T) {
 }
 
 func TestExchangeNeedsReadiness(t *testing.T) {
-	talk := func(said string) (string, error) {
+	talk := func(said string) (string, int64, error) {
 		var heard strings.Builder
-		_, err := exchange(&heard, bufio.NewReader(strings.NewReader(said)))
-		return heard.String(), err
+		_, loaded, err := exchange(&heard, bufio.NewReader(strings.NewReader(said)))
+		return heard.String(), loaded, err
 	}
-	if heard, err := talk("ready\n4096\n"); heard != "go\n" || err != nil {
-		t.Errorf("heard %q, %v", heard, err)
+	if heard, loaded, err := talk("ready\n4096\n"); heard != "go\n" || loaded != 4096 || err != nil {
+		t.Errorf("heard %q, loaded %d, %v", heard, loaded, err)
 	}
 	for _, said := range []string{"", "Traceback\n", "ready\n", "ready\nnone\n"} {
-		if _, err := talk(said); err == nil {
+		if _, _, err := talk(said); err == nil {
 			t.Errorf("%q is no error", said)
 		}
+	}
+}
+
+// A client that loads less than there is must not count as a fast one.
+func TestLoadChecksTheBytes(t *testing.T) {
+	gpuload := filepath.Join(t.TempDir(), "gpuload")
+	if err := os.WriteFile(gpuload, []byte("#!/bin/sh\necho '{\"bytes\": 4095}'\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l := &lab{programs: &harness.Programs{Gpuload: gpuload}, server: &s3test.Server{}, tensors: 4096}
+	if _, err := l.load(t.Context(), client{name: "gpuload"}, "x", ""); err == nil || !strings.Contains(err.Error(), "4095") {
+		t.Errorf("a short load: %v", err)
+	}
+	l.tensors = 4095
+	if _, err := l.load(t.Context(), client{name: "gpuload"}, "x", ""); err != nil {
+		t.Error(err)
+	}
+}
+
+// A client that took too long was killed for that, and its dying words say less.
+func TestLoadThatTakesTooLong(t *testing.T) {
+	l := &lab{programs: &harness.Programs{Python: "/bin/sh"}, server: &s3test.Server{}, root: t.TempDir()}
+	dir := filepath.Join(l.root, "tests", "peers", "python")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "slow"), []byte("echo ready\nexec sleep 100\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errors.New("too long"))
+	defer cancel()
+	if _, err := l.load(ctx, client{name: "slow", script: []string{"slow"}}, "x", ""); err == nil || err.Error() != "too long" {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -52,17 +93,70 @@ func TestMountedLooksForTheWholeName(t *testing.T) {
 // measured is one run with a line that came to something and one that did not.
 func measured() *results {
 	good := &line{Store: "loopback", Peer: "a", Reader: "dd", State: cold, Fetched: 5e6, Requests: 7}
-	good.add(result{seconds: 2, memory: 1 << 20}, 4e9, 4e9)
+	good.add(result{seconds: 2, memory: 1 << 20, cache: 2 << 20}, 4e9, 4e9)
 	bad := &line{Store: "loopback", Peer: "b|c", State: cold, Failure: "it\nfailed | badly"}
-	return &results{lines: []*line{good, bad}, peers: []described{{"a", "1.0", "-x"}}, lab: &lab{}}
+	all := &results{lines: []*line{good, bad}, peers: []described{{"a", "1.0", "-x"}}, lab: &lab{}}
+	all.divide()
+	return all
+}
+
+// A line rate that was low by chance must not raise the ratio of one line.
+func TestRatiosShareOneLineRate(t *testing.T) {
+	all := &results{}
+	for _, rate := range []float64{1e9, 4e9, 4e9} {
+		l := &line{Store: "loopback"}
+		l.add(result{seconds: 1}, 2e9, rate)
+		all.lines = append(all.lines, l)
+	}
+	all.divide()
+	for _, l := range all.lines {
+		if l.ratio() != 0.5 {
+			t.Errorf("line rate %v: ratio %v", l.Lines, l.ratio())
+		}
+	}
+}
+
+// A cache is counted by the blocks of its files, and a file that is unlinked while
+// it is held open still takes them.
+func TestCacheIsCounted(t *testing.T) {
+	m := &mount{cache: t.TempDir()}
+	name := filepath.Join(m.cache, "unlinked")
+	if err := os.WriteFile(name, make([]byte, 1<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(name, 1<<30); err != nil { // sparse from there
+		t.Fatal(err)
+	}
+	if got := m.cached(); got < 1<<20 || got > 2<<20 {
+		t.Errorf("%d bytes in the folder, want one MiB", got)
+	}
+	var err error
+	if m.proc, err = child.Start(exec.Command("sh", "-c", `exec sleep 60 <"$0"`, name)); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = m.proc.Stop(time.Second) }()
+	for open := fmt.Sprintf("/proc/%d/fd/0", m.proc.PID()); ; {
+		if to, err := os.Readlink(open); err != nil {
+			t.Fatal(err)
+		} else if to == name {
+			break
+		}
+	}
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.cached(); got < 1<<20 || got > 2<<20 {
+		t.Errorf("%d bytes unlinked, want one MiB", got)
+	}
 }
 
 func TestTable(t *testing.T) {
 	table := measured().table()
 	for _, want := range []string{
+		"![cold rates, of the line rate](benchmarks/peers-loopback.svg)",
 		"| a | 1.0 | `-x` |",
-		"| dd | a | cold | 2.00 | 2.00 to 2.00 | 2.00 | 0.50 | 5.0 MB | 7 | 1 MiB |",
-		`| it failed \| badly |`,
+		"| dd | a | cold | 2.00 | 2.00 to 2.00 | 2.00 | 0.50 | 5.0 MB | 7 | 1 MiB | 2 MiB |",
+		`| it failed \| badly | – | – | – | – | – | – | – |`,
 	} {
 		if !strings.Contains(table, want) {
 			t.Errorf("%s\nlacks\n%s", table, want)
@@ -108,6 +202,7 @@ func TestPatternTable(t *testing.T) {
 	fast := &line{Store: "loopback", Peer: weightfs, Reader: "safetensors, lazy", State: cold}
 	fast.add(result{seconds: 1}, 3e9, 4e9)
 	all.lines = append(all.lines, fast)
+	all.divide()
 	want := "| safetensors, lazy | not measured | not measured | 3.00 | 0.75 | not measured |  |\n"
 	if table := all.patternTable(); !strings.Contains(table, want) {
 		t.Errorf("%s\nlacks\n%s", table, want)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"weightfs/tests/bench/workload"
 )
@@ -24,7 +25,8 @@ func readers() []reader {
 		{name: "16 readers of one file", read: worked(func(path string) workload.Workload {
 			return &workload.Read{Path: path, Way: workload.Buffered, Threads: 16, Block: 2 << 20}
 		})},
-		loading(strategy("lazy"), false),
+		loading(strategy("load_file"), false),
+		loading(strategy("lazy"), true),
 		loading(strategy("eager"), true),
 		loading(strategy("prefetch"), true),
 		loading(streamer(), false),
@@ -34,10 +36,13 @@ func readers() []reader {
 
 // worked is a workload of the benchmarks.
 func worked(make func(path string) workload.Workload) func(context.Context, *lab, string) (float64, error) {
-	return func(ctx context.Context, _ *lab, path string) (float64, error) {
+	return func(ctx context.Context, l *lab, path string) (float64, error) {
 		reports, err := workload.Run(ctx, workload.Options{}, make(path))
 		if err != nil {
 			return 0, err
+		}
+		if reports[0].Bytes != l.size {
+			return 0, fmt.Errorf("read %d bytes, not %d", reports[0].Bytes, l.size)
 		}
 		return reports[0].Seconds(), nil
 	}

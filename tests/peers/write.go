@@ -23,7 +23,7 @@ func (all *results) write(o options) error {
 	fmt.Print("\n", table, "\n", patterns)
 	plots := map[string]string{}
 	for _, s := range stores() {
-		plots["peers-"+strings.ToLower(s.name)+".svg"] = all.plot(s)
+		plots[s.plotFile()] = all.plot(s)
 	}
 	texts := map[string]string{"table.md": table, "patterns.md": patterns, "results.json": string(samples)}
 	if err := errors.Join(writeAll(o.out, plots), writeAll(o.out, texts)); err != nil || o.docs == "" {

@@ -17,7 +17,7 @@ need 'command -v fio' fio
 need 'command -v s3fs' s3fs
 need 'test -d /etc/ssl/certs' ca-certificates
 if [[ ${1-} == peers ]]; then
-	need 'command -v cmake pkg-config && pkg-config fuse3' cmake pkg-config libfuse3-dev
+	need 'command -v cmake && command -v pkg-config && pkg-config fuse3' cmake pkg-config libfuse3-dev
 	need 'ls /usr/lib/llvm-*/lib/libclang.so' libclang-dev
 fi
 
