@@ -23,7 +23,7 @@ type Cache struct {
 	seed    maphash.Seed
 
 	ctx        context.Context // of the fetches; ends at Close
-	stop       context.CancelFunc
+	stop       context.CancelCauseFunc
 	goroutines sync.WaitGroup // the flights under way, the reads, and keepReady
 	calm       chan struct{}  // nothing is fetched any more; has room for one
 
@@ -79,7 +79,7 @@ func New(store remote.Store, cfg Config) (*Cache, error) {
 		limit:   newConcurrency(cfg.Concurrency),
 		calm:    make(chan struct{}, 1),
 	}
-	c.ctx, c.stop = context.WithCancel(context.Background())
+	c.ctx, c.stop = context.WithCancelCause(context.Background())
 	c.goroutines.Add(1)
 	go c.keepReady()
 	return c, nil
@@ -97,7 +97,7 @@ func (c *Cache) Close() error {
 	}
 	c.closed = true
 	c.mu.Unlock()
-	c.stop()
+	c.stop(ErrClosed)
 	c.goroutines.Wait()
 	c.adviser.close()
 	c.mu.Lock()

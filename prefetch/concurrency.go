@@ -53,6 +53,13 @@ func (c *concurrency) demanded() int {
 // hold notes that a GET had to wait for the limit.
 func (c *concurrency) hold() { c.saturated = true }
 
+// begin notes that the first GET after a time without any starts at now: that
+// time says nothing of the throughput, and what was seen before is out of date.
+func (c *concurrency) begin(now time.Time) {
+	c.bytes, c.since, c.saturated = 0, now, false
+	c.best, c.before = 0, 0
+}
+
 // landed notes n bytes at the time now, and judges once a period.
 func (c *concurrency) landed(n int64, now time.Time) {
 	c.bytes += n

@@ -55,3 +55,19 @@ func TestFixedConcurrency(t *testing.T) {
 		t.Errorf("fixed at 7: %d, %d", c.speculative(), c.demanded())
 	}
 }
+
+// Time in which nothing was fetched says nothing of the throughput.
+func TestConcurrencyForgetsIdleTime(t *testing.T) {
+	c := newConcurrency(0)
+	now := time.Unix(0, 0)
+	c.begin(now)
+	c.hold()
+	c.landed(1, now.Add(samplePeriod)) // the first period; the limit grows, to be judged
+	tried := c.limit
+	now = now.Add(time.Hour)
+	c.begin(now)
+	c.landed(1<<20, now.Add(samplePeriod))
+	if c.limit != tried || c.before != 0 {
+		t.Errorf("after an hour's idleness the limit of %d is judged by what was before: %+v", tried, c)
+	}
+}

@@ -3,6 +3,7 @@ package prefetch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 
@@ -146,6 +147,32 @@ func TestUnreachableNextShardIsForgotten(t *testing.T) {
 		r.Close()
 		if s := c.Stats(); s.Failures == 0 || s.Files != 1 {
 			t.Errorf("%d failures, %d files known, want the one that was read", s.Failures, s.Files)
+		}
+	})
+}
+
+// A header that was read is no reason to fetch less ahead for others.
+func TestHeadersLeaveRoomAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const files = 40
+		sizes := make(map[string]int64)
+		for i := range files {
+			sizes[fmt.Sprint(i)] = 4 * mib
+		}
+		store := newMemStore(t, sizes)
+		c := newCache(t, store, Config{MemoryLimit: 64 * mib})
+		for i := range files {
+			r := c.Open(store.object(fmt.Sprint(i)))
+			defer r.Close()
+			if err := readAt(t.Context(), r, store.objects[fmt.Sprint(i)], 0, 8); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.unread.len > 0 || c.retained.len != files {
+			t.Errorf("%d blocks count as fetched ahead, %d as served, of %d", c.unread.len, c.retained.len, files)
 		}
 	})
 }

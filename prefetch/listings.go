@@ -183,7 +183,9 @@ func (l *Listings) Invalidate(dir string) {
 }
 
 // Successor returns the shard that follows obj by name, -NNNNN-of-NNNNN, where
-// a remembered listing has it. It asks the store nothing and does not block.
+// a remembered listing has it, be it out of date: the store is asked for that very
+// version, and the time-to-live may be over before a large shard is read. It asks
+// the store nothing and does not block.
 func (l *Listings) Successor(obj remote.Object) (remote.Object, bool) {
 	dir, name := splitKey(obj.Key)
 	next, ok := nextShard(name)
@@ -191,6 +193,9 @@ func (l *Listings) Successor(obj remote.Object) (remote.Object, bool) {
 		return remote.Object{}, false
 	}
 	listing, ok := l.peek(dir)
+	if !ok {
+		listing, ok = l.expired(dir)
+	}
 	if !ok {
 		return remote.Object{}, false
 	}
@@ -209,6 +214,18 @@ func (l *Listings) peek(dir string) (*Listing, bool) {
 	defer l.mu.Unlock()
 	listing := l.latest(dir, now)
 	return listing, listing != nil
+}
+
+// expired returns a listing of dir among the recent ones, fresh or not.
+func (l *Listings) expired(dir string) (*Listing, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, listing := range l.recent {
+		if listing != nil && listing.dir == dir {
+			return listing, true
+		}
+	}
+	return nil, false
 }
 
 // latest returns a fresh listing of dir among the recent ones, or nil. The

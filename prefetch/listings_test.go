@@ -297,6 +297,22 @@ func TestSuccessor(t *testing.T) {
 	}
 }
 
+func TestSuccessorOfAnExpiredListing(t *testing.T) {
+	store := modelStore()
+	l := newTestListings(t, store, ListingsConfig{TTL: time.Nanosecond})
+	if _, err := l.List(t.Context(), "m"); err != nil {
+		t.Fatal(err)
+	}
+	first := fileEntry("m/x-00001-of-00003.bin").Object
+	if next, ok := l.Successor(first); !ok || next.Key != "m/x-00002-of-00003.bin" {
+		t.Errorf("after %s comes %+v, %t", first.Key, next, ok)
+	}
+	l.Invalidate("m")
+	if next, ok := l.Successor(first); ok {
+		t.Errorf("of a listing known to be wrong came %+v", next)
+	}
+}
+
 func TestNegativeEntriesRefused(t *testing.T) {
 	if _, err := NewListings(modelStore(), ListingsConfig{MaxEntries: -1}); err == nil {
 		t.Error("MaxEntries -1 was accepted")

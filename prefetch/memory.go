@@ -26,16 +26,23 @@ func (c *Cache) release(b *block, holders *int) {
 	switch {
 	case b.have == 0:
 		c.evict(b)
-	case b.consumed():
+	case b.consumed(), b.read != 0 && !c.awaited(b):
 		c.retained.pushFront(b)
 	case b.read != 0:
 		b.fetchedAt = c.clock
-		c.unread.pushBack(b) // somebody is in the middle of it
+		c.unread.pushBack(b) // a stream is in the middle of it
 	default:
 		b.fetchedAt = c.clock
 		c.unread.pushFront(b)
 	}
 	c.feed()
+}
+
+// awaited says whether a live stream will come to the block's last byte. What
+// was read of it by nobody's stream, a header of which a megabyte was fetched or
+// a small read, was served: it must not count as fetched ahead.
+func (c *Cache) awaited(b *block) bool {
+	return b.file.cursors.awaited((b.index+1)*blockSize-1, c.oldest(activeBytes))
 }
 
 // evict takes an idle block's memory back.

@@ -96,12 +96,10 @@ func (c *Cache) lookBeyond(f *file, cur *cursor) {
 // announce asks which object comes next. Called without the lock.
 func (c *Cache) announce(f *file, beyond int64) {
 	next, ok := c.cfg.Successor(f.obj)
-	if !ok {
-		return
-	}
 	c.mu.Lock()
 	defer c.unlock()
-	if c.closed {
+	if !ok || c.closed {
+		f.announced = false // the listing may be there when it is asked for again
 		return
 	}
 	f.next = &next
@@ -214,6 +212,9 @@ func (c *Cache) pump() {
 }
 
 func (c *Cache) launch(fl *flight) {
+	if c.active == 0 {
+		c.limit.begin(c.now())
+	}
 	c.active++
 	c.stats.Fetches++
 	c.goroutines.Add(1)
