@@ -25,6 +25,9 @@ type host struct {
 	gpu    bool   // there is an NVIDIA GPU
 	cuda   bool   // this binary can use it
 	binary string // path of gpuload-cuda, "" if it was not found
+	// probe says why the binary cannot run here. It is asked only where the
+	// choice depends on it: it starts the driver, in a process of its own.
+	probe func(binary string) error
 }
 
 // choice is a device: the CPU, or the GPU of that ordinal.
@@ -58,7 +61,7 @@ func parseDevice(name string) (ordinal int, err error) {
 }
 
 // choose decides where a load goes. A GPU that was asked for by name is never
-// replaced by the CPU.
+// replaced by the CPU, and one that was not is where it cannot be used.
 func choose(device string, h host) (choice, error) {
 	ordinal, err := parseDevice(device)
 	if err != nil {
@@ -80,15 +83,41 @@ func choose(device string, h host) (choice, error) {
 	if device == "auto" {
 		c.ordinal, c.reason = 0, "the first GPU"
 	}
-	if !h.cuda {
-		c.exec = h.binary
+	if h.cuda {
+		return c, nil
+	}
+	c.exec = h.binary
+	switch err := h.probe(h.binary); {
+	case err != nil && device != "auto":
+		return choice{}, fmt.Errorf("device %s: %w", device, err)
+	case err != nil:
+		return choice{reason: fmt.Sprintf("there is an NVIDIA GPU, but %v", err)}, nil
 	}
 	return c, nil
 }
 
+// probe runs the binary to see whether the driver starts for it. Where that
+// fails, the dynamic loader or the driver's package ends the process before it
+// could choose another device, so that is found out in a child.
+func probe(binary string) error {
+	said, err := exec.Command(binary, "--help").CombinedOutput()
+	if err == nil {
+		return nil
+	}
+	lines := strings.Split(strings.TrimSpace(string(said)), "\n")
+	cause := lines[len(lines)-1]
+	for _, name := range []string{binary, gpuBinary} { // who says it
+		cause = strings.TrimPrefix(cause, name+": ")
+	}
+	if cause == "" {
+		return fmt.Errorf("%s does not run: %w", binary, err)
+	}
+	return fmt.Errorf("%s does not run: %s", binary, cause)
+}
+
 // thisHost looks for GPUs and for the binary that can use them.
 func thisHost() host {
-	h := host{cuda: builtForCUDA}
+	h := host{cuda: builtForCUDA, probe: probe}
 	// A container sees only the devices it was given, not always the first.
 	nodes, err := filepath.Glob("/dev/nvidia[0-9]*")
 	h.gpu = err == nil && len(nodes) > 0

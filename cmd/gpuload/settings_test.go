@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -129,6 +132,8 @@ func TestNotices(t *testing.T) {
 
 func TestChooseDevice(t *testing.T) {
 	const beside = "/opt/gpuload-cuda"
+	works := func(string) error { return nil }
+	broken := func(string) error { return errors.New("no driver") }
 	for _, c := range []struct {
 		name, device string
 		host         host
@@ -138,10 +143,13 @@ func TestChooseDevice(t *testing.T) {
 		{"cpu", "cpu", host{gpu: true, cuda: true}, choice{reason: "asked for"}, ""},
 		{"no GPU", "auto", host{binary: beside}, choice{reason: "no NVIDIA GPU found"}, ""},
 		{"no binary", "auto", host{gpu: true}, choice{reason: "there is an NVIDIA GPU, but no gpuload-cuda beside this program or in PATH"}, ""},
-		{"binary", "auto", host{gpu: true, binary: beside}, choice{gpu: true, exec: beside, reason: "the first GPU"}, ""},
+		{"binary", "auto", host{gpu: true, binary: beside, probe: works}, choice{gpu: true, exec: beside, reason: "the first GPU"}, ""},
 		{"in the binary", "auto", host{gpu: true, cuda: true, binary: beside}, choice{gpu: true, reason: "the first GPU"}, ""},
-		{"by name", "cuda:3", host{gpu: true, binary: beside}, choice{gpu: true, ordinal: 3, exec: beside, reason: "asked for"}, ""},
-		{"by name, unseen", "cuda:3", host{binary: beside}, choice{gpu: true, ordinal: 3, exec: beside, reason: "asked for"}, ""},
+		{"by name", "cuda:3", host{gpu: true, binary: beside, probe: works}, choice{gpu: true, ordinal: 3, exec: beside, reason: "asked for"}, ""},
+		{"by name, unseen", "cuda:3", host{binary: beside, probe: works}, choice{gpu: true, ordinal: 3, exec: beside, reason: "asked for"}, ""},
+		{"no driver", "auto", host{gpu: true, binary: beside, probe: broken}, choice{reason: "there is an NVIDIA GPU, but no driver"}, ""},
+		{"no driver, by name", "cuda:0", host{gpu: true, binary: beside, probe: broken}, choice{}, "device cuda:0: no driver"},
+		{"no driver, nor asked for", "cpu", host{gpu: true, binary: beside, probe: broken}, choice{reason: "asked for"}, ""},
 		{"never falls back", "cuda:0", host{gpu: true}, choice{}, "gpuload-cuda is neither beside this program nor in PATH"},
 		{"unknown", "tpu", host{}, choice{}, `"tpu"`},
 		{"no number", "cuda:", host{}, choice{}, `"cuda:"`},
@@ -150,6 +158,27 @@ func TestChooseDevice(t *testing.T) {
 		got, err := choose(c.device, c.host)
 		if got != c.want || (err == nil) != (c.err == "") || (err != nil && !strings.Contains(err.Error(), c.err)) {
 			t.Errorf("%s: %+v, %v; want %+v, %q", c.name, got, err, c.want, c.err)
+		}
+	}
+}
+
+// TestProbe holds that what the dynamic loader or the driver says of a binary
+// becomes one line.
+func TestProbe(t *testing.T) {
+	for name, c := range map[string]struct{ script, want string }{
+		"works":      {"exit 0", ""},
+		"no libcuda": {`echo "$0: error while loading shared libraries: libcuda.so.1: no such file" >&2; exit 127`, "does not run: error while loading shared libraries: libcuda.so.1: no such file"},
+		"no driver":  {`echo first >&2; echo "gpuload-cuda: the NVIDIA driver does not start" >&2; exit 1`, "does not run: the NVIDIA driver does not start"},
+		"on stdout":  {"echo Error in initialization; exit 1", "does not run: Error in initialization"},
+		"silent":     {"exit 3", "does not run: exit status 3"},
+	} {
+		binary := filepath.Join(t.TempDir(), gpuBinary)
+		if err := os.WriteFile(binary, []byte("#!/bin/sh\n"+c.script+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		err := probe(binary)
+		if want := binary + " " + c.want; (err == nil) != (c.want == "") || (err != nil && err.Error() != want) {
+			t.Errorf("%s: %v; want %q", name, err, want)
 		}
 	}
 }

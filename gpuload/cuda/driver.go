@@ -15,8 +15,8 @@ import (
 	"gorgonia.org/cu"
 )
 
-// This file is what gorgonia.org/cu lacks of the driver's interface, and the
-// only one with C in it. The functions want the device's context to be current
+// This file is what gorgonia.org/cu lacks of the driver's interface, and with
+// start.c all of the C. The functions want the device's context to be current
 // on their thread, as those of cu do.
 
 // result is an error of the driver, a CUresult.

@@ -54,3 +54,21 @@ if CUDADRIVER_WRONG=1 verify || [[ -e $scratch/manifest ]] || ! grep -q 'verify 
 	exit 1
 fi
 echo "a wrong bit on the device fails --verify"
+
+# A driver that does not start, or that is not there, is one line on standard
+# error, and standard output is the results' alone.
+without() { # WHAT LD_LIBRARY_PATH VARIABLE=VALUE WANTED
+	local rc=0
+	env "$3" LD_LIBRARY_PATH="$2" "$programs/gpuload" load "$scratch/model.safetensors" \
+		--device cuda:0 --json >"$scratch/out" 2>"$scratch/err" || rc=$?
+	if [[ $rc != 1 || -s $scratch/out || $(wc -l <"$scratch/err") != 1 ]] || ! grep -q "gpuload: device cuda:0: .*$4" "$scratch/err"; then
+		echo "$1: exit $rc, standard output and error:"
+		cat "$scratch/out" "$scratch/err"
+		exit 1
+	fi
+}
+without "no GPU" "$driver" CUDADRIVER_DEVICES=0 "driver does not start"
+if ! ldconfig -p | grep -q libcuda.so.1; then
+	without "no libcuda" "$scratch" CUDADRIVER_DEVICES=1 "libcuda.so.1"
+fi
+echo "a driver that does not start is one line"
