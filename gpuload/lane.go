@@ -123,13 +123,12 @@ func (ln *lane) readChunk(ctx context.Context, b body, c *chunk) (err error) {
 
 // copy enqueues the copies of c's bytes to the tensors that they belong to.
 func (ln *lane) copy(ctx context.Context, c chunk) (err error) {
-	start := time.Now()
-	select {
-	case <-c.file.ready:
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := ln.await(ctx, c.file.parsed, &ln.parsing); err != nil {
+		return err
 	}
-	ln.parsing += time.Since(start)
+	if err := ln.await(ctx, c.file.ready, &ln.waiting); err != nil { // for memory of the device
+		return err
+	}
 	bytes := c.staging.Bytes()
 	for s := range c.file.layout.within(c.begin, c.end) {
 		src := bytes[s.begin-c.begin : s.end-c.begin]
@@ -143,6 +142,18 @@ func (ln *lane) copy(ctx context.Context, c chunk) (err error) {
 	ln.clock.copies(1)
 	select {
 	case ln.copies <- c:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// await waits for until to be closed and adds the time to blame.
+func (ln *lane) await(ctx context.Context, until <-chan struct{}, blame *time.Duration) error {
+	start := time.Now()
+	defer func() { *blame += time.Since(start) }()
+	select {
+	case <-until:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -53,9 +53,11 @@ type loader struct {
 	delivery sync.Mutex // held while Options.Deliver runs
 }
 
-// fileLoad is one file of a load. All but ready is set when that is closed.
+// fileLoad is one file of a load. All but the channels is set when ready is
+// closed, the header when parsed is.
 type fileLoad struct {
 	file    *File
+	parsed  chan struct{}
 	ready   chan struct{}
 	header  *safetensors.Header
 	layout  *layout
@@ -68,7 +70,7 @@ func newLoader(dev Device, src *Source, opts Options, staging budget) *loader {
 	l := &loader{device: dev, source: src, options: opts, clock: newClock(), pool: newStagingPool(dev, staging), hot: newHotChunks()}
 	var sizes []int64
 	for _, f := range src.files {
-		l.files = append(l.files, &fileLoad{file: f, ready: make(chan struct{})})
+		l.files = append(l.files, &fileLoad{file: f, parsed: make(chan struct{}), ready: make(chan struct{})})
 		sizes = append(sizes, f.size)
 	}
 	l.parts = newParts(sizes, opts.PartSize)
@@ -115,6 +117,7 @@ func (l *loader) prepareFile(ctx context.Context, f *fileLoad) (err error) {
 	if f.header, err = f.file.Header(ctx); err != nil {
 		return err
 	}
+	close(f.parsed)
 	if err := l.allocate(f); err != nil {
 		return err
 	}

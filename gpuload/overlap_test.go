@@ -55,6 +55,30 @@ func TestReadingAndCopyingOverlap(t *testing.T) {
 	}
 }
 
+// TestReadsWhileTheDeviceIsOpened holds that a device whose memory is not to be
+// had yet keeps nobody from reading, and that the wait is the device's.
+func TestReadsWhileTheDeviceIsOpened(t *testing.T) {
+	const ms = time.Millisecond
+	synctest.Test(t, func(t *testing.T) {
+		dev := newSlowDevice(t, ms)
+		dev.opening = time.Second
+		m, err := Load(t.Context(), dev, slowSource(10*ms), Options{Concurrency: 1, PartSize: overlapPart})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := m.Stats()
+		if want := dev.opening + (overlapParts-1)*10*ms + ms; s.Elapsed != want || s.Phases.FirstByte != 10*ms || s.Bound() != "device" {
+			t.Errorf("took %v, the first byte %v, bound by the %s; want %v, 10ms, the device", s.Elapsed, s.Phases.FirstByte, s.Bound(), want)
+		}
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := dev.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestBound(t *testing.T) {
 	for want, p := range map[string]Phases{
 		"source":  {Reading: 3, Waiting: 2, Parsing: 3},
@@ -164,7 +188,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 // slowDevice has one copy engine for all its streams, as a GPU does.
 type slowDevice struct {
 	*CPU
-	delay time.Duration
+	delay   time.Duration
+	opening time.Duration // until memory is to be had
 
 	mu   sync.Mutex
 	free time.Time // guarded by mu; when the engine is
@@ -176,6 +201,11 @@ func newSlowDevice(t *testing.T, delay time.Duration) *slowDevice {
 		t.Fatal(err)
 	}
 	return &slowDevice{CPU: cpu, delay: delay}
+}
+
+func (d *slowDevice) Alloc(n int64) (Memory, error) {
+	time.Sleep(d.opening)
+	return d.CPU.Alloc(n)
 }
 
 func (d *slowDevice) NewStream() (Stream, error) {

@@ -27,7 +27,8 @@ type Stats struct {
 
 // Phases are points in a load's time, and where its readers spent theirs.
 type Phases struct {
-	// Header is when the last header was parsed and its memory allocated.
+	// Header is when the last header was parsed and its memory allocated, which
+	// waits for a device that is still being opened.
 	Header time.Duration
 	// FirstByte is when the first piece was in staging.
 	FirstByte time.Duration
@@ -40,8 +41,8 @@ type Phases struct {
 	// Tail is how long the last copies took after the last read.
 	Tail time.Duration
 	// Reading, Waiting and Parsing are summed over the readers: for the source,
-	// for staging to come free, which is to say for the device, and for the
-	// headers of files whose bytes they had.
+	// for staging to come free and memory to be had, which is to say for the
+	// device, and for the headers of files whose bytes they had.
 	Reading, Waiting, Parsing time.Duration
 }
 

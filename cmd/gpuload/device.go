@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -173,4 +174,22 @@ func (c choice) replace() error {
 		return fmt.Errorf("run %s: %w", c.exec, err)
 	}
 	return errors.New("exec returned")
+}
+
+// deviceReady is how long it took until the device was, from the beginning of
+// the opening: for a GPU longer than the opening, as its context is created while
+// the load reads.
+func (in *inputs) deviceReady() time.Duration {
+	if d, ok := in.device.(interface{ ReadyAt() time.Time }); ok {
+		return d.ReadyAt().Sub(in.began)
+	}
+	return in.opening
+}
+
+// pageLocked is the most memory that the device has page-locked, 0 for the CPU.
+func (in *inputs) pageLocked() int64 {
+	if d, ok := in.device.(interface{ PageLockedPeak() int64 }); ok {
+		return d.PageLockedPeak()
+	}
+	return 0
 }

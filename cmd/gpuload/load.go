@@ -204,17 +204,17 @@ func (p *loadPlan) hold(ctx context.Context, in *inputs, model *gpuload.Model) e
 type inputs struct {
 	source  *gpuload.Source
 	device  gpuload.Device
+	began   time.Time
 	opening time.Duration // how long it took to open the two
 	headers sync.WaitGroup
 	stop    context.CancelFunc // of the headers
 }
 
 // open opens the device while the source is listed and its headers begin to be
-// read: a GPU's context takes as long.
+// read. A GPU goes on being opened behind the load.
 func (p *loadPlan) open(ctx context.Context) (*inputs, error) {
 	ahead, stop := context.WithCancel(ctx)
-	in := &inputs{stop: stop}
-	start := time.Now()
+	in := &inputs{stop: stop, began: time.Now()}
 	g, opening := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
 		if in.source, err = openSource(opening, p.source, p.sources...); err != nil {
@@ -231,7 +231,7 @@ func (p *loadPlan) open(ctx context.Context) (*inputs, error) {
 	if err := g.Wait(); err != nil {
 		return nil, errors.Join(err, in.close())
 	}
-	in.opening = time.Since(start)
+	in.opening = time.Since(in.began)
 	return in, nil
 }
 

@@ -67,6 +67,9 @@ func (p *bouncePool) newBounce() (*bounce, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := st.lock(); err != nil {
+		return nil, errors.Join(err, st.Free())
+	}
 	s, err := p.device.NewStream()
 	if err != nil {
 		return nil, errors.Join(err, st.Free())

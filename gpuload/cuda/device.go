@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"gorgonia.org/cu"
 
@@ -19,9 +20,10 @@ var _ gpuload.Device = (*Device)(nil)
 type Device struct {
 	info    Info
 	ordinal cu.Device
-	ctx     cu.CUContext
+	opening *opening
 	events  eventPool
 	bounces bouncePool
+	locked  pageLocked
 
 	mu       sync.RWMutex
 	memories map[*memory]struct{} // guarded by mu
@@ -29,8 +31,11 @@ type Device struct {
 	stagings spans                // guarded by mu
 }
 
-// Open makes the GPU with that ordinal ready, which takes 0.15 s or more where
-// the process has no context on it yet. The caller closes it.
+// Open begins to make the GPU with that ordinal ready and returns once it is
+// known to be there. Creating the context takes 0.15 s or more where the process
+// has none on it yet, and goes on behind it: staging and streams are to be had at
+// once, and the first call that needs the context waits for it and returns its
+// error. The caller closes the device.
 func Open(ordinal int) (*Device, error) {
 	infos, err := List()
 	if err != nil {
@@ -43,14 +48,10 @@ func Open(ordinal int) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cuda:%d: %w", ordinal, translate(err))
 	}
-	ctx, err := dev.RetainPrimaryCtx()
-	if err != nil {
-		return nil, fmt.Errorf("cuda:%d (%s): create context: %w", ordinal, infos[ordinal].Model, translate(err))
-	}
 	d := &Device{
 		info:     infos[ordinal],
 		ordinal:  dev,
-		ctx:      ctx,
+		opening:  open(dev),
 		memories: make(map[*memory]struct{}),
 		streams:  make(map[*stream]struct{}),
 	}
@@ -68,9 +69,26 @@ func (d *Device) Describe() string { return d.info.String() }
 // Info says what the GPU is.
 func (d *Device) Info() Info { return d.info }
 
+// Wait waits for the context and returns the error of creating it.
+func (d *Device) Wait() error {
+	_, err := d.opening.wait()
+	return err
+}
+
+// ReadyAt is when the context was there; it waits for that.
+func (d *Device) ReadyAt() time.Time {
+	<-d.opening.done
+	return d.opening.at
+}
+
+// PageLockedPeak is the most host memory that was page-locked at a time, in
+// bytes: staging, and the buffers through which reads back go.
+func (d *Device) PageLockedPeak() int64 { return d.locked.peak() }
+
 // Close drains the streams, frees everything that was taken from the device and
 // not freed yet, and lets go of the context.
 func (d *Device) Close() error {
+	<-d.opening.done
 	d.mu.Lock()
 	memories, streams, stagings := d.memories, d.streams, d.stagings.all()
 	d.mu.Unlock()
@@ -85,14 +103,24 @@ func (d *Device) Close() error {
 	for m := range memories {
 		errs = append(errs, m.Free())
 	}
+	if d.opening.err != nil {
+		return errors.Join(errs...)
+	}
 	if err := d.ordinal.ReleasePrimaryCtx(); err != nil {
 		errs = append(errs, d.fail("release context", translate(err)))
 	}
 	return errors.Join(errs...)
 }
 
-// do runs f, calls of the driver, with the device's context current.
-func (d *Device) do(f func() error) error { return in(d.ctx, f) }
+// do runs f, calls of the driver, with the device's context current. It waits
+// for the context.
+func (d *Device) do(f func() error) error {
+	ctx, err := d.opening.wait()
+	if err != nil {
+		return err
+	}
+	return in(ctx, f)
+}
 
 // fail says what was attempted on which device.
 func (d *Device) fail(attempt string, err error) error {

@@ -6,6 +6,9 @@
 // and sets the context for that call. Setting it costs well under a
 // microsecond; a copy of 8 MiB takes 160.
 //
+// [Open] returns while the context is still being created. Staging can be taken
+// and read into meanwhile; it is page-locked before the first copy from it.
+//
 // Bytes travel file → staging → device memory. Staging is anonymous memory in
 // huge pages that is touched, then page-locked in place by the driver: that
 // takes a tenth of the time of the driver's own page-locked allocation. Copies
@@ -20,8 +23,7 @@
 //
 // Everything but this comment stands behind the build tag cuda. A program built
 // with the tag needs NVIDIA's driver: without libcuda.so.1 it does not start,
-// and where the driver finds no GPU, the package cu prints the reason and ends
-// the process before main. That is why the command gpuload is built without
+// and where the driver finds no GPU, it prints the reason and ends before main. That is why the command gpuload is built without
 // the tag, and executes gpuload-cuda where the device is a GPU.
 //
 // To build with the tag, cgo has to find cuda.h and a libcuda.so to link with:

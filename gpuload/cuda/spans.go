@@ -38,13 +38,16 @@ func (s *spans) remove(b []byte) {
 	}
 }
 
-// contain says whether b lies in one staging as a whole.
-func (s *spans) contain(b []byte) bool {
+// holder is the staging in which b lies as a whole, or nil.
+func (s *spans) holder(b []byte) *staging {
 	i, ok := s.find(start(b))
 	if !ok {
 		i--
 	}
-	return i >= 0 && start(b) >= s.sorted[i].start && start(b)+uintptr(len(b)) <= s.sorted[i].end
+	if i < 0 || start(b) < s.sorted[i].start || start(b)+uintptr(len(b)) > s.sorted[i].end {
+		return nil
+	}
+	return s.sorted[i].staging
 }
 
 func (s *spans) all() []*staging {

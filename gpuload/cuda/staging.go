@@ -13,19 +13,21 @@ import (
 	"weightfs/gpuload"
 )
 
-// staging is page-locked host memory. The mapping is whole pages, of which the
-// caller sees the bytes that it asked for.
+// staging is host memory that is page-locked before the first copy from it. The
+// mapping is whole pages, of which the caller sees the bytes that it asked for.
 type staging struct {
 	device *Device
 
 	mu      sync.Mutex
 	mapping []byte // guarded by mu; nil once freed
+	locked  bool   // guarded by mu
 	size    int
 }
 
-// NewStaging takes n bytes of host memory and page-locks them. Concurrent calls
-// touch their memory at the same time, which is the larger part of the cost:
-// 0.3 s for each GiB, against 0.06 s for locking it.
+// NewStaging takes n bytes of host memory and page-locks them, or leaves that to
+// the first copy where the context is not there yet: the memory can be read into
+// meanwhile. Concurrent calls touch their memory at the same time, which is the
+// larger part of the cost: 0.3 s for each GiB, against 0.06 s for locking it.
 func (d *Device) NewStaging(n int) (gpuload.Staging, error) {
 	s, err := d.newStaging(n)
 	if err != nil {
@@ -46,10 +48,33 @@ func (d *Device) newStaging(n int) (*staging, error) {
 	if err != nil {
 		return nil, d.fail(attempt, hostError(err))
 	}
-	if err := d.do(func() error { return pageLock(b) }); err != nil {
-		return nil, d.fail(attempt, errors.Join(hostError(err), unix.Munmap(b)))
+	s := &staging{device: d, mapping: b, size: n}
+	if !d.opening.over() {
+		return s, nil
 	}
-	return &staging{device: d, mapping: b, size: n}, nil
+	if err := s.lock(); err != nil {
+		return nil, errors.Join(err, unix.Munmap(b))
+	}
+	return s, nil
+}
+
+// lock page-locks the memory where that has not been done, and waits for the
+// context.
+func (s *staging) lock() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.locked:
+		return nil
+	case s.mapping == nil:
+		return errFreed
+	}
+	if err := s.device.do(func() error { return pageLock(s.mapping) }); err != nil {
+		return s.device.fail(fmt.Sprintf("page-lock %d bytes", s.size), hostError(err))
+	}
+	s.locked = true
+	s.device.locked.add(len(s.mapping))
+	return nil
 }
 
 // mapPages maps whole pages for n bytes and touches them.
@@ -88,8 +113,8 @@ func (s *staging) Bytes() []byte {
 
 func (s *staging) Free() error {
 	s.mu.Lock()
-	b := s.mapping
-	s.mapping = nil
+	b, locked := s.mapping, s.locked
+	s.mapping, s.locked = nil, false
 	s.mu.Unlock()
 	if b == nil {
 		return s.device.fail("free staging", errFreed)
@@ -97,7 +122,12 @@ func (s *staging) Free() error {
 	s.device.mu.Lock()
 	s.device.stagings.remove(b)
 	s.device.mu.Unlock()
-	err := errors.Join(s.device.do(func() error { return pageUnlock(b) }), unix.Munmap(b))
+	var unlockErr error
+	if locked {
+		unlockErr = s.device.do(func() error { return pageUnlock(b) })
+		s.device.locked.add(-len(b))
+	}
+	err := errors.Join(unlockErr, unix.Munmap(b))
 	if err != nil {
 		return s.device.fail(fmt.Sprintf("free staging of %d bytes", s.size), err)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"gorgonia.org/cu"
@@ -14,13 +15,17 @@ import (
 	"weightfs/gpuload"
 )
 
-// stream is a CUDA stream that does not synchronize with the default stream.
+// stream is a CUDA stream that does not synchronize with the default stream. It
+// is made when it is first used, which waits for the device's context.
 type stream struct {
 	device *Device
 
+	making sync.Mutex
+	made   atomic.Bool // set under making
+
 	mu     sync.RWMutex // held for reading while handle is used
-	handle cu.Stream
-	closed bool // guarded by mu
+	handle cu.Stream    // set before made is
+	closed bool         // guarded by mu
 }
 
 var errClosed = errors.New("stream is closed")
@@ -28,13 +33,6 @@ var errClosed = errors.New("stream is closed")
 // NewStream makes a stream. One or two fill the bus.
 func (d *Device) NewStream() (gpuload.Stream, error) {
 	s := &stream{device: d}
-	err := d.do(func() (err error) {
-		s.handle, err = cu.MakeStream(cu.NonBlocking)
-		return err
-	})
-	if err != nil {
-		return nil, d.fail("make stream", err)
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.streams[s] = struct{}{}
@@ -59,8 +57,27 @@ func (s *stream) Copy(dst gpuload.Memory, off int64, src []byte) error {
 	return nil
 }
 
+// make makes the stream, once. The device's context is current.
+func (s *stream) make() error {
+	if s.made.Load() {
+		return nil
+	}
+	s.making.Lock()
+	defer s.making.Unlock()
+	if s.made.Load() {
+		return nil
+	}
+	var err error
+	if s.handle, err = cu.MakeStream(cu.NonBlocking); err != nil {
+		return fmt.Errorf("make stream: %w", translate(err))
+	}
+	s.made.Store(true)
+	return nil
+}
+
 // target is dst as the device's own memory, where the copy is one that may be
-// handed to the driver: within the memory, and from staging.
+// handed to the driver: within the memory, and from staging, which is page-locked
+// then.
 func (d *Device) target(dst gpuload.Memory, off int64, src []byte) (*memory, error) {
 	m, ok := dst.(*memory)
 	switch {
@@ -71,12 +88,16 @@ func (d *Device) target(dst gpuload.Memory, off int64, src []byte) (*memory, err
 	case off < 0 || off > m.size || int64(len(src)) > m.size-off:
 		return nil, fmt.Errorf("the target has %d bytes", m.size)
 	}
+	if len(src) == 0 {
+		return m, nil
+	}
 	d.mu.RLock()
-	defer d.mu.RUnlock()
-	if len(src) > 0 && !d.stagings.contain(src) {
+	from := d.stagings.holder(src)
+	d.mu.RUnlock()
+	if from == nil {
 		return nil, errors.New("the source is not staging of this device")
 	}
-	return m, nil
+	return m, from.lock()
 }
 
 func (s *stream) Record() (gpuload.Event, error) {
@@ -110,7 +131,10 @@ func (s *stream) Sync() error {
 }
 
 func (s *stream) Close() error {
-	syncErr := s.Sync()
+	var syncErr error
+	if s.made.Load() { // else nothing was ever enqueued
+		syncErr = s.Sync()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -120,6 +144,9 @@ func (s *stream) Close() error {
 	s.device.mu.Lock()
 	delete(s.device.streams, s)
 	s.device.mu.Unlock()
+	if !s.made.Load() {
+		return nil
+	}
 	if err := s.device.do(s.handle.Destroy); err != nil {
 		return errors.Join(syncErr, s.device.fail("destroy stream", err))
 	}
@@ -133,5 +160,10 @@ func (s *stream) use(f func() error) error {
 	if s.closed {
 		return errClosed
 	}
-	return s.device.do(f)
+	return s.device.do(func() error {
+		if err := s.make(); err != nil {
+			return err
+		}
+		return f()
+	})
 }

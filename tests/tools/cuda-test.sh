@@ -61,7 +61,7 @@ without() { # WHAT LD_LIBRARY_PATH VARIABLE=VALUE WANTED
 	local rc=0
 	env "$3" LD_LIBRARY_PATH="$2" "$programs/gpuload" load "$scratch/model.safetensors" \
 		--device cuda:0 --json >"$scratch/out" 2>"$scratch/err" || rc=$?
-	if [[ $rc != 1 || -s $scratch/out || $(wc -l <"$scratch/err") != 1 ]] || ! grep -q "gpuload: device cuda:0: .*$4" "$scratch/err"; then
+	if [[ $rc != 1 || -s $scratch/out || $(wc -l <"$scratch/err") != 1 ]] || ! grep -Eq "^gpuload: .*cuda:0: .*$4" "$scratch/err"; then
 		echo "$1: exit $rc, standard output and error:"
 		cat "$scratch/out" "$scratch/err"
 		exit 1
@@ -71,4 +71,5 @@ without "no GPU" "$driver" CUDADRIVER_DEVICES=0 "driver does not start"
 if ! ldconfig -p | grep -q libcuda.so.1; then
 	without "no libcuda" "$scratch" CUDADRIVER_DEVICES=1 "libcuda.so.1"
 fi
+without "a context that cannot be created" "$driver" CUDADRIVER_CONTEXT_FAILS=1 "create context: out of memory"
 echo "a driver that does not start is one line"

@@ -134,6 +134,9 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device)
 {
 	if (device < 0 || device >= device_count() || device >= MAX_DEVICES)
 		return CUDA_ERROR_INVALID_DEVICE;
+	usleep((useconds_t)setting("CUDADRIVER_CONTEXT_MS", 0) * 1000);
+	if (getenv("CUDADRIVER_CONTEXT_FAILS"))
+		return CUDA_ERROR_OUT_OF_MEMORY;
 	pthread_mutex_lock(&driver_lock);
 	contexts[device].references++;
 	*context = &contexts[device];

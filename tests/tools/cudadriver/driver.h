@@ -9,7 +9,9 @@
  * Each stream is a thread that performs its copies in order.
  *
  * Environment: CUDADRIVER_DEVICES (1), CUDADRIVER_MEMORY, bytes of each device
- * (8 GiB), CUDADRIVER_WRONG: each copy to a device leaves one bit wrong.
+ * (8 GiB), CUDADRIVER_WRONG: each copy to a device leaves one bit wrong,
+ * CUDADRIVER_CONTEXT_MS: how long creating a context takes (0), and
+ * CUDADRIVER_CONTEXT_FAILS: it runs out of memory then.
  */
 #ifndef CUDADRIVER_H
 #define CUDADRIVER_H

@@ -1,0 +1,91 @@
+//go:build cuda
+
+package cuda_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"weightfs/gpuload"
+	"weightfs/gpuload/cuda"
+)
+
+// simulated skips a test that needs the driver for tests.
+func simulated(t *testing.T) {
+	t.Helper()
+	infos, err := cuda.List()
+	must(t, err)
+	if infos[0].Model != "Driver for tests" {
+		t.Skip("a real driver, whose contexts cannot be made slow or fail")
+	}
+}
+
+// TestReadsWhileTheContextIsCreated holds that staging and streams are there
+// before the context is, and that copies from that staging are right.
+func TestReadsWhileTheContextIsCreated(t *testing.T) {
+	simulated(t)
+	const context = 500 * time.Millisecond
+	t.Setenv("CUDADRIVER_CONTEXT_MS", "500")
+	before := time.Now()
+	d := open(t)
+	s, err := d.NewStaging(mib)
+	must(t, err)
+	unused, err := d.NewStaging(mib)
+	must(t, err)
+	stream, err := d.NewStream()
+	must(t, err)
+	idle, err := d.NewStream()
+	must(t, err)
+	for i := range s.Bytes() {
+		s.Bytes()[i] = byte(i * 7 >> 3)
+	}
+	read := time.Now()
+	if locked := d.PageLockedPeak(); locked != 0 {
+		t.Errorf("%d bytes are page-locked without a context", locked)
+	}
+	if at := d.ReadyAt(); !at.After(read) || at.Sub(before) < context {
+		t.Errorf("the context was there %v after the opening began, staging was read into after %v", at.Sub(before), read.Sub(before))
+	}
+	m, err := d.Alloc(mib)
+	must(t, err)
+	must(t, stream.Copy(m, 0, s.Bytes()))
+	must(t, stream.Sync())
+	if locked := d.PageLockedPeak(); locked != mib {
+		t.Errorf("%d bytes were page-locked, want those copied from, %d", locked, mib)
+	}
+	got := make([]byte, mib)
+	_, err = m.ReadAt(got, 0)
+	must(t, err)
+	if string(got) != string(s.Bytes()) {
+		t.Error("other bytes on the device")
+	}
+	if locked := d.PageLockedPeak(); locked != 5*mib {
+		t.Errorf("%d bytes were page-locked, want the buffer of the read back too, %d", locked, 5*mib)
+	}
+	must(t, errors.Join(unused.Free(), idle.Close(), d.Close()))
+}
+
+func TestContextThatCannotBeCreated(t *testing.T) {
+	simulated(t)
+	t.Setenv("CUDADRIVER_CONTEXT_MS", "100")
+	t.Setenv("CUDADRIVER_CONTEXT_FAILS", "1")
+	d := open(t)
+	s, err := d.NewStaging(mib)
+	must(t, err)
+	stream, err := d.NewStream()
+	must(t, err)
+	_, allocErr := d.Alloc(mib)
+	_, recordErr := stream.Record()
+	_, stagingErr := d.NewStaging(mib)
+	for what, err := range map[string]error{"Wait": d.Wait(), "Alloc": allocErr, "Record": recordErr, "NewStaging": stagingErr} {
+		if err == nil || !strings.Contains(err.Error(), "create context: out of memory") {
+			t.Errorf("%s: %v; want why there is no context", what, err)
+		}
+	}
+	if !errors.Is(allocErr, gpuload.ErrOutOfMemory) {
+		t.Errorf("Alloc: %v; want ErrOutOfMemory", allocErr)
+	}
+	must(t, errors.Join(s.Free(), d.Close()))
+}
