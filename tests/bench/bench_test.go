@@ -10,6 +10,7 @@ import (
 
 	"weightfs/tests/bench/figure"
 	"weightfs/tests/bench/workload"
+	"weightfs/tests/harness"
 	"weightfs/tests/proxy"
 )
 
@@ -148,7 +149,7 @@ func TestEvictDropsAllPages(t *testing.T) {
 	if _, err := f.Write(make([]byte, 1<<20)); err != nil {
 		t.Fatal(err)
 	}
-	if pages, err := cachedPages(f); err != nil || pages == 0 {
+	if pages, err := harness.CachedPages(f); err != nil || pages == 0 {
 		t.Fatalf("%d pages cached after writing, %v", pages, err)
 	}
 	if err := evict(f.Name()); err != nil {

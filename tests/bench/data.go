@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weightfs/tests/checkpoint"
+	"weightfs/tests/harness"
 )
 
 // dataset is a checkpoint in a folder of its own, in the bucket and, where a
@@ -140,7 +141,7 @@ func evict(path string) error {
 	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
 		return fmt.Errorf("drop the pages of %s: %w", path, err)
 	}
-	pages, err := cachedPages(f)
+	pages, err := harness.CachedPages(f)
 	if err != nil {
 		return err
 	}
@@ -148,26 +149,4 @@ func evict(path string) error {
 		return fmt.Errorf("%s: %d pages are still cached", path, pages)
 	}
 	return nil
-}
-
-// cachedPages is how many pages of a file the kernel holds.
-func cachedPages(f *os.File) (int, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	data, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
-	if err != nil {
-		return 0, fmt.Errorf("map %s: %w", f.Name(), err)
-	}
-	defer unix.Munmap(data)
-	states := make([]byte, (len(data)+os.Getpagesize()-1)/os.Getpagesize())
-	if err := mincore(data, states); err != nil {
-		return 0, fmt.Errorf("mincore %s: %w", f.Name(), err)
-	}
-	cached := 0
-	for _, state := range states {
-		cached += int(state & 1)
-	}
-	return cached, nil
 }

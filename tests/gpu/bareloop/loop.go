@@ -19,6 +19,8 @@ type loopConfig struct {
 // loopResult is what the command prints.
 type loopResult struct {
 	Bytes int64 `json:"bytes"`
+	// OpenSeconds is until the device was ready, before all else.
+	OpenSeconds float64 `json:"open_seconds"`
 	// Seconds is from the first allocation to the last copy, LoopSeconds
 	// without allocating and page-locking.
 	Seconds     float64 `json:"seconds"`

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -47,12 +48,15 @@ func run() (err error) {
 	if err != nil {
 		return err
 	}
+	start := time.Now()
 	dev, err := openDevice(*device)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, dev.Close()) }()
+	opening := time.Since(start)
 	result, err := load(ctx, dev, objects, cfg)
+	result.OpenSeconds = opening.Seconds()
 	if err != nil {
 		return err
 	}

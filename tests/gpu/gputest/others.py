@@ -35,8 +35,9 @@ def fastsafetensors(device, paths):
 
 def instanttensor(device, paths):
     import torch
-    from instanttensor import safe_open
-    with safe_open(paths, framework="pt", device=torch.device(device).index or 0) as file:
+    from instanttensor import BackendPolicy, safe_open
+    # Buffered, as its page advises for files that are in the page cache.
+    with safe_open(paths, framework="pt", device=torch.device(device).index or 0, backend=BackendPolicy.BUFFERED) as file:
         return [tensor for _, tensor in file.tensors()]
 
 

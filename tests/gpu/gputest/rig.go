@@ -93,13 +93,20 @@ func (r *rig) mount(ctx context.Context, source string, flags ...string) (string
 
 // report is what gpuload load --json and bareloop print, as far as it is used.
 type report struct {
-	Bytes            int64   `json:"bytes"`
-	Seconds          float64 `json:"seconds"`
-	StagingPeakBytes int64   `json:"staging_peak_bytes"`
-	Phases           struct {
-		Open        float64 `json:"open"`
-		FirstTensor float64 `json:"first_tensor"`
-	} `json:"phases"`
+	Bytes       int64   `json:"bytes"`
+	Seconds     float64 `json:"seconds"`
+	OpenSeconds float64 `json:"open_seconds"` // of bareloop
+	PageLocked  int64   `json:"page_locked_peak_bytes"`
+	Phases      phases  `json:"phases"`
+}
+
+// phases are seconds: Open and Device since the opening began, the others since
+// it was done.
+type phases struct {
+	Open        float64 `json:"open"`
+	Device      float64 `json:"device"`
+	FirstByte   float64 `json:"first_byte"`
+	FirstTensor float64 `json:"first_tensor"`
 }
 
 func (r *rig) load(ctx context.Context, source string, flags ...string) (report, error) {

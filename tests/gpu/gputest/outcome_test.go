@@ -1,0 +1,70 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// quick is a load that holds every promise beside loop.
+func quick() report {
+	return report{Bytes: 100, Seconds: 1.5, PageLocked: 1 << 20, Phases: phases{Open: 0.5, Device: 1, FirstByte: 0.1, FirstTensor: 0.7}}
+}
+
+func loop() report { return report{Bytes: 100, Seconds: 1, OpenSeconds: 1.2} }
+
+func TestJudgeHoldsEachPromise(t *testing.T) {
+	sc := scenario{name: "local", least: 0.90, overlaps: true}
+	for name, c := range map[string]struct {
+		change func(r *report)
+		failed int
+	}{
+		"all held":                     {func(*report) {}, 0},
+		"slower than the loop":         {func(r *report) { r.Seconds = 1.65 }, 1},
+		"too much page-locked":         {func(r *report) { r.PageLocked = stagingCap }, 1},
+		"reads once the device is":     {func(r *report) { r.Phases.FirstByte = 0.5 }, 1},
+		"no sooner than one by one":    {func(r *report) { r.Seconds, r.Bytes = 1.7, 120 }, 1},
+		"the wait is not in the rates": {func(r *report) { r.Phases.Device, r.Seconds = 0.9, 1.4 }, 0},
+	} {
+		load, s := quick(), &score{}
+		c.change(&load)
+		newOutcome([]report{load}, []report{loop()}).judge(s, sc, true)
+		if s.failed != c.failed || s.passed+s.failed != 3 {
+			t.Errorf("%s: %d failed, %d passed; want %d of 3 failed", name, s.failed, s.passed, c.failed)
+		}
+	}
+	s := &score{}
+	newOutcome([]report{quick()}, []report{loop()}).judge(s, scenario{least: 0.90}, true)
+	if s.passed != 2 {
+		t.Errorf("no overlap is promised there: %d passed", s.passed)
+	}
+}
+
+func TestCachedIsVerified(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "file")
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Write(make([]byte, 1<<20+1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkCached(name); err == nil {
+		t.Skip("the kernel keeps the pages of this file system")
+	}
+	if err := inPageCache([]string{name}); err != nil {
+		t.Error(err)
+	}
+	if err := checkCached(name); err != nil {
+		t.Error(err)
+	}
+}

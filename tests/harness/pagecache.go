@@ -1,0 +1,48 @@
+package harness
+
+import (
+	"fmt"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// CachedPages is how many pages of a file the kernel holds.
+func CachedPages(f *os.File) (int, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	data, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return 0, fmt.Errorf("map %s: %w", f.Name(), err)
+	}
+	defer unix.Munmap(data)
+	states := make([]byte, Pages(info.Size()))
+	if err := mincore(data, states); err != nil {
+		return 0, fmt.Errorf("mincore %s: %w", f.Name(), err)
+	}
+	cached := 0
+	for _, state := range states {
+		cached += int(state & 1)
+	}
+	return cached, nil
+}
+
+// Pages is how many pages a file of n bytes has.
+func Pages(n int64) int {
+	page := int64(os.Getpagesize())
+	return int((n + page - 1) / page)
+}
+
+// mincore is the system call, which x/sys has no function for: states[i]&1 says
+// whether page i of data is in memory.
+func mincore(data, states []byte) error {
+	_, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(unsafe.SliceData(data))),
+		uintptr(len(data)), uintptr(unsafe.Pointer(unsafe.SliceData(states))))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
