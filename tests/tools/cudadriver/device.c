@@ -2,10 +2,12 @@
 #define _GNU_SOURCE
 #include "driver.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { MAX_DEVICES = 8 };
@@ -130,11 +132,19 @@ CUresult cuDeviceGetPCIBusId(char *id, int length, CUdevice device)
 
 /* Contexts. */
 
+/* Go preempts threads by signals, which end a sleep early. */
+static void pause_ms(long ms)
+{
+	struct timespec left = {ms / 1000, ms % 1000 * 1000000};
+	while (nanosleep(&left, &left) != 0 && errno == EINTR)
+		;
+}
+
 CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device)
 {
 	if (device < 0 || device >= device_count() || device >= MAX_DEVICES)
 		return CUDA_ERROR_INVALID_DEVICE;
-	usleep((useconds_t)setting("CUDADRIVER_CONTEXT_MS", 0) * 1000);
+	pause_ms(setting("CUDADRIVER_CONTEXT_MS", 0));
 	if (getenv("CUDADRIVER_CONTEXT_FAILS"))
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	pthread_mutex_lock(&driver_lock);
