@@ -1,5 +1,7 @@
 package prefetch
 
+import "time"
+
 // The first use of a page costs as much as a copy: the kernel clears it, and a
 // virtual machine's host may have to find it first. So fresh memory is touched
 // ahead of its use, while nothing is fetched: a load finds it ready, and never
@@ -16,6 +18,9 @@ const (
 	// readyStep is how much is touched at a time, in blocks: a few milliseconds'
 	// worth, after which Close is noticed.
 	readyStep = 16
+	// calmTime is how long nothing must have been fetched: between two reads of a
+	// load there is no time to lose.
+	calmTime = time.Second
 )
 
 // readySlots is how many fresh slots are to be touched ahead.
@@ -31,21 +36,40 @@ func (a *arena) untouched() (lo, hi int32) {
 	return lo, hi
 }
 
-// keepReady touches fresh memory whenever nothing is fetched. It is the body of a
-// goroutine that the cache's Close joins.
+// keepReady touches fresh memory whenever nothing has been fetched for a while. It
+// is the body of a goroutine that the cache's Close joins.
 func (c *Cache) keepReady() {
 	defer c.goroutines.Done()
 	for {
-		if lo, hi := c.untouched(); lo < hi {
+		for lo, hi := c.untouched(); lo < hi; lo, hi = c.untouched() {
 			touch(c.arena.memory[int(lo)*blockSize : int(hi)*blockSize])
-			continue
 		}
 		select {
 		case <-c.calm:
 		case <-c.ctx.Done():
 			return
 		}
+		c.awaitCalm()
 	}
+}
+
+// awaitCalm returns when nothing was fetched for calmTime, or at Close.
+func (c *Cache) awaitCalm() {
+	tick := time.NewTicker(calmTime)
+	defer tick.Stop()
+	for before, now := uint64(0), c.fetchedSoFar(); before != now; before, now = now, c.fetchedSoFar() {
+		select {
+		case <-tick.C:
+		case <-c.ctx.Done():
+			return
+		}
+	}
+}
+
+func (c *Cache) fetchedSoFar() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.clock
 }
 
 // untouched is what keepReady shall touch now.
