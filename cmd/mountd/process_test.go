@@ -36,7 +36,8 @@ type process struct {
 	said []string
 }
 
-// start runs mountd; files are its descriptors from 3 on.
+// start runs mountd; files are its descriptors from 3 on. A test that leaves it
+// running leaves neither it nor a mount at the last of args.
 func start(t *testing.T, files []*os.File, args ...string) *process {
 	t.Helper()
 	self, err := os.Executable()
@@ -57,6 +58,7 @@ func start(t *testing.T, files []*os.File, args ...string) *process {
 		if cmd.ProcessState == nil {
 			cmd.Process.Kill()
 			cmd.Wait()
+			exec.Command("umount", "--lazy", args[len(args)-1]).Run()
 		}
 	})
 	return &process{t: t, cmd: cmd, log: bufio.NewScanner(stderr)}
@@ -146,7 +148,13 @@ func TestProfiles(t *testing.T) {
 		}
 	}
 	taken := make(chan int)
-	go func() { taken <- status("/debug/pprof/trace?seconds=60") }()
+	go func() {
+		got := http.StatusServiceUnavailable
+		for got == http.StatusServiceUnavailable { // the loop below is being answered
+			got = status("/debug/pprof/trace?seconds=60")
+		}
+		taken <- got
+	}()
 	for status("/debug/pprof/heap") != http.StatusServiceUnavailable { // the trace has begun
 		select {
 		case got := <-taken:
