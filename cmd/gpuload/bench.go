@@ -37,7 +37,7 @@ each by itself, and names the one that sets the pace.`,
   gpuload bench s3://core-llm/Llama-3-8b --sweep 8,16,32,64 --device cpu`,
 		Args: someSources,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			plan, err := f.plan(a, cmd.Flags(), args)
+			plan, err := f.plan(cmd.Context(), a, cmd.Flags(), args)
 			if err != nil {
 				return err
 			}
@@ -73,7 +73,7 @@ type benchPlan struct {
 }
 
 // plan checks all settings before anything happens.
-func (f *benchFlags) plan(a *app, flags *pflag.FlagSet, sources []string) (*benchPlan, error) {
+func (f *benchFlags) plan(ctx context.Context, a *app, flags *pflag.FlagSet, sources []string) (*benchPlan, error) {
 	p := &benchPlan{app: a, sources: sources, flags: f, sweep: f.sweep}
 	var err error
 	if p.tuning, err = f.tuning.resolve(a, flags); err != nil {
@@ -93,7 +93,7 @@ func (f *benchFlags) plan(a *app, flags *pflag.FlagSet, sources []string) (*benc
 	if p.source, err = f.source.config(a, flags, p.tuning.pattern); err != nil {
 		return nil, err
 	}
-	if p.device, err = choose(f.device, thisHost()); err != nil {
+	if p.device, err = choose(f.device, thisHost(ctx)); err != nil {
 		return nil, err
 	}
 	return p, placeForPlot(f.plot)

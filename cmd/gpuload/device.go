@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,6 +21,10 @@ import (
 
 // gpuBinary is this command built for GPUs.
 const gpuBinary = "gpuload-cuda"
+
+// probeLimit is how long a driver may take to start. On a host with eight GPUs
+// and no persistence mode that is some seconds.
+const probeLimit = 30 * time.Second
 
 // host is what the choice of a device depends on.
 type host struct {
@@ -89,6 +94,8 @@ func choose(device string, h host) (choice, error) {
 	}
 	c.exec = h.binary
 	switch err := h.probe(h.binary); {
+	case errors.Is(err, context.Canceled):
+		return choice{}, err
 	case err != nil && device != "auto":
 		return choice{}, fmt.Errorf("device %s: %w", device, err)
 	case err != nil:
@@ -99,11 +106,17 @@ func choose(device string, h host) (choice, error) {
 
 // probe runs the binary to see whether the driver starts for it. Where that
 // fails, the dynamic loader or the driver's package ends the process before it
-// could choose another device, so that is found out in a child.
-func probe(binary string) error {
-	said, err := exec.Command(binary, "--help").CombinedOutput()
-	if err == nil {
+// could choose another device, so that is found out in a child, which a driver
+// that hangs may keep past the limit.
+func probe(ctx context.Context, binary string, limit time.Duration) error {
+	said, err := startsWithin(ctx, binary, limit)
+	switch {
+	case err == nil:
 		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, errNoAnswer):
+		return fmt.Errorf("%s does not run: the driver has not started in %v", binary, limit)
 	}
 	lines := strings.Split(strings.TrimSpace(string(said)), "\n")
 	cause := lines[len(lines)-1]
@@ -116,9 +129,41 @@ func probe(binary string) error {
 	return fmt.Errorf("%s does not run: %s", binary, cause)
 }
 
-// thisHost looks for GPUs and for the binary that can use them.
-func thisHost() host {
-	h := host{cuda: builtForCUDA, probe: probe}
+// errNoAnswer is startsWithin's for a child that was still running at the end.
+var errNoAnswer = errors.New("no answer")
+
+// startsWithin runs the binary to its end and returns what it said. It does not
+// wait for a child that does not end when killed: a driver that hangs may hold
+// its callers in the kernel.
+func startsWithin(ctx context.Context, binary string, limit time.Duration) ([]byte, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errNoAnswer)
+	defer cancel()
+	type result struct {
+		said []byte
+		err  error
+	}
+	ended := make(chan result, 1)
+	go func() {
+		cmd := exec.CommandContext(ctx, binary, "--help")
+		cmd.WaitDelay = time.Second // for what the child has left behind, with its output
+		said, err := cmd.CombinedOutput()
+		ended <- result{said, err}
+	}()
+	select {
+	case r := <-ended:
+		if r.err != nil && ctx.Err() != nil { // killed for it
+			return r.said, context.Cause(ctx)
+		}
+		return r.said, r.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// thisHost looks for GPUs and for the binary that can use them. Probes end with
+// ctx.
+func thisHost(ctx context.Context) host {
+	h := host{cuda: builtForCUDA, probe: func(binary string) error { return probe(ctx, binary, probeLimit) }}
 	// A container sees only the devices it was given, not always the first.
 	nodes, err := filepath.Glob("/dev/nvidia[0-9]*")
 	h.gpu = err == nil && len(nodes) > 0

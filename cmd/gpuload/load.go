@@ -53,7 +53,7 @@ happens.`,
   gpuload load model.safetensors --device cpu --verify --manifest model.manifest`,
 		Args: someSources,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			plan, err := f.plan(a, cmd.Flags(), args)
+			plan, err := f.plan(cmd.Context(), a, cmd.Flags(), args)
 			if err != nil {
 				return err
 			}
@@ -97,7 +97,7 @@ type loadPlan struct {
 }
 
 // plan checks all settings before anything happens.
-func (f *loadFlags) plan(a *app, flags *pflag.FlagSet, sources []string) (*loadPlan, error) {
+func (f *loadFlags) plan(ctx context.Context, a *app, flags *pflag.FlagSet, sources []string) (*loadPlan, error) {
 	p := &loadPlan{app: a, sources: sources, flags: f}
 	var err error
 	if p.tuning, err = f.tuning.resolve(a, flags); err != nil {
@@ -112,7 +112,7 @@ func (f *loadFlags) plan(a *app, flags *pflag.FlagSet, sources []string) (*loadP
 	if p.progress, err = parseProgress(f.progress, f.json, a.stderr); err != nil {
 		return nil, err
 	}
-	if p.device, err = choose(f.device, thisHost()); err != nil {
+	if p.device, err = choose(f.device, thisHost(ctx)); err != nil {
 		return nil, err
 	}
 	if err := placeForManifest(f.manifest); err != nil {

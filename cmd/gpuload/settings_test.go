@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -134,6 +136,7 @@ func TestChooseDevice(t *testing.T) {
 	const beside = "/opt/gpuload-cuda"
 	works := func(string) error { return nil }
 	broken := func(string) error { return errors.New("no driver") }
+	interrupted := func(string) error { return context.Canceled }
 	for _, c := range []struct {
 		name, device string
 		host         host
@@ -150,6 +153,7 @@ func TestChooseDevice(t *testing.T) {
 		{"no driver", "auto", host{gpu: true, binary: beside, probe: broken}, choice{reason: "there is an NVIDIA GPU, but no driver"}, ""},
 		{"no driver, by name", "cuda:0", host{gpu: true, binary: beside, probe: broken}, choice{}, "device cuda:0: no driver"},
 		{"no driver, nor asked for", "cpu", host{gpu: true, binary: beside, probe: broken}, choice{reason: "asked for"}, ""},
+		{"interrupted", "auto", host{gpu: true, binary: beside, probe: interrupted}, choice{}, "canceled"},
 		{"never falls back", "cuda:0", host{gpu: true}, choice{}, "gpuload-cuda is neither beside this program nor in PATH"},
 		{"unknown", "tpu", host{}, choice{}, `"tpu"`},
 		{"no number", "cuda:", host{}, choice{}, `"cuda:"`},
@@ -176,10 +180,32 @@ func TestProbe(t *testing.T) {
 		if err := os.WriteFile(binary, []byte("#!/bin/sh\n"+c.script+"\n"), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		err := probe(binary)
+		err := probe(t.Context(), binary, time.Minute)
 		if want := binary + " " + c.want; (err == nil) != (c.want == "") || (err != nil && err.Error() != want) {
 			t.Errorf("%s: %v; want %q", name, err, want)
 		}
+	}
+}
+
+// TestProbeIsBounded holds that a driver that hangs ends the probe, and so does
+// the user.
+func TestProbeIsBounded(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), gpuBinary)
+	if err := os.WriteFile(binary, []byte("#!/bin/sh\nexec sleep 300\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	err := probe(t.Context(), binary, 50*time.Millisecond)
+	if want := binary + " does not run: the driver has not started in 50ms"; err == nil || err.Error() != want {
+		t.Errorf("%v; want %q", err, want)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := probe(ctx, binary, time.Hour); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v; want the end of the context", err)
+	}
+	if took := time.Since(begin); took > time.Minute {
+		t.Errorf("took %v", took)
 	}
 }
 
