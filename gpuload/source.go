@@ -90,23 +90,44 @@ func (s *Source) Bytes() int64 {
 	return n
 }
 
-// Headers reads all headers, many at a time, and checks them against each other
-// and the index: a tensor in two files, or missing from the file that the index
-// names, is an error. The result is in the order of Files.
+// Headers reads all headers and checks them against each other and the index: a
+// tensor in two files, or missing from the file that the index names, is an
+// error. The result is in the order of Files.
 func (s *Source) Headers(ctx context.Context) ([]*safetensors.Header, error) {
 	headers := make([]*safetensors.Header, len(s.files))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(headerReaders)
-	for i, f := range s.files {
-		g.Go(func() (err error) {
-			headers[i], err = f.Header(ctx)
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
+	err := s.readHeaders(ctx, func(i int, h *safetensors.Header, err error) error {
+		headers[i] = h
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	return headers, s.check(headers)
+}
+
+// HeadersThatAre is Headers for a report: for each of Files the header, or why
+// it cannot be read. They are not checked, see Problems.
+func (s *Source) HeadersThatAre(ctx context.Context) ([]*safetensors.Header, []error) {
+	headers, errs := make([]*safetensors.Header, len(s.files)), make([]error, len(s.files))
+	_ = s.readHeaders(ctx, func(i int, h *safetensors.Header, err error) error {
+		headers[i], errs[i] = h, err
+		return nil // on with the others
+	})
+	return headers, errs
+}
+
+// readHeaders reads the headers of all files, many at a time, until got, which
+// is called for each of them, returns an error.
+func (s *Source) readHeaders(ctx context.Context, got func(int, *safetensors.Header, error) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(headerReaders)
+	for i, f := range s.files {
+		g.Go(func() error {
+			h, err := f.Header(ctx)
+			return got(i, h, err)
+		})
+	}
+	return g.Wait()
 }
 
 // Problems is everything that keeps the files from making up a model: what

@@ -6,16 +6,10 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"weightfs/cmd/cli"
 	"weightfs/gpuload"
-	"weightfs/gpuload/safetensors"
 )
-
-// headerReaders is how many headers inspect reads at a time: they wait for the
-// store more than they transfer.
-const headerReaders = 32
 
 // newInspectCommand makes "gpuload inspect".
 func newInspectCommand(a *app) *cobra.Command {
@@ -68,39 +62,16 @@ func inspect(ctx context.Context, cfg gpuload.SourceConfig, args []string) (_ *i
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
 
-	results := readHeaders(ctx, src.Files())
+	headers, errs := src.HeadersThatAre(ctx)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	found := newInspection(args)
-	headers := make([]*safetensors.Header, len(results))
 	for i, file := range src.Files() {
-		found.addFile(file, results[i])
-		headers[i] = results[i].header
+		found.addFile(file, headers[i], errs[i])
 	}
 	for _, problem := range src.Problems(headers) {
 		found.Problems = append(found.Problems, problem.Error())
 	}
 	return found, nil
-}
-
-// headerResult is one file's header, or why there is none.
-type headerResult struct {
-	header *safetensors.Header
-	err    error
-}
-
-// readHeaders returns the headers in the order of the files.
-func readHeaders(ctx context.Context, files []*gpuload.File) []headerResult {
-	results := make([]headerResult, len(files))
-	var g errgroup.Group
-	g.SetLimit(headerReaders)
-	for i, file := range files {
-		g.Go(func() error {
-			results[i].header, results[i].err = file.Header(ctx)
-			return nil
-		})
-	}
-	_ = g.Wait() // the errors are in the results
-	return results
 }

@@ -79,17 +79,17 @@ func newInspection(sources []string) *inspection {
 }
 
 // addFile adds a file with its tensors, or with what is wrong with its header.
-func (n *inspection) addFile(f *gpuload.File, result headerResult) {
+func (n *inspection) addFile(f *gpuload.File, header *safetensors.Header, err error) {
 	file := inspectedFile{File: f.Name(), Path: f.Path(), Bytes: f.Size()}
-	if result.err != nil {
+	if err != nil {
 		n.Files = append(n.Files, file)
-		n.Problems = append(n.Problems, result.err.Error())
+		n.Problems = append(n.Problems, err.Error())
 		return
 	}
-	file.Header, file.Metadata = result.header.DataStart, result.header.Metadata
-	n.Tensors = slices.Grow(n.Tensors, len(result.header.Tensors))
-	for _, t := range result.header.Tensors {
-		n.addTensor(f.Name(), t, result.header.Offset(t))
+	file.Header, file.Metadata = header.DataStart, header.Metadata
+	n.Tensors = slices.Grow(n.Tensors, len(header.Tensors))
+	for _, t := range header.Tensors {
+		n.addTensor(f.Name(), t, header.Offset(t))
 		file.add(t.Size())
 	}
 	n.Files = append(n.Files, file)
