@@ -2,7 +2,6 @@ package tests
 
 import (
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -36,15 +35,7 @@ func checkLoad(t *testing.T, m model, source string, args ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(manifest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := harness.ParseManifest(string(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := harness.Compare(got, want); err != nil {
+	if err := harness.CompareManifest(manifest, want); err != nil {
 		t.Error(err)
 	}
 	checkReport(t, out, want)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -47,6 +48,19 @@ func (p *Programs) Reference(ctx context.Context, files ...string) (map[string]T
 		return nil, err
 	}
 	return ParseManifest(out)
+}
+
+// CompareManifest compares the manifest in a file with want.
+func CompareManifest(path string, want map[string]Tensor) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	got, err := ParseManifest(string(text))
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return Compare(got, want)
 }
 
 // Compare returns an error that names the first tensor in which the two differ.

@@ -89,13 +89,5 @@ func (r *rig) compare(ctx context.Context, source, limit string, want map[string
 	if _, err := r.load(ctx, source, "--memory-limit", limit, "--manifest", manifest, "--verify"); err != nil {
 		return err
 	}
-	text, err := os.ReadFile(manifest)
-	if err != nil {
-		return err
-	}
-	got, err := harness.ParseManifest(string(text))
-	if err != nil {
-		return err
-	}
-	return harness.Compare(got, want)
+	return harness.CompareManifest(manifest, want)
 }
