@@ -23,8 +23,9 @@
 //
 // Everything but this comment stands behind the build tag cuda. A program built
 // with the tag needs NVIDIA's driver: without libcuda.so.1 it does not start,
-// and where the driver finds no GPU, it prints the reason and ends before main. That is why the command gpuload is built without
-// the tag, and executes gpuload-cuda where the device is a GPU.
+// and where the driver finds no GPU, it prints the reason and ends before main.
+// That is why the command gpuload is built without the tag, and executes
+// gpuload-cuda where the device is a GPU.
 //
 // To build with the tag, cgo has to find cuda.h and a libcuda.so to link with:
 // eval "$(tests/tools/cuda.sh env)" sets both, also where no CUDA toolkit is.

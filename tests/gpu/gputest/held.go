@@ -40,7 +40,7 @@ func (r *rig) checkHeld(ctx context.Context, s *score, checkpoint string, want m
 		return nil
 	}
 	if text == "" {
-		fmt.Printf("skip %s: no torch with a GPU here\n", what)
+		s.skip(what, "no torch with a GPU here")
 		return nil
 	}
 	got, err := harness.ParseManifest(text)

@@ -77,11 +77,12 @@ func (o other) row() []string {
 // judgeLoadFile holds the loader's rate over local files against load_file's.
 func (s *score) judgeLoadFile(rate float64, loadFile other) {
 	what := fmt.Sprintf("local files: at least %d times safetensors' load_file", leastOfLoadFile)
+	if loadFile.absent != "" {
+		s.skip(what, loadFile.absent)
+		return
+	}
 	var err error
-	switch {
-	case loadFile.absent != "":
-		what += ": not judged, " + loadFile.absent
-	case rate < leastOfLoadFile*loadFile.rate:
+	if rate < leastOfLoadFile*loadFile.rate {
 		err = fmt.Errorf("%.3g bytes/s, load_file has %.3g", rate, loadFile.rate)
 	}
 	s.add(what, err)

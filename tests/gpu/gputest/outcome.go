@@ -1,9 +1,6 @@
 package main
 
-import (
-	"errors"
-	"fmt"
-)
+import "fmt"
 
 // outcome is the medians of a scenario's runs.
 type outcome struct {
@@ -57,7 +54,8 @@ func (o outcome) row(name string) []string {
 }
 
 // judge holds the figures to the promises; overlap only with a device that
-// takes time to open.
+// takes time to open. The sums beside each other show what the overlap is worth,
+// but hold nothing: they differ as much by the rates as by the overlap.
 func (o outcome) judge(s *score, sc scenario, overlap bool) {
 	var slow, much, late error
 	if o.loader < sc.least*o.loop {
@@ -72,10 +70,7 @@ func (o outcome) judge(s *score, sc scenario, overlap bool) {
 		return
 	}
 	if o.firstByte >= o.device {
-		late = errors.Join(late, fmt.Errorf("the first byte came after %.3f s, the device was ready after %.3f s", o.firstByte, o.device))
+		late = fmt.Errorf("the first byte came after %.3f s, the device was ready after %.3f s", o.firstByte, o.device)
 	}
-	if o.whole >= o.loopWhole {
-		late = errors.Join(late, fmt.Errorf("%.3f s, one after the other takes %.3f s", o.whole, o.loopWhole))
-	}
-	s.add(sc.name+": the device is opened and memory page-locked while it reads", late)
+	s.add(sc.name+": it reads while the device is being opened", late)
 }
