@@ -2,8 +2,6 @@ package main
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -11,44 +9,79 @@ import (
 	"weightfs/gpuload/manifest"
 )
 
-// TestVerifyFindsAWrongBit checks what lies on the device against a source that
-// differs in one bit of one tensor.
+// unreliableDevice keeps one bit wrong of each copy of that many bytes.
+type unreliableDevice struct {
+	gpuload.Device
+	size int
+}
+
+func (d *unreliableDevice) NewStream() (gpuload.Stream, error) {
+	s, err := d.Device.NewStream()
+	if err != nil {
+		return nil, err
+	}
+	return &unreliableStream{s, d}, nil
+}
+
+type unreliableStream struct {
+	gpuload.Stream
+	device *unreliableDevice
+}
+
+func (s *unreliableStream) Copy(dst gpuload.Memory, off int64, src []byte) error {
+	if err := s.Stream.Copy(dst, off, src); err != nil || len(src) != s.device.size {
+		return err
+	}
+	wrong, err := s.device.NewStaging(1) // freed with the device
+	if err != nil {
+		return err
+	}
+	last := len(src) - 1
+	wrong.Bytes()[0] = src[last] ^ 1
+	return s.Stream.Copy(dst, off+int64(last), wrong.Bytes())
+}
+
+// TestVerifyFindsAWrongBit checks loads onto a device, and onto one whose memory
+// differs from what was copied to it in one bit of tensor "b", against their own
+// source: what is compared is what lies on the device.
 func TestVerifyFindsAWrongBit(t *testing.T) {
-	dir, other := smallModel(t), smallModel(t)
-	path := filepath.Join(other, "b.safetensors")
-	text, err := os.ReadFile(path)
+	for name, c := range map[string]struct {
+		size int
+		want string // what the error has after the source's name
+	}{
+		"right": {size: -1},
+		"wrong": {size: 6, want: `: tensor "b" of b.safetensors has digest`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := smallModel(t)
+			err := verifyOn(t, dir, c.size)
+			if want := "verify against " + dir + c.want; (err == nil) != (c.want == "") || (err != nil && !strings.Contains(err.Error(), want)) {
+				t.Errorf("%v; want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// verifyOn loads dir onto a device that is wrong about copies of size bytes, and
+// verifies it.
+func verifyOn(t *testing.T, dir string, size int) error {
+	t.Helper()
+	src, err := gpuload.OpenSource(t.Context(), gpuload.SourceConfig{}, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	text[len(text)-1] ^= 1
-	if err := os.WriteFile(path, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	open := func(dir string) *gpuload.Source {
-		src, err := gpuload.OpenSource(t.Context(), gpuload.SourceConfig{}, dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return src
-	}
-	same, wrong := open(dir), open(other)
-	dev, err := gpuload.NewCPU(gpuload.CPUConfig{})
+	cpu, err := gpuload.NewCPU(gpuload.CPUConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	model, err := gpuload.Load(t.Context(), dev, same, gpuload.Options{})
+	model, err := gpuload.Load(t.Context(), &unreliableDevice{cpu, size}, src, gpuload.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &loadPlan{flags: &loadFlags{verify: true}, hash: manifest.XXH3}
-	if err := p.check(t.Context(), same, model); err != nil {
-		t.Errorf("the source itself: %v", err)
-	}
-	err = p.check(t.Context(), wrong, model)
-	if err == nil || !strings.Contains(err.Error(), `verify against `+other+`: tensor "b" of b.safetensors has digest`) {
-		t.Errorf("%v: want the tensor with the wrong bit", err)
-	}
-	if err := errors.Join(model.Close(), dev.Close(), same.Close(), wrong.Close()); err != nil {
+	verified := p.check(t.Context(), src, model)
+	if err := errors.Join(model.Close(), cpu.Close(), src.Close()); err != nil {
 		t.Error(err)
 	}
+	return verified
 }
