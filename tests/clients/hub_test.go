@@ -1,7 +1,9 @@
 package clients
 
 import (
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -25,6 +27,24 @@ func TestHuggingFaceHome(t *testing.T) {
 			}
 		})
 	}
+	t.Run("lie", func(t *testing.T) {
+		wrong := filepath.Join(t.TempDir(), "wrong")
+		if err := lie(copied, wrong, flipSnapshot); err != nil {
+			t.Fatal(err)
+		}
+		if got := hub(mount(t, wrong)); got == want {
+			t.Errorf("did not notice: %s", got)
+		}
+	})
+}
+
+// flipSnapshot flips a bit of a model's file, and leaves be what the cache has
+// to find it by.
+func flipSnapshot(path string, content []byte) error {
+	if strings.Contains(path, "/snapshots/") {
+		return flip(path, content)
+	}
+	return os.WriteFile(path, content, 0o644)
 }
 
 // TestLinks holds that the links of a folder are shown as they are, and lead to

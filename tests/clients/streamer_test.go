@@ -23,6 +23,12 @@ func TestStreamerAgreesWithGpuload(t *testing.T) {
 					})
 				}
 			}
+			t.Run("lie", func(t *testing.T) {
+				got := streamed(t, mount(t, theStage.flipped), 8, -1)
+				if harness.Compare(got, want) == nil {
+					t.Error("did not notice")
+				}
+			})
 		})
 	}
 }
@@ -38,12 +44,17 @@ func gpuloadManifest(t *testing.T, dir string) map[string]harness.Tensor {
 // checkStreamer compares what the streamer reads below dir.
 func checkStreamer(t *testing.T, dir string, concurrency, limit int, want map[string]harness.Tensor) {
 	t.Helper()
-	got := parse(t, output(t, dir, `python "$SCRIPTS/streamer.py" sharded/*.safetensors`,
-		fmt.Sprintf("RUNAI_STREAMER_CONCURRENCY=%d", concurrency),
-		fmt.Sprintf("RUNAI_STREAMER_MEMORY_LIMIT=%d", limit)))
-	if err := harness.Compare(got, want); err != nil {
+	if err := harness.Compare(streamed(t, dir, concurrency, limit), want); err != nil {
 		t.Error(err)
 	}
+}
+
+// streamed is what the streamer says of the checkpoint below dir.
+func streamed(t *testing.T, dir string, concurrency, limit int) map[string]harness.Tensor {
+	t.Helper()
+	return parse(t, output(t, dir, `python "$SCRIPTS/streamer.py" sharded/*.safetensors`,
+		fmt.Sprintf("RUNAI_STREAMER_CONCURRENCY=%d", concurrency),
+		fmt.Sprintf("RUNAI_STREAMER_MEMORY_LIMIT=%d", limit)))
 }
 
 func parse(t *testing.T, manifest string) map[string]harness.Tensor {
