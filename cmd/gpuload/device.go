@@ -144,9 +144,7 @@ func startsWithin(ctx context.Context, binary string, limit time.Duration) ([]by
 	}
 	ended := make(chan result, 1)
 	go func() {
-		cmd := exec.CommandContext(ctx, binary, "--help")
-		cmd.WaitDelay = time.Second // for what the child has left behind, with its output
-		said, err := cmd.CombinedOutput()
+		said, err := exec.CommandContext(ctx, binary, "--help").CombinedOutput()
 		ended <- result{said, err}
 	}()
 	select {

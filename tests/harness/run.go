@@ -24,7 +24,7 @@ func Run(ctx context.Context, env []string, name string, args ...string) (Result
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.Env = append(os.Environ(), env...)
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = 10 * time.Second // to read what it said, on a busy machine
 	err := cmd.Run()
 	result := Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: -1}
 	if cmd.ProcessState != nil {
