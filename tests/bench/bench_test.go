@@ -64,6 +64,42 @@ func TestPairs(t *testing.T) {
 	}
 }
 
+// TestTrafficOfFigures holds that each figure shows the traffic of its own load,
+// or that nobody counted it.
+func TestTrafficOfFigures(t *testing.T) {
+	all := figure.Traffic{GETs: 9}
+	for name, c := range map[string]struct {
+		load    outcome
+		want    figure.Traffic
+		counted bool
+	}{
+		"all":       {outcome{traffic: all}, all, true},
+		"a part":    {outcome{parts: map[string]figure.Traffic{"16": {GETs: 2}}}, figure.Traffic{GETs: 2}, true},
+		"uncounted": {outcome{uncounted: true}, figure.Traffic{}, false},
+	} {
+		if got, counted := c.load.trafficOf("16"); got != c.want || counted != c.counted {
+			t.Errorf("%s: %+v, %v", name, got, counted)
+		}
+	}
+}
+
+// TestTargetsOfAFasterStore holds what the rows that fill the line must reach
+// before the store of default shape, and before another.
+func TestTargetsOfAFasterStore(t *testing.T) {
+	fast := proxy.S3Like()
+	fast.PerConnection, fast.Total = 90e6, 5e9
+	for _, c := range []struct {
+		far  proxy.Shape
+		want figure.Target
+	}{{proxy.S3Like(), figure.AtLeast(0.90)}, {fast, figure.AtLeast(0.85)}} {
+		for _, r := range distantRows(c.far) {
+			if r.name == "S3-like: 1 reader, buffered" && r.compare[0].Target != c.want {
+				t.Errorf("%+v: %v", c.far, r.compare[0].Target)
+			}
+		}
+	}
+}
+
 func TestKeepSlowest(t *testing.T) {
 	values := map[string]float64{}
 	keepSlowest(values, "low", "middle", []float64{5, 10, 20})

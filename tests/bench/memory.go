@@ -265,5 +265,5 @@ func tooSmall(ctx context.Context, l *lab) (outcome, error) {
 	if err != nil {
 		return outcome{}, fmt.Errorf("with the limit named in %q: %w", res.Stderr, err)
 	}
-	return outcome{values: map[string]float64{refusedValue: 1}}, m.Close()
+	return outcome{values: map[string]float64{refusedValue: 1}, uncounted: true}, m.Close()
 }

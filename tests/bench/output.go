@@ -94,7 +94,7 @@ func replaceTable(text, table string) (string, error) {
 // table returns the figures with what one must know to read them.
 func (r results) table(o options) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %d cores of %s, kernel %s, %s. Object of %s, medians of %d. S3-like: %v to the first byte, %d MB/s a connection, %d MB/s in all. It took %v.\n\n",
+	fmt.Fprintf(&b, "%s, %d cores of %s, kernel %s, %s. Object of %s, medians of %d where a row does not say otherwise. S3-like: %v to the first byte, %d MB/s a connection, %d MB/s in all. It took %v.\n\n",
 		r.began.UTC().Format(time.DateOnly), runtime.NumCPU(), processor(), firstLine("/proc/sys/kernel/osrelease"), runtime.Version(),
 		cli.FormatSize(int64(o.size)), o.runs, o.far.FirstByte, o.far.PerConnection/1e6, o.far.Total/1e6,
 		time.Since(r.began).Round(time.Second))

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"weightfs/tests/bench/figure"
 	"weightfs/tests/bench/workload"
 	"weightfs/tests/harness"
 )
@@ -116,28 +117,30 @@ const (
 	sweepBest     = "the best fixed one"
 )
 
-// sweep reads with each fixed concurrency, and with the adaptive default.
+// sweep reads with each fixed concurrency, and with the adaptive default. Each
+// step has its own traffic.
 func sweep(ctx context.Context, l *lab) (outcome, error) {
-	sum := outcome{values: map[string]float64{}}
-	add := func(name string, flags ...string) (float64, error) {
-		o, err := coldRead(mountSpec{where: distant, flags: flags}, one(), buffered(1))(ctx, l)
-		if err != nil {
-			return 0, fmt.Errorf("concurrency %s: %w", name, err)
-		}
-		sum.values[name] = o.report.Rate()
-		sum.traffic = sum.traffic.Plus(o.traffic)
-		return o.report.Rate(), nil
-	}
+	all := outcome{values: map[string]float64{}, parts: map[string]figure.Traffic{}}
 	for _, n := range sweepSteps() {
 		name := fmt.Sprint(n)
-		rate, err := add(name, "--concurrency", name)
-		if err != nil {
-			return sum, err
+		if err := l.sweepStep(ctx, &all, name, "--concurrency", name); err != nil {
+			return all, err
 		}
-		sum.values[sweepBest] = max(sum.values[sweepBest], rate)
+		if all.values[name] > all.values[sweepBest] {
+			all.values[sweepBest], all.parts[sweepBest] = all.values[name], all.parts[name]
+		}
 	}
-	_, err := add(sweepAdaptive)
-	return sum, err
+	return all, l.sweepStep(ctx, &all, sweepAdaptive)
+}
+
+// sweepStep adds what one reader gets from a mountd with these flags.
+func (l *lab) sweepStep(ctx context.Context, all *outcome, name string, flags ...string) error {
+	o, err := coldRead(mountSpec{where: distant, flags: flags}, one(), buffered(1))(ctx, l)
+	if err != nil {
+		return fmt.Errorf("concurrency %s: %w", name, err)
+	}
+	all.values[name], all.parts[name] = o.report.Rate(), o.traffic
+	return nil
 }
 
 // retained reads model A three times and model B twice, in a cache that holds

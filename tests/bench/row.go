@@ -35,8 +35,22 @@ type sample func(ctx context.Context, l *lab) (outcome, error)
 type outcome struct {
 	report  workload.Report
 	traffic figure.Traffic
+	// parts are the traffic of single figures, by their names, where they are not
+	// all of one load.
+	parts map[string]figure.Traffic
+	// uncounted says that nobody has counted the traffic.
+	uncounted bool
 	// values are further numbers, by the names that the sample gives them.
 	values map[string]float64
+}
+
+// trafficOf is what the load asked for, for the figure of a name; false where
+// that is not known.
+func (o outcome) trafficOf(name string) (figure.Traffic, bool) {
+	if t, ok := o.parts[name]; ok {
+		return t, true
+	}
+	return o.traffic, !o.uncounted
 }
 
 // comparison is a figure and how its pairs come from the outcomes.
@@ -94,7 +108,9 @@ func (l *lab) run(ctx context.Context, r row) ([]figure.Figure, error) {
 		}
 		for i, c := range r.compare {
 			figures[i].Pairs = append(figures[i].Pairs, c.pair(base, load))
-			figures[i].Traffic = append(figures[i].Traffic, load.traffic)
+			if t, counted := load.trafficOf(c.Name); counted {
+				figures[i].Traffic = append(figures[i].Traffic, t)
+			}
 		}
 	}
 	return figures, nil

@@ -96,7 +96,7 @@ func warmRows() []row {
 		}
 	}
 	all := []row{
-		against(bareF, "loopback: 8 readers, O_DIRECT, held by the daemon", held, bareFuse(one(), direct(8)),
+		against(bareF, "loopback: 8 readers, O_DIRECT, held by the daemon", held, bareFuse(one(), direct(8), direct(8)),
 			warmRead(mountSpec{}, one(), direct(8), direct(8)), figure.AtLeast(0.80)),
 	}
 	all = append(all, again("dd bs=1M", dd)...)
@@ -158,6 +158,7 @@ func gpuloadRows() []row {
 // distantRows are before a store that looks like S3, with default flags.
 func distantRows(far proxy.Shape) []row {
 	spec := mountSpec{where: distant}
+	full := lineTarget(far)
 	rate := func(name string, load sample, target figure.Target) row {
 		return row{name: "S3-like: " + name, state: cold, load: load, compare: []comparison{ofStore(far, target)}}
 	}
@@ -170,13 +171,22 @@ func distantRows(far proxy.Shape) []row {
 	return []row{
 		client(16),
 		client(32),
-		rate("1 reader, buffered", coldRead(spec, two(), buffered(1)), figure.AtLeast(0.90)),
-		rate("1 thread copies a mapping", coldRead(spec, two(), mapped(1)), figure.AtLeast(0.90)),
-		rate("16 readers of one file", coldRead(spec, two(), buffered(16)), figure.AtLeast(0.90)),
-		rate("4 files by 4 processes", coldRead(spec, shards(), buffered(1)), figure.AtLeast(0.90)),
+		rate("1 reader, buffered", coldRead(spec, two(), buffered(1)), full),
+		rate("1 thread copies a mapping", coldRead(spec, two(), mapped(1)), full),
+		rate("16 readers of one file", coldRead(spec, two(), buffered(16)), full),
+		rate("4 files by 4 processes", coldRead(spec, shards(), buffered(1)), full),
 		rate("4 shards one after the other, safe_open", safeOpen(spec, shards()), figure.AtLeast(0.88)),
 		sweepRow(far),
 	}
+}
+
+// lineTarget is how much of a distant store's rate the rows must reach: less of
+// one that is not of the default shape, which takes many cores.
+func lineTarget(far proxy.Shape) figure.Target {
+	if far != proxy.S3Like() {
+		return figure.AtLeast(0.85)
+	}
+	return figure.AtLeast(0.90)
 }
 
 // sweepName is the name of the row that is plotted.
@@ -188,7 +198,7 @@ func sweepRow(far proxy.Shape) row {
 	for _, n := range sweepSteps() {
 		r.compare = append(r.compare, value(fmt.Sprint(n), sweepBest, figure.Rate, figure.Target{}))
 	}
-	best := value(sweepBest, "", figure.Rate, figure.AtLeast(0.90))
+	best := value(sweepBest, "", figure.Rate, lineTarget(far))
 	best.Baseline = "the store's limit"
 	best.pair = func(_, load outcome) figure.Pair {
 		return figure.Pair{Base: float64(far.Total), Load: load.values[sweepBest]}
@@ -271,11 +281,12 @@ func memoryRows() []row {
 	return all
 }
 
-// pressureRow is 64 readers on 8 files.
+// pressureRow is 64 readers on 8 files: one run, of hundreds of samples, since
+// five of a minute each would take half an hour for the six rows.
 func pressureRow(name string, load sample) row {
 	return row{
 		name: name, load: load, runs: 1,
-		state: "64 buffered readers of 8 files, whose page cache is bounded to 512 MiB",
+		state: "one run, its memory sampled every 100 ms: 64 buffered readers of 8 files, whose page cache is bounded to 512 MiB",
 		compare: []comparison{
 			value(residentValue, promiseValue, figure.MemoryBytes, figure.AtMost(1)),
 			value(chargeValue, promiseValue, figure.MemoryBytes, figure.AtMost(1)),

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"weightfs/fs"
 	"weightfs/tests/bench/workload"
 	"weightfs/tests/child"
 )
@@ -234,7 +235,7 @@ func (l *lab) heat(ctx context.Context, paths []string, warm bool) error {
 }
 
 // bareFuse is baseline F: the dataset's size of memory behind go-fuse alone,
-// after the reads before.
+// after the reads before, with the readahead that mountd sets.
 func bareFuse(d dataset, r readers, before ...readers) sample {
 	return func(ctx context.Context, l *lab) (o outcome, err error) {
 		dir, err := os.MkdirTemp(l.disk, "bare-")
@@ -248,6 +249,9 @@ func bareFuse(d dataset, r readers, before ...readers) sample {
 		defer func() { err = errors.Join(err, proc.Stop(30*time.Second), os.Remove(dir)) }()
 		if err := awaitOutput(ctx, proc); err != nil {
 			return o, fmt.Errorf("barefuse: %w", err)
+		}
+		if err := setReadAhead(dir, fs.DefaultReadAhead); err != nil {
+			return o, err
 		}
 		paths := []string{filepath.Join(dir, "memory")}
 		if err := l.workBefore(ctx, paths, before); err != nil {

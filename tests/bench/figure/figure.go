@@ -59,7 +59,8 @@ type Figure struct {
 	Row   string `json:"row"`
 	State string `json:"state"`
 	Spec
-	Pairs   []Pair    `json:"pairs"`
+	Pairs []Pair `json:"pairs"`
+	// Traffic is of the load; empty where it was not counted.
 	Traffic []Traffic `json:"traffic"`
 }
 

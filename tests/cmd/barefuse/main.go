@@ -24,9 +24,11 @@ prints "ready". SIGTERM unmounts.
 `
 
 // The kernel's parameters are those of mountd, so that only the work differs.
+// Its readahead is set from outside, once it is mounted.
 const (
-	maxRead       = 1 << 20
-	maxBackground = 128
+	maxRead             = 1 << 20
+	maxBackground       = 128
+	congestionThreshold = 120
 )
 
 func main() {
@@ -54,7 +56,7 @@ func run(args []string) error {
 	server, err := fs.Mount(args[1], &root{content: content}, &fs.Options{
 		MountOptions: fuse.MountOptions{
 			FsName: "barefuse", Name: "barefuse", DirectMount: true,
-			MaxWrite: maxRead, MaxBackground: maxBackground,
+			MaxWrite: maxRead, MaxBackground: maxBackground, CongestionThreshold: congestionThreshold,
 			DisableSplice: true, DisableXAttrs: true, ExplicitDataCacheControl: true,
 		},
 	})
