@@ -2,7 +2,6 @@ package prefetch
 
 import (
 	"fmt"
-	"log/slog"
 	"time"
 
 	"weightfs/remote"
@@ -74,8 +73,6 @@ type Config struct {
 	// checkpoint. It is called without locks, from any goroutine, and must not
 	// block. nil: none is known.
 	Successor func(obj remote.Object) (remote.Object, bool)
-	// Logger gets warnings about failed fetches; nil discards them.
-	Logger *slog.Logger
 }
 
 // complete checks cfg and fills in the defaults.
@@ -104,9 +101,6 @@ func (cfg Config) complete() (Config, error) {
 	}
 	if cfg.ReadTimeout < 0 {
 		return cfg, fmt.Errorf("read timeout of %v: must be positive", cfg.ReadTimeout)
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return cfg, nil
 }

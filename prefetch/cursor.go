@@ -29,7 +29,6 @@ type cursor struct {
 	window int64  // how far beyond pos to fetch ahead; 0: not a stream yet
 	ahead  int64  // everything in [pos, ahead) was seen fetched or in flight
 	expect int64  // length that the run will have, learnt from the run before; 0: unknown
-	jump   int64  // distance between the starts of this run and the one before; 0: unknown
 	credit int64  // bytes of run granted before the first read: the shard before was read through
 	reads  int    // reads matched
 	bytes  int64  // their sum
@@ -167,7 +166,6 @@ func (cs *cursors) begin(off, end int64, now uint64) (c, abandoned *cursor) {
 		prev.window = 0
 	} else if prev != nil {
 		c.expect = prev.run()
-		c.jump = off - prev.start
 		if prev.expect == 0 && off-prev.pos > 2*prev.window {
 			abandoned = prev
 			prev.expect = prev.run() // a read or two of it may still be on their way

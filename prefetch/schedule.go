@@ -291,7 +291,8 @@ func (c *Cache) nextBelow(s stream) (ahead, bool) {
 	return ahead{f, max(lo, roundDown(hi-1, c.partFor(cur))), hi, cur.start - hi}, true
 }
 
-// shrink cancels speculation, the latest first, until n blocks will be free.
+// shrink cancels speculation until n blocks will be free: of one file after the
+// other, in no order, its latest first.
 func (c *Cache) shrink(n int) {
 	for _, f := range c.files {
 		for i := len(f.flights) - 1; i >= 0 && n > 0; i-- {

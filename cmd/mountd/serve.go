@@ -176,7 +176,6 @@ func (m *mounted) openCache(s *settings) error {
 		Mode:        prefetch.Mode(s.prefetch),
 		ReadTimeout: s.readTimeout,
 		Successor:   listings.Successor,
-		Logger:      m.logger,
 	})
 	if err != nil {
 		return err
