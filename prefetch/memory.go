@@ -1,9 +1,5 @@
 package prefetch
 
-// adviceDepth is how many of the longest unused blocks are looked at for one
-// that retention advises against or that no stream will come to.
-const adviceDepth = 32
-
 // hold takes the block out of the reach of eviction and counts its holder.
 func (c *Cache) hold(b *block, holders *int) {
 	b.unlink()
@@ -63,62 +59,13 @@ func (c *Cache) newBlock(f *file, index int64) *block {
 	return b
 }
 
-// reserve makes room for n blocks that a reader waits for: all or nothing.
-func (c *Cache) reserve(n int) bool {
-	if c.arena.available()+c.retained.len+c.unread.len < n {
-		return false
+// eviction chooses blocks as of now.
+func (c *Cache) eviction() eviction {
+	return eviction{
+		retained: &c.retained, unread: &c.unread, adviser: c.adviser,
+		live: c.oldest(max(c.arenaBytes(), activeBytes)),
+		dead: c.oldest(2 * c.arenaBytes()),
 	}
-	for c.arena.available() < n {
-		c.evict(c.victim())
-	}
-	return true
-}
-
-// victim is the idle block that demand takes: one that was read and that no
-// stream will come to; then, among those that some stream will, the one that
-// was read last and so is needed last; then what was fetched and never read,
-// stale first, then the furthest ahead.
-func (c *Cache) victim() *block {
-	if b := c.expendable(); b != nil {
-		return b
-	}
-	if b := c.retained.front; b != nil {
-		return b
-	}
-	if b := c.stale(); b != nil {
-		return b
-	}
-	return c.unread.front
-}
-
-// expendable is, among the longest unused blocks, one that retention advises
-// against, or else the longest unused that no stream will come to; nil if all
-// are awaited.
-func (c *Cache) expendable() *block {
-	oldest := c.oldest(max(c.arenaBytes(), activeBytes))
-	var choice *block
-	b := c.retained.back
-	for i := 0; b != nil && i < adviceDepth; i, b = i+1, b.prev {
-		if b.file.cursors.awaited(b.index*blockSize, oldest) {
-			continue
-		}
-		if c.adviser.advisesAgainst(b.id) {
-			return b
-		}
-		if choice == nil {
-			choice = b
-		}
-	}
-	return choice
-}
-
-// stale is a block that was fetched ahead and not read while twice the arena
-// was fetched: its stream is taken for dead.
-func (c *Cache) stale() *block {
-	if b := c.unread.back; b != nil && b.fetchedAt < c.oldest(2*c.arenaBytes()) {
-		return b
-	}
-	return nil
 }
 
 // reserveAhead makes room for n blocks of speculation, without taking from
@@ -129,17 +76,14 @@ func (c *Cache) reserveAhead(n int) bool {
 		return false
 	}
 	for c.unread.len+c.inflight+n > c.allowance().ahead() {
-		b := c.stale()
+		b := c.eviction().stale()
 		if b == nil {
 			return false
 		}
 		c.evict(b)
 	}
 	for c.arena.available() < n {
-		b := c.expendable()
-		if b == nil {
-			b = c.stale()
-		}
+		b := c.eviction().spare()
 		if b == nil {
 			return false
 		}
@@ -199,44 +143,40 @@ func (c *Cache) lacking(v *View) int {
 	return n
 }
 
-// claimBlocks leases all blocks of the view, or none.
+// claimBlocks leases all blocks of the view, or none, and then leaves the lists
+// of idle blocks as they were.
 func (c *Cache) claimBlocks(v *View) bool {
 	f := v.file
+	missing, idle := 0, 0
+	f.span(v.off, v.end(), func(_ int64, b *block, _, _ int64) bool {
+		if b == nil {
+			missing++
+		} else if b.idle() {
+			idle++
+		}
+		return true
+	})
+	if c.arena.available()+c.retained.len+c.unread.len-idle < missing {
+		return false
+	}
 	f.span(v.off, v.end(), func(_ int64, b *block, _, _ int64) bool {
 		if b != nil {
 			c.hold(b, &b.leases)
 		}
 		return true
 	})
-	enough := c.reserve(c.lacking(v))
-	blocks := v.blockSpace[:0]
+	for c.arena.available() < missing {
+		c.evict(c.eviction().victim())
+	}
+	v.blocks = v.blockSpace[:0]
 	f.span(v.off, v.end(), func(index int64, b *block, _, _ int64) bool {
-		switch {
-		case !enough && b != nil:
-			c.unhold(b)
-		case enough && b == nil:
+		if b == nil {
 			b = c.newBlock(f, index)
 			c.hold(b, &b.leases)
 		}
-		blocks = append(blocks, b)
+		v.blocks = append(v.blocks, b)
 		return true
 	})
-	if !enough {
-		return false
-	}
-	v.blocks = blocks
-	c.leases += len(blocks)
+	c.leases += len(v.blocks)
 	return true
-}
-
-// unhold takes back a lease that led to nothing, without feeding anybody.
-func (c *Cache) unhold(b *block) {
-	b.leases--
-	switch {
-	case !b.idle():
-	case b.consumed():
-		c.retained.pushFront(b)
-	default:
-		c.unread.pushFront(b)
-	}
 }
