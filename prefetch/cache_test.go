@@ -68,37 +68,44 @@ func TestManyReadersWithLittleMemory(t *testing.T) {
 	sizes := map[string]int64{"a": 40 * mib, "b": 9*mib + 3, "c": 5, "d": 64*mib - 1}
 	for _, mode := range []Mode{Auto, Sequential, Off} {
 		t.Run(mode.String(), func(t *testing.T) {
-			store := newMemStore(t, sizes)
-			c := newCache(t, store, Config{MemoryLimit: MinMemoryLimit, Mode: mode, Concurrency: 4})
-			var wg sync.WaitGroup
-			for i := range 24 {
-				wg.Go(func() {
+			synctest.Test(t, func(t *testing.T) {
+				store := newMemStore(t, sizes)
+				c := newCache(t, store, Config{MemoryLimit: MinMemoryLimit, Mode: mode, Concurrency: 4})
+				var wg sync.WaitGroup
+				for i := range 24 {
 					key := string(rune('a' + i%4))
-					want := store.objects[key]
-					r := c.Open(store.object(key))
-					defer r.Close()
-					random := rand.New(rand.NewPCG(uint64(i), 7))
-					if i < 12 {
-						if err := readAll(t.Context(), r, want, 1+random.IntN(MaxView)); err != nil {
-							t.Error(err)
-						}
-						return
-					}
-					for range 60 {
-						if err := readAt(t.Context(), r, want, random.Int64N(int64(len(want))), random.IntN(2*mib)); err != nil {
-							t.Error(err)
-							return
-						}
-					}
-				})
-			}
-			wg.Wait()
-			atRest(t, c)
+					wg.Go(func() {
+						r := c.Open(store.object(key))
+						defer r.Close()
+						readSomehow(t, r, store.objects[key], i)
+					})
+				}
+				wg.Wait()
+				atRest(t, c)
+			})
 		})
 	}
 }
 
-// atRest waits until no fetch is under way and checks the books.
+// readSomehow is reader i: the first twelve read all of it, the others here and
+// there.
+func readSomehow(t *testing.T, r *Reader, want []byte, i int) {
+	random := rand.New(rand.NewPCG(uint64(i), 7))
+	if i < 12 {
+		if err := readAll(t.Context(), r, want, 1+random.IntN(MaxView)); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	for range 60 {
+		if err := readAt(t.Context(), r, want, random.Int64N(int64(len(want))), random.IntN(2*mib)); err != nil {
+			t.Error(err)
+			return
+		}
+	}
+}
+
+// atRest waits until no fetch is under way, in virtual time, and checks the books.
 func atRest(t *testing.T, c *Cache) {
 	t.Helper()
 	for c.Stats().ActiveFetches > 0 {

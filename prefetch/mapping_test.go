@@ -5,6 +5,7 @@ package prefetch
 import (
 	"sync"
 	"testing"
+	"time"
 
 	"weightfs/remote"
 )
@@ -106,23 +107,10 @@ func TestTensorsCopiedFromAMappingFillTheLine(t *testing.T) {
 		{"128 MiB backwards", 128 * mib, 4 * gib, (*mapping).backwards, 0.6},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			object := func(i int) remote.Object {
-				return remote.Object{Key: string(rune('1' + i)), Size: shard, Version: "1"}
-			}
-			cfg := Config{MemoryLimit: tc.memory, Successor: func(obj remote.Object) (remote.Object, bool) {
-				i := int(obj.Key[0]-'1') + 1
-				return object(i), i < 4
-			}}
-			store, took := pattern(t, 4*shard, cfg, func(t *testing.T, c *Cache, _ remote.Object) {
-				for i := range 4 {
-					r := c.Open(object(i))
-					m := newMapping(t, r, shard)
-					m.touch(0)
-					for off := int64(header); off < shard; off += tc.tensor {
-						tc.copyOut(m, off, min(off+tc.tensor, shard))
-					}
-					m.asked.Wait()
-					r.Close()
+			store, took := copiedShards(t, shard, tc.memory, func(m *mapping) {
+				m.touch(0)
+				for off := int64(header); off < shard; off += tc.tensor {
+					tc.copyOut(m, off, min(off+tc.tensor, shard))
 				}
 			})
 			if got := 4 * shard / took.Seconds() / store.total; got < tc.least {
@@ -133,6 +121,26 @@ func TestTensorsCopiedFromAMappingFillTheLine(t *testing.T) {
 			}
 		})
 	}
+}
+
+// copiedShards reads four shards, each through a mapping of its own.
+func copiedShards(t *testing.T, shard, memory int64, read func(*mapping)) (*shapedStore, time.Duration) {
+	object := func(i int) remote.Object {
+		return remote.Object{Key: string(rune('1' + i)), Size: shard, Version: "1"}
+	}
+	cfg := Config{MemoryLimit: memory, Successor: func(obj remote.Object) (remote.Object, bool) {
+		i := int(obj.Key[0]-'1') + 1
+		return object(i), i < 4
+	}}
+	return pattern(t, 4*shard, cfg, func(t *testing.T, c *Cache, _ remote.Object) {
+		for i := range 4 {
+			r := c.Open(object(i))
+			m := newMapping(t, r, shard)
+			read(m)
+			m.asked.Wait()
+			r.Close()
+		}
+	})
 }
 
 // One reader that copies every eighth tensor of 32 MiB. The kernel reads around

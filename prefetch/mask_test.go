@@ -55,53 +55,72 @@ func TestLastRunStopsAtAHole(t *testing.T) {
 // The gaps found from below and from above are those of a plain array.
 func TestGapsAgreeWithAModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		const blocks = 4
-		size := rapid.Int64Range(1, blocks*blockSize).Draw(t, "size")
-		f := &file{obj: remote.Object{Size: size}, blocks: make(map[int64]*block)}
-		var missing [blocks * 64]bool
-		for index := range int64(blocks) {
-			b := &block{
-				have:    chunks(rapid.Uint64().Draw(t, "have") & rapid.Uint64().Draw(t, "have too")),
-				claimed: chunksBetween(rapid.Int64Range(0, 64).Draw(t, "from"), rapid.Int64Range(0, 64).Draw(t, "to")),
-			}
-			if rapid.Bool().Draw(t, "there") {
-				f.blocks[index] = b
-			} else {
-				b = &block{}
-			}
-			for i := range int64(64) {
-				missing[index*64+i] = !(b.have | b.claimed).has(1 << i)
-			}
-		}
+		f, missing := drawFile(t)
+		size := f.obj.Size
 		lo := rapid.Int64Range(0, size).Draw(t, "lo")
 		hi := rapid.Int64Range(lo, size).Draw(t, "hi")
 		first, last := lo/chunkSize, (hi+chunkSize-1)/chunkSize
 		if lo == hi {
 			last = first
 		}
-		a := first
-		for a < last && !missing[a] {
-			a++
-		}
-		b := a
-		for b < last && missing[b] {
-			b++
-		}
+		a, b := runFrom(missing, first, last)
 		if gapLo, gapHi, ok := f.gap(lo, hi); ok != (a < b) || ok && (gapLo != a*chunkSize || gapHi != min(b*chunkSize, size)) {
 			t.Fatalf("gap in [%d,%d): [%d,%d) %v, want chunks [%d,%d)", lo, hi, gapLo, gapHi, ok, a, b)
 		}
-		d := last
-		for d > first && !missing[d-1] {
-			d--
-		}
-		e := d
-		for e > first && missing[e-1] {
-			e--
-		}
-		if gapLo, gapHi, ok := f.gapBelow(lo, hi); ok != (e < d) || ok && (gapLo != e*chunkSize || gapHi != min(d*chunkSize, size)) {
-			t.Fatalf("gap below in [%d,%d): [%d,%d) %v, want chunks [%d,%d)", lo, hi, gapLo, gapHi, ok, e, d)
+		a, b = runBelow(missing, first, last)
+		if gapLo, gapHi, ok := f.gapBelow(lo, hi); ok != (a < b) || ok && (gapLo != a*chunkSize || gapHi != min(b*chunkSize, size)) {
+			t.Fatalf("gap below in [%d,%d): [%d,%d) %v, want chunks [%d,%d)", lo, hi, gapLo, gapHi, ok, a, b)
 		}
 	})
+}
+
+// drawFile draws a file of up to four blocks, and says which of its chunks are
+// neither there nor claimed.
+func drawFile(t *rapid.T) (f *file, missing []bool) {
+	const blocks = 4
+	size := rapid.Int64Range(1, blocks*blockSize).Draw(t, "size")
+	f = &file{obj: remote.Object{Size: size}, blocks: make(map[int64]*block)}
+	for index := range int64(blocks) {
+		b := &block{
+			have:    chunks(rapid.Uint64().Draw(t, "have") & rapid.Uint64().Draw(t, "have too")),
+			claimed: chunksBetween(rapid.Int64Range(0, 64).Draw(t, "from"), rapid.Int64Range(0, 64).Draw(t, "to")),
+		}
+		if rapid.Bool().Draw(t, "there") {
+			f.blocks[index] = b
+		} else {
+			b = &block{}
+		}
+		for i := range int64(64) {
+			missing = append(missing, !(b.have | b.claimed).has(1<<i))
+		}
+	}
+	return f, missing
+}
+
+// runFrom is the first run of missing chunks in [first, last).
+func runFrom(missing []bool, first, last int64) (from, end int64) {
+	from = first
+	for from < last && !missing[from] {
+		from++
+	}
+	end = from
+	for end < last && missing[end] {
+		end++
+	}
+	return from, end
+}
+
+// runBelow is the last one.
+func runBelow(missing []bool, first, last int64) (from, end int64) {
+	end = last
+	for end > first && !missing[end-1] {
+		end--
+	}
+	from = end
+	for from > first && missing[from-1] {
+		from--
+	}
+	return from, end
 }
 
 func TestFirstRunStopsAtAHole(t *testing.T) {

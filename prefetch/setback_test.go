@@ -63,39 +63,42 @@ func TestTimeoutNamesItsCause(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				mem := newMemStore(t, map[string]int64{"a": 8 * mib})
-				outage := true
-				mem.gate = func(context.Context, string, int64) error {
-					if outage {
-						return &net.OpError{Op: "dial", Err: errors.New("flaky")}
-					}
-					return nil
-				}
-				store := remote.WithRetry(mem, remote.RetryPolicy{})
-				c := newCache(t, store, Config{ReadTimeout: 5 * time.Second, Mode: Off})
-				r := c.Open(mem.object("a"))
-				_, err := r.View(t.Context(), 0, mib)
-				if !errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(err.Error(), "flaky") {
-					t.Errorf("the error does not name the cause: %v", err)
-				}
-				began := time.Now()
-				if _, again := r.View(t.Context(), 4096, 4096); again == nil || time.Since(began) != 0 {
-					t.Errorf("the page after it: %v after %v", again, time.Since(began))
-				}
-				synctest.Wait()
-				if n := c.Stats().ActiveFetches; n != 0 {
-					t.Errorf("%d fetches go on for nobody", n)
-				}
-				outage = false
-				r = later(c, r, mem.object("a"))
-				defer r.Close()
-				began = time.Now()
-				if err := readAt(t.Context(), r, mem.objects["a"], 0, mib); err != nil || time.Since(began) != 0 {
-					t.Errorf("after the outage: %v after %v", err, time.Since(began))
-				}
-			})
+			synctest.Test(t, func(t *testing.T) { timeOutDuringAnOutage(t, later) })
 		})
+	}
+}
+
+// timeOutDuringAnOutage reads from a store that cannot be reached until the read
+// time-out, and again after the outage, later.
+func timeOutDuringAnOutage(t *testing.T, later func(*Cache, *Reader, remote.Object) *Reader) {
+	mem := newMemStore(t, map[string]int64{"a": 8 * mib})
+	outage := true
+	mem.gate = func(context.Context, string, int64) error {
+		if outage {
+			return &net.OpError{Op: "dial", Err: errors.New("flaky")}
+		}
+		return nil
+	}
+	c := newCache(t, remote.WithRetry(mem, remote.RetryPolicy{}), Config{ReadTimeout: 5 * time.Second, Mode: Off})
+	r := c.Open(mem.object("a"))
+	_, err := r.View(t.Context(), 0, mib)
+	if !errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(err.Error(), "flaky") {
+		t.Errorf("the error does not name the cause: %v", err)
+	}
+	began := time.Now()
+	if _, again := r.View(t.Context(), 4096, 4096); again == nil || time.Since(began) != 0 {
+		t.Errorf("the page after it: %v after %v", again, time.Since(began))
+	}
+	synctest.Wait()
+	if n := c.Stats().ActiveFetches; n != 0 {
+		t.Errorf("%d fetches go on for nobody", n)
+	}
+	outage = false
+	r = later(c, r, mem.object("a"))
+	defer r.Close()
+	began = time.Now()
+	if err := readAt(t.Context(), r, mem.objects["a"], 0, mib); err != nil || time.Since(began) != 0 {
+		t.Errorf("after the outage: %v after %v", err, time.Since(began))
 	}
 }
 

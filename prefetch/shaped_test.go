@@ -161,21 +161,7 @@ func TestReadersFillTheLine(t *testing.T) {
 				store := distant()
 				c := newCache(t, store, Config{MemoryLimit: tc.memory})
 				size := tc.size * int64(tc.files)
-				got := rate(size, func() {
-					var wg sync.WaitGroup
-					for f := range tc.files {
-						obj := remote.Object{Key: string(rune('a' + f)), Size: tc.size, Version: "1"}
-						for i := range int64(tc.readers) {
-							wg.Go(func() {
-								r := c.Open(obj)
-								defer r.Close()
-								share := tc.size / int64(tc.readers)
-								consume(t, r, i*share, (i+1)*share, mib, tc.depth)
-							})
-						}
-					}
-					wg.Wait()
-				})
+				got := rate(size, func() { readShares(t, c, tc.files, tc.readers, tc.size, tc.depth) })
 				s := c.Stats()
 				t.Logf("%.3f of the line, %.3f of the size fetched, %d GETs, %d streams, concurrency %d",
 					got/store.total, float64(store.fetched)/float64(size), store.gets, s.Streams, s.Concurrency)
@@ -191,4 +177,21 @@ func TestReadersFillTheLine(t *testing.T) {
 			})
 		})
 	}
+}
+
+// readShares reads files of a size at once, each by readers of equal shares.
+func readShares(t *testing.T, c *Cache, files, readers int, size int64, depth int) {
+	var wg sync.WaitGroup
+	for f := range files {
+		obj := remote.Object{Key: string(rune('a' + f)), Size: size, Version: "1"}
+		for i := range int64(readers) {
+			wg.Go(func() {
+				r := c.Open(obj)
+				defer r.Close()
+				share := size / int64(readers)
+				consume(t, r, i*share, (i+1)*share, mib, depth)
+			})
+		}
+	}
+	wg.Wait()
 }

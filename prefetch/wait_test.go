@@ -171,7 +171,7 @@ func TestWhoGivesUpLetsOthersPass(t *testing.T) {
 
 // What a reader that waits holds is no lease that was forgotten.
 func TestCloseEndsWaits(t *testing.T) {
-	for range 20 {
+	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore(t, map[string]int64{"a": 64 * mib})
 		store.gate = func(ctx context.Context, _ string, _ int64) error { <-ctx.Done(); return ctx.Err() }
 		c, err := New(store, Config{Mode: Off})
@@ -184,9 +184,7 @@ func TestCloseEndsWaits(t *testing.T) {
 		for i := range int64(n) {
 			go func() { failed <- readAt(context.Background(), r, store.objects["a"], i*mib, mib) }()
 		}
-		for c.Stats().Misses < n {
-			time.Sleep(time.Millisecond)
-		}
+		synctest.Wait()
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
@@ -195,5 +193,5 @@ func TestCloseEndsWaits(t *testing.T) {
 				t.Errorf("wait at the end: %v", err)
 			}
 		}
-	}
+	})
 }
