@@ -59,8 +59,8 @@ func readSmall(ctx context.Context, t tree, name string, limit int64) ([]byte, e
 		return nil, err
 	}
 	defer r.Close()
-	text, err := io.ReadAll(r)
-	if err != nil {
+	text := make([]byte, f.size) // a buffer that grows takes twice the memory
+	if _, err := io.ReadFull(r, text); err != nil {
 		return nil, fmt.Errorf("read %s: %w", f.path, err)
 	}
 	return text, nil
@@ -79,9 +79,29 @@ func (s *Source) check(headers []*safetensors.Header) error {
 	return nil
 }
 
+// maxConflicts is how many conflicts are told one by one: two copies of a file
+// have one for each tensor.
+const maxConflicts = 1000
+
 // conflicts yields the tensors that are in two files, or missing from the file
-// that an index names. A header may be nil.
+// that an index names: the first of them, and that there are more. A header may
+// be nil.
 func (s *Source) conflicts(headers []*safetensors.Header) iter.Seq[error] {
+	return func(yield func(error) bool) {
+		told := 0
+		for conflict := range s.allConflicts(headers) {
+			if told == maxConflicts {
+				yield(fmt.Errorf("source %s: more conflicts than these %d", s, told))
+				return
+			}
+			if told++; !yield(conflict) {
+				return
+			}
+		}
+	}
+}
+
+func (s *Source) allConflicts(headers []*safetensors.Header) iter.Seq[error] {
 	return func(yield func(error) bool) {
 		all := make([]safetensors.File, 0, len(s.files))
 		for i, f := range s.files {

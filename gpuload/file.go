@@ -21,12 +21,13 @@ type File struct {
 	size int64
 	blob blob
 
+	headers *headerBudget       // of all files of its folder
 	parsing chan struct{}       // holds the token of whoever reads the header
 	header  *safetensors.Header // guarded by parsing's token; nil until parsed
 }
 
 func newFile(name, path string, size int64, b blob) *File {
-	return &File{name: name, path: path, size: size, blob: b, parsing: make(chan struct{}, 1)}
+	return &File{name: name, path: path, size: size, blob: b, headers: newHeaderBudget(), parsing: make(chan struct{}, 1)}
 }
 
 // Name is the file's name within its folder.
@@ -59,7 +60,7 @@ func (f *File) Header(ctx context.Context) (*safetensors.Header, error) {
 	return h, nil
 }
 
-func (f *File) readHeader(ctx context.Context) (*safetensors.Header, error) {
+func (f *File) readHeader(ctx context.Context) (h *safetensors.Header, err error) {
 	probe, err := f.fetch(ctx, nil, min(f.size, headerProbe))
 	if err != nil {
 		return nil, err
@@ -68,6 +69,10 @@ func (f *File) readHeader(ctx context.Context) (*safetensors.Header, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := f.headers.begin(ctx, f.path, n); err != nil {
+		return nil, err
+	}
+	defer func() { f.headers.end(n, err == nil) }()
 	end := safetensors.PrefixBytes + n
 	if probe, err = f.fetch(ctx, probe, end); err != nil {
 		return nil, err

@@ -119,8 +119,10 @@ func (f *folder) open(ctx context.Context, cfg SourceConfig, t tree, names []str
 	if err == nil {
 		err = ctx.Err()
 	}
+	headers := newHeaderBudget()
 	for i, file := range files {
 		if file != nil {
+			file.headers = headers
 			f.files = append(f.files, file)
 		} else if failures[i] != nil {
 			f.problems = append(f.problems, failures[i])

@@ -16,9 +16,9 @@ const (
 	IndexSuffix = ".safetensors.index.json"
 	// DefaultIndex is the index that decides where a folder has several.
 	DefaultIndex = "model" + IndexSuffix
-	// MaxIndexBytes is the longest index that is parsed: ten million tensors
-	// have shorter ones than that.
-	MaxIndexBytes = 1 << 30
+	// MaxIndexBytes is the longest index that is parsed. The format has no limit;
+	// an index has less to say of a tensor than the header of its file.
+	MaxIndexBytes = 2 * MaxHeaderBytes
 )
 
 // Index is a shard index: which file has which tensor.
