@@ -2,6 +2,7 @@ package faults
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -17,12 +18,14 @@ type order struct {
 	Path         string
 	Handle       int
 	Offset, Size int64
+	Direct       bool
 }
 
 type answer struct {
 	Errno  string
 	Names  []string
 	Size   int64
+	Dir    bool
 	SHA256 string
 }
 
@@ -77,16 +80,25 @@ type failer interface {
 // do has the agent do one thing. One that does not answer is killed.
 func (a *agent) do(t failer, o order) answer {
 	t.Helper()
-	late := time.AfterFunc(childLimit, func() { a.process.Signal(os.Kill) })
-	defer late.Stop()
-	if err := a.orders.Encode(o); err != nil {
-		t.Fatalf("order %+v: %v", o, err)
-	}
-	var r answer
-	if err := a.answers.Decode(&r); err == io.EOF {
-		t.Fatalf("the agent ended at %+v", o)
-	} else if err != nil {
-		t.Fatalf("answer to %+v: %v", o, err)
+	r, err := a.try(o)
+	if err != nil {
+		t.Fatalf("%v", err)
 	}
 	return r
+}
+
+// try is do for other goroutines than the test's.
+func (a *agent) try(o order) (answer, error) {
+	late := time.AfterFunc(childLimit, func() { a.process.Signal(os.Kill) })
+	defer late.Stop()
+	var r answer
+	if err := a.orders.Encode(o); err != nil {
+		return r, fmt.Errorf("order %+v: %w", o, err)
+	}
+	if err := a.answers.Decode(&r); err == io.EOF {
+		return r, fmt.Errorf("the agent ended at %+v", o)
+	} else if err != nil {
+		return r, fmt.Errorf("answer to %+v: %w", o, err)
+	}
+	return r, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,18 +33,19 @@ type profile struct {
 	outage      time.Duration // of faults that pass
 	storm       time.Duration // of error storms
 	readTimeout time.Duration // for faults that last
-	models      int           // that are drawn
+	models      int           // that are drawn, unless -rapid.checks says
+	modelTime   time.Duration // that they take at most, unless -rapid.checks says
 }
 
 // partSize is what one GET asks for.
 func (profile) partSize() int64 { return 1 << 20 }
 
 func shortProfile() profile {
-	return profile{size: 16 << 20, outage: 2 * time.Second, storm: 3 * time.Second, readTimeout: 3 * time.Second, models: 100}
+	return profile{size: 16 << 20, outage: 2 * time.Second, storm: 3 * time.Second, readTimeout: 3 * time.Second, models: 100, modelTime: 20 * time.Second}
 }
 
 func fullProfile() profile {
-	return profile{size: 64 << 20, outage: 10 * time.Second, storm: 20 * time.Second, readTimeout: 10 * time.Second, models: 50}
+	return profile{size: 64 << 20, outage: 10 * time.Second, storm: 20 * time.Second, readTimeout: 10 * time.Second, models: 50, modelTime: 2 * time.Minute}
 }
 
 // stage is what the cases share: it is set up once, by TestMain, and read only.
@@ -86,8 +88,7 @@ func runOnStage(m *testing.M, s *stage) (code int, err error) {
 	if testing.Short() {
 		s.profile = shortProfile()
 	}
-	// With -short, rapid takes a fifth of either.
-	if err := errors.Join(flag.Set("rapid.checks", strconv.Itoa(s.models)), flag.Set("rapid.steps", "200"), flag.Set("rapid.nofailfile", "true")); err != nil {
+	if err := s.setRapid(); err != nil {
 		return 1, err
 	}
 	if err := s.build(ctx); err != nil {
@@ -103,6 +104,23 @@ func runOnStage(m *testing.M, s *stage) (code int, err error) {
 	theStage = s
 	code = m.Run()
 	return code, errors.Join(s.table.print(os.Stdout), s.checkNobodyLeft())
+}
+
+// setRapid sets what is not given of rapid's flags. With -short, it takes a fifth
+// of models and steps.
+func (s *stage) setRapid() error {
+	values := map[string]string{"rapid.checks": strconv.Itoa(s.models), "rapid.steps": "200", "rapid.nofailfile": "true"}
+	flag.Visit(func(f *flag.Flag) {
+		if f.Name == "rapid.checks" {
+			s.modelTime = math.MaxInt64
+		}
+		delete(values, f.Name)
+	})
+	var errs []error
+	for name, value := range values {
+		errs = append(errs, flag.Set(name, value))
+	}
+	return errors.Join(errs...)
 }
 
 // checkNobodyLeft holds that no mountd, gpuload or reader is left of any case,

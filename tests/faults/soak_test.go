@@ -26,6 +26,9 @@ const (
 	soakSample = 2 * time.Second
 	// soakFault is how long each fault lasts.
 	soakFault = 3 * time.Second
+	// soakMemory is the mount's memory limit, in MiB, and soakResident what it may
+	// have resident, as docs/semantics.md promises.
+	soakMemory, soakResident = 64, soakMemory + 128
 	// soakGrowth is how much more, in parts of the whole, may be held at the end
 	// than in the middle.
 	soakGrowth = 0.1
@@ -55,7 +58,7 @@ func TestSoak(t *testing.T) {
 	s := &soak{rig: &rig{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}}
 	s.proxy.SetShape(proxy.Shape{FirstByte: 2 * time.Millisecond, PerConnection: 20e6, Total: 100e6})
 	s.mount = mountFor(t, harness.MountOptions{
-		Source: "s3://" + bucket, Args: []string{"--memory-limit", "64Mi", "--metadata-ttl", "2s", "--log-level", "error"},
+		Source: "s3://" + bucket, Args: []string{"--memory-limit", fmt.Sprint(soakMemory, "Mi"), "--metadata-ttl", "2s", "--log-level", "error"},
 		Env: append(theStage.server.Env(), "AWS_ENDPOINT_URL="+s.proxy.Endpoint),
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), theStage.soak)
@@ -71,7 +74,11 @@ func TestSoak(t *testing.T) {
 	})
 	s.heal()
 	checkQuiet(t, s.mount)
-	fmt.Fprintf(seen, "%d reads, %d faults; %s", s.reads.Load(), s.faults.Load(), s.checkGrowth(t))
+	spoilt := s.proxy.Stats().Faults
+	if spoilt == 0 {
+		t.Error("no request met a fault")
+	}
+	fmt.Fprintf(seen, "%d reads, %d faults, which %d requests met; %s", s.reads.Load(), s.faults.Load(), spoilt, s.checkGrowth(t))
 }
 
 func soakKey(i int) string { return fmt.Sprintf("%d/%s", i, object) }
@@ -79,6 +86,7 @@ func soakKey(i int) string { return fmt.Sprintf("%d/%s", i, object) }
 // readForEver reads one object after the other in one way.
 func (s *soak) readForEver(t *testing.T, way string) {
 	t.Parallel()
+	count := 0
 	for i := 0; s.ctx.Err() == nil; i++ {
 		path := filepath.Join(s.mount.Dir, soakKey(i%soakObjects))
 		var o outcome
@@ -91,6 +99,10 @@ func (s *soak) readForEver(t *testing.T, way string) {
 			t.Errorf("read %d got: %v", i, o)
 		}
 		s.reads.Add(1)
+		count++
+	}
+	if count == 0 {
+		t.Error("nothing was read")
 	}
 }
 
@@ -172,6 +184,11 @@ func (s *soak) checkGrowth(t *testing.T) string {
 	}
 	quarter := len(s.samples) / 4
 	middle, end := s.samples[quarter:2*quarter], s.samples[3*quarter:]
+	for _, sample := range s.samples {
+		if sample.resident>>20 > soakResident {
+			t.Errorf("%d MiB were resident", sample.resident>>20)
+		}
+	}
 	var b strings.Builder
 	for _, kind := range []struct {
 		name  string

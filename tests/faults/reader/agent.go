@@ -20,8 +20,8 @@ import (
 // order is what the agent is to do, one JSON object a line:
 //
 //	list    the names in Path, of directories with a slash at the end
-//	stat    the size of Path
-//	open    open Path as Handle
+//	stat    the size of Path, and whether it is a directory
+//	open    open Path, a file, as Handle, past the page cache if Direct
 //	read    read Size bytes at Offset of Handle
 //	map     read Size bytes at Offset of a mapping of Handle
 //	drop    let the kernel forget the pages of Handle
@@ -31,6 +31,7 @@ type order struct {
 	Path         string
 	Handle       int
 	Offset, Size int64
+	Direct       bool
 }
 
 // answer is what came of it, a line too. Errno is "" where nothing failed.
@@ -38,6 +39,7 @@ type answer struct {
 	Errno  string
 	Names  []string
 	Size   int64
+	Dir    bool
 	SHA256 string // of the bytes read
 }
 
@@ -72,13 +74,9 @@ func (a *agent) do(o order) (answer, error) {
 		if err != nil {
 			return answer{}, err
 		}
-		return answer{Size: info.Size()}, nil
+		return answer{Size: info.Size(), Dir: info.IsDir()}, nil
 	case "open":
-		f, err := os.Open(o.Path)
-		if err == nil {
-			a.files[o.Handle] = f
-		}
-		return answer{}, err
+		return answer{}, a.open(o)
 	}
 	f, ok := a.files[o.Handle]
 	if !ok {
@@ -96,6 +94,31 @@ func (a *agent) do(o order) (answer, error) {
 		return answer{}, f.Close()
 	}
 	return answer{}, fmt.Errorf("unknown order %q", o.Op)
+}
+
+// open opens a file for later orders.
+func (a *agent) open(o order) error {
+	flags := os.O_RDONLY
+	if o.Direct {
+		flags |= unix.O_DIRECT
+	}
+	f, err := os.OpenFile(o.Path, flags, 0)
+	if errors.Is(err, syscall.EINVAL) { // what the kernel says of directories
+		f, err = os.Open(o.Path)
+	}
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil && info.IsDir() {
+		err = syscall.EISDIR
+	}
+	if err != nil {
+		f.Close()
+		return err
+	}
+	a.files[o.Handle] = f
+	return nil
 }
 
 func list(path string) (answer, error) {

@@ -1,0 +1,237 @@
+package faults
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"path"
+	"slices"
+	"sync"
+
+	"pgregory.net/rapid"
+)
+
+// The steps of a model: each does one thing to the store or to the mount, and
+// holds the mount against the model.
+func (m *model) steps() map[string]func(*rapid.T) {
+	return map[string]func(*rapid.T){
+		"put": m.put, "remove": m.remove, "list": m.list, "stat": m.stat, "open": m.open, "open2": m.open, "close": m.close,
+		"read": m.readBy("read"), "map": m.readBy("map"), "together": m.together, "drop": m.drop, "settle": m.settle,
+	}
+}
+
+func (m *model) someKey(t *rapid.T) string { return rapid.SampledFrom(m.keys).Draw(t, "key") }
+
+func (m *model) someAgent(t *rapid.T) *agent {
+	return m.agents[rapid.IntRange(0, len(m.agents)-1).Draw(t, "reader")]
+}
+
+// drawContent draws what a key gets. No two contents have a page in common.
+func (m *model) drawContent(t *rapid.T) []byte {
+	size := rapid.OneOf(rapid.SampledFrom(modelSizes()), rapid.IntRange(0, modelLargest)).Draw(t, "size")
+	m.writes++
+	content := make([]byte, size)
+	rand.NewChaCha8(sha256.Sum256(fmt.Append(nil, m.folder, m.writes))).Read(content)
+	return content
+}
+
+// put stores a new version of a key.
+func (m *model) put(t *rapid.T) {
+	key := m.someKey(t)
+	content := m.drawContent(t)
+	if err := m.store.put(m.folder+"/"+key, content); err != nil {
+		t.Fatal(err)
+	}
+	m.history[key] = append(m.history[key], content)
+}
+
+// remove deletes a key.
+func (m *model) remove(t *rapid.T) {
+	key := m.someKey(t)
+	if m.latest(key) == nil {
+		t.Skip("nothing there")
+	}
+	if err := m.store.remove(m.folder + "/" + key); err != nil {
+		t.Fatal(err)
+	}
+	m.history[key] = append(m.history[key], nil)
+}
+
+// list compares a directory.
+func (m *model) list(t *rapid.T) {
+	dir := rapid.SampledFrom(m.dirs).Draw(t, "dir")
+	got := m.someAgent(t).do(t, order{Op: "list", Path: path.Join(m.dir, dir)})
+	must, may := m.names(dir)
+	if got.Errno != "" {
+		s := m.at(dir)
+		gone := len(must) == 0 && (s.failure(got.Errno) || dir == "" && got.Errno == "ENOENT")
+		isFile := got.Errno == "ENOTDIR" && len(s.versions) > 0
+		if !gone && !isFile {
+			t.Fatalf("%q: %+v, it has %q", dir, got, must)
+		}
+		return
+	}
+	for _, name := range must {
+		if !slices.Contains(got.Names, name) {
+			t.Fatalf("%q lacks %q: %+v", dir, name, got)
+		}
+	}
+	for _, name := range got.Names {
+		if !slices.Contains(may, name) {
+			t.Fatalf("%q has %q", dir, name)
+		}
+	}
+}
+
+// stat compares a size.
+func (m *model) stat(t *rapid.T) {
+	key := m.someKey(t)
+	got := m.someAgent(t).do(t, order{Op: "stat", Path: path.Join(m.dir, key)})
+	s := m.at(key)
+	fits := got.Errno != "" && s.failure(got.Errno) || got.Dir && s.dir
+	for _, v := range s.versions {
+		fits = fits || got.Errno == "" && !got.Dir && got.Size == int64(len(v))
+	}
+	if !fits {
+		t.Fatalf("stat %q: %+v", key, got)
+	}
+}
+
+// open opens a file for later, past the page cache perhaps.
+func (m *model) open(t *rapid.T) {
+	key, by := m.someKey(t), m.someAgent(t)
+	m.last++
+	direct := rapid.Bool().Draw(t, "direct")
+	got := by.do(t, order{Op: "open", Path: path.Join(m.dir, key), Handle: m.last, Direct: direct})
+	s := m.at(key)
+	switch {
+	case got.Errno == "" && len(s.versions) > 0:
+		m.handles[m.last] = &handle{key, by, s.versions}
+	case got.Errno != "" && s.failure(got.Errno):
+	default:
+		t.Fatalf("open %q: %+v", key, got)
+	}
+}
+
+// some draws a handle.
+func (m *model) some(t *rapid.T) (int, *handle) {
+	if len(m.handles) == 0 {
+		t.Skip("nothing is open")
+	}
+	numbers := make([]int, 0, len(m.handles))
+	for n := range m.handles {
+		numbers = append(numbers, n)
+	}
+	slices.Sort(numbers)
+	n := rapid.SampledFrom(numbers).Draw(t, "handle")
+	return n, m.handles[n]
+}
+
+// drawRead draws a read of a part of an open file.
+func (m *model) drawRead(t *rapid.T, op string) order {
+	n, _ := m.some(t)
+	off := rapid.Int64Range(0, modelLargest).Draw(t, "offset")
+	size := rapid.SampledFrom([]int64{1, 4096, 100_000, 1 << 20, modelLargest}).Draw(t, "size")
+	return order{Op: op, Handle: n, Offset: off, Size: size}
+}
+
+// readBy compares a part of an open file, read in the given way.
+func (m *model) readBy(op string) func(*rapid.T) {
+	return func(t *rapid.T) {
+		o := m.drawRead(t, op)
+		m.judge(t, o, m.handles[o.Handle].agent.do(t, o))
+	}
+}
+
+// judge holds the answer to a read against the versions that the file may have.
+func (m *model) judge(t *rapid.T, o order, got answer) {
+	h := m.handles[o.Handle]
+	if got.Errno == "ESTALE" && len(m.history[h.key]) > 1 {
+		return // it was replaced
+	}
+	h.versions = slices.DeleteFunc(slices.Clone(h.versions), func(v []byte) bool { return !got.same(expected(v, o.Offset, o.Size)) })
+	if len(h.versions) == 0 {
+		t.Fatalf("%s %q [%d,+%d): %+v is of none of the versions", o.Op, h.key, o.Offset, o.Size, got)
+	}
+}
+
+// together reads with all processes at once, while a key is replaced perhaps.
+func (m *model) together(t *rapid.T) {
+	reads := make(map[*agent][]order)
+	for range rapid.IntRange(2, 8).Draw(t, "reads") {
+		o := m.drawRead(t, rapid.SampledFrom([]string{"read", "map"}).Draw(t, "way"))
+		by := m.handles[o.Handle].agent
+		reads[by] = append(reads[by], o)
+	}
+	answers := make([][]answer, len(m.agents))
+	failures := make([]error, len(m.agents))
+	var group sync.WaitGroup
+	for i, by := range m.agents {
+		group.Go(func() {
+			for _, o := range reads[by] {
+				got, err := by.try(o)
+				if err != nil {
+					failures[i] = err
+					return
+				}
+				answers[i] = append(answers[i], got)
+			}
+		})
+	}
+	func() {
+		defer group.Wait() // rapid leaves a step by a panic
+		if rapid.Bool().Draw(t, "replace") {
+			m.put(t)
+		}
+	}()
+	for i, by := range m.agents {
+		if failures[i] != nil {
+			t.Fatal(failures[i])
+		}
+		for k, o := range reads[by] {
+			m.judge(t, o, answers[i][k])
+		}
+	}
+}
+
+// expected is the answer to a read of that version.
+func expected(version []byte, off, size int64) answer {
+	length := int64(len(version))
+	part := version[min(off, length):min(off+size, length)]
+	sum := sha256.Sum256(part)
+	return answer{Size: int64(len(part)), SHA256: hex.EncodeToString(sum[:])}
+}
+
+func (m *model) drop(t *rapid.T) {
+	n, h := m.some(t)
+	h.agent.do(t, order{Op: "drop", Handle: n})
+}
+
+func (m *model) close(t *rapid.T) {
+	n, _ := m.some(t)
+	m.closeHandle(t, n)
+}
+
+func (m *model) closeHandle(t failer, n int) {
+	m.handles[n].agent.do(t, order{Op: "close", Handle: n})
+	delete(m.handles, n)
+}
+
+// settle waits until the mount shows the latest of all. Handles of before stay
+// where they are of the latest, and may have become stale otherwise.
+func (m *model) settle(t *rapid.T) {
+	by := m.someAgent(t)
+	m.forget()
+	wrong := ""
+	if !eventually(quietLimit, func() bool { wrong = m.compare(t, by); return wrong == "" }) {
+		t.Fatalf("it does not become what it is: %s", wrong)
+	}
+	for n, h := range m.handles {
+		latest := m.latest(h.key)
+		if latest == nil || len(h.versions) > 1 || !bytes.Equal(h.versions[0], latest) {
+			m.closeHandle(t, n)
+		}
+	}
+}

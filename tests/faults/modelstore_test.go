@@ -1,0 +1,141 @@
+package faults
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/xml"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// realStore is a bucket of the real server, which keeps objects as files.
+type realStore struct{ bucket string }
+
+func (s realStore) put(key string, content []byte) error {
+	return theStage.server.Put(context.Background(), s.bucket, key, bytes.NewReader(content))
+}
+
+func (s realStore) remove(key string) error {
+	return theStage.server.Delete(context.Background(), s.bucket, key)
+}
+
+// pageKeys is how many names a page of a memoryStore's listing has.
+const pageKeys = 3
+
+// memoryStore is an S3 server for keys that no file system can hold together,
+// which changes and lists in many pages.
+type memoryStore struct {
+	mu      sync.Mutex
+	objects map[string][]byte // guarded by mu
+}
+
+// startMemoryStore runs one until the test ends and returns the variables that
+// lead clients to it.
+func startMemoryStore(t *testing.T) (s *memoryStore, env []string) {
+	t.Helper()
+	s = &memoryStore{objects: map[string][]byte{}}
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	return s, append(theStage.server.Env(), "AWS_ENDPOINT_URL="+server.URL)
+}
+
+func (s *memoryStore) put(key string, content []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.objects[key] = content
+	return nil
+}
+
+func (s *memoryStore) remove(key string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.objects, key)
+	return nil
+}
+
+func contentTag(content []byte) string {
+	sum := sha256.Sum256(content)
+	return `"` + hex.EncodeToString(sum[:16]) + `"`
+}
+
+// ServeHTTP answers listings, GETs and HEADs.
+func (s *memoryStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	if key == "" {
+		w.Header().Set("Content-Type", "application/xml")
+		xml.NewEncoder(w).Encode(s.list(r.URL.Query()))
+		return
+	}
+	s.mu.Lock()
+	content, found := s.objects[key]
+	s.mu.Unlock()
+	if !found {
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprint(w, "<Error><Code>NoSuchKey</Code></Error>")
+		return
+	}
+	w.Header().Set("ETag", contentTag(content))
+	http.ServeContent(w, r, "", time.Unix(1e9, 0), bytes.NewReader(content))
+}
+
+// page is a listing with a continuation.
+type page struct {
+	listing
+	NextContinuationToken string `xml:",omitempty"`
+}
+
+// list answers with the names after the token, which is the last one of the page
+// before.
+func (s *memoryStore) list(query url.Values) page {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	prefix, delimiter := query.Get("prefix"), query.Get("delimiter")
+	names := map[string]bool{} // and whether they are folders
+	for key := range s.objects {
+		rest, ok := strings.CutPrefix(key, prefix)
+		if !ok {
+			continue
+		}
+		i := strings.Index(rest, delimiter)
+		if folder := delimiter != "" && i >= 0; folder {
+			names[prefix+rest[:i+1]] = true
+		} else {
+			names[key] = false
+		}
+	}
+	return s.pageOf(names, query.Get("continuation-token"))
+}
+
+// pageOf is called with the lock held.
+func (s *memoryStore) pageOf(names map[string]bool, token string) page {
+	var sorted []string
+	for name := range names {
+		if name > token {
+			sorted = append(sorted, name)
+		}
+	}
+	slices.Sort(sorted)
+	out := page{listing: listing{EncodingType: "url", IsTruncated: len(sorted) > pageKeys}}
+	sorted = sorted[:min(len(sorted), pageKeys)]
+	if out.IsTruncated {
+		out.NextContinuationToken = sorted[len(sorted)-1]
+	}
+	for _, name := range sorted {
+		if names[name] {
+			out.CommonPrefixes = append(out.CommonPrefixes, listedPrefix{url.QueryEscape(name)})
+			continue
+		}
+		content := s.objects[name]
+		out.Contents = append(out.Contents, listedKey{url.QueryEscape(name), "2024-05-01T12:00:00Z", contentTag(content), len(content)})
+	}
+	return out
+}
