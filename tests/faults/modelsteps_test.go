@@ -18,7 +18,7 @@ import (
 func (m *model) steps() map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
 		"put": m.put, "remove": m.remove, "list": m.list, "stat": m.stat, "open": m.open, "open2": m.open, "close": m.close,
-		"read": m.readBy("read"), "map": m.readBy("map"), "together": m.together, "drop": m.drop, "settle": m.settle,
+		"read": m.readBy("read"), "map": m.readBy("map"), "together": m.together, "swap": m.swap, "drop": m.drop, "settle": m.settle,
 	}
 }
 
@@ -28,9 +28,17 @@ func (m *model) someAgent(t *rapid.T) *agent {
 	return m.agents[rapid.IntRange(0, len(m.agents)-1).Draw(t, "reader")]
 }
 
-// drawContent draws what a key gets. No two contents have a page in common.
-func (m *model) drawContent(t *rapid.T) []byte {
-	size := rapid.OneOf(rapid.SampledFrom(modelSizes()), rapid.IntRange(0, modelLargest)).Draw(t, "size")
+// drawContent draws what a key gets: often as much as it had, which a mount that
+// took one version for the other would not notice. No two contents have a page in
+// common.
+func (m *model) drawContent(t *rapid.T, key string) []byte {
+	before := rapid.Just(len(m.latest(key)))
+	odd := rapid.Map(rapid.IntRange(0, modelLargest), func(n int) int { return modelLargest - n })
+	size := rapid.OneOf(rapid.SampledFrom(modelSizes()), odd, before).Draw(t, "size")
+	return m.fresh(size)
+}
+
+func (m *model) fresh(size int) []byte {
 	m.writes++
 	content := make([]byte, size)
 	rand.NewChaCha8(sha256.Sum256(fmt.Append(nil, m.folder, m.writes))).Read(content)
@@ -40,7 +48,28 @@ func (m *model) drawContent(t *rapid.T) []byte {
 // put stores a new version of a key.
 func (m *model) put(t *rapid.T) {
 	key := m.someKey(t)
-	content := m.drawContent(t)
+	m.replace(t, key, m.drawContent(t, key))
+}
+
+// swap replaces a file by one of the same size between its opening and its
+// reading.
+func (m *model) swap(t *rapid.T) {
+	key := m.someKey(t)
+	size := len(m.drawContent(t, key))
+	m.replace(t, key, m.fresh(size))
+	n, opened := m.openKey(t, key)
+	m.replace(t, key, m.fresh(size))
+	if !opened {
+		return
+	}
+	for _, op := range []string{"read", "map"} {
+		o := m.drawReadOf(t, n, op)
+		m.judge(t, o, m.handles[n].agent.do(t, o))
+	}
+}
+
+// replace stores a version of a key.
+func (m *model) replace(t *rapid.T, key string, content []byte) {
 	if err := m.store.put(m.folder+"/"+key, content); err != nil {
 		t.Fatal(err)
 	}
@@ -99,20 +128,25 @@ func (m *model) stat(t *rapid.T) {
 	}
 }
 
-// open opens a file for later, past the page cache perhaps.
-func (m *model) open(t *rapid.T) {
-	key, by := m.someKey(t), m.someAgent(t)
+// open opens a file for later.
+func (m *model) open(t *rapid.T) { m.openKey(t, m.someKey(t)) }
+
+// openKey opens a file for later, past the page cache perhaps, and returns its
+// handle if it could be one.
+func (m *model) openKey(t *rapid.T, key string) (n int, opened bool) {
+	by := m.someAgent(t)
 	m.last++
 	direct := rapid.Bool().Draw(t, "direct")
 	got := by.do(t, order{Op: "open", Path: path.Join(m.dir, key), Handle: m.last, Direct: direct})
 	s := m.at(key)
-	switch {
-	case got.Errno == "" && len(s.versions) > 0:
-		m.handles[m.last] = &handle{key, by, s.versions}
-	case got.Errno != "" && s.failure(got.Errno):
-	default:
+	if got.Errno != "" && !s.failure(got.Errno) || got.Errno == "" && len(s.versions) == 0 {
 		t.Fatalf("open %q: %+v", key, got)
 	}
+	if got.Errno != "" {
+		return 0, false
+	}
+	m.handles[m.last] = &handle{key, by, s.versions}
+	return m.last, true
 }
 
 // some draws a handle.
@@ -132,7 +166,18 @@ func (m *model) some(t *rapid.T) (int, *handle) {
 // drawRead draws a read of a part of an open file.
 func (m *model) drawRead(t *rapid.T, op string) order {
 	n, _ := m.some(t)
-	off := rapid.Int64Range(0, modelLargest).Draw(t, "offset")
+	return m.drawReadOf(t, n, op)
+}
+
+func (m *model) drawReadOf(t *rapid.T, n int, op string) order {
+	// Small numbers are drawn more often than large ones: a part of the whole, and
+	// something beyond.
+	longest := 0
+	for _, v := range m.handles[n].versions {
+		longest = max(longest, len(v))
+	}
+	parts := rapid.SampledFrom([]int64{0, 0, 1, 3, 5, 8, 11, 15, 16}).Draw(t, "sixteenths")
+	off := parts*int64(longest)/16 + rapid.Int64Range(0, 8191).Draw(t, "beyond")
 	size := rapid.SampledFrom([]int64{1, 4096, 100_000, 1 << 20, modelLargest}).Draw(t, "size")
 	return order{Op: op, Handle: n, Offset: off, Size: size}
 }
