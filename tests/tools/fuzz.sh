@@ -25,7 +25,8 @@ while read -r package; do
 			exit 1
 		fi
 		# fuzz: elapsed: 3s, execs: 15111 (5036/sec), new interesting: 15 (total: 40)
-		read -r executions new inputs < <(sed -nE 's|^fuzz: elapsed.* execs: ([0-9]+) .*interesting: ([0-9]+) \(total: ([0-9]+)\)$|\1 \2 \3|p' <<<"$out" | tail -n 1)
+		last=$(sed -nE 's|^fuzz: elapsed.* execs: ([0-9]+) .*interesting: ([0-9]+) \(total: ([0-9]+)\)$|\1 \2 \3|p' <<<"$out" | tail -n 1)
+		read -r executions new inputs <<<"${last:?"$package $target says not what it did: $out"}"
 		say "${package#*/} $target" "$executions" "$new" "$inputs" "$((SECONDS - start))"
 	done < <(grep -hoE '^func Fuzz[A-Za-z0-9_]*' "$directory"/*_test.go 2>/dev/null | sed 's/^func //')
 done < <(go list ./...)
