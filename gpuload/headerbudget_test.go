@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"weightfs/gpuload/safetensors"
@@ -35,6 +38,38 @@ func TestHeaderBudget(t *testing.T) {
 	cancel()
 	if err := b.begin(ctx, "m", 1); !errors.Is(err, context.Canceled) {
 		t.Errorf("while another is read: %v", err)
+	}
+}
+
+// The files of a folder share one budget, and an index that is too long is not
+// read.
+func TestFolderIsBounded(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a.safetensors", "b.safetensors"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("\x02\x00\x00\x00\x00\x00\x00\x00{}"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	src, err := OpenSource(t.Context(), SourceConfig{}, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	if _, err := src.Headers(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if kept := src.files[0].headers.kept.Load(); kept != 4 || src.files[1].headers != src.files[0].headers {
+		t.Errorf("%d bytes are counted of two headers of two", kept)
+	}
+	index := filepath.Join(dir, safetensors.DefaultIndex)
+	if err := os.WriteFile(index, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(index, safetensors.MaxIndexBytes+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenSource(t.Context(), SourceConfig{}, dir); err == nil || !strings.Contains(err.Error(), "200000001 bytes") {
+		t.Errorf("an index of %d bytes: %v", safetensors.MaxIndexBytes+1, err)
 	}
 }
 
