@@ -66,7 +66,7 @@ fuzz-short:
 	tests/tools/fuzz.sh 3s
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for FUZZTIME (30s)
+fuzz: ## every fuzz target for FUZZTIME (30s), recorded in bin/fuzz.txt
 	tests/tools/fuzz.sh $(FUZZTIME)
 
 .PHONY: blackbox
