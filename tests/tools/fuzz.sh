@@ -19,14 +19,17 @@ while read -r package; do
 	while read -r target; do
 		found=$((found + 1))
 		start=$SECONDS
-		if ! out=$(go test -run '^$' -fuzz "^$target\$" -fuzztime "$duration" -parallel 2 "$package" 2>&1); then
+		# Making one input smaller takes a minute by default, in which nothing else
+		# is tried: a target came to 3,000 executions where it had 100,000.
+		if ! out=$(go test -run '^$' -fuzz "^$target\$" -fuzztime "$duration" -fuzzminimizetime 100x -parallel 2 "$package" 2>&1); then
 			echo "$package $target: FOUND" | tee -a "$record"
 			echo "$out"
 			exit 1
 		fi
 		# fuzz: elapsed: 3s, execs: 15111 (5036/sec), new interesting: 15 (total: 40)
 		last=$(sed -nE 's|^fuzz: elapsed.* execs: ([0-9]+) .*interesting: ([0-9]+) \(total: ([0-9]+)\)$|\1 \2 \3|p' <<<"$out" | tail -n 1)
-		read -r executions new inputs <<<"${last:?"$package $target says not what it did: $out"}"
+		# Nothing of it in a time that was too short for the corpus.
+		read -r executions new inputs <<<"${last:-0 0 -}"
 		say "${package#*/} $target" "$executions" "$new" "$inputs" "$((SECONDS - start))"
 	done < <(grep -hoE '^func Fuzz[A-Za-z0-9_]*' "$directory"/*_test.go 2>/dev/null | sed 's/^func //')
 done < <(go list ./...)
