@@ -94,6 +94,9 @@ func (c *conn) exchange() error {
 	now := time.Now()
 	req.Conn, req.Seq = c.number, c.proxy.ledger.begin(req.Op, now)
 	rule, fault := c.proxy.rules.pick(req)
+	if fault {
+		c.proxy.ledger.faulted()
+	}
 	x := &exchange{conn: c, head: head, rule: rule, shape: c.proxy.currentShape()}
 	x.rec = Record{Request: req, Start: now, Rule: rule.Name}
 	err = x.run()
@@ -101,7 +104,7 @@ func (c *conn) exchange() error {
 	if err != nil && err != errLast {
 		x.rec.Err = err.Error()
 	}
-	c.proxy.ledger.end(x.rec, fault)
+	c.proxy.ledger.end(x.rec)
 	return err
 }
 

@@ -111,6 +111,15 @@ func (p *Proxy) Log() []Record { return p.ledger.log() }
 // ResetStats sets the counters to zero and empties the log.
 func (p *Proxy) ResetStats() { p.ledger.reset() }
 
+// Break resets all connections; new ones are welcome.
+func (p *Proxy) Break() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.reset()
+	}
+}
+
 // Refuse resets all connections and refuses new ones until Accept.
 func (p *Proxy) Refuse() error {
 	p.mu.Lock()

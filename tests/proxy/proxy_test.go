@@ -285,7 +285,7 @@ func TestLogIsBounded(t *testing.T) {
 	var l ledger
 	for i := range recordLimit + 10 {
 		l.begin("GET", time.Unix(int64(i/5), 0))
-		l.end(Record{Bytes: int64(i)}, false)
+		l.end(Record{Bytes: int64(i)})
 	}
 	log := l.log()
 	if len(log) != recordLimit || log[0].Bytes != 10 || log[recordLimit-1].Bytes != recordLimit+9 {

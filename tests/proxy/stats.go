@@ -16,7 +16,7 @@ type Stats struct {
 	// Requests and Bytes count requests and bytes of response bodies by
 	// Request.Op.
 	Requests, Bytes map[string]int64
-	// Faults is how many requests met a rule.
+	// Faults is how many requests met a rule, those under way included.
 	Faults int64
 	// PeakPerSecond is the largest number of requests in one second.
 	PeakPerSecond int64
@@ -86,13 +86,17 @@ func (l *ledger) passed(op string, n int64) {
 	}
 }
 
-func (l *ledger) end(r Record, fault bool) {
+// faulted notes that a request met a rule.
+func (l *ledger) faulted() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stats.Faults++
+}
+
+func (l *ledger) end(r Record) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.inFlight--
-	if fault {
-		l.stats.Faults++
-	}
 	if len(l.records) < recordLimit {
 		l.records = append(l.records, r)
 		return
