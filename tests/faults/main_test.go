@@ -61,6 +61,7 @@ type stage struct {
 	digest    string // its SHA-256
 	reference map[string]harness.Tensor
 	table     table
+	late      lateMeter
 }
 
 // theStage is set before the first test runs.
@@ -101,6 +102,10 @@ func runOnStage(m *testing.M, s *stage) (code int, err error) {
 	if err := s.fill(ctx, s.server); err != nil {
 		return 1, err
 	}
+	stop := make(chan struct{})
+	defer close(stop)
+	s.late.spans = map[*lateness]struct{}{}
+	go s.late.run(stop)
 	theStage = s
 	code = m.Run()
 	return code, errors.Join(s.table.print(os.Stdout), s.checkNobodyLeft())

@@ -33,69 +33,126 @@ func TestUnknownAuthority(t *testing.T) {
 			t.Errorf("exit %d: %s", result.Code, result.Stderr)
 		}
 	})
+	t.Run("refused/"+direct, func(t *testing.T) {
+		seen := seenBy(t, "exit 1 that names the certificate")
+		result := runChild(t, env, theStage.Gpuload, "load", "--device", "cpu", "s3://"+bucket+"/"+object)
+		fmt.Fprintf(seen, "exit %d", result.Code)
+		if result.Code != 1 || !strings.Contains(result.Stderr, "certificate") {
+			t.Errorf("exit %d: %s", result.Code, result.Stderr)
+		}
+	})
 	for _, way := range ways() {
 		t.Run("with --ca-bundle/"+way, func(t *testing.T) {
 			seen := seenBy(t, "intact")
 			m := mountFor(t, harness.MountOptions{
-				Source: "s3://" + bucket, Env: env, Args: []string{"--memory-limit", "32Mi", "--ca-bundle", server.CABundle},
+				Source: "s3://" + bucket, Env: env, Args: []string{"--memory-limit", "128Mi", "--part-size", "1Mi", "--ca-bundle", server.CABundle},
 			})
 			r := &rig{t: t, mount: m}
 			fmt.Fprintf(seen, "%v", must(t, r.read(way)))
+			checkAsked(t, m, seen)
 		})
+	}
+	t.Run("with --ca-bundle/"+direct, func(t *testing.T) {
+		seen := seenBy(t, "intact")
+		prefix := append([]string{"env"}, env...)
+		fmt.Fprintf(seen, "%v", must(t, loadFile(t, prefix, "--ca-bundle", server.CABundle, "s3://"+bucket+"/"+object)))
+	})
+}
+
+// checkAsked is checkRefetched and checkRate where no proxy can look in: by what
+// mountd says of itself.
+func checkAsked(t *testing.T, m *harness.Mount, seen *strings.Builder) {
+	t.Helper()
+	now := measures(t, m.Dir)
+	fetched, gets := float64(now["store_bytes_total"])/float64(theStage.size), now["store_gets_total"]
+	fmt.Fprintf(seen, ", fetched %.2fx by %d GETs", fetched, gets)
+	if fetched < 1 || fetched > refetchLimit {
+		t.Errorf("fetched %.2f times the object, at most %.2f allowed", fetched, refetchLimit)
+	}
+	// A header and an end that are no whole parts, and parts that a reader who
+	// begins in the middle of one splits.
+	if limit := 2*theStage.size/theStage.partSize() + 4; gets > limit {
+		t.Errorf("%d GETs, at most %d allowed", gets, limit)
 	}
 }
 
 // TestNamesFail holds that a time in which names cannot be resolved, and all
 // connections have broken, is invisible but for time.
 func TestNamesFail(t *testing.T) {
-	for _, way := range ways() {
+	for _, way := range append(ways(), direct) {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
-			seen := seenBy(t, "intact")
-			names := startNameServer(t)
-			r := newRigWithNames(t, names)
-			begin := make(chan struct{}, 1)
-			r.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: 5, Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) {
-				begin <- struct{}{}
-			}}})
-			r.during(func(ctx context.Context) error {
-				select {
-				case <-begin:
-				case <-ctx.Done():
-					return fmt.Errorf("the outage did not begin")
-				}
-				names.fail.Store(true)
-				if err := r.proxy.Refuse(); err != nil {
-					return err
-				}
-				err := r.proxy.Accept()
-				wait(ctx, theStage.outage)
-				names.fail.Store(false)
-				return err
-			})
-			fmt.Fprintf(seen, "%v, %d names refused", must(t, r.read(way)), names.refused.Load())
-			if names.refused.Load() == 0 {
-				t.Error("no name was asked for during the outage")
-			}
+			r := newRigWithNames(t)
+			theStage.table.add(t, "intact", &r.seen)
+			r.beginCounting()
+			failNamesForAWhile(r)
+			o := must(t, r.read(way))
+			fmt.Fprintf(&r.seen, "%v", o)
+			r.checkFired()
+			r.checkRefetched(o.late)
+			r.checkRate(way)
+			checkQuiet(t, r.mount)
 		})
 	}
 }
 
-// newRigWithNames is newRig for a mountd that resolves names by the given
-// server alone. It mounts in a mount namespace of its own, into which readers go.
-func newRigWithNames(t *testing.T, names *nameServer) *rig {
+// TestNamesFailForEver holds that readers get an error in time when names cannot
+// be resolved any more, and the object as soon as they can.
+func TestNamesFailForEver(t *testing.T) {
+	c := lastingCase{storageCase{"", failNames}, "EIO", "server misbehaving", atOnce, "cannot be resolved"}
+	for _, way := range c.waysOf() {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			r := newRigWithNames(t, "--read-timeout", theStage.readTimeout.String())
+			succeed(t, r.prefix[0], append(r.prefix[1:], "stat", r.file())...)
+			r.checkLasting(c, way)
+		})
+	}
+}
+
+// failNamesForAWhile begins in the middle of the reading.
+func failNamesForAWhile(r *rig) {
+	begin := make(chan struct{}, 1)
+	r.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: 5, Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) {
+		begin <- struct{}{}
+	}}})
+	r.during(func(ctx context.Context) error {
+		select {
+		case <-begin:
+		case <-ctx.Done():
+			return fmt.Errorf("the outage did not begin")
+		}
+		failNames(r)
+		wait(ctx, theStage.outage)
+		r.names.fail.Store(false)
+		return nil
+	})
+}
+
+// failNames has no name be resolved, and breaks the connections that need none.
+func failNames(r *rig) {
+	r.names.fail.Store(true)
+	r.proxy.Break()
+}
+
+// newRigWithNames is newRig for programs that resolve names by a server of ours
+// alone. It mounts in a mount namespace of its own, into which readers go.
+func newRigWithNames(t *testing.T, flags ...string) *rig {
 	t.Helper()
-	r := &rig{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
-	r.proxy.SetShape(proxy.Shape{PerConnection: 20e6, Total: 40e6})
+	names := startNameServer(t)
+	r := &rig{t: t, proxy: proxy.Start(t, theStage.server.Endpoint), names: names}
+	r.proxy.SetShape(proxy.Shape{PerConnection: 20e6, Total: paceTotal})
 	resolv := filepath.Join(t.TempDir(), "resolv.conf")
 	if err := os.WriteFile(resolv, fmt.Appendf(nil, "nameserver %s\noptions timeout:1 attempts:1\n", names.address), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	port := r.proxy.Endpoint[strings.LastIndexByte(r.proxy.Endpoint, ':'):]
+	r.endpoint = "http://store.test" + port
 	dir := t.TempDir()
-	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c",
-		`mount --bind "$0" /etc/resolv.conf && exec "$@"`, resolv, theStage.Mountd,
-		"--memory-limit", "128Mi", "--part-size", "1Mi", "--force-path-style", "--endpoint-url", "http://store.test"+port, "s3://"+bucket, dir)
+	args := append([]string{"--mount", "--propagation", "private", "sh", "-c",
+		`mount --bind "$0" /etc/resolv.conf && exec "$@"`, resolv, theStage.Mountd, "--memory-limit", "128Mi", "--part-size", "1Mi",
+		"--metadata-ttl", "1h", "--force-path-style", "--endpoint-url", r.endpoint}, flags...)
+	cmd := exec.Command("unshare", append(args, "s3://"+bucket, dir)...)
 	cmd.Env = append(os.Environ(), append(theStage.server.Env(), "AWS_ENDPOINT_URL=")...)
 	process, err := child.Start(cmd)
 	if err != nil {
@@ -110,7 +167,7 @@ func newRigWithNames(t *testing.T, names *nameServer) *rig {
 			t.Logf("mountd wrote:\n%s", lastLines(process.Output(), 40))
 		}
 	})
-	r.prefix = []string{"nsenter", "--mount", "--target", fmt.Sprint(process.PID())}
+	r.prefix = []string{"nsenter", "--mount", "--target", fmt.Sprint(process.PID()), "--"}
 	if !eventually(quietLimit, func() bool { return strings.Contains(process.Output(), "msg=mounted") }) {
 		t.Fatal("it does not mount")
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -35,6 +36,8 @@ type outcome struct {
 	SHA256   string    `json:"sha256"`
 	Seconds  float64   `json:"seconds"`
 	Failures []failure `json:"failures"`
+	message  string    // of gpuload, where it failed
+	late     lateness  // of the machine meanwhile
 }
 
 // intact tells whether the reader got the object's bytes.
@@ -62,7 +65,16 @@ type rig struct {
 	seen  strings.Builder // for the table
 	// prefix is the command that readers run under, if any.
 	prefix []string
+	// endpoint is where gpuload without a mount finds the store, by names, which
+	// may be nil.
+	endpoint string
+	names    *nameServer
+	outage   bool       // the fault is that connections are refused
+	dials    *dialWatch // since beginCounting
 }
+
+// paceTotal is what the proxy of a rig lets through, in bytes a second.
+const paceTotal = 40e6
 
 // newRig mounts the bucket behind a proxy for the length of the test, with
 // flags in addition. The proxy makes the store slow enough for faults to fall
@@ -70,7 +82,8 @@ type rig struct {
 func newRig(t *testing.T, flags ...string) *rig {
 	t.Helper()
 	r := &rig{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
-	r.proxy.SetShape(proxy.Shape{FirstByte: 2 * time.Millisecond, PerConnection: 20e6, Total: 40e6})
+	r.endpoint = r.proxy.Endpoint
+	r.proxy.SetShape(proxy.Shape{FirstByte: 2 * time.Millisecond, PerConnection: 20e6, Total: paceTotal})
 	args := append([]string{"--memory-limit", "128Mi", "--part-size", "1Mi", "--metadata-ttl", "1h"}, flags...)
 	r.mount = mountFor(t, harness.MountOptions{
 		Source: "s3://" + bucket, Args: args,
@@ -113,16 +126,28 @@ func lastLines(text string, n int) string {
 func (r *rig) file() string { return filepath.Join(r.mount.Dir, object) }
 
 // read reads the object in one way, to the end or to the error.
-func (r *rig) read(way string) outcome {
+func (r *rig) read(way string) (o outcome) {
+	r.t.Helper()
+	late := theStage.late.during(func() { o = r.readOnce(way) })
+	o.late = late
+	return o
+}
+
+func (r *rig) readOnce(way string) outcome {
 	r.t.Helper()
 	switch way {
 	case "load":
 		return loadFile(r.t, r.prefix, r.file())
 	case direct:
-		env := append(theStage.server.Env(), "AWS_ENDPOINT_URL="+r.proxy.Endpoint)
+		env := append(theStage.server.Env(), "AWS_ENDPOINT_URL="+r.endpoint)
 		// Parts as small as the mount's, so that the rules find as many GETs.
 		part := strconv.FormatInt(theStage.partSize(), 10)
-		return loadFile(r.t, append([]string{"env"}, env...), "--part-size", part, "--concurrency", "12", "s3://"+bucket+"/"+object)
+		prefix := append(append(slices.Clone(r.prefix), "env"), env...)
+		o := loadFile(r.t, prefix, "--part-size", part, "--concurrency", "12", "--force-path-style", "s3://"+bucket+"/"+object)
+		for i := range o.Failures {
+			o.Failures[i].Errno = "exit 1" // it names no errno
+		}
+		return o
 	default:
 		return readFile(r.t, way, r.file(), r.prefix...)
 	}
@@ -148,6 +173,7 @@ func loadFile(t *testing.T, prefix []string, args ...string) outcome {
 	result := runUnder(t, prefix, command...)
 	o := outcome{Seconds: time.Since(start).Seconds()}
 	if result.Code != 0 {
+		o.message = result.Stderr
 		o.Failures = []failure{{errnoOf(result.Stderr), o.Seconds}}
 		return o
 	}

@@ -1,0 +1,197 @@
+package faults
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"weightfs/tests/proxy"
+)
+
+// lastingCase is a fault that does not pass, with the errno of its readers and
+// what the log must name as the cause.
+type lastingCase struct {
+	storageCase
+	errno, cause string
+	// direct says when gpuload without a mount gives up. It has no read time-out:
+	// ten attempts bound it.
+	direct directEnd
+	// atStart is what it says where it cannot even begin, in place of the cause
+	// and a range.
+	atStart string
+}
+
+// directEnd is how long gpuload without a mount takes to give up.
+type directEnd uint8
+
+const (
+	atOnce    directEnd = iota
+	backedOff           // the pauses between ten attempts: a minute or so
+	patient             // ten silences of up to two minutes: no test waits for it
+)
+
+func lasting() []lastingCase {
+	always := func(fault proxy.Fault) func(*rig) {
+		return func(r *rig) { r.proxy.SetRules(1, proxy.Rule{Op: "GET", Fault: fault}) }
+	}
+	return []lastingCase{
+		{storageCase{"refused for ever", refuse}, "EIO", "connection refused", atOnce, "nothing listens there"},
+		{storageCase{"stalled for ever", always(proxy.Fault{End: proxy.Stall})}, "EIO", "no byte in time", patient, ""},
+		{storageCase{"reset for ever", always(proxy.Fault{End: proxy.Reset})}, "EIO", "connection reset", backedOff, ""},
+		{storageCase{"500 for ever", always(proxy.Fault{Status: 500, Code: "InternalError"})}, "EIO", "InternalError", backedOff, ""},
+		{storageCase{"503 for ever", always(proxy.Fault{Status: 503, Code: "SlowDown"})}, "EIO", "SlowDown", backedOff, ""},
+		{storageCase{"truncated to nothing for ever", always(proxy.Fault{End: proxy.Truncate})}, "EIO", "unexpected EOF", backedOff, ""},
+		{storageCase{"Content-Length wrong for ever", always(proxy.Fault{End: proxy.Shorten})}, "EIO", "unexpected EOF", backedOff, ""},
+		{storageCase{"206 of another range for ever", always(proxy.Fault{Response: otherRange()})}, "EIO", "another range", atOnce, ""},
+		{storageCase{"200 in place of 206 for ever", always(proxy.Fault{Edit: wholeAnswer})}, "EIO", "in place of 206", atOnce, ""},
+		{storageCase{"ETag corrupted for ever", always(proxy.Fault{Response: otherETag()})}, "ESTALE", "ETag", atOnce, ""},
+		{storageCase{"latency without end", always(proxy.Fault{Latency: time.Hour})}, "EIO", "no byte in time", patient, ""},
+		{storageCase{"access revoked", always(proxy.Fault{Status: 403, Code: "AccessDenied"})}, "EACCES", "AccessDenied", atOnce, ""},
+		{storageCase{"KMS access denied", always(proxy.Fault{Status: 403, Code: "KMS.AccessDeniedException"})}, "EACCES", "KMS.AccessDenied", atOnce, ""},
+	}
+}
+
+// waysOf are the ways in which a case is met. The short profile waits for no
+// back-off of a minute.
+func (c lastingCase) waysOf() []string {
+	if c.direct == atOnce || c.direct == backedOff && !testing.Short() {
+		return append(ways(), direct)
+	}
+	return ways()
+}
+
+// TestLastingFaults holds that faults which do not pass end in the right errno,
+// in time, for every reader, and with a line in the log; and that the mount
+// works again as soon as the store does.
+func TestLastingFaults(t *testing.T) {
+	for _, c := range lasting() {
+		for _, way := range c.waysOf() {
+			t.Run(c.name+"/"+way, func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t, "--read-timeout", theStage.readTimeout.String())
+				succeed(t, "stat", r.file())
+				r.checkLasting(c, way)
+			})
+		}
+	}
+}
+
+// checkLasting has a reader meet the fault, and then the store that works again.
+func (r *rig) checkLasting(c lastingCase, way string) {
+	r.t.Helper()
+	errno := map[string]string{"mapped": "SIGBUS", direct: "exit 1"}[way]
+	if errno == "" {
+		errno = c.errno
+	}
+	theStage.table.add(r.t, errno+", then intact", &r.seen)
+	r.beginCounting()
+	c.inflict(r)
+	o := r.read(way)
+	fmt.Fprintf(&r.seen, "%v", o)
+	if way == direct {
+		r.checkRefusal(o, c)
+	} else {
+		r.checkFailure(o, way, errno)
+		r.checkLog(way, c.cause)
+	}
+	r.checkFired()
+	r.checkRate(way)
+	checkQuiet(r.t, r.mount) // what was asked before is answered as it was then
+	r.heal()
+	r.checkHealed(way)
+	checkQuiet(r.t, r.mount)
+}
+
+// checkHealed holds that a reader gets the object at once. One that failed on a
+// machine that stood still for most of the read time-out may try again.
+func (r *rig) checkHealed(way string) {
+	r.t.Helper()
+	o := r.read(way)
+	if !o.intact() && o.late.total > theStage.readTimeout/2 {
+		fmt.Fprintf(&r.seen, "; then %v, where the machine stood still for %v", o, o.late.total)
+		o = r.read(way)
+	}
+	fmt.Fprintf(&r.seen, "; then %v", o)
+	if !o.intact() {
+		r.t.Errorf("after the fault the reader got: %v", o)
+	}
+	if limit := healed() + o.late.total; o.Seconds > limit.Seconds() {
+		r.t.Errorf("after the fault the reader took %.1f s, at most %v allowed", o.Seconds, limit)
+	}
+}
+
+// healed is how long a read may take once the store works again: what the
+// proxy's pace makes of it, and two seconds for the children to start and for
+// a machine that runs as many cases at once as the Makefile says.
+func healed() time.Duration {
+	return time.Duration(float64(theStage.size)/paceTotal*float64(time.Second)) + 2*time.Second
+}
+
+// checkFailure holds that every reader got the errno within the read time-out.
+func (r *rig) checkFailure(o outcome, way, errno string) {
+	r.t.Helper()
+	want := map[string]int{"parallel": 16}[way]
+	if len(o.Failures) != max(want, 1) {
+		r.t.Errorf("%d readers failed, want %d", len(o.Failures), max(want, 1))
+	}
+	limit := o.late.allow(theStage.readTimeout)
+	for _, f := range o.Failures {
+		if f.Errno != errno {
+			r.t.Errorf("a reader got %s, want %s", f.Errno, errno)
+		}
+		if f.Seconds > limit.Seconds() {
+			r.t.Errorf("a reader waited %.1f s, at most %v allowed", f.Seconds, limit)
+		}
+	}
+}
+
+// checkRefusal holds that gpuload without a mount failed with a message that
+// names file, range and cause.
+func (r *rig) checkRefusal(o outcome, c lastingCase) {
+	r.t.Helper()
+	parts := []string{object + " [", c.cause}
+	if c.atStart != "" {
+		parts = []string{object, c.atStart}
+	}
+	for _, part := range parts {
+		if !strings.Contains(o.message, part) {
+			r.t.Errorf("gpuload does not name %q: %s", part, o.message)
+		}
+	}
+}
+
+// checkLog holds that the log names process, file, range and cause.
+func (r *rig) checkLog(way, cause string) {
+	r.t.Helper()
+	process := "reader"
+	if way == "load" {
+		process = "gpuload"
+	}
+	logged := func() bool { return logNames(r.mount.Output(), process, cause) }
+	if !eventually(quietLimit, logged) {
+		r.t.Errorf("no line of the log names process %s, file %s, range and cause %q", process, object, cause)
+	}
+}
+
+func logNames(log, process, cause string) bool {
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, "request failed") && strings.Contains(line, "process="+process) &&
+			strings.Contains(line, "file="+object) && strings.Contains(line, object+" [") && strings.Contains(line, cause) {
+			return true
+		}
+	}
+	return false
+}
+
+// heal ends every fault.
+func (r *rig) heal() {
+	r.t.Helper()
+	r.proxy.SetRules(1)
+	if r.names != nil {
+		r.names.fail.Store(false)
+	}
+	if err := r.proxy.Accept(); err != nil {
+		r.t.Fatal(err)
+	}
+}
