@@ -27,10 +27,26 @@ func newRequestError(op, uri string, off, n int64, err error) error {
 		e.code, e.message = api.ErrorCode(), api.ErrorMessage()
 	}
 	e.sentinel = sentinelFor(op, e.status, e.code)
+	if answer, ok := errors.AsType[issuerAnswer](err); ok && e.status == 0 && refusesToIssue(answer.HTTPStatusCode()) {
+		e.status, e.sentinel = answer.HTTPStatusCode(), fs.ErrPermission
+	}
 	if e.status == 0 || (e.status < 300 && e.code == "") {
 		e.cause = hideErrno(transportCause(err))
 	}
 	return e
+}
+
+// issuerAnswer is the error of a container's credential endpoint, which is not
+// the SDK's usual one.
+type issuerAnswer interface {
+	smithy.APIError
+	HTTPStatusCode() int
+}
+
+// refusesToIssue tells whether a credential endpoint's status is about who asks,
+// and asking again is no use.
+func refusesToIssue(status int) bool {
+	return status >= 400 && status < 500 && status != http.StatusRequestTimeout && status != http.StatusTooManyRequests
 }
 
 // hideErrno keeps a failure of this host from passing for an answer of the

@@ -1,14 +1,10 @@
 package faults
 
 import (
-	"encoding/json"
+	"context"
+	"crypto/rand"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,106 +12,177 @@ import (
 	"weightfs/tests/proxy"
 )
 
-// issuer hands out the server's credentials (which knows no session tokens), as a token service or the
-// credential endpoint of a container does, to who shows the current token.
-type issuer struct {
-	url string
+// atOnce bounds what fails without waiting for anything, on a busy machine.
+const atOnce = 3 * time.Second
 
-	mu     sync.Mutex
-	token  string // the current one; guarded by mu
-	issued int    // guarded by mu
-}
-
-// startIssuer runs one until the test ends.
-func startIssuer(t *testing.T) *issuer {
+// mountWith mounts the bucket with the environment env, which says who asks,
+// through the store at endpoint.
+func mountWith(t *testing.T, env []string, endpoint string, flags ...string) *rig {
 	t.Helper()
-	i := &issuer{}
-	server := httptest.NewServer(i)
-	t.Cleanup(server.Close)
-	i.url = server.URL
-	return i
-}
-
-// rotate writes a new token to the file; the one before is worthless from then
-// on.
-func (i *issuer) rotate(t *testing.T, file, token string) {
-	t.Helper()
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.token = token
-	if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
-		t.Error(err)
-	}
-}
-
-// count is how many credentials were handed out.
-func (i *issuer) count() int {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.issued
-}
-
-// ServeHTTP answers AssumeRoleWithWebIdentity, a POST, and a container's GET.
-func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	shown := r.Header.Get("Authorization")
-	if r.Method == http.MethodPost {
-		shown = r.FormValue("WebIdentityToken")
-	}
-	if shown != i.token {
-		http.Error(w, "<ErrorResponse><Error><Code>InvalidIdentityToken</Code></Error></ErrorResponse>", http.StatusBadRequest)
-		return
-	}
-	i.issued++
-	server, expires := theStage.server, time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
-	if r.Method == http.MethodPost {
-		fmt.Fprintf(w, `<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>
-<AccessKeyId>%s</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken></SessionToken><Expiration>%s</Expiration>
-</Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`, server.AccessKey, server.SecretKey, expires)
-		return
-	}
-	json.NewEncoder(w).Encode(map[string]string{
-		"AccessKeyId": server.AccessKey, "SecretAccessKey": server.SecretKey, "Expiration": expires,
+	m := mountFor(t, harness.MountOptions{
+		Source: "s3://" + bucket, Args: append([]string{"--memory-limit", "128Mi", "--part-size", "1Mi"}, flags...),
+		Env: append(env, "AWS_ENDPOINT_URL="+endpoint),
 	})
+	return &rig{t: t, mount: m}
 }
 
-// TestCredentialsExpire holds that credentials which expire in the middle of a
-// read are renewed with the token file as it is then, invisibly.
+// readAs is read, with gpuload alone asking by env where it is the way.
+func (r *rig) readAs(way string, env []string, endpoint string) outcome {
+	r.t.Helper()
+	if way != direct {
+		return r.read(way)
+	}
+	prefix := append(append([]string{"env"}, env...), "AWS_ENDPOINT_URL="+endpoint)
+	return loadFile(r.t, prefix, "--part-size", "1Mi", "--concurrency", "2", "s3://"+bucket+"/"+object)
+}
+
+// everyWay is ways, and gpuload from S3.
+func everyWay() []string { return append(ways(), direct) }
+
+// TestCredentialsExpire holds that credentials which the store calls expired in
+// the middle of a read are renewed with the token file as it is then, invisibly.
 func TestCredentialsExpire(t *testing.T) {
-	for name, env := range map[string]func(url, file string) []string{
-		"web identity": func(url, file string) []string {
-			return []string{"AWS_ENDPOINT_URL_STS=" + url, "AWS_WEB_IDENTITY_TOKEN_FILE=" + file, "AWS_ROLE_ARN=arn:aws:iam::123456789012:role/reader"}
-		},
-		"container": func(url, file string) []string {
-			return []string{"AWS_CONTAINER_CREDENTIALS_FULL_URI=" + url, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=" + file}
-		},
-	} {
-		for _, way := range ways() {
+	for name, source := range sources() {
+		for _, way := range everyWay() {
 			t.Run(name+"/"+way, func(t *testing.T) {
 				t.Parallel()
 				seen := seenBy(t, "intact, renewed")
-				issuer, file := startIssuer(t), filepath.Join(t.TempDir(), "token")
-				issuer.rotate(t, file, "first")
+				issuer := startIssuer(t)
 				p := proxy.Start(t, theStage.server.Endpoint)
-				m := mountFor(t, harness.MountOptions{
-					Source: "s3://" + bucket, Args: []string{"--memory-limit", "128Mi", "--part-size", "1Mi"},
-					Env: append(append(theStage.server.Env(), "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", "AWS_ENDPOINT_URL="+p.Endpoint),
-						env(issuer.url, file)...),
-				})
+				r := mountWith(t, source(issuer), p.Endpoint)
 				before := issuer.count()
-				issuer.rotate(t, file, "second")
+				if way == direct {
+					before++ // its own, at its start
+				} else {
+					issuer.rotate("the-second-token")
+				}
 				p.SetRules(1, proxy.Rule{
 					Op: "GET", Skip: 5, When: func(proxy.Request) bool { return issuer.count() == before },
 					Fault: proxy.Fault{Status: 400, Code: "ExpiredToken"},
 				})
-				r := &rig{t: t, mount: m, proxy: p}
-				fmt.Fprintf(seen, "%v, issued %d times", must(t, r.read(way)), issuer.count())
+				fmt.Fprintf(seen, "%v, issued %d times", must(t, r.readAs(way, source(issuer), p.Endpoint)), issuer.count())
 				if p.Stats().Faults == 0 || issuer.count() == before {
 					t.Errorf("%d requests were refused, credentials were issued %d times", p.Stats().Faults, issuer.count())
 				}
 			})
 		}
+	}
+}
+
+// TestCredentialsRunOut holds that credentials whose time is over in the middle
+// of a read are renewed by then, and hardly ever shown to the store any more.
+func TestCredentialsRunOut(t *testing.T) {
+	for name, source := range sources() {
+		for _, way := range waysRunOut() {
+			t.Run(name+"/"+way, func(t *testing.T) {
+				t.Parallel()
+				seen := seenBy(t, "intact, renewed in time")
+				issuer := startIssuer(t)
+				issuer.lifetime = 2 * time.Second // in whole ones, rounded down
+				p := proxy.Start(t, theStage.server.Endpoint)
+				p.SetShape(proxy.Shape{Total: theStage.size / 3})
+				endpoint := issuer.guard(p.Endpoint)
+				r := mountWith(t, source(issuer), endpoint, "--concurrency", "2")
+				before := issuer.count()
+				o := must(t, r.readAs(way, source(issuer), endpoint))
+				fmt.Fprintf(seen, "%v, issued %d times, %d requests too late", o, issuer.count()-before, issuer.refused)
+				if issuer.count()-before < 1 || issuer.refused > 16 { // those under way at the turn
+					t.Errorf("issued %d times, %d requests too late", issuer.count()-before, issuer.refused)
+				}
+			})
+		}
+	}
+}
+
+// waysRunOut are two in short: all wait for the same.
+func waysRunOut() []string {
+	if testing.Short() {
+		return []string{"sequential", direct}
+	}
+	return everyWay()
+}
+
+// TestRenewalRefused holds that who is not given new credentials is told so: the
+// old ones have expired, and the token is nobody's any more.
+func TestRenewalRefused(t *testing.T) {
+	for name, source := range sources() {
+		for _, way := range everyWay() {
+			t.Run(name+"/"+way, func(t *testing.T) {
+				t.Parallel()
+				errno := errnoOfWay(way, "EACCES")
+				seen := seenBy(t, errno+", named in the log")
+				r, o := readWhileDistrusted(t, startIssuer(t), source, way)
+				r.checkRefused(way, o, errno, seen, "InvalidIdentityToken")
+			})
+		}
+	}
+}
+
+// readWhileDistrusted reads in one way, in the middle of which the credentials
+// expire and the issuer takes the token for nobody's.
+func readWhileDistrusted(t *testing.T, issuer *issuer, source func(*issuer) []string, way string, flags ...string) (*rig, outcome) {
+	t.Helper()
+	p := proxy.Start(t, theStage.server.Endpoint)
+	flags = append([]string{"--concurrency", "2", "--read-timeout", theStage.readTimeout.String()}, flags...)
+	r := mountWith(t, source(issuer), p.Endpoint, flags...)
+	p.SetRules(1,
+		proxy.Rule{Op: "GET", Skip: 4, Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) { issuer.distrust() }}},
+		proxy.Rule{Op: "GET", Skip: 5, Fault: proxy.Fault{Status: 400, Code: "ExpiredToken"}},
+	)
+	return r, r.readAs(way, source(issuer), p.Endpoint)
+}
+
+// errnoOfWay is errno as the reader of one way is told.
+func errnoOfWay(way, errno string) string {
+	if way == "mapped" {
+		return "SIGBUS"
+	}
+	return errno
+}
+
+// checkRefused holds that every reader got the errno, soon, and that the log
+// says why.
+func (r *rig) checkRefused(way string, o outcome, errno string, seen *strings.Builder, cause string) {
+	r.t.Helper()
+	fmt.Fprintf(seen, "%v", o)
+	if len(o.Failures) == 0 {
+		r.t.Errorf("the reader got: %v", o)
+	}
+	for _, f := range o.Failures {
+		if f.Errno != errno || f.Seconds > 2*theStage.readTimeout.Seconds() {
+			r.t.Errorf("a reader got %s after %.1f s", f.Errno, f.Seconds)
+		}
+	}
+	if way != direct && !strings.Contains(r.mount.Output(), cause) {
+		r.t.Errorf("the log does not name %q", cause)
+	}
+	checkQuiet(r.t, r.mount)
+}
+
+// TestRevoked holds that who reads with keys that the store has revoked, by
+// taking their account away, is told so at once.
+func TestRevoked(t *testing.T) {
+	for _, way := range everyWay() {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			errno := errnoOfWay(way, "EACCES")
+			seen := seenBy(t, errno+", named in the log")
+			server, access, secret := theStage.server, rand.Text(), rand.Text()
+			ctx := context.WithoutCancel(t.Context())
+			if err := server.AddAccount(ctx, access, secret); err != nil {
+				t.Fatal(err)
+			}
+			env := append(server.Env(), "AWS_ACCESS_KEY_ID="+access, "AWS_SECRET_ACCESS_KEY="+secret)
+			p := proxy.Start(t, server.Endpoint)
+			p.SetShape(proxy.Shape{Total: theStage.size / 2}) // it goes on while the account goes
+			r := mountWith(t, env, p.Endpoint, "--concurrency", "2")
+			p.SetRules(1, proxy.Rule{Op: "GET", Skip: 4, Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) {
+				if err := server.RemoveAccount(ctx, access); err != nil {
+					t.Error(err)
+				}
+			}}})
+			r.checkRefused(way, r.readAs(way, env, p.Endpoint), errno, seen, "InvalidAccessKeyId")
+		})
 	}
 }
 
@@ -125,8 +192,9 @@ func TestNoCredentials(t *testing.T) {
 	began := time.Now()
 	env := append(theStage.server.Env(), "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=")
 	result := runChild(t, env, theStage.Mountd, "s3://"+bucket, t.TempDir())
-	fmt.Fprintf(seen, "exit %d after %.1f s", result.Code, time.Since(began).Seconds())
-	if result.Code != 1 || !strings.Contains(result.Stderr, "credentials") {
-		t.Errorf("exit %d: %s", result.Code, result.Stderr)
+	took := time.Since(began)
+	fmt.Fprintf(seen, "exit %d after %.1f s", result.Code, took.Seconds())
+	if result.Code != 1 || !strings.Contains(result.Stderr, "credentials") || took > atOnce {
+		t.Errorf("exit %d after %v: %s", result.Code, took, result.Stderr)
 	}
 }

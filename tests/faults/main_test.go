@@ -95,7 +95,7 @@ func runOnStage(m *testing.M, s *stage) (code int, err error) {
 	if err := s.build(ctx); err != nil {
 		return 1, err
 	}
-	if s.server, err = s3test.New(ctx, s3test.Options{}); err != nil {
+	if s.server, err = s3test.New(ctx, s3test.Options{Accounts: true}); err != nil {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, s.server.Close()) }()

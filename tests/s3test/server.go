@@ -37,6 +37,8 @@ type Options struct {
 	// TLS serves HTTPS with a certificate of a private authority, see
 	// Server.CABundle.
 	TLS bool
+	// Accounts lets accounts beside the owner's come and go, see AddAccount.
+	Accounts bool
 	// Binary is the server's program; "" is the pinned one, see Binary.
 	Binary string
 }
@@ -56,7 +58,10 @@ type Server struct {
 
 	client *s3.Client
 	state  string // scratch folder, removed by Close
-	proc   *child.Process
+	binary string
+	// accounts is the folder of the accounts, "" where there is the owner alone.
+	accounts string
+	proc     *child.Process
 }
 
 // New starts a server and returns once it answers. ctx bounds the start alone.
@@ -82,7 +87,8 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 	if err := s.prepare(opts); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(state))
 	}
-	if err := s.start(ctx, binary); err != nil {
+	s.binary = binary
+	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(state))
 	}
 	return s, nil
@@ -96,6 +102,12 @@ func (s *Server) prepare(opts Options) error {
 			return err
 		}
 	}
+	if opts.Accounts {
+		s.accounts = filepath.Join(s.state, "accounts")
+		if err := os.Mkdir(s.accounts, 0o700); err != nil {
+			return err
+		}
+	}
 	if !opts.TLS {
 		return nil
 	}
@@ -104,12 +116,12 @@ func (s *Server) prepare(opts Options) error {
 }
 
 // start tries ports until a server on one answers to our credentials.
-func (s *Server) start(ctx context.Context, binary string) error {
+func (s *Server) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	var failures []error
 	for range portAttempts {
-		err := s.startOnce(ctx, binary)
+		err := s.startOnce(ctx)
 		if err == nil {
 			return nil
 		}
@@ -121,7 +133,7 @@ func (s *Server) start(ctx context.Context, binary string) error {
 	return fmt.Errorf("start S3 server: %w", errors.Join(failures...))
 }
 
-func (s *Server) startOnce(ctx context.Context, binary string) error {
+func (s *Server) startOnce(ctx context.Context) error {
 	addr, err := freeAddress()
 	if err != nil {
 		return err
@@ -132,7 +144,10 @@ func (s *Server) startOnce(ctx context.Context, binary string) error {
 		s.Endpoint = "https://" + addr
 		args = append(args, "--cert", filepath.Join(s.state, certFile), "--key", filepath.Join(s.state, keyFile))
 	}
-	cmd := exec.Command(binary, append(args, "posix", s.Dir)...)
+	if s.accounts != "" {
+		args = append(args, "--iam-dir", s.accounts, "--iam-cache-disable")
+	}
+	cmd := exec.Command(s.binary, append(args, "posix", s.Dir)...)
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY_ID="+s.AccessKey, "ROOT_SECRET_ACCESS_KEY="+s.SecretKey)
 	if s.client, err = s.newClient(); err != nil {
 		return err
