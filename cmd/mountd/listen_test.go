@@ -5,11 +5,15 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // TestSuccessorKeepsItsSocket ends a mount after another took its place.
@@ -93,5 +97,73 @@ func TestMetricsHeadersAreBounded(t *testing.T) {
 	answer, _ := io.ReadAll(conn) // what was not read of the request may reset it
 	if !strings.HasPrefix(string(answer), "HTTP/1.1 431 ") {
 		t.Errorf("got %.40q", answer)
+	}
+}
+
+// TestSilentClientIsCutOff holds that a client which never ends its request is
+// let go.
+func TestSilentClientIsCutOff(t *testing.T) {
+	t.Parallel()
+	conn := dial(t, serveMetricsAt(t))
+	if err := conn.SetDeadline(time.Now().Add(3 * clientTimeout)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(conn, "GET /metrics HTTP/1.1\r\nHost: x\r\n") // and no more
+	_, err := io.Copy(io.Discard, conn)
+	if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		t.Error("the connection is kept")
+	}
+}
+
+// slowCollector collects until it is told to go on.
+type slowCollector struct{ entered, goOn chan struct{} }
+
+func (c slowCollector) Describe(chan<- *prometheus.Desc) {}
+
+func (c slowCollector) Collect(chan<- prometheus.Metric) {
+	c.entered <- struct{}{}
+	<-c.goOn
+}
+
+func TestScrapesAreBounded(t *testing.T) {
+	c := slowCollector{make(chan struct{}), make(chan struct{})}
+	handler, err := scrapeHandler(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	scrape := func() int {
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		return answer.Code
+	}
+	codes := make(chan int)
+	for range maxScrapes {
+		go func() { codes <- scrape() }()
+		<-c.entered
+	}
+	if code := scrape(); code != http.StatusServiceUnavailable {
+		t.Errorf("one more: %d", code)
+	}
+	close(c.goOn)
+	for range maxScrapes {
+		if code := <-codes; code != http.StatusOK {
+			t.Errorf("one of them: %d", code)
+		}
+	}
+}
+
+// TestSignalAtTheEndOfTheStart holds that no signal is lost to a start that ends
+// as it comes.
+func TestSignalAtTheEndOfTheStart(t *testing.T) {
+	for range 1000 {
+		a := &app{signals: make(chan os.Signal, 2)}
+		_, stop := a.untilSignal()
+		go func() { a.signals <- syscall.SIGTERM }()
+		stop()
+		select {
+		case <-a.signals:
+		case <-time.After(10 * time.Second):
+			t.Fatal("the signal is lost")
+		}
 	}
 }

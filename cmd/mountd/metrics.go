@@ -39,12 +39,12 @@ func (m *mounted) serveMetrics(address string, profiles bool) (stop func() error
 	if err != nil {
 		return nil, fmt.Errorf("serve metrics at %s: %w", address, err)
 	}
-	registry := prometheus.NewRegistry()
-	if err := registry.Register(collector{m}); err != nil {
+	scrapes, err := scrapeHandler(collector{m})
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("serve metrics: %w", err), listener.Close())
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
+	mux.Handle("GET /metrics", scrapes)
 	answering := clientTimeout
 	if profiles {
 		answering = profileTimeout
@@ -65,6 +65,15 @@ func (m *mounted) serveMetrics(address string, profiles bool) (stop func() error
 		}
 		return err
 	}, nil
+}
+
+// scrapeHandler answers with what c collects.
+func scrapeHandler(c prometheus.Collector) (http.Handler, error) {
+	registry := prometheus.NewRegistry()
+	if err := registry.Register(c); err != nil {
+		return nil, err
+	}
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}), nil
 }
 
 // shutDown lets answers under way end for a moment, and then cuts them off.

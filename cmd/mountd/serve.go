@@ -144,17 +144,28 @@ func (a *app) openStore(m *mounted, s *settings, flags *pflag.FlagSet) error {
 	return nil
 }
 
-// untilSignal is a context that ends at a signal.
-func (a *app) untilSignal() (context.Context, context.CancelFunc) {
+// untilSignal is a context that ends at a signal, or when stop is called. A signal
+// that it took stays for who asks for the next one: the start may have been over
+// when it came.
+func (a *app) untilSignal() (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
 	go func() {
+		defer close(ended)
 		select {
-		case <-a.signals:
+		case sig := <-a.signals:
 			cancel()
+			select {
+			case a.signals <- sig:
+			default: // others wait there
+			}
 		case <-ctx.Done():
 		}
 	}()
-	return ctx, cancel
+	return ctx, func() {
+		cancel()
+		<-ended
+	}
 }
 
 // openCache makes the listings and the cache.
