@@ -2,9 +2,11 @@ package faults
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -308,9 +310,14 @@ func limitDescriptors(t *testing.T, m *harness.Mount, n int) {
 }
 
 // TestMemoryLimitAboveCgroup holds that a limit which the cgroup does not allow
-// is lowered, with a warning, rather than left to the kernel's killer.
+// is lowered, with a warning, rather than left to the kernel's killer, by reading
+// twice what the cgroup has.
 func TestMemoryLimitAboveCgroup(t *testing.T) {
-	seen := seenBy(t, "lowered and said so, intact")
+	seen := seenBy(t, "lowered and said so, read whole, not killed")
+	const allowed, size, key = 384 << 20, 768 << 20, "above"
+	if err := putSparse(t, key, size); err != nil {
+		t.Fatal(err)
+	}
 	group, err := harness.NewCgroup("weightfs-faults")
 	if err != nil {
 		t.Fatal(err)
@@ -320,18 +327,42 @@ func TestMemoryLimitAboveCgroup(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if err := group.SetLimit(384 << 20); err != nil {
+	if err := group.SetLimit(allowed); err != nil {
 		t.Fatal(err)
 	}
 	m := mountFor(t, harness.MountOptions{
 		Source: "s3://" + bucket, Env: theStage.server.Env(), Cgroup: group, Args: []string{"--memory-limit", "4Gi"},
 	})
-	o := must(t, readFile(t, "parallel", m.Dir+"/"+object))
-	fmt.Fprintf(seen, "%v", o)
-	if !strings.Contains(m.Output(), "memory limit") {
-		t.Errorf("the log does not tell of the memory limit")
+	if o := readFile(t, "parallel", filepath.Join(m.Dir, key)); len(o.Failures) > 0 {
+		t.Errorf("the reader got: %v", o)
+	}
+	must(t, readFile(t, "parallel", filepath.Join(m.Dir, object)))
+	limit := memoryLimitOf(t, m)
+	kills, err := group.Kills()
+	if err != nil {
+		t.Fatal(err)
+	}
+	peak, err := group.Peak()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(seen, "limit of %d MiB, peak of %d MiB, %d killed", limit>>20, peak>>20, kills)
+	if kills > 0 || limit >= allowed || limit < 16<<20 || !strings.Contains(m.Output(), "memory limit") {
+		t.Errorf("limit of %d bytes, %d killed; the log: %s", limit, kills, m.Output())
 	}
 	checkQuiet(t, m)
+}
+
+// memoryLimitOf is the limit by which a mountd goes.
+func memoryLimitOf(t *testing.T, m *harness.Mount) int64 {
+	t.Helper()
+	var report struct {
+		MemoryLimit int64 `json:"memory_limit"`
+	}
+	if err := json.Unmarshal([]byte(succeed(t, theStage.Mountd, "status", "--json", m.Dir)), &report); err != nil {
+		t.Fatal(err)
+	}
+	return report.MemoryLimit
 }
 
 // TestKilledReader holds that a reader can be killed while it waits for a store

@@ -84,5 +84,24 @@ func (g *Cgroup) Peak() (int64, error) {
 	return strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 }
 
+// Kills returns how many processes the kernel has killed for want of memory in
+// the group.
+func (g *Cgroup) Kills() (int64, error) {
+	file := "memory.events"
+	if strings.HasPrefix(g.peak, "memory.max_usage") { // version 1
+		file = "memory.oom_control"
+	}
+	text, err := os.ReadFile(filepath.Join(g.dir, file))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if n, ok := strings.CutPrefix(line, "oom_kill "); ok {
+			return strconv.ParseInt(strings.TrimSpace(n), 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("%s: no oom_kill", file)
+}
+
 // Close removes the group, which must be empty.
 func (g *Cgroup) Close() error { return os.Remove(g.dir) }
