@@ -100,6 +100,7 @@ func mountFor(t *testing.T, opts harness.MountOptions, exit ...int) *harness.Mou
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { checkNobodyAt(t, m.Dir) })
 	t.Cleanup(func() {
 		if err := m.Close(); err != nil && (len(exit) == 0 || m.Wait() != exit[0]) {
 			t.Error(err)
@@ -108,6 +109,7 @@ func mountFor(t *testing.T, opts harness.MountOptions, exit ...int) *harness.Mou
 			t.Logf("mountd wrote:\n%s", lastLines(m.Output(), 40))
 		}
 	})
+	checkAtEnd(t, m)
 	return m
 }
 
@@ -208,7 +210,7 @@ func errnoOf(message string) string {
 // runChild runs a child, which must end within childLimit.
 func runChild(t *testing.T, env []string, name string, args ...string) harness.Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), childLimit)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), childLimit)
 	defer cancel()
 	result, err := harness.Run(ctx, env, name, args...)
 	if err != nil {
