@@ -51,16 +51,22 @@ func mountByHelper(dir string, cfg Config) (fd int, err error) {
 	}
 	ours, theirs := os.NewFile(uintptr(pair[0]), "fusermount3"), os.NewFile(uintptr(pair[1]), "fusermount3")
 	defer ours.Close()
-	defer theirs.Close()
 	options := append(mountOptions(cfg), "ro", "nosuid", "nodev",
 		"subtype=weightfs", "fsname="+escapeOption(cfg.Source))
 	cmd := exec.Command("fusermount3", "-o", strings.Join(options, ","), "--", dir)
 	cmd.Env = append(os.Environ(), "_FUSE_COMMFD=3")
 	cmd.ExtraFiles = []*os.File{theirs}
-	if err := runHelper(cmd); err != nil {
+	err = runHelper(cmd)
+	theirs.Close() // so that one which sends nothing is not waited for
+	if err != nil {
 		return -1, err
 	}
-	return receiveDescriptor(pair[0])
+	fd, err = receiveDescriptor(pair[0])
+	if err != nil {
+		// It is mounted, and nobody can serve it.
+		return -1, errors.Join(err, unmountByHelper(dir, true))
+	}
+	return fd, nil
 }
 
 // unmountByHelper has fusermount3 unmount dir; lazy detaches it.

@@ -22,6 +22,10 @@ import (
 // lastReads is how long open files are served after the signal to unmount.
 const lastReads = 20 * time.Second
 
+// firstLook bounds the look into the source at start. That it can be reached and
+// listed is known before, from one key of it.
+const firstLook = 5 * time.Second
+
 // serve mounts and serves until the mount is gone. The error is the cause in
 // one line.
 func (a *app) serve(s *settings, flags *pflag.FlagSet) error {
@@ -134,11 +138,22 @@ func (a *app) openStore(m *mounted, s *settings, flags *pflag.FlagSet) error {
 	if key != "" {
 		return fmt.Errorf("source %s is one object: mount the folder around it", m.source)
 	}
-	for _, err := range store.List(ctx, "") {
-		if err != nil {
-			return fmt.Errorf("source %s: %w", m.source, err)
+	return m.lookInto(ctx)
+}
+
+// lookInto lists the source, of which nothing is known yet if it is a folder. A
+// root of a million names is not waited for.
+func (m *mounted) lookInto(ctx context.Context) error {
+	brief, cancel := context.WithTimeout(ctx, firstLook)
+	defer cancel()
+	for _, err := range m.store.List(brief, "") {
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() == nil && brief.Err() != nil:
+			return nil // it is large, or slow: not empty, and not wrong
 		}
-		return nil
+		return fmt.Errorf("source %s: %w", m.source, err)
 	}
 	m.logger.Warn("the source is empty", "source", m.source)
 	return nil

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"context"
+	"iter"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"weightfs/remote"
+)
+
+// endless is a store whose root takes for ever to list.
+type endless struct{ remote.Store }
+
+func (endless) List(ctx context.Context, _ string) iter.Seq2[remote.Entry, error] {
+	return func(yield func(remote.Entry, error) bool) {
+		<-ctx.Done()
+		yield(remote.Entry{}, ctx.Err())
+	}
+}
+
+// TestFirstLookIsBrief holds that a root which is long to list does not delay the
+// start for long, and that a signal still ends it.
+func TestFirstLookIsBrief(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &mounted{store: endless{}}
+		began := time.Now()
+		if err := m.lookInto(t.Context()); err != nil || time.Since(began) != firstLook {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := m.lookInto(ctx); err == nil {
+			t.Error("it goes on after a signal")
+		}
+	})
+}
