@@ -316,6 +316,7 @@ type hostileFolder struct {
 	file    string
 	content func() []byte
 	refused bool
+	link    string // where a link called linked.safetensors leads, if there is one
 }
 
 func hostileFolders() []hostileFolder {
@@ -328,13 +329,14 @@ func hostileFolders() []hostileFolder {
 		}
 	}
 	return []hostileFolder{
-		{"an index that leads out", index, text(`{"weight_map":{"w":"../../../../../../etc/passwd"}}`), true},
-		{"an index of an absolute path", index, text(`{"weight_map":{"w":"/etc/passwd"}}`), true},
-		{"a header of 2^63 bytes", shard, header(1<<63, "{}", 1), true},
-		{"a header of 100 MB that is none", shard, header(100_000_000, "{", 100_000_000), true},
-		{"a header above the format's limit", shard, header(100_000_001, " ", 100_000_001), true},
-		{"a shape of 2^63 elements", shard, header(uint64(len(huge)), huge, 1), true},
-		{"a million tensors", shard, func() []byte { return manyTensors(1_000_000) }, false},
+		{"an index that leads out", index, text(`{"weight_map":{"w":"../../../../../../etc/passwd"}}`), true, ""},
+		{"an index of a link that leads out", index, text(`{"weight_map":{"w":"linked.safetensors"}}`), true, "/etc/passwd"},
+		{"an index of an absolute path", index, text(`{"weight_map":{"w":"/etc/passwd"}}`), true, ""},
+		{"a header of 2^63 bytes", shard, header(1<<63, "{}", 1), true, ""},
+		{"a header of 100 MB that is none", shard, header(100_000_000, "{", 100_000_000), true, ""},
+		{"a header above the format's limit", shard, header(100_000_001, " ", 100_000_001), true, ""},
+		{"a shape of 2^63 elements", shard, header(uint64(len(huge)), huge, 1), true, ""},
+		{"a million tensors", shard, func() []byte { return manyTensors(1_000_000) }, false, ""},
 	}
 }
 
@@ -362,6 +364,11 @@ func TestHostileCheckpoints(t *testing.T) {
 			dir := t.TempDir()
 			if err := os.WriteFile(filepath.Join(dir, c.file), c.content(), 0o644); err != nil {
 				t.Fatal(err)
+			}
+			if c.link != "" {
+				if err := os.Symlink(c.link, filepath.Join(dir, "linked.safetensors")); err != nil {
+					t.Fatal(err)
+				}
 			}
 			code, out, peak := measured(t, theStage.Gpuload, "load", "--device", "cpu", "--progress", "none", "--memory-limit", "64Mi", dir)
 			fmt.Fprintf(seen, "exit %d, peak of %d MiB", code, peak>>20)
