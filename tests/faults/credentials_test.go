@@ -198,3 +198,38 @@ func TestNoCredentials(t *testing.T) {
 		t.Errorf("exit %d after %v: %s", result.Code, took, result.Stderr)
 	}
 }
+
+// TestTokensStaySecret looks for the token that credentials are asked for with,
+// and for what is given for it, when they are renewed and when that is refused.
+func TestTokensStaySecret(t *testing.T) {
+	for name, source := range sources() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			seen := seenBy(t, "nowhere")
+			issuer := startIssuer(t)
+			const token = "the-secret-token"
+			issuer.rotate(token)
+			r, o := readWhileDistrusted(t, issuer, source, "sequential", "--log-level", "debug", "--http", "127.0.0.1:0")
+			if len(o.Failures) == 0 {
+				t.Errorf("the reader got: %v", o)
+			}
+			gpuload := append(source(issuer), "AWS_ENDPOINT_URL="+theStage.server.Endpoint)
+			shown := map[string]string{
+				"status":            succeed(t, theStage.Mountd, "status", "--json", r.mount.Dir),
+				"the metrics":       get(t, metricsURL(t, r.mount)),
+				"the command line":  readProc(t, r.mount, "cmdline"),
+				"the log":           r.mount.Output(),
+				"a refusal":         fmt.Sprint(runChild(t, gpuload, theStage.Mountd, "--log-level", "debug", "s3://"+bucket, t.TempDir())),
+				"gpuload's refusal": fmt.Sprint(runChild(t, gpuload, theStage.Gpuload, "load", "--log-level", "debug", "--device", "cpu", "s3://"+bucket)),
+			}
+			issuer.rotate(token)
+			shown["gpuload's log"] = fmt.Sprint(runChild(t, gpuload, theStage.Gpuload, "load", "--log-level", "debug", "--device", "cpu", "s3://"+bucket+"/"+object))
+			for where, text := range shown {
+				if text == "" || strings.Contains(text, token) || strings.Contains(text, theStage.server.SecretKey) {
+					t.Errorf("%s: %q", where, text)
+				}
+			}
+			fmt.Fprintf(seen, "looked at %d places", len(shown))
+		})
+	}
+}
