@@ -26,7 +26,7 @@ type lastingCase struct {
 type directEnd uint8
 
 const (
-	atOnce    directEnd = iota
+	immediate directEnd = iota
 	backedOff           // the pauses between ten attempts: a minute or so
 	patient             // ten silences of up to two minutes: no test waits for it
 )
@@ -36,26 +36,26 @@ func lasting() []lastingCase {
 		return func(r *rig) { r.proxy.SetRules(1, proxy.Rule{Op: "GET", Fault: fault}) }
 	}
 	return []lastingCase{
-		{storageCase{"refused for ever", refuse}, "EIO", "connection refused", atOnce, "nothing listens there"},
+		{storageCase{"refused for ever", refuse}, "EIO", "connection refused", immediate, "nothing listens there"},
 		{storageCase{"stalled for ever", always(proxy.Fault{End: proxy.Stall})}, "EIO", "no byte in time", patient, ""},
 		{storageCase{"reset for ever", always(proxy.Fault{End: proxy.Reset})}, "EIO", "connection reset", backedOff, ""},
 		{storageCase{"500 for ever", always(proxy.Fault{Status: 500, Code: "InternalError"})}, "EIO", "InternalError", backedOff, ""},
 		{storageCase{"503 for ever", always(proxy.Fault{Status: 503, Code: "SlowDown"})}, "EIO", "SlowDown", backedOff, ""},
 		{storageCase{"truncated to nothing for ever", always(proxy.Fault{End: proxy.Truncate})}, "EIO", "unexpected EOF", backedOff, ""},
 		{storageCase{"Content-Length wrong for ever", always(proxy.Fault{End: proxy.Shorten})}, "EIO", "unexpected EOF", backedOff, ""},
-		{storageCase{"206 of another range for ever", always(proxy.Fault{Response: otherRange()})}, "EIO", "another range", atOnce, ""},
-		{storageCase{"200 in place of 206 for ever", always(proxy.Fault{Edit: wholeAnswer})}, "EIO", "in place of 206", atOnce, ""},
-		{storageCase{"ETag corrupted for ever", always(proxy.Fault{Response: otherETag()})}, "ESTALE", "ETag", atOnce, ""},
+		{storageCase{"206 of another range for ever", always(proxy.Fault{Response: otherRange()})}, "EIO", "another range", immediate, ""},
+		{storageCase{"200 in place of 206 for ever", always(proxy.Fault{Edit: wholeAnswer})}, "EIO", "in place of 206", immediate, ""},
+		{storageCase{"ETag corrupted for ever", always(proxy.Fault{Response: otherETag()})}, "ESTALE", "ETag", immediate, ""},
 		{storageCase{"latency without end", always(proxy.Fault{Latency: time.Hour})}, "EIO", "no byte in time", patient, ""},
-		{storageCase{"access revoked", always(proxy.Fault{Status: 403, Code: "AccessDenied"})}, "EACCES", "AccessDenied", atOnce, ""},
-		{storageCase{"KMS access denied", always(proxy.Fault{Status: 403, Code: "KMS.AccessDeniedException"})}, "EACCES", "KMS.AccessDenied", atOnce, ""},
+		{storageCase{"access revoked", always(proxy.Fault{Status: 403, Code: "AccessDenied"})}, "EACCES", "AccessDenied", immediate, ""},
+		{storageCase{"KMS access denied", always(proxy.Fault{Status: 403, Code: "KMS.AccessDeniedException"})}, "EACCES", "KMS.AccessDenied", immediate, ""},
 	}
 }
 
 // waysOf are the ways in which a case is met. The short profile waits for no
 // back-off of a minute.
 func (c lastingCase) waysOf() []string {
-	if c.direct == atOnce || c.direct == backedOff && !testing.Short() {
+	if c.direct == immediate || c.direct == backedOff && !testing.Short() {
 		return append(ways(), direct)
 	}
 	return ways()

@@ -99,7 +99,7 @@ func TestNamesFail(t *testing.T) {
 // TestNamesFailForEver holds that readers get an error in time when names cannot
 // be resolved any more, and the object as soon as they can.
 func TestNamesFailForEver(t *testing.T) {
-	c := lastingCase{storageCase{"", failNames}, "EIO", "server misbehaving", atOnce, "cannot be resolved"}
+	c := lastingCase{storageCase{"", failNames}, "EIO", "server misbehaving", immediate, "cannot be resolved"}
 	for _, way := range c.waysOf() {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
