@@ -30,7 +30,7 @@ type Proxy struct {
 	// Endpoint is the URL for clients, without a trailing slash.
 	Endpoint string
 
-	addr     string // listening address
+	port     port   // where it listens
 	upstream string // the server's address
 	rules    ruleSet
 	ledger   ledger
@@ -56,13 +56,19 @@ func New(upstream, listen string) (*Proxy, error) {
 	if listen == "" {
 		listen = "127.0.0.1:0"
 	}
+	at, err := takePort(listen)
+	if err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Proxy{addr: listen, upstream: u.Host, ctx: ctx, cancel: cancel, conns: map[*conn]struct{}{}}
+	p := &Proxy{
+		Endpoint: "http://" + at.addr, port: at, upstream: u.Host,
+		ctx: ctx, cancel: cancel, conns: map[*conn]struct{}{},
+	}
 	if err := p.Accept(); err != nil {
 		cancel()
-		return nil, err
+		return nil, errors.Join(err, at.release())
 	}
-	p.Endpoint = "http://" + p.addr
 	return p, nil
 }
 
@@ -81,12 +87,13 @@ func Start(tb testing.TB, upstream string) *Proxy {
 	return p
 }
 
-// Close resets all connections and returns when nothing is left.
+// Close resets all connections and returns when nothing is left. It is called
+// once.
 func (p *Proxy) Close() error {
 	p.cancel()
 	err := p.Refuse()
 	p.wg.Wait()
-	return err
+	return errors.Join(err, p.port.release())
 }
 
 // SetShape changes the shape for the responses that begin from now on; the
@@ -120,7 +127,8 @@ func (p *Proxy) Break() {
 	}
 }
 
-// Refuse resets all connections and refuses new ones until Accept.
+// Refuse resets all connections and refuses new ones until Accept. The address
+// stays the proxy's.
 func (p *Proxy) Refuse() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -143,11 +151,11 @@ func (p *Proxy) Accept() error {
 	if p.listener != nil || p.ctx.Err() != nil {
 		return nil
 	}
-	l, err := net.Listen("tcp", p.addr)
+	l, err := net.Listen("tcp", p.port.addr)
 	if err != nil {
 		return fmt.Errorf("proxy: %w", err)
 	}
-	p.addr, p.listener = l.Addr().String(), l
+	p.listener = l
 	p.wg.Go(func() { p.acceptLoop(l) })
 	return nil
 }

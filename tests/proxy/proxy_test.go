@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -170,6 +171,16 @@ func TestRefuseAndAccept(t *testing.T) {
 	}
 	if _, _, err := f.get(t.Context(), 0, 10); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("refusing: %v", err)
+	}
+	for range 2000 { // a free port is another one
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if "http://"+l.Addr().String() == f.Endpoint {
+			t.Error("somebody else got the address")
+		}
+		l.Close()
 	}
 	if err := f.Accept(); err != nil {
 		t.Fatal(err)
