@@ -14,8 +14,10 @@ import (
 // opens the file anew.
 const setbackMemory = 250 * time.Millisecond
 
-// maxSetbacks bounds the memory of a file, whose readers fail together.
-const maxSetbacks = 64
+// maxSetbacks bounds the memory of a file, whose readers fail together: the
+// kernel asks for 128 ranges at once ahead of them, and for one more of each
+// thread that reads.
+const maxSetbacks = 1024
 
 // setback is a failed wait for [lo, hi).
 type setback struct {

@@ -48,6 +48,23 @@ func TestSetbacks(t *testing.T) {
 	}
 }
 
+// Of many readers that fail together, each is told when the kernel asks again.
+func TestSetbacksOfManyReaders(t *testing.T) {
+	failed := errors.New("failed")
+	at := time.Unix(100, 0)
+	opened := at.Add(-3 * time.Second)
+	const readers, ahead = 64, 8
+	var s setbacks
+	for i := range int64(readers * ahead) {
+		s.add(i, i+1, failed, opened, at)
+	}
+	for i := range int64(readers * ahead) {
+		if got := s.find(i, i+1, opened.Add(-time.Second), at); got != failed {
+			t.Errorf("wait %d: %v", i, got)
+		}
+	}
+}
+
 // TestTimeoutNamesItsCause holds that a wait which is over says what the fetch
 // met, that the kernel's questions after it do not wait again, that the fetch
 // ends, and that who comes later, or opens the file anew, gets a new one.
