@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"weightfs/gpuload/safetensors"
 )
@@ -24,6 +25,13 @@ type File struct {
 	headers *headerBudget       // of all files of its folder
 	parsing chan struct{}       // holds the token of whoever reads the header
 	header  *safetensors.Header // guarded by parsing's token; nil until parsed
+	failure headerFailure       // guarded by parsing's token
+}
+
+// headerFailure is how reading the header ended the last time.
+type headerFailure struct {
+	err error
+	at  time.Time
 }
 
 func newFile(name, path string, size int64, b blob) *File {
@@ -40,9 +48,10 @@ func (f *File) Path() string { return f.path }
 func (f *File) Size() int64 { return f.size }
 
 // Header returns the parsed header. It is read once, by the first caller, for
-// whom the others wait, each as long as its ctx lasts; after a failure the next
-// caller tries again.
+// whom the others wait, each as long as its ctx lasts. They get its failure too,
+// but for one of its own ctx; who comes later tries again.
 func (f *File) Header(ctx context.Context) (*safetensors.Header, error) {
+	began := time.Now()
 	select {
 	case f.parsing <- struct{}{}:
 		defer func() { <-f.parsing }()
@@ -52,8 +61,14 @@ func (f *File) Header(ctx context.Context) (*safetensors.Header, error) {
 	if f.header != nil {
 		return f.header, nil
 	}
+	if f.failure.at.After(began) {
+		return nil, f.failure.err
+	}
 	h, err := f.readHeader(ctx)
 	if err != nil {
+		if ctx.Err() == nil {
+			f.failure = headerFailure{err, time.Now()}
+		}
 		return nil, err
 	}
 	f.header = h

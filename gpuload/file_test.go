@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // stuckBlob answers nothing until its reader gives up.
@@ -41,6 +43,44 @@ func TestHeaderWaitsAsLongAsItsContext(t *testing.T) {
 		stopFirst()
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("the first one: %v, want context.Canceled", err)
+		}
+	})
+}
+
+// failingBlob fails a second after it was asked, and counts how often it was.
+type failingBlob struct {
+	blob
+	asked *int
+}
+
+var errFails = errors.New("it fails")
+
+func (b failingBlob) stream(context.Context, int64, int64) (io.ReadCloser, error) {
+	*b.asked++
+	time.Sleep(time.Second)
+	return nil, errFails
+}
+
+// TestHeaderFailsForAllWhoWait holds that a header which cannot be read costs
+// those who wait for it no time-out each, and that who comes later asks again.
+func TestHeaderFailsForAllWhoWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked int
+		f := newFile("a", "a", 100, failingBlob{asked: &asked})
+		for round := 1; round <= 2; round++ {
+			var all sync.WaitGroup
+			for range 3 {
+				all.Go(func() {
+					if _, err := f.Header(t.Context()); !errors.Is(err, errFails) {
+						t.Errorf("%v, want %v", err, errFails)
+					}
+				})
+			}
+			all.Wait()
+			if asked != round {
+				t.Errorf("asked %d times in %d rounds", asked, round)
+			}
+			time.Sleep(time.Second)
 		}
 	})
 }

@@ -89,11 +89,20 @@ type schedule struct {
 	stalls    int // of which for want of a byte
 	suspects  int
 	refreshed bool
+	silent    time.Duration // waited since the last byte
 }
 
 // progress records that bytes arrived. Renewed credentials and wrong ranges
 // stay counted, for a request that gets both bytes and these goes nowhere.
-func (s *schedule) progress() { s.tries, s.stalls = 0, 0 }
+func (s *schedule) progress() { s.tries, s.stalls, s.silent = 0, 0, 0 }
+
+// patience is how much of the wait d the read time-out leaves.
+func (s *schedule) patience(d time.Duration) time.Duration {
+	if s.policy.ReadTimeout <= 0 {
+		return d
+	}
+	return min(d, s.policy.ReadTimeout-s.silent)
+}
 
 // next records a failed attempt and says how long to wait before the next one;
 // ok is false when there shall be none. jitter picks from [0, d). Half of each
@@ -109,7 +118,7 @@ func (s *schedule) next(v verdict, retryAfter time.Duration, jitter func(d time.
 		return 0, false
 	case stalled:
 		s.stalls++
-		return 0, true
+		return 0, s.patience(1) > 0
 	case refresh:
 		if s.refreshed {
 			return 0, false
@@ -124,7 +133,8 @@ func (s *schedule) next(v verdict, retryAfter time.Duration, jitter func(d time.
 	}
 	longest := ceiling(s.policy.BaseDelay, s.policy.MaxDelay, s.tries)
 	delay = longest/2 + jitter(longest-longest/2)
-	return max(delay, min(retryAfter, s.policy.MaxDelay)), true
+	delay = max(delay, min(retryAfter, s.policy.MaxDelay))
+	return delay, s.patience(delay) == delay
 }
 
 // ceiling is base doubled for each try after the first, at most limit.

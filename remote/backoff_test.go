@@ -159,6 +159,39 @@ func TestScheduleVerdicts(t *testing.T) {
 	}
 }
 
+func TestScheduleReadTimeout(t *testing.T) {
+	none := func(time.Duration) time.Duration { return 0 }
+	s := schedule{policy: RetryPolicy{Attempts: 100, BaseDelay: 2, MaxDelay: 40, ReadTimeout: 50}}
+	if got := s.patience(1000); got != 50 {
+		t.Errorf("at first %d of 50", got)
+	}
+	s.silent += 30
+	if got := s.patience(10); got != 10 {
+		t.Errorf("a shorter wait is one of %d, want 10", got)
+	}
+	if got := s.patience(1000); got != 20 {
+		t.Errorf("%d left, want 20", got)
+	}
+	for _, tt := range []struct {
+		verdict    verdict
+		retryAfter time.Duration
+		want       bool
+	}{{tryAgain, 0, true}, {tryAgain, 20, true}, {tryAgain, 21, false}, {stalled, 0, true}} {
+		if _, ok := s.next(tt.verdict, tt.retryAfter, none); ok != tt.want {
+			t.Errorf("%v with Retry-After %d: %t, want %t", tt.verdict, tt.retryAfter, ok, tt.want)
+		}
+	}
+	s.silent += 20
+	for _, v := range []verdict{tryAgain, stalled} {
+		if _, ok := s.next(v, 0, none); ok {
+			t.Errorf("%v is tried again after the time-out", v)
+		}
+	}
+	if s.progress(); s.patience(1000) != 50 {
+		t.Error("progress does not begin anew")
+	}
+}
+
 func TestScheduleRetryAfter(t *testing.T) {
 	none := func(time.Duration) time.Duration { return 0 }
 	for asked, want := range map[time.Duration]time.Duration{0: 0, 5: 5, 100: 20} {

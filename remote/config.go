@@ -53,6 +53,10 @@ type RetryPolicy struct {
 	// last ones came: for one that is silent, and for one that is eight times
 	// slower than their median.
 	StallTimeout time.Duration
+	// ReadTimeout is how long a request may be waited for without a byte, all its
+	// attempts and the pauses between them together; 0 leaves it to Attempts. The
+	// time that a reader takes with what it got does not count.
+	ReadTimeout time.Duration
 	// Logger gets one warning per request that failed three times, and all
 	// retries at the level of debugging; nil discards.
 	Logger *slog.Logger

@@ -32,7 +32,7 @@ type resumingBody struct {
 func (b *resumingBody) open() error {
 	for {
 		w := newWatch(b.ctx)
-		err := b.r.attempt(w, requestGet, b.sched.stalls, func(ctx context.Context) (err error) {
+		err := b.r.attempt(w, requestGet, &b.sched, func(ctx context.Context) (err error) {
 			b.body, err = b.r.store.OpenRange(ctx, b.obj, b.pos, b.end-b.pos)
 			return err
 		})
@@ -73,10 +73,11 @@ func (b *resumingBody) Read(p []byte) (int, error) {
 
 // readOnce reads under the watch and accounts for what came.
 func (b *resumingBody) readOnce(p []byte) (int, error) {
-	b.watch.arm(b.patience)
+	b.watch.arm(b.sched.patience(b.patience))
 	n, err := b.body.Read(p[:min(int64(len(p)), b.end-b.pos)])
 	waited := b.watch.disarm()
 	b.waited += waited
+	b.sched.silent += waited
 	if n > 0 {
 		b.longest = max(b.longest, waited)
 		b.pos += int64(n)

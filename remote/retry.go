@@ -172,7 +172,7 @@ func (r *Retrying) do(ctx context.Context, kind request, try func(context.Contex
 	sched := schedule{policy: r.policy}
 	for {
 		w := newWatch(ctx)
-		err := r.attempt(w, kind, sched.stalls, try)
+		err := r.attempt(w, kind, &sched, try)
 		v, err := w.judge(err)
 		w.stop()
 		if err == nil {
@@ -185,12 +185,13 @@ func (r *Retrying) do(ctx context.Context, kind request, try func(context.Contex
 }
 
 // attempt runs one request up to its answer, under the watch w.
-func (r *Retrying) attempt(w *watch, kind request, stalls int, try func(context.Context) error) error {
+func (r *Retrying) attempt(w *watch, kind request, sched *schedule, try func(context.Context) error) error {
 	r.requests[kind].Add(1)
 	est := &r.firstByte[kind]
-	w.arm(est.timeout(stalls))
+	w.arm(sched.patience(est.timeout(sched.stalls)))
 	err := try(w.ctx)
 	waited := w.disarm()
+	sched.silent += waited
 	if err == nil {
 		est.observe(waited)
 	}
@@ -225,6 +226,8 @@ func (r *Retrying) pause(ctx context.Context, sched *schedule, v verdict, cause 
 		return cause
 	}
 	r.count(ctx, sched, v, cause)
+	began := time.Now()
+	defer func() { sched.silent += time.Since(began) }()
 	if err := sleep(ctx, delay, early); err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func filesGroup() flagGroup { return flagGroup{"Which files", []string{"rank", "
 
 func s3Group() flagGroup {
 	return flagGroup{"How to reach a bucket", []string{
-		"endpoint-url", "region", "profile", "ca-bundle", "force-path-style", "no-sign-request", "requester-pays"}}
+		"endpoint-url", "region", "profile", "ca-bundle", "force-path-style", "no-sign-request", "requester-pays", "read-timeout"}}
 }
 
 // flagExamples has an example of each flag but --help.
@@ -46,6 +46,7 @@ func flagExamples() map[string]string {
 		"profile":                   "--profile training",
 		"ca-bundle":                 "--ca-bundle /etc/ssl/private-ca.pem",
 		"force-path-style":          "--force-path-style",
+		"read-timeout":              "--read-timeout 1m",
 		"no-sign-request":           "--no-sign-request",
 		"requester-pays":            "--requester-pays",
 		"verify":                    "--verify",

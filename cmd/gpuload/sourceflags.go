@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -22,24 +23,31 @@ type sourceFlags struct {
 	log     cli.LogLevel
 	rank    optionalRank
 	pattern string
+	// readTimeout bounds the silence of a bucket.
+	readTimeout time.Duration
 }
 
 func (f *sourceFlags) register(flags *pflag.FlagSet) {
 	flags.Var(&f.rank, "rank", "take only the files of rank `R`, counted from 0, of a model that was saved by rank")
 	flags.StringVar(&f.pattern, "pattern", safetensors.DefaultRankPattern, "how files of ranks are named, with {rank} and {part} for the numbers")
 	f.s3.Register(flags)
+	flags.DurationVar(&f.readTimeout, "read-timeout", 5*time.Minute, "longest that a bucket may be silent, all retries of a request together")
 	f.log.Register(flags)
 }
 
 // config checks the parsed flags. With a pattern in the streamer's JSON, the
 // flag's is used only if it stands on the command line.
 func (f *sourceFlags) config(a *app, flags *pflag.FlagSet, fromJSON string) (gpuload.SourceConfig, error) {
+	if f.readTimeout <= 0 {
+		return gpuload.SourceConfig{}, cli.Usagef("--read-timeout %v: must be above 0", f.readTimeout)
+	}
 	logger := f.log.Logger(a.stderr)
 	s3, err := f.s3.Config(flags, a.env, logger)
 	if err != nil {
 		return gpuload.SourceConfig{}, err
 	}
-	cfg := gpuload.SourceConfig{S3: s3, Retry: remote.RetryPolicy{Logger: logger}, Logger: logger}
+	retry := remote.RetryPolicy{ReadTimeout: f.readTimeout, Logger: logger}
+	cfg := gpuload.SourceConfig{S3: s3, Retry: retry, Logger: logger}
 	pattern := f.pattern
 	if fromJSON != "" && !flags.Changed("pattern") {
 		pattern = fromJSON

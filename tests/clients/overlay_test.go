@@ -36,6 +36,11 @@ func TestOverlay(t *testing.T) {
 			output(t, theStage.scratch, workOnOverlay, "LOWER="+lower)
 		})
 	}
+	t.Run("lie", func(t *testing.T) {
+		if r := run(t, theStage.scratch, workOnOverlay, "LOWER="+theStage.flipped); r.Code == 0 {
+			t.Error("a lower layer with wrong bytes passed for the original")
+		}
+	})
 }
 
 // TestOverlayOfFolderMount holds that a mount of a folder is either a lower layer

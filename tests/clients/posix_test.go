@@ -1,6 +1,7 @@
 package clients
 
 import (
+	"maps"
 	"strings"
 	"testing"
 )
@@ -21,13 +22,21 @@ func differences() map[string]string {
 // from the file system of the originals, errors among them.
 func TestReadsAsPOSIX(t *testing.T) {
 	const script = `python "$SCRIPTS/posix.py"`
-	want := byName(t, output(t, theStage.tree, script))
+	original := byName(t, output(t, theStage.tree, script))
+	want := maps.Clone(original)
 	for name, answer := range differences() {
 		want[name] = answer
 	}
 	for kind, source := range sources() {
 		t.Run(kind, func(t *testing.T) {
 			compare(t, byName(t, output(t, mount(t, source), script)), want)
+		})
+	}
+	for name, tree := range map[string]string{"a wrong byte": theStage.flipped, "a byte too many": theStage.longer} {
+		t.Run("lie/"+name, func(t *testing.T) {
+			if r := run(t, tree, script); r.Code == 0 && maps.Equal(byName(t, r.Stdout), original) {
+				t.Error("it passed for the original")
+			}
 		})
 	}
 }

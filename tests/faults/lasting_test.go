@@ -14,51 +14,30 @@ import (
 type lastingCase struct {
 	storageCase
 	errno, cause string
-	// direct says when gpuload without a mount gives up. It has no read time-out:
-	// ten attempts bound it.
-	direct directEnd
-	// atStart is what it says where it cannot even begin, in place of the cause
-	// and a range.
+	// atStart is what gpuload without a mount says where it cannot even begin, in
+	// place of the cause and a range.
 	atStart string
 }
-
-// directEnd is how long gpuload without a mount takes to give up.
-type directEnd uint8
-
-const (
-	immediate directEnd = iota
-	backedOff           // the pauses between ten attempts: a minute or so
-	patient             // ten silences of up to two minutes: no test waits for it
-)
 
 func lasting() []lastingCase {
 	always := func(fault proxy.Fault) func(*rig) {
 		return func(r *rig) { r.proxy.SetRules(1, proxy.Rule{Op: "GET", Fault: fault}) }
 	}
 	return []lastingCase{
-		{storageCase{"refused for ever", refuse}, "EIO", "connection refused", immediate, "nothing listens there"},
-		{storageCase{"stalled for ever", always(proxy.Fault{End: proxy.Stall})}, "EIO", "no byte in time", patient, ""},
-		{storageCase{"reset for ever", always(proxy.Fault{End: proxy.Reset})}, "EIO", "connection reset", backedOff, ""},
-		{storageCase{"500 for ever", always(proxy.Fault{Status: 500, Code: "InternalError"})}, "EIO", "InternalError", backedOff, ""},
-		{storageCase{"503 for ever", always(proxy.Fault{Status: 503, Code: "SlowDown"})}, "EIO", "SlowDown", backedOff, ""},
-		{storageCase{"truncated to nothing for ever", always(proxy.Fault{End: proxy.Truncate})}, "EIO", "unexpected EOF", backedOff, ""},
-		{storageCase{"Content-Length wrong for ever", always(proxy.Fault{End: proxy.Shorten})}, "EIO", "unexpected EOF", backedOff, ""},
-		{storageCase{"206 of another range for ever", always(proxy.Fault{Response: otherRange()})}, "EIO", "another range", immediate, ""},
-		{storageCase{"200 in place of 206 for ever", always(proxy.Fault{Edit: wholeAnswer})}, "EIO", "in place of 206", immediate, ""},
-		{storageCase{"ETag corrupted for ever", always(proxy.Fault{Response: otherETag()})}, "ESTALE", "ETag", immediate, ""},
-		{storageCase{"latency without end", always(proxy.Fault{Latency: time.Hour})}, "EIO", "no byte in time", patient, ""},
-		{storageCase{"access revoked", always(proxy.Fault{Status: 403, Code: "AccessDenied"})}, "EACCES", "AccessDenied", immediate, ""},
-		{storageCase{"KMS access denied", always(proxy.Fault{Status: 403, Code: "KMS.AccessDeniedException"})}, "EACCES", "KMS.AccessDenied", immediate, ""},
+		{storageCase{"refused for ever", refuse}, "EIO", "connection refused", "nothing listens there"},
+		{storageCase{"stalled for ever", always(proxy.Fault{End: proxy.Stall})}, "EIO", "no byte in time", ""},
+		{storageCase{"reset for ever", always(proxy.Fault{End: proxy.Reset})}, "EIO", "connection reset", ""},
+		{storageCase{"500 for ever", always(proxy.Fault{Status: 500, Code: "InternalError"})}, "EIO", "InternalError", ""},
+		{storageCase{"503 for ever", always(proxy.Fault{Status: 503, Code: "SlowDown"})}, "EIO", "SlowDown", ""},
+		{storageCase{"truncated to nothing for ever", always(proxy.Fault{End: proxy.Truncate})}, "EIO", "unexpected EOF", ""},
+		{storageCase{"Content-Length wrong for ever", always(proxy.Fault{End: proxy.Shorten})}, "EIO", "unexpected EOF", ""},
+		{storageCase{"206 of another range for ever", always(proxy.Fault{Response: otherRange()})}, "EIO", "another range", ""},
+		{storageCase{"200 in place of 206 for ever", always(proxy.Fault{Edit: wholeAnswer})}, "EIO", "in place of 206", ""},
+		{storageCase{"ETag corrupted for ever", always(proxy.Fault{Response: otherETag()})}, "ESTALE", "ETag", ""},
+		{storageCase{"latency without end", always(proxy.Fault{Latency: time.Hour})}, "EIO", "no byte in time", ""},
+		{storageCase{"access revoked", always(proxy.Fault{Status: 403, Code: "AccessDenied"})}, "EACCES", "AccessDenied", ""},
+		{storageCase{"KMS access denied", always(proxy.Fault{Status: 403, Code: "KMS.AccessDeniedException"})}, "EACCES", "KMS.AccessDenied", ""},
 	}
-}
-
-// waysOf are the ways in which a case is met. The short profile waits for no
-// back-off of a minute.
-func (c lastingCase) waysOf() []string {
-	if c.direct == immediate || c.direct == backedOff && !testing.Short() {
-		return append(ways(), direct)
-	}
-	return ways()
 }
 
 // TestLastingFaults holds that faults which do not pass end in the right errno,
@@ -66,16 +45,19 @@ func (c lastingCase) waysOf() []string {
 // works again as soon as the store does.
 func TestLastingFaults(t *testing.T) {
 	for _, c := range lasting() {
-		for _, way := range c.waysOf() {
+		for _, way := range append(ways(), direct) {
 			t.Run(c.name+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				r := newRig(t, "--read-timeout", theStage.readTimeout.String())
+				r := newRig(t, timeLimit()...)
 				succeed(t, "stat", r.file())
 				r.checkLasting(c, way)
 			})
 		}
 	}
 }
+
+// timeLimit are the flags, of mountd and of gpuload, for faults that last.
+func timeLimit() []string { return []string{"--read-timeout", theStage.readTimeout.String()} }
 
 // checkLasting has a reader meet the fault, and then the store that works again.
 func (r *rig) checkLasting(c lastingCase, way string) {
@@ -87,12 +69,13 @@ func (r *rig) checkLasting(c lastingCase, way string) {
 	theStage.table.add(r.t, errno+", then intact", &r.seen)
 	r.beginCounting()
 	c.inflict(r)
+	r.loadFlags = timeLimit()
 	o := r.read(way)
 	fmt.Fprintf(&r.seen, "%v", o)
+	r.checkFailure(o, way, errno)
 	if way == direct {
 		r.checkRefusal(o, c)
 	} else {
-		r.checkFailure(o, way, errno)
 		r.checkLog(way, c.cause)
 	}
 	r.checkFired()

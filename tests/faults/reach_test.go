@@ -99,11 +99,11 @@ func TestNamesFail(t *testing.T) {
 // TestNamesFailForEver holds that readers get an error in time when names cannot
 // be resolved any more, and the object as soon as they can.
 func TestNamesFailForEver(t *testing.T) {
-	c := lastingCase{storageCase{"", failNames}, "EIO", "server misbehaving", immediate, "cannot be resolved"}
-	for _, way := range c.waysOf() {
+	c := lastingCase{storageCase{"", failNames}, "EIO", "server misbehaving", "cannot be resolved"}
+	for _, way := range append(ways(), direct) {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
-			r := newRigWithNames(t, "--read-timeout", theStage.readTimeout.String())
+			r := newRigWithNames(t, timeLimit()...)
 			succeed(t, r.prefix[0], append(r.prefix[1:], "stat", r.file())...)
 			r.checkLasting(c, way)
 		})

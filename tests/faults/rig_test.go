@@ -71,6 +71,8 @@ type rig struct {
 	names    *nameServer
 	outage   bool       // the fault is that connections are refused
 	dials    *dialWatch // since beginCounting
+	// loadFlags are gpuload's without a mount.
+	loadFlags []string
 }
 
 // paceTotal is what the proxy of a rig lets through, in bytes a second.
@@ -145,7 +147,8 @@ func (r *rig) readOnce(way string) outcome {
 		// Parts as small as the mount's, so that the rules find as many GETs.
 		part := strconv.FormatInt(theStage.partSize(), 10)
 		prefix := append(append(slices.Clone(r.prefix), "env"), env...)
-		o := loadFile(r.t, prefix, "--part-size", part, "--concurrency", "12", "--force-path-style", "s3://"+bucket+"/"+object)
+		args := append([]string{"--part-size", part, "--concurrency", "12", "--force-path-style"}, r.loadFlags...)
+		o := loadFile(r.t, prefix, append(args, "s3://"+bucket+"/"+object)...)
 		for i := range o.Failures {
 			o.Failures[i].Errno = "exit 1" // it names no errno
 		}
