@@ -135,11 +135,14 @@ func TestCacheIsCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = m.proc.Stop(time.Second) }()
-	for open := fmt.Sprintf("/proc/%d/fd/0", m.proc.PID()); ; {
-		if to, err := os.Readlink(open); err != nil {
-			t.Fatal(err)
-		} else if to == name {
+	open := fmt.Sprintf("/proc/%d/fd/0", m.proc.PID())
+	for began := time.Now(); ; { // a moment without any, as the shell redirects
+		to, err := os.Readlink(open)
+		if to == name {
 			break
+		}
+		if time.Since(began) > 10*time.Second {
+			t.Fatalf("it has %q open, %v", to, err)
 		}
 	}
 	if err := os.Remove(name); err != nil {
