@@ -93,6 +93,9 @@ func parse(args []string) (o options, list bool, err error) {
 	if o.pattern, err = regexp.Compile(*rows); err != nil {
 		return o, false, fmt.Errorf("--rows: %w", err)
 	}
+	if o.docs != "" && *rows != "" {
+		return o, false, errors.New("--docs is for all rows, without --rows: it replaces the whole table")
+	}
 	if o.runs < 1 || o.size < 64<<20 {
 		return o, false, errors.New("at least one run, and a size of at least 64MiB")
 	}
