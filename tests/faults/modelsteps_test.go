@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"path"
 	"slices"
@@ -76,11 +77,11 @@ func (m *model) replace(t *rapid.T, key string, content []byte) {
 	m.history[key] = append(m.history[key], content)
 }
 
-// remove deletes a key.
+// remove deletes a key, which it stores first where it is not there.
 func (m *model) remove(t *rapid.T) {
 	key := m.someKey(t)
 	if m.latest(key) == nil {
-		t.Skip("nothing there")
+		m.replace(t, key, m.drawContent(t, key))
 	}
 	if err := m.store.remove(m.folder + "/" + key); err != nil {
 		t.Fatal(err)
@@ -149,24 +150,22 @@ func (m *model) openKey(t *rapid.T, key string) (n int, opened bool) {
 	return m.last, true
 }
 
-// some draws a handle.
-func (m *model) some(t *rapid.T) (int, *handle) {
+// some draws a handle. Where none is open it opens a file first; ok is false if
+// the one that it drew is not to be opened.
+func (m *model) some(t *rapid.T) (n int, ok bool) {
 	if len(m.handles) == 0 {
-		t.Skip("nothing is open")
+		return m.openKey(t, m.someKey(t))
 	}
-	numbers := make([]int, 0, len(m.handles))
-	for n := range m.handles {
-		numbers = append(numbers, n)
-	}
-	slices.Sort(numbers)
-	n := rapid.SampledFrom(numbers).Draw(t, "handle")
-	return n, m.handles[n]
+	return rapid.SampledFrom(slices.Sorted(maps.Keys(m.handles))).Draw(t, "handle"), true
 }
 
-// drawRead draws a read of a part of an open file.
-func (m *model) drawRead(t *rapid.T, op string) order {
-	n, _ := m.some(t)
-	return m.drawReadOf(t, n, op)
+// drawRead draws a read of a part of an open file, if one is open or can be.
+func (m *model) drawRead(t *rapid.T, op string) (o order, ok bool) {
+	n, ok := m.some(t)
+	if !ok {
+		return o, false
+	}
+	return m.drawReadOf(t, n, op), true
 }
 
 func (m *model) drawReadOf(t *rapid.T, n int, op string) order {
@@ -185,8 +184,9 @@ func (m *model) drawReadOf(t *rapid.T, n int, op string) order {
 // readBy compares a part of an open file, read in the given way.
 func (m *model) readBy(op string) func(*rapid.T) {
 	return func(t *rapid.T) {
-		o := m.drawRead(t, op)
-		m.judge(t, o, m.handles[o.Handle].agent.do(t, o))
+		if o, ok := m.drawRead(t, op); ok {
+			m.judge(t, o, m.handles[o.Handle].agent.do(t, o))
+		}
 	}
 }
 
@@ -206,7 +206,10 @@ func (m *model) judge(t *rapid.T, o order, got answer) {
 func (m *model) together(t *rapid.T) {
 	reads := make(map[*agent][]order)
 	for range rapid.IntRange(2, 8).Draw(t, "reads") {
-		o := m.drawRead(t, rapid.SampledFrom([]string{"read", "map"}).Draw(t, "way"))
+		o, ok := m.drawRead(t, rapid.SampledFrom([]string{"read", "map"}).Draw(t, "way"))
+		if !ok {
+			continue
+		}
 		by := m.handles[o.Handle].agent
 		reads[by] = append(reads[by], o)
 	}
@@ -250,13 +253,15 @@ func expected(version []byte, off, size int64) answer {
 }
 
 func (m *model) drop(t *rapid.T) {
-	n, h := m.some(t)
-	h.agent.do(t, order{Op: "drop", Handle: n})
+	if n, ok := m.some(t); ok {
+		m.handles[n].agent.do(t, order{Op: "drop", Handle: n})
+	}
 }
 
 func (m *model) close(t *rapid.T) {
-	n, _ := m.some(t)
-	m.closeHandle(t, n)
+	if n, ok := m.some(t); ok {
+		m.closeHandle(t, n)
+	}
 }
 
 func (m *model) closeHandle(t failer, n int) {
