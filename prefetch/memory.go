@@ -120,35 +120,24 @@ func (c *Cache) feed() {
 // tryLease gives the view all of its blocks, or none if memory is short or
 // others wait for it already; then speculation has to give way.
 func (c *Cache) tryLease(v *View) bool {
-	if len(c.starved) > 0 && c.lacking(v) > 0 {
-		return false
+	if len(c.starved) > 0 {
+		if missing, _ := v.lacking(); missing > 0 {
+			return false
+		}
 	}
 	if !c.claimBlocks(v) {
-		c.shrink(c.lacking(v))
+		missing, _ := v.lacking()
+		c.shrink(missing)
 		return false
 	}
 	c.demand(v)
 	return true
 }
 
-// lacking is how many of the view's blocks do not exist.
-func (c *Cache) lacking(v *View) int {
-	n := 0
+// lacking is how many of the view's blocks do not exist, and how many of the
+// others nobody holds.
+func (v *View) lacking() (missing, idle int) {
 	v.file.span(v.off, v.end(), func(_ int64, b *block, _, _ int64) bool {
-		if b == nil {
-			n++
-		}
-		return true
-	})
-	return n
-}
-
-// claimBlocks leases all blocks of the view, or none, and then leaves the lists
-// of idle blocks as they were.
-func (c *Cache) claimBlocks(v *View) bool {
-	f := v.file
-	missing, idle := 0, 0
-	f.span(v.off, v.end(), func(_ int64, b *block, _, _ int64) bool {
 		if b == nil {
 			missing++
 		} else if b.idle() {
@@ -156,6 +145,14 @@ func (c *Cache) claimBlocks(v *View) bool {
 		}
 		return true
 	})
+	return missing, idle
+}
+
+// claimBlocks leases all blocks of the view, or none, and then leaves the lists
+// of idle blocks as they were.
+func (c *Cache) claimBlocks(v *View) bool {
+	f := v.file
+	missing, idle := v.lacking()
 	if c.arena.available()+c.retained.len+c.unread.len-idle < missing {
 		return false
 	}

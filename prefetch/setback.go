@@ -42,10 +42,15 @@ func (s *setbacks) add(lo, hi int64, err error, began, now time.Time) {
 }
 
 // find returns the latest error of a wait that touched [lo, hi), for a reader
-// that was opened at the given time; or nil.
+// that was opened at the given time; or nil. They are in the order of their
+// times, and looking for what most reads do not have is cheap: the forgotten are
+// not looked at.
 func (s setbacks) find(lo, hi int64, opened, now time.Time) error {
 	for _, old := range slices.Backward(s) {
-		if lo < old.hi && hi > old.lo && opened.Before(old.late) && now.Before(old.until) {
+		if !now.Before(old.until) {
+			return nil
+		}
+		if lo < old.hi && hi > old.lo && opened.Before(old.late) {
 			return old.err
 		}
 	}
