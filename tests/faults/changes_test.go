@@ -140,8 +140,7 @@ func (r *rig) readCopy(c change, way, key string) outcome {
 	case "load":
 		return c.load(r.t, nil, r.file())
 	case direct:
-		env := append(theStage.server.Env(), "AWS_ENDPOINT_URL="+r.proxy.Endpoint)
-		return c.load(r.t, env, "--part-size", "1Mi", "--concurrency", "2", "s3://"+bucket+"/"+key)
+		return c.load(r.t, []string{"env", "AWS_ENDPOINT_URL=" + r.proxy.Endpoint}, "--part-size", "1Mi", "--concurrency", "2", "s3://"+bucket+"/"+key)
 	default:
 		return readFile(r.t, way, r.file())
 	}
@@ -149,10 +148,10 @@ func (r *rig) readCopy(c change, way, key string) outcome {
 
 // load has gpuload load one of the two versions, of which the outcome has the
 // digest.
-func (c change) load(t *testing.T, env []string, args ...string) outcome {
+func (c change) load(t *testing.T, prefix []string, args ...string) outcome {
 	t.Helper()
 	began := time.Now()
-	loaded, result := loadTensors(t, env, args...)
+	loaded, result := loadTensors(t, prefix, args...)
 	o := outcome{Seconds: time.Since(began).Seconds()}
 	switch {
 	case strings.Contains(result.Stderr, "changed since it was listed"):
@@ -179,26 +178,6 @@ func (c change) tensors(t *testing.T) map[string]harness.Tensor {
 		t.Fatal(result.Stderr)
 	}
 	return loaded
-}
-
-// loadTensors has gpuload load what args name.
-func loadTensors(t *testing.T, env []string, args ...string) (map[string]harness.Tensor, harness.Result) {
-	t.Helper()
-	manifest := filepath.Join(t.TempDir(), "manifest")
-	args = append([]string{"load", "--device", "cpu", "--progress", "none", "--manifest", manifest}, args...)
-	result := runChild(t, env, theStage.Gpuload, args...)
-	if result.Code != 0 {
-		return nil, result
-	}
-	text, err := os.ReadFile(manifest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	loaded, err := harness.ParseManifest(string(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return loaded, result
 }
 
 // awaitState holds that the file is what the change made of it for each reader

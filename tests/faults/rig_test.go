@@ -172,15 +172,31 @@ func readFile(t *testing.T, way, path string, prefix ...string) outcome {
 // reference implementation reads from the original.
 func loadFile(t *testing.T, prefix []string, args ...string) outcome {
 	t.Helper()
-	manifest := filepath.Join(t.TempDir(), "manifest")
 	start := time.Now()
-	command := append([]string{theStage.Gpuload, "load", "--device", "cpu", "--progress", "none", "--manifest", manifest}, args...)
-	result := runUnder(t, prefix, command...)
+	loaded, result := loadTensors(t, prefix, args...)
 	o := outcome{Seconds: time.Since(start).Seconds()}
 	if result.Code != 0 {
 		o.message = result.Stderr
 		o.Failures = []failure{{errnoOf(result.Stderr), o.Seconds}}
 		return o
+	}
+	if err := harness.Compare(loaded, theStage.reference); err != nil {
+		o.SHA256 = err.Error()
+		return o
+	}
+	o.SHA256 = theStage.digest
+	return o
+}
+
+// loadTensors has gpuload load under the command prefix, and returns what its
+// manifest has of the tensors.
+func loadTensors(t *testing.T, prefix []string, args ...string) (map[string]harness.Tensor, harness.Result) {
+	t.Helper()
+	manifest := filepath.Join(t.TempDir(), "manifest")
+	command := []string{theStage.Gpuload, "load", "--device", "cpu", "--progress", "none", "--manifest", manifest}
+	result := runUnder(t, prefix, append(command, args...)...)
+	if result.Code != 0 {
+		return nil, result
 	}
 	text, err := os.ReadFile(manifest)
 	if err != nil {
@@ -190,12 +206,7 @@ func loadFile(t *testing.T, prefix []string, args ...string) outcome {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := harness.Compare(loaded, theStage.reference); err != nil {
-		o.SHA256 = err.Error()
-		return o
-	}
-	o.SHA256 = theStage.digest
-	return o
+	return loaded, result
 }
 
 // errnoOf finds the errno that a program names in its message.
