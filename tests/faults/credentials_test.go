@@ -149,7 +149,7 @@ func (r *rig) checkRefused(way string, o outcome, errno string, seen *strings.Bu
 		r.t.Errorf("the reader got: %v", o)
 	}
 	for _, f := range o.Failures {
-		if f.Errno != errno || f.Seconds > 2*theStage.readTimeout.Seconds() {
+		if f.Errno != errno || f.Seconds > theStage.readTimeout.Seconds() {
 			r.t.Errorf("a reader got %s after %.1f s", f.Errno, f.Seconds)
 		}
 	}
