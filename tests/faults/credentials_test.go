@@ -127,7 +127,7 @@ func readWhileDistrusted(t *testing.T, issuer *issuer, source func(*issuer) []st
 	r := mountWith(t, source(issuer), p.Endpoint, flags...)
 	p.SetRules(1,
 		proxy.Rule{Op: "GET", Skip: 4, Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) { issuer.distrust() }}},
-		proxy.Rule{Op: "GET", Skip: 5, Fault: proxy.Fault{Status: 400, Code: "ExpiredToken"}},
+		proxy.Rule{Op: "GET", When: func(proxy.Request) bool { return issuer.distrusts() }, Fault: proxy.Fault{Status: 400, Code: "ExpiredToken"}},
 	)
 	return r, r.readAs(way, source(issuer), p.Endpoint)
 }

@@ -25,11 +25,12 @@ type issuer struct {
 	file     string        // of the token
 	lifetime time.Duration // of what is handed out; 0 is an hour, of the owner's keys
 
-	mu      sync.Mutex
-	token   string               // the current one; guarded by mu
-	issued  int                  // guarded by mu
-	expires map[string]time.Time // by access key; guarded by mu
-	refused int                  // requests with keys that had expired; guarded by mu
+	mu          sync.Mutex
+	token       string               // the current one; guarded by mu
+	distrusting bool                 // guarded by mu
+	issued      int                  // guarded by mu
+	expires     map[string]time.Time // by access key; guarded by mu
+	refused     int                  // requests with keys that had expired; guarded by mu
 }
 
 // startIssuer runs one until the test ends.
@@ -58,7 +59,14 @@ func (i *issuer) rotate(token string) {
 func (i *issuer) distrust() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.token = rand.Text()
+	i.token, i.distrusting = rand.Text(), true
+}
+
+// distrusts tells whether distrust was called.
+func (i *issuer) distrusts() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.distrusting
 }
 
 // count is how many keys were handed out.
