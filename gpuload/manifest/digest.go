@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -75,23 +76,69 @@ func hashOf(digest string) (Hash, error) {
 	return h, nil
 }
 
-// FromModel describes a model by its bytes on the device, many tensors at a
-// time.
+// FromModel describes a model by its bytes on the device. Small neighbours are
+// read back together: a GPU takes as long for a few bytes as for thousands.
 func FromModel(ctx context.Context, m *gpuload.Model, h Hash) ([]Entry, error) {
 	entries := make([]Entry, len(m.Tensors()))
+	var held []heldEntry
+	for i, t := range m.Tensors() {
+		entries[i] = entryOf(t.File(), t.Tensor, t.Offset())
+		if memory, at := t.Memory(); memory != nil {
+			held = append(held, heldEntry{&entries[i], memory, at})
+		} else if err := digest(ctx, &entries[i], h, nil); err != nil {
+			return nil, err
+		}
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i, t := range m.Tensors() {
-		g.Go(func() error {
-			entries[i] = entryOf(t.File(), t.Tensor, t.Offset())
-			err := digest(ctx, &entries[i], h, t.Open())
-			if err != nil {
-				return fmt.Errorf("read tensor %q back: %w", t.Name, err)
-			}
-			return nil
-		})
+	for len(held) > 0 {
+		n := neighbours(held)
+		group := held[:n]
+		held = held[n:]
+		g.Go(func() error { return readBack(ctx, group, h) })
 	}
 	return entries, g.Wait()
+}
+
+// heldEntry is where the bytes of an entry lie on the device.
+type heldEntry struct {
+	*Entry
+	memory gpuload.Memory
+	at     int64
+}
+
+func (e heldEntry) end() int64 { return e.at + e.NBytes }
+
+// neighbours is how many entries, from the first on, lie in one allocation and
+// within copyBytes: one at least.
+func neighbours(held []heldEntry) int {
+	for i, e := range held[1:] {
+		if e.memory != held[0].memory || e.end()-held[0].at > copyBytes {
+			return i + 1
+		}
+	}
+	return len(held)
+}
+
+// readBack fills in the digests of neighbours.
+func readBack(ctx context.Context, group []heldEntry, h Hash) error {
+	pos := group[0].at
+	n := group[len(group)-1].end() - pos
+	var r io.Reader = io.NewSectionReader(group[0].memory, pos, n)
+	if len(group) > 1 {
+		r = bufio.NewReaderSize(r, int(n))
+	}
+	for _, e := range group {
+		_, err := io.CopyN(io.Discard, r, e.at-pos)
+		if err == nil {
+			err = digest(ctx, e.Entry, h, r)
+		}
+		if err != nil {
+			return fmt.Errorf("read tensor %q back: %w", e.Name, err)
+		}
+		pos = e.end()
+	}
+	return nil
 }
 
 // FromSource describes the tensors of a source by reading its files again, in
@@ -144,11 +191,12 @@ func split(f *gpuload.File, entries []Entry) []span {
 // digest fills in the digests of the span's entries.
 func (s span) digest(ctx context.Context, h Hash) error {
 	first, last := s.entries[0], s.entries[len(s.entries)-1]
-	r, err := s.file.Open(ctx, first.Offset, last.Offset+last.NBytes-first.Offset)
+	body, err := s.file.Open(ctx, first.Offset, last.Offset+last.NBytes-first.Offset)
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer body.Close()
+	r := bufio.NewReaderSize(body, copyBytes)
 	for i := range s.entries {
 		if err := digest(ctx, &s.entries[i], h, io.LimitReader(r, s.entries[i].NBytes)); err != nil {
 			return fmt.Errorf("read tensor %q of %s: %w", s.entries[i].Name, s.file.Path(), err)

@@ -2,13 +2,17 @@ package manifest_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -31,9 +35,14 @@ func load(t *testing.T) (*gpuload.Source, *gpuload.Model) {
 	for _, name := range []string{"x", "y", "z"} {
 		must(t, os.WriteFile(filepath.Join(dir, name+".safetensors"), file(name), 0o600))
 	}
-	src, err := gpuload.OpenSource(t.Context(), gpuload.SourceConfig{}, dir)
-	must(t, err)
 	dev, err := gpuload.NewCPU(gpuload.CPUConfig{})
+	must(t, err)
+	return loadOnto(t, dev, dir)
+}
+
+func loadOnto(t *testing.T, dev gpuload.Device, path string) (*gpuload.Source, *gpuload.Model) {
+	t.Helper()
+	src, err := gpuload.OpenSource(t.Context(), gpuload.SourceConfig{}, path)
 	must(t, err)
 	m, err := gpuload.Load(t.Context(), dev, src, gpuload.Options{})
 	must(t, err)
@@ -58,6 +67,74 @@ func TestFromModelAndSource(t *testing.T) {
 				t.Errorf("first entry %+v, want the digest %s", got[0], hello)
 			}
 		}
+	}
+}
+
+// readsDevice counts what is read back from it.
+type readsDevice struct {
+	gpuload.Device
+	reads atomic.Int64
+}
+
+func (d *readsDevice) Alloc(n int64) (gpuload.Memory, error) {
+	m, err := d.Device.Alloc(n)
+	return &readsMemory{m, d}, err
+}
+
+type readsMemory struct {
+	gpuload.Memory
+	device *readsDevice
+}
+
+func (m *readsMemory) ReadAt(p []byte, off int64) (int, error) {
+	m.device.reads.Add(1)
+	return m.Memory.ReadAt(p, off)
+}
+
+func (d *readsDevice) NewStream() (gpuload.Stream, error) {
+	s, err := d.Device.NewStream()
+	return readsStream{s}, err
+}
+
+type readsStream struct{ gpuload.Stream }
+
+func (s readsStream) Copy(dst gpuload.Memory, off int64, src []byte) error {
+	return s.Stream.Copy(dst.(*readsMemory).Memory, off, src)
+}
+
+// Tensors of every size, with and without a gap before them on the device, are
+// digested as they are in the file, and the small ones are not read one by one.
+func TestSmallTensorsAreReadBackTogether(t *testing.T) {
+	header, end := map[string]any{}, 0
+	for i := range 20_000 {
+		dtype, width, n := "F32", 4, i%7
+		switch {
+		case i%5000 == 4999:
+			n = 1 << 20
+		case i%3 == 0:
+			dtype, width = "U8", 1
+		}
+		header[fmt.Sprintf("t%d", i)] = map[string]any{"dtype": dtype, "shape": []int{n}, "data_offsets": []int{end, end + n*width}}
+		end += n * width
+	}
+	text, err := json.Marshal(header)
+	must(t, err)
+	data := make([]byte, end)
+	rand.NewChaCha8([32]byte{}).Read(data)
+	path := filepath.Join(t.TempDir(), "model.safetensors")
+	must(t, os.WriteFile(path, slices.Concat(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text, data), 0o600))
+
+	cpu, err := gpuload.NewCPU(gpuload.CPUConfig{})
+	must(t, err)
+	dev := &readsDevice{Device: cpu}
+	src, m := loadOnto(t, dev, path)
+	got, err := manifest.FromModel(t.Context(), m, manifest.XXH3)
+	must(t, err)
+	want, err := manifest.FromSource(t.Context(), src, manifest.XXH3)
+	must(t, err)
+	must(t, manifest.Compare(got, want))
+	if reads := dev.reads.Load(); reads > 50 {
+		t.Errorf("%d reads of %d bytes in %d tensors", reads, end, len(header))
 	}
 }
 
