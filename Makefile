@@ -59,7 +59,7 @@ unit: packages $(TOOLS)/versitygw $(VENV)/done ## unit tests with the race detec
 
 .PHONY: one-processor
 one-processor: $(TOOLS)/versitygw
-	GOMAXPROCS=1 go test $(CONCURRENT)
+	GOMAXPROCS=1 go test -p $$(nproc) $(CONCURRENT)
 
 .PHONY: fuzz-short
 fuzz-short:

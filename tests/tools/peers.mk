@@ -1,6 +1,5 @@
 # The tools that "make peers" measures beside us. One that cannot be built is a
 # line of the table that says so.
-RCLONE := github.com/rclone/rclone@v1.76.0
 # Mountpoint's library; the command itself is not on crates.io, but an example
 # that mounts is.
 MOUNTPOINT := mountpoint-s3-fs@0.11.0
@@ -14,8 +13,8 @@ peers: packages peers-packages $(TOOLS)/versitygw $(TOOLS)/rclone peers-mountpoi
 peers-packages:
 	@tests/tools/packages.sh peers
 
-$(TOOLS)/rclone: tests/tools/peers.mk
-	GOBIN=$(TOOLS) GOFLAGS= go install $(RCLONE)
+$(TOOLS)/rclone: $(wildcard tests/tools/rclone/*)
+	cd tests/tools/rclone && go build -o $@ .
 	@touch $@
 
 # Rust is taken where it is there, and is not installed for this. A build that did
