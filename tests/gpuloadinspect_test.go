@@ -20,7 +20,7 @@ func TestInspectReadsHeadersOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, env := sick(t)
+	p, env := proxied(t)
 	r := runWith(t, env, theStage.Gpuload, "inspect", "--json", "s3://"+bucket+"/"+m.name)
 	var found struct {
 		Tensors  []harness.Tensor
@@ -55,7 +55,7 @@ func TestInspectOfManyTensors(t *testing.T) {
 	object := binary.LittleEndian.AppendUint64(nil, uint64(len(text)))
 	object = append(append(object, text...), make([]byte, tensors*size)...)
 	theStage.server.Fill(t, name, map[string][]byte{"model.safetensors": object})
-	p, env := sick(t)
+	p, env := proxied(t)
 	r := runWith(t, env, theStage.Gpuload, "inspect", "--json", "s3://"+name)
 	var found struct{ Tensors []struct{ Name string } }
 	if err := json.Unmarshal([]byte(r.Stdout), &found); err != nil || r.Code != 0 || len(found.Tensors) != tensors {

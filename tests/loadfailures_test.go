@@ -61,7 +61,7 @@ func newTwin(t *testing.T, name string) *twin {
 		t.Fatal(err)
 	}
 	w := &twin{name: name, again: filepath.Join(dirs[1], twinFile), done: make(chan error, 1)}
-	w.proxy, w.env = sick(t)
+	w.proxy, w.env = proxied(t)
 	return w
 }
 

@@ -25,7 +25,7 @@ func TestEightRanksLoadAtOnce(t *testing.T) {
 	if err := theStage.server.PutDir(t.Context(), name, "", dir); err != nil {
 		t.Fatal(err)
 	}
-	p, env := sick(t)
+	p, env := proxied(t)
 	mnt := mountWith(t, harness.MountOptions{Source: "s3://" + name, Env: env})
 	p.ResetStats()
 	manifests := t.TempDir()

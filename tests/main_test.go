@@ -12,6 +12,7 @@ import (
 
 	"weightfs/tests/checkpoint"
 	"weightfs/tests/harness"
+	"weightfs/tests/proxy"
 	"weightfs/tests/s3test"
 )
 
@@ -179,4 +180,12 @@ func output(t *testing.T, name string, args ...string) string {
 		t.Fatalf("%s %q: exit %d: %s", name, args, result.Code, result.Stderr)
 	}
 	return result.Stdout
+}
+
+// proxied starts a proxy before the server, and returns it with the variables
+// that lead clients to it.
+func proxied(t *testing.T) (*proxy.Proxy, []string) {
+	t.Helper()
+	p := proxy.Start(t, theStage.server.Endpoint)
+	return p, append(theStage.server.Env(), "AWS_ENDPOINT_URL="+p.Endpoint)
 }

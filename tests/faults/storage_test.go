@@ -48,8 +48,14 @@ func passing() []storageCase {
 		{"206 of another range, twice", get(proxy.Fault{Response: otherRange()}, twice)},
 		{"200 in place of 206, twice", get(proxy.Fault{Edit: wholeAnswer}, twice)},
 		{"ETag corrupted, twice", get(proxy.Fault{Response: otherETag()}, twice)},
+		{"signed header rewritten", rewriteSignedHeader},
 		{"latency of 2 s", func(r *rig) { r.proxy.SetRules(1, proxy.Rule{Fault: proxy.Fault{Latency: 2 * time.Second}}) }},
 	}
+}
+
+// rewriteSignedHeader is what Google's front end does to every request.
+func rewriteSignedHeader(r *rig) {
+	r.proxy.SetRules(1, proxy.Rule{Fault: proxy.Fault{Request: map[string]string{"Accept-Encoding": "identity,gzip(gfe)"}}})
 }
 
 func otherRange() map[string]string { return map[string]string{"Content-Range": "bytes 0-9/10"} }
