@@ -89,12 +89,12 @@ func (w *twin) failAt(t *testing.T, gets int, env []string, source string, want 
 func TestReplacedWhileLoading(t *testing.T) {
 	t.Run("bucket", func(t *testing.T) {
 		w := newTwin(t, "replaced-bucket")
-		w.failAt(t, 2, w.env, "s3://"+w.name, "gpuload: load s3://"+w.name+"/"+twinFile+" [", `, tensors "model.layers.0.`, "changed")
+		w.failAt(t, 2, w.env, "s3://"+w.name, "gpuload: load s3://"+w.name+"/"+twinFile+" [", ` "model.layers.0.`, "changed")
 	})
 	t.Run("mount", func(t *testing.T) {
 		w := newTwin(t, "replaced-mount")
 		mnt := mountWith(t, harness.MountOptions{Source: "s3://" + w.name, Env: w.env, Args: []string{"--memory-limit", "32Mi"}})
-		w.failAt(t, 2, nil, mnt.Dir, "gpuload: load "+filepath.Join(mnt.Dir, twinFile)+" [", `, tensors "model.layers.0.`, "stale")
+		w.failAt(t, 2, nil, mnt.Dir, "gpuload: load "+filepath.Join(mnt.Dir, twinFile)+" [", ` "model.layers.0.`, "stale")
 	})
 }
 
