@@ -15,8 +15,7 @@ GOBIN=$out/programs GOFLAGS='' go install "${flags[@]}" "$(cat tests/s3test/VERS
 # The oldest header, so that the programs start with every driver since 11.8.
 settings=$(tests/tools/cuda.sh env 11.8)
 eval "$settings"
-export CGO_ENABLED=1
-flags+=(-tags cuda)
+flags+=(-tags "$WEIGHTFS_TAGS")
 go build "${flags[@]}" -o "$out/programs/gpuload-cuda" ./cmd/gpuload
 go build "${flags[@]}" -o "$out/programs/" ./tests/gpu/bareloop
 go test -c "${flags[@]}" -o "$out/programs/cuda.test" ./gpuload/cuda

@@ -13,22 +13,21 @@ set_header() {
 	local settings
 	settings=$($cuda env "$1")
 	eval "$settings"
-	export CGO_ENABLED=1
 }
 
 for version in $($cuda versions); do
 	echo "cuda $version: vet, build and test"
 	set_header "$version"
 	# shellcheck disable=SC2086 # a list
-	{ go vet -tags cuda $tagged && .tools/staticcheck -tags cuda $tagged; }
-	go build -tags cuda -o .cuda/gpuload-cuda "./cmd/gpuload"
-	LD_LIBRARY_PATH=$driver go test -count=1 -tags cuda ./gpuload/cuda
+	{ go vet -tags "$WEIGHTFS_TAGS" $tagged && .tools/staticcheck -tags "$WEIGHTFS_TAGS" $tagged; }
+	go build -tags "$WEIGHTFS_TAGS" -o .cuda/gpuload-cuda "./cmd/gpuload"
+	LD_LIBRARY_PATH=$driver go test -count=1 -tags "$WEIGHTFS_TAGS" ./gpuload/cuda
 done
 
 set_header 11.8
 mkdir -p "$programs"
-go build -tags cuda -o "$programs/gpuload-cuda" ./cmd/gpuload
-go test -c -tags cuda -o "$programs/cuda.test" ./gpuload/cuda
+go build -tags "$WEIGHTFS_TAGS" -o "$programs/gpuload-cuda" ./cmd/gpuload
+go test -c -tags "$WEIGHTFS_TAGS" -o "$programs/cuda.test" ./gpuload/cuda
 CGO_ENABLED=0 go build -o "$programs/" ./cmd/mountd ./cmd/gpuload ./tests/gpu/gputest
 ln -sf "$PWD/.tools/versitygw" "$programs/versitygw"
 if ! LD_LIBRARY_PATH=$driver "$programs/gputest" --bin "$programs" --python .venv/bin/python \

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Finds, or fetches, what it takes to compile the cuda build: one header.
 #
-#   cuda.sh env [VERSION]    print CGO_CFLAGS, CGO_LDFLAGS and WEIGHTFS_CUDA (where
-#                            the header is) for eval. Without VERSION: of the
-#                            toolkit of this machine, else of a fetched 11.8.
+#   cuda.sh env [VERSION]    print CGO_ENABLED, CGO_CFLAGS, CGO_LDFLAGS, WEIGHTFS_TAGS
+#                            (for -tags) and WEIGHTFS_CUDA (where the header is)
+#                            for eval. Without VERSION: of the toolkit of this
+#                            machine, else of a fetched 11.8.
 #   cuda.sh driver           print the folder of a libcuda.so.1 that needs no GPU
 #                            (cudadriver/), for LD_LIBRARY_PATH
 #   cuda.sh versions         print the versions that can be fetched
@@ -111,6 +112,9 @@ env_() { # [VERSION]
 		lib=$cache/${1:-11.8}/lib
 	fi
 	[ "$lib/libcuda.so" -nt "$include/cuda.h" ] || stub "$include" "$lib"
+	# Only the driver is called by cgo: names are looked up as in the other builds,
+	# whose packages need not be built again.
+	printf 'export CGO_ENABLED=1 WEIGHTFS_TAGS=cuda,netgo,osusergo\n'
 	printf 'export CGO_CFLAGS=%q\n' "-O2 -g -I$shim -I$include"
 	printf 'export CGO_LDFLAGS=%q\n' "-O2 -g -L$lib"
 	printf 'export WEIGHTFS_CUDA=%q\n' "$include"
