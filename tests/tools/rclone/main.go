@@ -1,5 +1,5 @@
 // Command rclone is rclone with the one backend and the one command that the
-// comparisons use, which takes a third of the time to build that all of it takes.
+// comparisons use, which takes less than half of the time to build that all of it takes.
 package main
 
 import (
