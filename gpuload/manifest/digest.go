@@ -23,6 +23,9 @@ const (
 	// copyBytes is how much is hashed at a time: a read back from a GPU is fast
 	// from 1 MiB on, and the caches hold it.
 	copyBytes = 1 << 20
+	// smallBytes is the buffer out of which a source's small tensors are hashed:
+	// the bytes of large ones go past it, but for so many.
+	smallBytes = 64 << 10
 	// spanBytes is about how much of a source one worker reads in a stream:
 	// enough to make the request's latency small, and small enough to divide
 	// a single large file.
@@ -196,7 +199,7 @@ func (s span) digest(ctx context.Context, h Hash) error {
 		return err
 	}
 	defer body.Close()
-	r := bufio.NewReaderSize(body, copyBytes)
+	r := bufio.NewReaderSize(body, smallBytes)
 	for i := range s.entries {
 		if err := digest(ctx, &s.entries[i], h, io.LimitReader(r, s.entries[i].NBytes)); err != nil {
 			return fmt.Errorf("read tensor %q of %s: %w", s.entries[i].Name, s.file.Path(), err)
