@@ -31,7 +31,7 @@ func lasting() []lastingCase {
 		{storageCase{"503 for ever", always(proxy.Fault{Status: 503, Code: "SlowDown"})}, "EIO", "SlowDown", ""},
 		{storageCase{"truncated to nothing for ever", always(proxy.Fault{End: proxy.Truncate})}, "EIO", "unexpected EOF", ""},
 		{storageCase{"Content-Length wrong for ever", always(proxy.Fault{End: proxy.Shorten})}, "EIO", "unexpected EOF", ""},
-		{storageCase{"206 of another range for ever", always(proxy.Fault{Response: otherRange()})}, "EIO", "another range", ""},
+		{storageCase{"206 of another range for ever", always(proxy.Fault{Edit: otherRange})}, "EIO", "another range", ""},
 		{storageCase{"200 in place of 206 for ever", always(proxy.Fault{Edit: wholeAnswer})}, "EIO", "in place of 206", ""},
 		{storageCase{"ETag corrupted for ever", always(proxy.Fault{Response: otherETag()})}, "ESTALE", "ETag", ""},
 		{storageCase{"latency without end", always(proxy.Fault{Latency: time.Hour})}, "EIO", "no byte in time", ""},

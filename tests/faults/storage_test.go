@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,7 +46,7 @@ func passing() []storageCase {
 		{"half 503 with Retry-After", storm(proxy.Fault{Status: 503, Code: "SlowDown", RetryAfter: "1"})},
 		{"truncated, Content-Length right", get(proxy.Fault{End: proxy.Truncate, After: half}, some)},
 		{"truncated, Content-Length wrong", get(proxy.Fault{End: proxy.Shorten, After: half}, some)},
-		{"206 of another range, twice", get(proxy.Fault{Response: otherRange()}, twice)},
+		{"206 of another range, twice", get(proxy.Fault{Edit: otherRange}, twice)},
 		{"200 in place of 206, twice", get(proxy.Fault{Edit: wholeAnswer}, twice)},
 		{"ETag corrupted, twice", get(proxy.Fault{Response: otherETag()}, twice)},
 		{"signed header rewritten", rewriteSignedHeader},
@@ -58,7 +59,15 @@ func rewriteSignedHeader(r *rig) {
 	r.proxy.SetRules(1, proxy.Rule{Fault: proxy.Fault{Request: map[string]string{"Accept-Encoding": "identity,gzip(gfe)"}}})
 }
 
-func otherRange() map[string]string { return map[string]string{"Content-Range": "bytes 0-9/10"} }
+// otherRange makes of a partial answer one that claims to be of other bytes of
+// the same object.
+func otherRange(_ proxy.Request, h *proxy.Head) {
+	if h.Status() == http.StatusPartialContent {
+		_, total, _ := strings.Cut(h.Get("Content-Range"), "/")
+		h.Set("Content-Range", "bytes 5-9/"+total)
+	}
+}
+
 func otherETag() map[string]string {
 	return map[string]string{"ETag": `"00000000000000000000000000000000"`}
 }
