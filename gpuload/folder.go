@@ -82,10 +82,14 @@ func openTree(ctx context.Context, cfg SourceConfig, src remote.Source) (tree, s
 	if err != nil {
 		return nil, "", err
 	}
-	if info.IsDir() {
-		return pathTree(src.Path), "", nil
+	if !info.IsDir() {
+		return namedFile(src.Path), filepath.Base(src.Path), nil
 	}
-	return pathTree(filepath.Dir(src.Path)), filepath.Base(src.Path), nil
+	local, err := remote.OpenLocal(src.Path, remote.LocalConfig{})
+	if err != nil {
+		return nil, "", err
+	}
+	return &pathTree{path: src.Path, local: local}, "", nil
 }
 
 // openChosen opens the files of t that make up the model.
@@ -139,11 +143,17 @@ func (f *folder) closeFiles() error {
 	return errors.Join(errs...)
 }
 
-// pathTree is a folder of this host, by its path.
-type pathTree string
+// pathTree is a folder of this host. As in a mount, links may not lead out of
+// it, but for those to the blobs of its own Hugging Face repository. A mount hides
+// the others; here they are listed, and opening one is an error: a file that is
+// passed over would be missing from the model.
+type pathTree struct {
+	path  string
+	local *remote.Local
+}
 
-func (t pathTree) names(context.Context) ([]string, error) {
-	entries, err := os.ReadDir(string(t))
+func (t *pathTree) names(context.Context) ([]string, error) {
+	entries, err := os.ReadDir(t.path)
 	if err != nil {
 		return nil, err
 	}
@@ -156,16 +166,41 @@ func (t pathTree) names(context.Context) ([]string, error) {
 	return names, nil
 }
 
-func (t pathTree) open(_ context.Context, name string) (*File, error) {
-	path := filepath.Join(string(t), name)
-	b, err := openPath(path)
+func (t *pathTree) open(_ context.Context, name string) (*File, error) {
+	b, err := newPathBlob(func(flag int) (*os.File, error) { return t.local.Open(name, flag) })
+	if err != nil {
+		return nil, err
+	}
+	return newFile(name, filepath.Join(t.path, name), b.size(), b), nil
+}
+
+func (t *pathTree) Close() error { return t.local.Close() }
+
+// namedFile is a file of this host that the user named: it may be a link to
+// anywhere.
+type namedFile string
+
+func (t namedFile) names(context.Context) ([]string, error) {
+	return []string{filepath.Base(string(t))}, nil
+}
+
+func (t namedFile) open(_ context.Context, name string) (*File, error) {
+	path := string(t)
+	info, err := os.Stat(path) // first: opening a FIFO would wait
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file (%s)", path, info.Mode().Type())
+	}
+	b, err := newPathBlob(func(flag int) (*os.File, error) { return os.OpenFile(path, os.O_RDONLY|flag, 0) })
 	if err != nil {
 		return nil, err
 	}
 	return newFile(name, path, b.size(), b), nil
 }
 
-func (t pathTree) Close() error { return nil }
+func (t namedFile) Close() error { return nil }
 
 // storeTree is the objects of a store, which it owns.
 type storeTree struct {

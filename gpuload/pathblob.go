@@ -26,25 +26,19 @@ type pathBlob struct {
 	mounted  bool        // on a FUSE mount, whose daemon may hold it in a cache of its own
 }
 
-// openPath opens the regular file at path, following links.
-func openPath(path string) (*pathBlob, error) {
-	info, err := os.Stat(path) // first: opening a FIFO would wait
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file (%s)", path, info.Mode().Type())
-	}
-	f, err := os.Open(path)
+// newPathBlob opens a regular file by open, which gets the flags that are added
+// to O_RDONLY.
+func newPathBlob(open func(flag int) (*os.File, error)) (*pathBlob, error) {
+	f, err := open(0)
 	if err != nil {
 		return nil, err
 	}
 	b := &pathBlob{buffered: f}
 	if err := fstat(f, &b.stat); err != nil {
-		return nil, errors.Join(fmt.Errorf("stat %s: %w", path, err), f.Close())
+		return nil, errors.Join(fmt.Errorf("stat %s: %w", f.Name(), err), f.Close())
 	}
 	b.mounted = onFUSE(f)
-	b.direct, err = os.OpenFile(path, os.O_RDONLY|unix.O_DIRECT, 0)
+	b.direct, err = open(unix.O_DIRECT)
 	if err != nil && !errors.Is(err, unix.EINVAL) {
 		return nil, errors.Join(err, f.Close())
 	}

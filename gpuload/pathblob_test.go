@@ -150,7 +150,7 @@ func openTemp(t *testing.T, content []byte) *pathBlob {
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b, err := openPath(path)
+	b, err := newPathBlob(func(flag int) (*os.File, error) { return os.OpenFile(path, os.O_RDONLY|flag, 0) })
 	if err != nil {
 		t.Fatal(err)
 	}

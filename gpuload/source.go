@@ -58,7 +58,9 @@ type Source struct {
 // s3://BUCKET/KEY.safetensors. In a folder that is the *.safetensors directly
 // in it, or what its one *.safetensors.index.json lists. An argument without
 // a file is an error: fs.ErrNotExist where it does not exist itself,
-// safetensors.ErrNoFiles where it holds none.
+// safetensors.ErrNoFiles where it holds none. So is a link that leads out of
+// the folder, remote.ErrOutside, but for one of a Hugging Face snapshot to the
+// blobs of its own repository; an argument may be a link to anywhere.
 func OpenSource(ctx context.Context, cfg SourceConfig, args ...string) (*Source, error) {
 	if len(args) == 0 {
 		return nil, errors.New("open source: none given")

@@ -12,6 +12,7 @@ import (
 
 	"weightfs/gpuload"
 	"weightfs/gpuload/safetensors"
+	"weightfs/remote"
 )
 
 // writeIndex writes a shard index: tensor to file.
@@ -88,7 +89,7 @@ func TestPartialSource(t *testing.T) {
 		first[0].name: "m-1-of-3.safetensors", "absent": "m-1-of-3.safetensors", "more": "m-1-of-3.safetensors",
 		"there": "gone.safetensors", "inside": "sub/gone.safetensors",
 	})
-	expectPartial(t, dir, 1, `missing shard: "gone.safetensors"`, "sub/gone.safetensors: no such file",
+	expectPartial(t, dir, 1, `missing shard: "gone.safetensors"`, "sub/gone.safetensors: file does not exist",
 		`missing tensor "absent"`, `missing tensor "more"`)
 }
 
@@ -135,9 +136,8 @@ func TestOddPaths(t *testing.T) {
 	path := write(t, dir, "blob", tensors)
 	link := filepath.Join(t.TempDir(), "model.safetensors")
 	check(t, os.Symlink(path, link))
-	loadAndCompare(t, open(t, link), tensors, gpuload.Options{})               // a link to a blob
-	loadAndCompare(t, open(t, filepath.Dir(link)), tensors, gpuload.Options{}) // and its folder
-	loadAndCompare(t, open(t, path), tensors, gpuload.Options{})               // a name without suffix
+	loadAndCompare(t, open(t, link), tensors, gpuload.Options{}) // a link to a blob
+	loadAndCompare(t, open(t, path), tensors, gpuload.Options{}) // a name without suffix
 
 	check(t, os.Mkdir(filepath.Join(dir, "folder.safetensors"), 0o700))
 	for _, arg := range []string{dir, os.DevNull} {
@@ -145,4 +145,46 @@ func TestOddPaths(t *testing.T) {
 			t.Errorf("%s: want an error", arg)
 		}
 	}
+}
+
+// TestLinksOfAFolder holds that a link in a folder is followed within it and to the blobs
+// of its own Hugging Face repository, and that one to anywhere else is an error,
+// also where it is the index or a folder that the index names.
+func TestLinksOfAFolder(t *testing.T) {
+	tensors, dir := everyDType("", 10), t.TempDir()
+	folder := func(names ...string) string {
+		path := filepath.Join(append([]string{dir}, names...)...)
+		check(t, os.MkdirAll(path, 0o700))
+		return path
+	}
+	link := func(target, in string) { check(t, os.Symlink(target, filepath.Join(in, "model.safetensors"))) }
+
+	inner := folder("inner", "data")
+	write(t, inner, "weights", tensors)
+	link("data/weights", folder("inner"))
+	write(t, folder("models--org--name", "blobs"), "abc", tensors)
+	link("../../blobs/abc", folder("models--org--name", "snapshots", "rev"))
+	check(t, os.Symlink(folder("models--org--name", "snapshots", "rev"), filepath.Join(dir, "alias")))
+	for _, name := range []string{"inner", "models--org--name/snapshots/rev", "alias"} {
+		loadAndCompare(t, open(t, filepath.Join(dir, name)), tensors, gpuload.Options{})
+	}
+
+	outside := filepath.Join(inner, "weights")
+	link(outside, folder("absolute"))
+	link("../inner/data/weights", folder("relative"))
+	link("../../../models--org--name/blobs/abc", folder("models--org--other", "snapshots", "rev"))
+	check(t, os.WriteFile(filepath.Join(inner, "index"), []byte(`{"weight_map":{"w":"sub/weights"}}`), 0o600))
+	check(t, os.Symlink(filepath.Join(inner, "index"), filepath.Join(folder("index"), "model.safetensors.index.json")))
+	check(t, os.Rename(filepath.Join(inner, "index"), filepath.Join(folder("subfolder"), "model.safetensors.index.json")))
+	check(t, os.Symlink(inner, filepath.Join(dir, "subfolder", "sub")))
+	for name, end := range map[string]string{
+		"absolute": "inner/data/weights", "relative": "inner/data/weights", "models--org--other/snapshots/rev": "models--org--name/blobs/abc",
+		"index": "inner/data/index", "subfolder": "inner/data/weights",
+	} {
+		_, err := gpuload.OpenSource(t.Context(), gpuload.SourceConfig{}, filepath.Join(dir, name))
+		if !errors.Is(err, remote.ErrOutside) || !strings.HasSuffix(err.Error(), "leads outside of the folder, to "+filepath.Join(dir, end)) {
+			t.Errorf("%s: %v, want ErrOutside and where the link leads", name, err)
+		}
+	}
+	expectPartial(t, filepath.Join(dir, "relative"), 0, "leads outside of the folder")
 }

@@ -79,17 +79,23 @@ func (l *Local) Stat(ctx context.Context, key string) (Object, error) {
 	return fileObject(key, info), nil
 }
 
-// find resolves a key to the absolute path behind it, which is below the root
-// or the blobs, and stats that.
+// find is follow for a mount, which hides links that lead outside.
 func (l *Local) find(op, key string) (string, fs.FileInfo, error) {
+	real, info, err := l.follow(op, key)
+	if errors.Is(err, ErrOutside) || errors.Is(err, syscall.ENOTDIR) {
+		return "", nil, notExist(op, l.paths.abs(key))
+	}
+	return real, info, err
+}
+
+// follow resolves a key to the absolute path behind it, which is below the root
+// or the blobs, and stats that.
+func (l *Local) follow(op, key string) (string, fs.FileInfo, error) {
 	if key != "" && !validKey(key) {
 		return "", nil, notExist(op, l.paths.abs(key))
 	}
 	real, err := l.paths.resolve(l.paths.root, filepath.FromSlash(key))
-	switch {
-	case errors.Is(err, errOutside) || errors.Is(err, syscall.ENOTDIR):
-		return "", nil, notExist(op, l.paths.abs(key))
-	case err != nil:
+	if err != nil {
 		return "", nil, err
 	}
 	root, rel := l.rooted(real)
@@ -250,9 +256,7 @@ func (l *Local) OpenFile(ctx context.Context, obj Object) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, rel := l.rooted(real)
-	// Should the file have become a pipe since, opening it must not block.
-	f, err := root.OpenFile(rel, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := l.open(real, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open %s: %w", l.paths.abs(obj.Key), ErrChanged)
 	}
@@ -264,6 +268,29 @@ func (l *Local) OpenFile(ctx context.Context, obj Object) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// Open opens the file that key names, in whatever version, for reading and with
+// flag, such as O_DIRECT; the caller closes it. A link that leads outside, which
+// the other methods do not show, is [ErrOutside].
+func (l *Local) Open(key string, flag int) (*os.File, error) {
+	real, info, err := l.follow("open", key)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, notExist("open", l.paths.abs(key))
+	case err != nil:
+		return nil, fmt.Errorf("open %s: %w", l.paths.abs(key), err)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("open %s: not a regular file (%s): %w", l.paths.abs(key), info.Mode().Type(), fs.ErrInvalid)
+	}
+	return l.open(real, flag)
+}
+
+// open opens a resolved path. Should the file have become a pipe since, that
+// must not block.
+func (l *Local) open(real string, flag int) (*os.File, error) {
+	root, rel := l.rooted(real)
+	return root.OpenFile(rel, os.O_RDONLY|syscall.O_NONBLOCK|flag, 0)
 }
 
 // OpenRange implements [Store]. The version is checked when the file is opened

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,8 +13,8 @@ import (
 // maxLinks is how many links one path may pass through: the kernel's own limit.
 const maxLinks = 40
 
-// errOutside says that a path leaves the source.
-var errOutside = errors.New("leads outside the source")
+// ErrOutside says that a link in a local source leads out of it.
+var ErrOutside = errors.New("leads outside of the folder")
 
 // localPaths knows what belongs to a local source. It resolves links by
 // looking only at what is inside, so that a link can neither leave the source
@@ -72,7 +73,7 @@ func (p localPaths) abs(key string) string {
 // resolve follows target, relative to the folder from or absolute, through all
 // links. from must be inside the source. The result has no links and is inside
 // the source; with fs.ErrNotExist it is where the missing end would be.
-// errOutside and syscall.ELOOP say what else may be wrong with a link.
+// ErrOutside and syscall.ELOOP say what else may be wrong with a link.
 func (p localPaths) resolve(from, target string) (string, error) {
 	w := walk{paths: p, at: from}
 	w.push(target)
@@ -82,10 +83,12 @@ func (p localPaths) resolve(from, target string) (string, error) {
 		}
 	}
 	if !p.inside(w.at) {
-		return "", errOutside
+		return "", outside(w.at)
 	}
 	return w.at, nil
 }
+
+func outside(path string) error { return fmt.Errorf("%w, to %s", ErrOutside, path) }
 
 // walk is a path being resolved, one component at a time.
 type walk struct {
@@ -127,7 +130,7 @@ func (w *walk) step() error {
 	}
 	if !w.paths.inside(next) {
 		w.at = ""
-		return errOutside
+		return outside(w.end(next))
 	}
 	info, err := os.Lstat(next)
 	switch {
@@ -159,12 +162,18 @@ func (w *walk) follow(link string) error {
 
 // missing ends the walk where the rest of the path would be, if that is inside.
 func (w *walk) missing(next string, err error) error {
-	w.at = filepath.Join(append([]string{next}, w.todo...)...)
-	if !w.paths.inside(w.at) {
+	end := w.end(next)
+	if !w.paths.inside(end) {
 		w.at = ""
-		return errOutside
+		return outside(end)
 	}
+	w.at = end
 	return err
+}
+
+// end is where the rest of the path leads from next, if no link is on the way.
+func (w *walk) end(next string) string {
+	return filepath.Join(append([]string{next}, w.todo...)...)
 }
 
 // inside reports whether a path is the source, its blobs, or below them.

@@ -91,7 +91,7 @@ func renamed(t *testing.T, dir, from, to string) string {
 	}
 	for _, file := range files {
 		name := to + strings.TrimPrefix(filepath.Base(file), from)
-		if err := os.Symlink(file, filepath.Join(other, name)); err != nil {
+		if err := os.Link(file, filepath.Join(other, name)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -141,8 +142,11 @@ func TestLoadTellsItsSettings(t *testing.T) {
 }
 
 func TestLoadFailures(t *testing.T) {
-	dir, empty, ranks := smallModel(t), t.TempDir(), t.TempDir()
-	if err := os.WriteFile(filepath.Join(ranks, "model-rank-5-part-0.safetensors"), nil, 0o600); err != nil {
+	dir, empty, ranks, links := smallModel(t), t.TempDir(), t.TempDir(), t.TempDir()
+	if err := errors.Join(
+		os.WriteFile(filepath.Join(ranks, "model-rank-5-part-0.safetensors"), nil, 0o600),
+		os.Symlink(dir+"/a.safetensors", filepath.Join(links, "model.safetensors")),
+	); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -164,6 +168,7 @@ func TestLoadFailures(t *testing.T) {
 		{[]string{"--memory-limit=1000", dir}, 2, "memory limit of 1000 bytes is below the minimum"},
 		{[]string{"--rank=0", dir + "/a.safetensors"}, 1, "is a file"},
 		{[]string{ranks}, 1, "files of rank 5: choose one with --rank"},
+		{[]string{links}, 1, links + "/model.safetensors: leads outside of the folder, to " + dir + "/a.safetensors: copy the file into the folder, or name the files themselves"},
 		{[]string{"--manifest=" + empty + "/none/m", dir}, 1, "make " + empty + "/none/m in " + empty + "/none: no such file"},
 		{[]string{"--manifest=" + empty, dir}, 1, empty + ": file already exists, and is no regular file"},
 		{[]string{"--rank=0", dir}, 1, "model-rank-{rank}-part-{part}.safetensors"},

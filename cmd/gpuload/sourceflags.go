@@ -63,11 +63,14 @@ func (f *sourceFlags) config(a *app, flags *pflag.FlagSet, fromJSON string) (gpu
 	return cfg, nil
 }
 
-// openSource is gpuload.OpenSource with errors that name the flag that helps.
+// openSource is gpuload.OpenSource with errors that name what helps.
 func openSource(ctx context.Context, cfg gpuload.SourceConfig, args ...string) (*gpuload.Source, error) {
 	src, err := gpuload.OpenSource(ctx, cfg, args...)
 	if errors.Is(err, safetensors.ErrRankNotChosen) {
 		return nil, fmt.Errorf("%w: choose one with --rank", err)
+	}
+	if errors.Is(err, remote.ErrOutside) {
+		return nil, fmt.Errorf("%w: copy the file into the folder, or name the files themselves, which may be links", err)
 	}
 	return src, err
 }

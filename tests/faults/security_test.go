@@ -284,6 +284,9 @@ type hostileFolder struct {
 	link    string // where a link called linked.safetensors leads, if there is one
 }
 
+// outsideModel is a sound checkpoint beside each hostile folder.
+const outsideModel = "../outside.safetensors"
+
 func hostileFolders() []hostileFolder {
 	const shard, index = "model.safetensors", "model.safetensors.index.json"
 	const huge = `{"w":{"dtype":"F64","shape":[4294967296,2147483648],"data_offsets":[0,8]}}`
@@ -295,7 +298,9 @@ func hostileFolders() []hostileFolder {
 	}
 	return []hostileFolder{
 		{"an index that leads out", index, text(`{"weight_map":{"w":"../../../../../../etc/passwd"}}`), true, ""},
-		{"an index of a link that leads out", index, text(`{"weight_map":{"w":"linked.safetensors"}}`), true, "/etc/passwd"},
+		{"an index of a link that leads out", index, text(`{"weight_map":{"w":"linked.safetensors"}}`), true, outsideModel},
+		{"a link that leads out", "config.json", text("{}"), true, outsideModel},
+		{"a link to a secret", "config.json", text("{}"), true, "/etc/passwd"},
 		{"an index of an absolute path", index, text(`{"weight_map":{"w":"/etc/passwd"}}`), true, ""},
 		{"a header of 2^63 bytes", shard, header(1<<63, "{}", 1), true, ""},
 		{"a header of 100 MB that is none", shard, header(100_000_000, "{", 100_000_000), true, ""},
@@ -326,8 +331,12 @@ func TestHostileCheckpoints(t *testing.T) {
 				expected, limit = "refused within 1 GiB", 1<<30
 			}
 			seen := seenBy(t, expected)
-			dir := t.TempDir()
-			if err := os.WriteFile(filepath.Join(dir, c.file), c.content(), 0o644); err != nil {
+			dir := filepath.Join(t.TempDir(), "hostile")
+			if err := errors.Join(
+				os.Mkdir(dir, 0o755),
+				os.WriteFile(filepath.Join(dir, c.file), c.content(), 0o644),
+				os.WriteFile(filepath.Join(dir, outsideModel), manyTensors(1), 0o644),
+			); err != nil {
 				t.Fatal(err)
 			}
 			if c.link != "" {
@@ -339,6 +348,9 @@ func TestHostileCheckpoints(t *testing.T) {
 			fmt.Fprintf(seen, "exit %d, peak of %d MiB", code, peak>>20)
 			if (code != 0) != c.refused || peak > limit || strings.Contains(out, "root:") || strings.Contains(out, "panic") {
 				t.Errorf("exit %d, peak of %d bytes: %.500s", code, peak, out)
+			}
+			if c.link != "" && !strings.Contains(out, "linked.safetensors: leads outside of the folder") {
+				t.Errorf("it was not refused for its link: %.500s", out)
 			}
 		})
 	}
