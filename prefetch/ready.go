@@ -1,6 +1,10 @@
 package prefetch
 
-import "time"
+import (
+	"time"
+
+	"weightfs/remote"
+)
 
 // The first use of a page costs as much as a copy: the kernel clears it, and a
 // virtual machine's host may have to find it first. So fresh memory is touched
@@ -36,25 +40,32 @@ func (a *arena) untouched() (lo, hi int32) {
 	return lo, hi
 }
 
-// keepReady touches fresh memory whenever nothing has been fetched for a while. It
-// is the body of a goroutine that the cache's Close joins.
+// keepReady touches fresh memory at the start, and again whenever nothing has
+// been fetched for a while. It is the body of a goroutine that the cache's Close
+// joins.
 func (c *Cache) keepReady() {
 	defer c.goroutines.Done()
-	for {
+	// Files of this host are read by the kernel itself, past the cache, where it
+	// can: not before the first fetch is the memory needed at all.
+	if _, local := c.store.(remote.FileOpener); local {
+		c.awaitCalm()
+	}
+	for c.ctx.Err() == nil {
 		for lo, hi := c.untouched(); lo < hi; lo, hi = c.untouched() {
 			touch(c.arena.memory[int(lo)*blockSize : int(hi)*blockSize])
-		}
-		select {
-		case <-c.calm:
-		case <-c.ctx.Done():
-			return
 		}
 		c.awaitCalm()
 	}
 }
 
-// awaitCalm returns when nothing was fetched for calmTime, or at Close.
+// awaitCalm returns when something was fetched and then nothing for calmTime, or
+// at Close.
 func (c *Cache) awaitCalm() {
+	select {
+	case <-c.calm:
+	case <-c.ctx.Done():
+		return
+	}
 	tick := time.NewTicker(calmTime)
 	defer tick.Stop()
 	for before, now := uint64(0), c.fetchedSoFar(); before != now; before, now = now, c.fetchedSoFar() {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"weightfs/tests/child"
 	"weightfs/tests/harness"
@@ -219,12 +220,17 @@ func TestStatus(t *testing.T) {
 }
 
 // TestFolderIsPassedThrough holds that the kernel reads a folder's files by
-// itself where it can: a root mountd and a kernel of 6.9 or later.
+// itself where it can: a root mountd and a kernel of 6.9 or later. Memory for
+// what is fetched is not made ready then.
 func TestFolderIsPassedThrough(t *testing.T) {
-	m := mount(t, theStage.model(t, "sharded").dir)
+	m := mount(t, theStage.model(t, "sharded").dir, "--memory-limit", "2Gi")
 	output(t, "sh", "-c", `cat "$0"/*.safetensors >/dev/null`, m.Dir)
 	text := output(t, theStage.Mountd, "status", m.Dir, "--json")
 	if found := regexp.MustCompile(`(?i)"passthrough[a-z_]*": *(true|[1-9][0-9]*)`).FindString(text); found == "" {
 		t.Errorf("no file was passed through: %s", text)
+	}
+	time.Sleep(500 * time.Millisecond) // it would have touched half a gigabyte by now
+	if peak, err := harness.PeakRSS(m.PID()); peak > 128<<20 || err != nil {
+		t.Errorf("a mountd that fetched nothing took %d MiB: %v", peak>>20, err)
 	}
 }
