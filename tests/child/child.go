@@ -25,9 +25,10 @@ type Process struct {
 }
 
 // Start runs cmd. Output that cmd does not direct elsewhere is kept. The child
-// is killed if this process ends first: the kernel does that when the thread
-// that started the child ends, so that thread is kept until then. A Ctrl-C on
-// the terminal reaches this process alone, which ends its children in order.
+// is killed if this process ends first, or gets cmd.SysProcAttr.Pdeathsig if that
+// is set: the kernel does that when the thread that started the child ends, so
+// that thread is kept until then. A Ctrl-C on the terminal reaches this process
+// alone, which ends its children in order.
 func Start(cmd *exec.Cmd) (*Process, error) {
 	p := &Process{cmd: cmd, done: make(chan struct{})}
 	if cmd.Stdout == nil {
@@ -39,7 +40,9 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	if cmd.SysProcAttr.Pdeathsig == 0 {
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	}
 	cmd.SysProcAttr.Setpgid = true
 	cmd.WaitDelay = time.Second // for pipes that a grandchild keeps open
 	started := make(chan error)

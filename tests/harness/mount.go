@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -59,6 +60,8 @@ func (p *Programs) Mount(ctx context.Context, opts MountOptions) (*Mount, error)
 		cmd = opts.Cgroup.command(p.Mountd, args...)
 	}
 	cmd.Env = append(os.Environ(), opts.Env...)
+	// A test that Ctrl-C ends leaves no stale mount: mountd unmounts.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	var err error
 	if m.Process, err = child.Start(cmd); err != nil {
 		return nil, errors.Join(err, m.removeDir())
