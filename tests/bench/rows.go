@@ -10,6 +10,7 @@ import (
 // What rows say of their state.
 const (
 	cold     = "cold: a new mountd and mount for each sample"
+	hasty    = "cold: a new mountd and mount for each sample, read at once"
 	coldPage = "cold: new mount; file evicted from the page cache, checked by mincore"
 	held     = "warm: read once before, O_DIRECT, so that the daemon holds it"
 	paged    = "warm: read before, so that the page cache holds it"
@@ -54,6 +55,8 @@ func loopbackRows() []row {
 	}
 	return []row{
 		plain("dd bs=1M", dd, 0.50),
+		against(clientR, "loopback: dd bs=1M, mounted just now", hasty, r,
+			coldRead(mountSpec{hasty: true}, one(), dd), figure.Target{}),
 		plain("16 readers of one file, sixteenths by 2 MiB", buffered(16), 0.50),
 		plain("1 thread copies a mapping", mapped(1), 0.45),
 		plain("8 threads copy a mapping", mapped(8), 0.45),
