@@ -83,7 +83,7 @@ func openTree(ctx context.Context, cfg SourceConfig, src remote.Source) (tree, s
 		return nil, "", err
 	}
 	if !info.IsDir() {
-		return namedFile(src.Path), filepath.Base(src.Path), nil
+		return &pathTree{path: filepath.Dir(src.Path)}, filepath.Base(src.Path), nil
 	}
 	local, err := remote.OpenLocal(src.Path, remote.LocalConfig{})
 	if err != nil {
@@ -148,7 +148,9 @@ func (f *folder) closeFiles() error {
 // the others; here they are listed, and opening one is an error: a file that is
 // passed over would be missing from the model.
 type pathTree struct {
-	path  string
+	path string
+	// local opens what is in the folder; nil for the folder around a file that
+	// the user named, which may be a link to anywhere.
 	local *remote.Local
 }
 
@@ -167,25 +169,22 @@ func (t *pathTree) names(context.Context) ([]string, error) {
 }
 
 func (t *pathTree) open(_ context.Context, name string) (*File, error) {
-	b, err := newPathBlob(func(flag int) (*os.File, error) { return t.local.Open(name, flag) })
+	f, err := t.openFile(name)
+	if err != nil {
+		return nil, err
+	}
+	b, err := newPathBlob(f)
 	if err != nil {
 		return nil, err
 	}
 	return newFile(name, filepath.Join(t.path, name), b.size(), b), nil
 }
 
-func (t *pathTree) Close() error { return t.local.Close() }
-
-// namedFile is a file of this host that the user named: it may be a link to
-// anywhere.
-type namedFile string
-
-func (t namedFile) names(context.Context) ([]string, error) {
-	return []string{filepath.Base(string(t))}, nil
-}
-
-func (t namedFile) open(_ context.Context, name string) (*File, error) {
-	path := string(t)
+func (t *pathTree) openFile(name string) (*os.File, error) {
+	if t.local != nil {
+		return t.local.Open(name)
+	}
+	path := filepath.Join(t.path, name)
 	info, err := os.Stat(path) // first: opening a FIFO would wait
 	if err != nil {
 		return nil, err
@@ -193,14 +192,15 @@ func (t namedFile) open(_ context.Context, name string) (*File, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file (%s)", path, info.Mode().Type())
 	}
-	b, err := newPathBlob(func(flag int) (*os.File, error) { return os.OpenFile(path, os.O_RDONLY|flag, 0) })
-	if err != nil {
-		return nil, err
-	}
-	return newFile(name, path, b.size(), b), nil
+	return os.Open(path)
 }
 
-func (t namedFile) Close() error { return nil }
+func (t *pathTree) Close() error {
+	if t.local == nil {
+		return nil
+	}
+	return t.local.Close()
+}
 
 // storeTree is the objects of a store, which it owns.
 type storeTree struct {

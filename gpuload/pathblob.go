@@ -26,42 +26,20 @@ type pathBlob struct {
 	mounted  bool        // on a FUSE mount, whose daemon may hold it in a cache of its own
 }
 
-// newPathBlob opens a regular file by open, which gets the flags that are added
-// to O_RDONLY.
-func newPathBlob(open func(flag int) (*os.File, error)) (*pathBlob, error) {
-	f, err := open(0)
-	if err != nil {
-		return nil, err
-	}
+// newPathBlob opens f, a regular file which it then owns, once more by what it
+// is and not by its name, which may have been given to another meanwhile.
+func newPathBlob(f *os.File) (*pathBlob, error) {
 	b := &pathBlob{buffered: f}
 	if err := fstat(f, &b.stat); err != nil {
 		return nil, errors.Join(fmt.Errorf("stat %s: %w", f.Name(), err), f.Close())
 	}
 	b.mounted = onFUSE(f)
-	b.direct, err = open(unix.O_DIRECT)
+	var err error
+	b.direct, err = os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), os.O_RDONLY|unix.O_DIRECT, 0)
 	if err != nil && !errors.Is(err, unix.EINVAL) {
-		return nil, errors.Join(err, f.Close())
-	}
-	if err := b.checkTwin(); err != nil {
-		return nil, errors.Join(err, b.Close())
+		return nil, errors.Join(fmt.Errorf("open %s again: %w", f.Name(), err), f.Close())
 	}
 	return b, nil
-}
-
-// checkTwin makes sure that both descriptors are of one file: the name may have
-// been given to another in between.
-func (b *pathBlob) checkTwin() error {
-	if b.direct == nil {
-		return nil
-	}
-	var stat unix.Stat_t
-	if err := fstat(b.direct, &stat); err != nil {
-		return fmt.Errorf("stat %s: %w", b.direct.Name(), err)
-	}
-	if stat.Dev != b.stat.Dev || stat.Ino != b.stat.Ino {
-		return fmt.Errorf("open %s: %w", b.direct.Name(), remote.ErrChanged)
-	}
-	return nil
 }
 
 func (b *pathBlob) size() int64 { return b.stat.Size }

@@ -150,7 +150,11 @@ func openTemp(t *testing.T, content []byte) *pathBlob {
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b, err := newPathBlob(func(flag int) (*os.File, error) { return os.OpenFile(path, os.O_RDONLY|flag, 0) })
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := newPathBlob(f)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -256,7 +256,7 @@ func (l *Local) OpenFile(ctx context.Context, obj Object) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := l.open(real, 0)
+	f, err := l.open(real)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open %s: %w", l.paths.abs(obj.Key), ErrChanged)
 	}
@@ -270,10 +270,10 @@ func (l *Local) OpenFile(ctx context.Context, obj Object) (*os.File, error) {
 	return f, nil
 }
 
-// Open opens the file that key names, in whatever version, for reading and with
-// flag, such as O_DIRECT; the caller closes it. A link that leads outside, which
-// the other methods do not show, is [ErrOutside].
-func (l *Local) Open(key string, flag int) (*os.File, error) {
+// Open opens the file that key names, in whatever version, for reading; the
+// caller closes it. A link that leads outside, which the other methods do not
+// show, is [ErrOutside].
+func (l *Local) Open(key string) (*os.File, error) {
 	real, info, err := l.follow("open", key)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -283,14 +283,14 @@ func (l *Local) Open(key string, flag int) (*os.File, error) {
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("open %s: not a regular file (%s): %w", l.paths.abs(key), info.Mode().Type(), fs.ErrInvalid)
 	}
-	return l.open(real, flag)
+	return l.open(real)
 }
 
 // open opens a resolved path. Should the file have become a pipe since, that
 // must not block.
-func (l *Local) open(real string, flag int) (*os.File, error) {
+func (l *Local) open(real string) (*os.File, error) {
 	root, rel := l.rooted(real)
-	return root.OpenFile(rel, os.O_RDONLY|syscall.O_NONBLOCK|flag, 0)
+	return root.OpenFile(rel, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }
 
 // OpenRange implements [Store]. The version is checked when the file is opened
