@@ -1,5 +1,5 @@
-// Package child runs programs for tests, benchmarks and the demo so that none
-// outlives the program that started it, however that ends.
+// Package child runs programs for tests, benchmarks and the demo so that each
+// ends with the program that started it, however that ends.
 package child
 
 import (

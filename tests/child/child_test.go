@@ -1,7 +1,9 @@
 package child
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,6 +46,63 @@ func TestKillAndStop(t *testing.T) {
 	if err := p.Stop(time.Millisecond); err == nil && p.Wait() != -int(syscall.SIGTERM) {
 		t.Error("a deaf child was stopped without an error")
 	}
+}
+
+// TestEndsWithItsParent has children of a parent that is killed: one dies of
+// that, and one that is to be told has its last word.
+func TestEndsWithItsParent(t *testing.T) {
+	if dir := os.Getenv(parentVariable); dir != "" {
+		beParent(t, dir)
+	}
+	dir := t.TempDir()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestEndsWithItsParent$")
+	cmd.Env = append(os.Environ(), parentVariable+"="+dir)
+	parent, err := Start(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	await := func(what string, holds func() bool) {
+		for began := time.Now(); !holds(); time.Sleep(10 * time.Millisecond) {
+			if time.Since(began) > time.Minute {
+				t.Fatalf("never: %s: %s", what, parent.Output())
+			}
+		}
+	}
+	exists := func(name string) bool {
+		_, err := os.Stat(filepath.Join(dir, name))
+		return err == nil
+	}
+	await("both children run", func() bool { return exists("deaf") && exists("told") })
+	pid, err := os.ReadFile(filepath.Join(dir, "deaf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := parent.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	await("the one that is told has its last word", func() bool { return exists("last word") })
+	await("the deaf one is gone", func() bool {
+		_, err := os.Stat("/proc/" + strings.TrimSpace(string(pid)))
+		return err != nil
+	})
+}
+
+// parentVariable has the folder in which the children of a parent write.
+const parentVariable = "WEIGHTFS_CHILD_TEST_PARENT"
+
+// beParent starts both children and waits to be killed.
+func beParent(t *testing.T, dir string) {
+	t.Helper()
+	deaf := exec.Command("sh", "-c", "trap '' TERM; echo $$ >.deaf; mv .deaf deaf; while :; do sleep 0.1; done")
+	told := exec.Command("sh", "-c", "trap 'touch \"last word\"; exit' TERM; touch told; while :; do sleep 0.1; done")
+	told.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	for _, cmd := range []*exec.Cmd{deaf, told} {
+		cmd.Dir = dir
+		if _, err := Start(cmd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {}
 }
 
 func TestStartFails(t *testing.T) {
