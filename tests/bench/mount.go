@@ -69,21 +69,12 @@ func (l *lab) mount(ctx context.Context, spec mountSpec) (*mount, error) {
 // awaitStatus waits until mountd answers to status, which may be a moment after
 // the mount does.
 func (m *mount) awaitStatus(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, quietLimit)
-	defer cancel()
-	tick := time.NewTicker(quietTick)
-	defer tick.Stop()
-	for {
-		_, err := m.status(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return err
-		}
-	}
+	var last error
+	err := poll(ctx, "mountd does not answer", func(ctx context.Context) (bool, error) {
+		_, last = m.status(ctx)
+		return last == nil, nil
+	})
+	return errors.Join(err, last)
 }
 
 // settled is for how many ticks mountd's memory must not have grown.
@@ -92,25 +83,14 @@ const settled = 10
 // awaitMemory waits until mountd has touched as much of its cache's memory as it
 // does before a read, so that this falls into no sample.
 func (m *mount) awaitMemory(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, quietLimit, errors.New("the memory of mountd grows without a reader"))
-	defer cancel()
-	tick := time.NewTicker(quietTick)
-	defer tick.Stop()
-	for last, same := int64(0), 0; same < settled; same++ {
+	last, same := int64(0), 0
+	return poll(ctx, "the memory of mountd grows without a reader", func(context.Context) (bool, error) {
 		now, err := harness.PeakRSS(m.PID())
-		if err != nil {
-			return err
-		}
-		if now > last {
+		if same++; now > last {
 			last, same = now, 0
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	return nil
+		return same == settled, err
+	})
 }
 
 // setReadAhead sets how far the kernel reads ahead on a mount.
@@ -143,28 +123,37 @@ func (m *mount) status(ctx context.Context) (map[string]int64, error) {
 	return report.Measures, nil
 }
 
-// How long fetches may go on after the last reader has closed its file, and
-// memory be touched after the start, and how often that is asked.
+// quiet waits until no fetch is under way, and returns the measures.
+func (m *mount) quiet(ctx context.Context) (status map[string]int64, err error) {
+	err = poll(ctx, "fetches go on without a reader", func(ctx context.Context) (bool, error) {
+		status, err = m.status(ctx)
+		return status["active_fetches"] == 0, err
+	})
+	return status, err
+}
+
+// How long something may take that no sample contains, and how often it is
+// looked at.
 const (
 	quietLimit = 10 * time.Second
 	quietTick  = 10 * time.Millisecond
 )
 
-// quiet waits until no fetch is under way, and returns the measures.
-func (m *mount) quiet(ctx context.Context) (map[string]int64, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, quietLimit, errors.New("fetches go on without a reader"))
+// poll waits until done says so or fails. late is the error where it takes
+// longer than quietLimit, at which done's context ends.
+func poll(ctx context.Context, late string, done func(context.Context) (bool, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, quietLimit, errors.New(late))
 	defer cancel()
 	tick := time.NewTicker(quietTick)
 	defer tick.Stop()
 	for {
-		status, err := m.status(ctx)
-		if err != nil || status["active_fetches"] == 0 {
-			return status, err
+		if ok, err := done(ctx); ok || err != nil {
+			return err
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 	}
 }

@@ -263,16 +263,12 @@ func bareFuse(d dataset, r readers, before ...readers) sample {
 
 // awaitOutput waits for the first line that a child prints.
 func awaitOutput(ctx context.Context, proc *child.Process) error {
-	tick := time.NewTicker(quietTick)
-	defer tick.Stop()
-	for proc.Output() == "" {
+	return poll(ctx, "says nothing", func(context.Context) (bool, error) {
 		select {
-		case <-tick.C:
 		case <-proc.Done():
-			return errors.New("ended without a word")
-		case <-ctx.Done():
-			return ctx.Err()
+			return false, errors.New("ended without a word")
+		default:
+			return proc.Output() != "", nil
 		}
-	}
-	return nil
+	})
 }
