@@ -70,8 +70,13 @@ func newTwin(t *testing.T, name string) *twin {
 func (w *twin) failAt(t *testing.T, gets int, env []string, source string, want ...string) {
 	t.Helper()
 	ctx := t.Context()
-	replace := func(proxy.Request, *proxy.Head) { w.done <- theStage.server.PutFile(ctx, w.name, twinFile, w.again) }
-	w.proxy.SetShape(proxy.Shape{Total: 100e6}) // so that the load is not over before
+	replace := func(proxy.Request, *proxy.Head) {
+		w.done <- theStage.server.PutFile(ctx, w.name, twinFile, w.again)
+		w.proxy.SetShape(proxy.Shape{})
+	}
+	// Until then it is so slow that no part is over, and the next one asked for,
+	// before the object was replaced.
+	w.proxy.SetShape(proxy.Shape{Total: 10e6})
 	w.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: gets, Count: 1, Fault: proxy.Fault{Edit: replace}})
 	failingLoad(t, env, source, want...)
 	select {
