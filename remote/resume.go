@@ -21,7 +21,8 @@ type resumingBody struct {
 	watch    *watch        // of body
 	patience time.Duration // how long body may be silent
 	longest  time.Duration // longest wait for a byte of body
-	got      int64         // bytes that body gave
+	began    time.Time     // of body
+	got      int64         // bytes that it gave
 	waited   time.Duration // for them
 	slows    int           // bodies replaced for being slow
 	broken   error         // why body must be replaced; nil while it is sound
@@ -38,7 +39,7 @@ func (b *resumingBody) open() error {
 		})
 		if err == nil {
 			b.watch, b.longest, b.patience = w, 0, b.r.gaps.timeout(b.sched.stalls)
-			b.got, b.waited = 0, 0
+			b.began, b.got, b.waited = time.Now(), 0, 0
 			return nil
 		}
 		v, err := w.judge(err)
@@ -121,7 +122,7 @@ func (b *resumingBody) closeBody() error {
 		return nil
 	}
 	b.r.gaps.observe(b.longest)
-	b.r.rates.observe(b.got, b.waited)
+	b.r.rates.observe(b.got, time.Since(b.began))
 	err := b.body.Close()
 	b.watch.stop()
 	b.body = nil

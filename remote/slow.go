@@ -22,9 +22,12 @@ const (
 // errSlow ends a body that comes far more slowly than its peers.
 var errSlow = errors.New("far slower than the other requests")
 
-// rates knows how fast bodies come, by the time spent waiting for their bytes.
-// It is safe for concurrent use; one observation per request keeps it off the
-// read path.
+// rates knows how fast bodies come. It is safe for concurrent use; one
+// observation per request keeps it off the read path.
+//
+// A body is judged by the time in which it was waited for, its peers by all the
+// time that they took: where this process did not run for a while, their bytes
+// lay in the socket, and nobody waited for them.
 type rates struct {
 	mu     sync.Mutex
 	last   [slowSamples]float64 // guarded by mu; bytes per second, a ring
@@ -32,14 +35,14 @@ type rates struct {
 	median float64              // guarded by mu; 0: too few
 }
 
-// observe records a body that ended, for whatever reason.
-func (r *rates) observe(bytes int64, waited time.Duration) {
+// observe records a body that ended, for whatever reason, so long after it began.
+func (r *rates) observe(bytes int64, took time.Duration) {
 	if bytes < slowLeast {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.last[r.count%slowSamples] = float64(bytes) / max(waited, time.Microsecond).Seconds()
+	r.last[r.count%slowSamples] = float64(bytes) / max(took, time.Microsecond).Seconds()
 	r.count++
 	if r.count < slowSamples {
 		return

@@ -72,3 +72,40 @@ func TestSlowBodyIsReplaced(t *testing.T) {
 		}
 	})
 }
+
+// Bodies whose bytes lay ready, as they do for one who was busy elsewhere, make
+// none slow that comes as fast as those were read.
+func TestReadyBytesMakeNoneSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const chunk, pause = 16 << 10, 10 * time.Millisecond
+		s := &scripted{data: bytes.Repeat([]byte("weights"), 1<<18)}
+		s.script = func(try int, _ int64) behaviour {
+			b := behaviour{after: -1, chunk: chunk}
+			if try == slowSamples {
+				b.pace = pause
+			}
+			return b
+		}
+		r := WithRetry(s, RetryPolicy{})
+		obj := Object{Key: "file", Size: int64(len(s.data))}
+		for range slowSamples {
+			body, err := r.OpenRange(t.Context(), obj, 0, obj.Size)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for buf := make([]byte, chunk); err == nil; {
+				time.Sleep(pause)
+				_, err = body.Read(buf)
+			}
+			if err := body.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		if got := readThrough(t, r, obj); !bytes.Equal(got, s.data) {
+			t.Error("wrong bytes")
+		}
+		if s.tries != slowSamples+1 {
+			t.Errorf("%d requests for %d bodies", s.tries, slowSamples+1)
+		}
+	})
+}
