@@ -38,7 +38,8 @@ func (b *resumingBody) open() error {
 			return err
 		})
 		if err == nil {
-			b.watch, b.longest, b.patience = w, 0, b.r.gaps.timeout(b.sched.stalls)
+			b.watch, b.longest = w, 0
+			b.patience = b.r.gaps.timeout(max(b.sched.stalls, b.slows))
 			b.began, b.got, b.waited = time.Now(), 0, 0
 			return nil
 		}
@@ -100,10 +101,10 @@ func (b *resumingBody) readOnce(p []byte) (int, error) {
 }
 
 // slow says whether the body shall be replaced for its speed: not before it
-// was waited for as long as it may be silent, twice as long each time, so that a store
-// that is slow altogether is not asked for everything again and again.
+// was waited for as long as it may be silent, which is twice as long each time, so
+// that a store that is slow altogether is not asked for everything again and again.
 func (b *resumingBody) slow() bool {
-	return b.pos < b.end && b.waited >= b.r.gaps.usual<<b.slows && b.r.rates.slow(b.got, b.waited)
+	return b.pos < b.end && b.waited >= b.patience && b.r.rates.slow(b.got, b.waited)
 }
 
 // replace closes the broken body and opens the next from the last byte on.

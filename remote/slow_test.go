@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bytes"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,17 +90,7 @@ func TestReadyBytesMakeNoneSlow(t *testing.T) {
 		r := WithRetry(s, RetryPolicy{})
 		obj := Object{Key: "file", Size: int64(len(s.data))}
 		for range slowSamples {
-			body, err := r.OpenRange(t.Context(), obj, 0, obj.Size)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for buf := make([]byte, chunk); err == nil; {
-				time.Sleep(pause)
-				_, err = body.Read(buf)
-			}
-			if err := body.Close(); err != nil {
-				t.Error(err)
-			}
+			readIn(t, r, obj, chunk, pause)
 		}
 		if got := readThrough(t, r, obj); !bytes.Equal(got, s.data) {
 			t.Error("wrong bytes")
@@ -108,4 +99,48 @@ func TestReadyBytesMakeNoneSlow(t *testing.T) {
 			t.Errorf("%d requests for %d bodies", s.tries, slowSamples+1)
 		}
 	})
+}
+
+// Where bytes come in bursts, a body is given the time of a few of them before
+// it is called slow.
+func TestSlowAfterItsPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const chunk, pace = 16 << 10, 11 * time.Millisecond
+		s := &scripted{data: bytes.Repeat([]byte("weights"), 1<<18)}
+		s.script = func(try int, _ int64) behaviour {
+			if try == slowSamples {
+				return behaviour{after: -1, chunk: chunk, pace: pace}
+			}
+			return behaviour{after: -1, chunk: len(s.data), pace: 150 * time.Millisecond}
+		}
+		r := WithRetry(s, RetryPolicy{})
+		obj := Object{Key: "file", Size: int64(len(s.data))}
+		for range slowSamples + 1 {
+			readIn(t, r, obj, len(s.data), 0)
+		}
+		if s.tries != slowSamples+2 {
+			t.Fatalf("%d requests for %d bodies of which one is slow", s.tries, slowSamples+1)
+		}
+		waited := time.Duration(s.offs[len(s.offs)-1]/chunk) * pace
+		if least := stallFactor * 150 * time.Millisecond; waited < least {
+			t.Errorf("replaced after %v, where it may be silent for %v", waited, least)
+		}
+	})
+}
+
+// readIn reads an object by Reads of size bytes, each after a pause.
+func readIn(t *testing.T, r *Retrying, obj Object, size int, pause time.Duration) {
+	t.Helper()
+	body, err := r.OpenRange(t.Context(), obj, 0, obj.Size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	for buf := make([]byte, size); err == nil; {
+		time.Sleep(pause)
+		_, err = body.Read(buf)
+	}
+	if err != io.EOF {
+		t.Fatal(err)
+	}
 }
