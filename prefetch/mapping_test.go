@@ -32,10 +32,11 @@ func newMapping(t *testing.T, r *Reader, size int64) *mapping {
 	return &mapping{t: t, r: r, size: size, pages: make([]chan struct{}, size/page), marks: make(map[int64]bool)}
 }
 
-// request asks for what is missing of [lo, hi), and does not wait for it.
+// request asks for what is missing of [lo, hi), and does not wait for it. The
+// kernel sends one request after the other, in order.
 func (m *mapping) request(lo, hi int64) {
 	hi = min(hi, m.size)
-	for lo < hi {
+	for after := time.Duration(0); lo < hi; after += time.Microsecond {
 		if m.pages[lo/page] != nil {
 			lo += page
 			continue
@@ -47,6 +48,7 @@ func (m *mapping) request(lo, hi int64) {
 		}
 		m.asked.Go(func() {
 			defer close(done)
+			time.Sleep(after)
 			consume(m.t, m.r, from, end, mib, 1)
 		})
 		lo = end
@@ -158,7 +160,7 @@ func TestSkippedTensorsOfAMappingAreNotFetched(t *testing.T) {
 		m.asked.Wait()
 	})
 	const asked = size / 8
-	if store.fetched > asked*16/10 {
+	if store.fetched > asked*145/100 {
 		t.Errorf("fetched %.2f of what was asked for", float64(store.fetched)/asked)
 	}
 }
