@@ -36,100 +36,65 @@ func TestSlowIsFarBelowTheMedian(t *testing.T) {
 	}
 }
 
-// One body at a hundredth of the others' speed is replaced at its last byte;
-// all bodies at that speed are read to their end.
+// A body that comes far more slowly than its peers is replaced at its last byte,
+// once it was waited for as long as it may be silent.
 func TestSlowBodyIsReplaced(t *testing.T) {
+	const chunk, ms = 16 << 10, time.Millisecond
 	data := bytes.Repeat([]byte("weights"), 1<<18)
-	run := func(t *testing.T, slow func(try int) bool) *scripted {
-		s := &scripted{data: data}
-		s.script = func(try int, _ int64) behaviour {
-			pace := 100 * time.Microsecond // for 16 KiB
-			if slow(try) {
-				pace *= 100
-			}
-			return behaviour{after: -1, chunk: 16 << 10, pace: pace}
-		}
-		r := WithRetry(s, RetryPolicy{})
-		obj := Object{Key: "file", Size: int64(len(data))}
-		for range slowSamples + 1 {
-			if got := readThrough(t, r, obj); !bytes.Equal(got, data) {
-				t.Fatal("wrong bytes")
-			}
-		}
-		return s
+	paced := func(pace time.Duration) behaviour { return behaviour{after: -1, chunk: chunk, pace: pace} }
+	bursts := behaviour{after: -1, pace: 150 * ms} // each brings what was asked for
+	for name, tc := range map[string]struct {
+		peer   behaviour
+		size   int           // of a peer's Reads
+		pause  time.Duration // before each
+		last   behaviour
+		again  behaviour       // of what replaces last
+		waited []time.Duration // at least, for the last body and each replaced one
+	}{
+		"one of many":          {paced(ms / 10), chunk, 0, paced(10 * ms), paced(ms / 10), []time.Duration{500 * ms}},
+		"like all others":      {paced(10 * ms), chunk, 0, paced(10 * ms), paced(10 * ms), nil},
+		"for the second time":  {paced(ms / 10), chunk, 0, paced(100 * ms), paced(100 * ms), []time.Duration{500 * ms, 1000 * ms, 2000 * ms, 4000 * ms}},
+		"bytes come in bursts": {bursts, len(data), 0, paced(11 * ms), paced(ms / 10), []time.Duration{stallFactor * 150 * ms}},
+		// Who was busy elsewhere finds the bytes of the peers ready, and waits for none.
+		"as fast as the peers were read": {paced(0), chunk, 10 * ms, paced(10 * ms), paced(10 * ms), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &scripted{data: data, script: func(try int, _ int64) behaviour {
+					switch {
+					case try < slowSamples:
+						return tc.peer
+					case try == slowSamples:
+						return tc.last
+					}
+					return tc.again
+				}}
+				r := WithRetry(s, RetryPolicy{})
+				obj := Object{Key: "file", Size: int64(len(data))}
+				for range slowSamples {
+					readIn(t, r, obj, tc.size, tc.pause)
+				}
+				if got := readIn(t, r, obj, chunk, 0); !bytes.Equal(got, data) {
+					t.Error("wrong bytes")
+				}
+				offs := s.offs[slowSamples:]
+				if len(offs) != 1+len(tc.waited) {
+					t.Fatalf("read by requests from %d, want %d of them", offs, 1+len(tc.waited))
+				}
+				pace := tc.last.pace
+				for i, least := range tc.waited {
+					if waited := time.Duration((offs[i+1]-offs[i])/chunk) * pace; waited < least || waited > 2*least {
+						t.Errorf("replaced after %v, want %v", waited, least)
+					}
+					pace = tc.again.pace
+				}
+			})
+		})
 	}
-	synctest.Test(t, func(t *testing.T) {
-		s := run(t, func(try int) bool { return try == slowSamples })
-		if s.tries != slowSamples+2 {
-			t.Errorf("%d requests for %d bodies of which one is slow", s.tries, slowSamples+1)
-		}
-		if last := s.offs[len(s.offs)-1]; last == 0 {
-			t.Error("the slow body was not resumed but begun anew")
-		}
-	})
-	synctest.Test(t, func(t *testing.T) {
-		if s := run(t, func(int) bool { return true }); s.tries != slowSamples+1 {
-			t.Errorf("%d requests for %d bodies that are all slow", s.tries, slowSamples+1)
-		}
-	})
 }
 
-// Bodies whose bytes lay ready, as they do for one who was busy elsewhere, make
-// none slow that comes as fast as those were read.
-func TestReadyBytesMakeNoneSlow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const chunk, pause = 16 << 10, 10 * time.Millisecond
-		s := &scripted{data: bytes.Repeat([]byte("weights"), 1<<18)}
-		s.script = func(try int, _ int64) behaviour {
-			b := behaviour{after: -1, chunk: chunk}
-			if try == slowSamples {
-				b.pace = pause
-			}
-			return b
-		}
-		r := WithRetry(s, RetryPolicy{})
-		obj := Object{Key: "file", Size: int64(len(s.data))}
-		for range slowSamples {
-			readIn(t, r, obj, chunk, pause)
-		}
-		if got := readThrough(t, r, obj); !bytes.Equal(got, s.data) {
-			t.Error("wrong bytes")
-		}
-		if s.tries != slowSamples+1 {
-			t.Errorf("%d requests for %d bodies", s.tries, slowSamples+1)
-		}
-	})
-}
-
-// Where bytes come in bursts, a body is given the time of a few of them before
-// it is called slow.
-func TestSlowAfterItsPatience(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const chunk, pace = 16 << 10, 11 * time.Millisecond
-		s := &scripted{data: bytes.Repeat([]byte("weights"), 1<<18)}
-		s.script = func(try int, _ int64) behaviour {
-			if try == slowSamples {
-				return behaviour{after: -1, chunk: chunk, pace: pace}
-			}
-			return behaviour{after: -1, chunk: len(s.data), pace: 150 * time.Millisecond}
-		}
-		r := WithRetry(s, RetryPolicy{})
-		obj := Object{Key: "file", Size: int64(len(s.data))}
-		for range slowSamples + 1 {
-			readIn(t, r, obj, len(s.data), 0)
-		}
-		if s.tries != slowSamples+2 {
-			t.Fatalf("%d requests for %d bodies of which one is slow", s.tries, slowSamples+1)
-		}
-		waited := time.Duration(s.offs[len(s.offs)-1]/chunk) * pace
-		if least := stallFactor * 150 * time.Millisecond; waited < least {
-			t.Errorf("replaced after %v, where it may be silent for %v", waited, least)
-		}
-	})
-}
-
-// readIn reads an object by Reads of size bytes, each after a pause.
-func readIn(t *testing.T, r *Retrying, obj Object, size int, pause time.Duration) {
+// readIn reads an object by Reads of at most size bytes, each after a pause.
+func readIn(t *testing.T, r *Retrying, obj Object, size int, pause time.Duration) (got []byte) {
 	t.Helper()
 	body, err := r.OpenRange(t.Context(), obj, 0, obj.Size)
 	if err != nil {
@@ -138,9 +103,12 @@ func readIn(t *testing.T, r *Retrying, obj Object, size int, pause time.Duration
 	defer body.Close()
 	for buf := make([]byte, size); err == nil; {
 		time.Sleep(pause)
-		_, err = body.Read(buf)
+		var n int
+		n, err = body.Read(buf)
+		got = append(got, buf[:n]...)
 	}
 	if err != io.EOF {
 		t.Fatal(err)
 	}
+	return got
 }
