@@ -88,21 +88,6 @@ func (b *scriptedBody) Close() error { b.close(); return nil }
 
 func whole(int, int64) behaviour { return behaviour{after: -1} }
 
-// readThrough reads the whole object.
-func readThrough(t *testing.T, r *Retrying, obj Object) []byte {
-	t.Helper()
-	body, err := r.OpenRange(t.Context(), obj, 0, obj.Size)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer body.Close()
-	got, err := io.ReadAll(body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return got
-}
-
 // load reads the whole object through a Retrying.
 func load(t *testing.T, s *scripted, policy RetryPolicy) ([]byte, *Retrying, error) {
 	t.Helper()
