@@ -51,15 +51,29 @@ func gpuloadMounted(spec mountSpec, d dataset) sample {
 }
 
 // readAndCopy is what a loader onto the CPU cannot beat: the same readers as
-// gpuload has, which copy each block once to its place in touched memory.
-func readAndCopy(d dataset) sample {
+// gpuload has, which copy each block once to its place in memory.
+func readAndCopy(d dataset, to workload.Target) sample {
 	return func(ctx context.Context, l *lab) (outcome, error) {
 		f, err := l.local(d)
 		if err != nil {
 			return outcome{}, err
 		}
 		return localRead(d, true, single(workload.Read{
-			Way: workload.Buffered, Threads: loaderReaders, Block: 8 * mib, Turns: true, Copy: f.size,
+			Way: workload.Buffered, Threads: loaderReaders, Block: 8 * mib, Turns: true, Copy: to, Size: f.size,
+		}))(ctx, l)
+	}
+}
+
+// mountedReadAndCopy is the same through a new mount, by the readers that the
+// mount's own rows have.
+func mountedReadAndCopy(spec mountSpec, d dataset, to workload.Target) sample {
+	return func(ctx context.Context, l *lab) (outcome, error) {
+		f, err := l.place(ctx, spec.where, d)
+		if err != nil {
+			return outcome{}, err
+		}
+		return coldRead(spec, d, single(workload.Read{
+			Way: workload.Direct, Threads: 8, Block: 8 * mib, Turns: true, Copy: to, Size: f.size,
 		}))(ctx, l)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"weightfs/tests/bench/figure"
+	"weightfs/tests/bench/workload"
 	"weightfs/tests/proxy"
 )
 
@@ -49,7 +50,7 @@ const (
 
 // loopbackRows have server, daemon and reader on the same cores.
 func loopbackRows() []row {
-	r := plainClient(loopback, one(), 16, false)
+	r := plainClient(loopback, one(), 16, workload.Nowhere)
 	plain := func(name string, how readers, bound float64) row {
 		return against(clientR, "loopback: "+name, cold, r, coldRead(mountSpec{}, one(), how), figure.AtLeast(bound))
 	}
@@ -62,7 +63,7 @@ func loopbackRows() []row {
 		plain("8 threads copy a mapping", mapped(8), 0.45),
 		plain("8 readers, O_DIRECT, eighths by 8 MiB", direct(8), 0.70),
 		plain("8 readers, O_DIRECT, 8 MiB in turns", directInTurns(8), 0.70),
-		against("R over TLS", "TLS: dd bs=1M", cold, plainClient(overTLS, one(), 16, false),
+		against("R over TLS", "TLS: dd bs=1M", cold, plainClient(overTLS, one(), 16, workload.Nowhere),
 			coldRead(mountSpec{where: overTLS}, one(), dd), figure.AtLeast(0.50)),
 		against(clientR, "loopback: dd bs=1M, limit 64 MiB", cold, r,
 			coldRead(mountSpec{flags: []string{"--memory-limit=64Mi"}}, one(), dd), figure.AtLeast(0.35)),
@@ -122,7 +123,7 @@ func localRows() []row {
 // unprivilegedRows are what a mount without root gets: the kernel's own
 // readahead, and no passthrough.
 func unprivilegedRows() []row {
-	r := plainClient(loopback, one(), 16, false)
+	r := plainClient(loopback, one(), 16, workload.Nowhere)
 	small := func(name string, how readers) row {
 		return against(clientR, "readahead 128 KiB: "+name, cold, r,
 			coldRead(mountSpec{readAhead: 128 << 10}, one(), how), figure.Target{})
@@ -142,15 +143,23 @@ func unprivilegedRows() []row {
 	}
 }
 
-// gpuloadRows load onto the CPU device.
+// gpuloadRows load onto the CPU device, whose memory is fresh at each load. Where
+// the baseline with a target has touched its memory before, or copies nothing,
+// another row has the same beside one that copies to fresh memory.
 func gpuloadRows() []row {
 	return []row{
 		against("R and a copy", "gpuload: directly from S3", straight,
-			plainClient(loopback, one(), 16, true), gpuload(loopback, one()), figure.AtLeast(0.90)),
+			plainClient(loopback, one(), 16, workload.Touched), gpuload(loopback, one()), figure.AtLeast(0.90)),
+		against("R and a copy to fresh memory", "gpuload: directly from S3, fresh memory on both sides", straight,
+			plainClient(loopback, one(), 16, workload.Fresh), gpuload(loopback, one()), figure.Target{}),
 		against("8 readers, O_DIRECT, 8 MiB in turns", "gpuload: through the mount", cold,
 			coldRead(mountSpec{}, one(), directInTurns(8)), gpuloadMounted(mountSpec{}, one()), figure.AtLeast(0.85)),
+		against("8 readers, O_DIRECT, 8 MiB in turns, and a copy to fresh memory", "gpuload: through the mount, fresh memory on both sides", cold,
+			mountedReadAndCopy(mountSpec{}, one(), workload.Fresh), gpuloadMounted(mountSpec{}, one()), figure.Target{}),
 		against("parallel read and copy", "gpuload: a local file", paged,
-			readAndCopy(one()), gpuload(folder, one()), figure.AtLeast(0.85)),
+			readAndCopy(one(), workload.Touched), gpuload(folder, one()), figure.AtLeast(0.85)),
+		against("parallel read and copy to fresh memory", "gpuload: a local file, fresh memory on both sides", paged,
+			readAndCopy(one(), workload.Fresh), gpuload(folder, one()), figure.Target{}),
 		against("memory limit -1", "gpuload: a local file, memory limit 0", paged,
 			gpuload(folder, one(), "--memory-limit=-1"), gpuload(folder, one(), "--memory-limit=0"), figure.AtLeast(0.80)),
 		against("Python's json of the header", "gpuload inspect: 100,000 tensors", paged,
@@ -167,7 +176,7 @@ func distantRows(far proxy.Shape) []row {
 	}
 	client := func(connections int) row {
 		r := rate(fmt.Sprintf("plain client, %d connections", connections),
-			plainClient(distant, two(), connections, false), figure.Target{})
+			plainClient(distant, two(), connections, workload.Nowhere), figure.Target{})
 		r.state = straight
 		return r
 	}

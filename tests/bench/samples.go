@@ -65,7 +65,7 @@ func twice(r readers) readers {
 }
 
 // plainClient is baseline R: the first file of the dataset by ranged GETs.
-func plainClient(where store, d dataset, connections int, copied bool) sample {
+func plainClient(where store, d dataset, connections int, to workload.Target) sample {
 	return func(ctx context.Context, l *lab) (outcome, error) {
 		f, err := l.store(ctx, d)
 		if err != nil {
@@ -73,7 +73,7 @@ func plainClient(where store, d dataset, connections int, copied bool) sample {
 		}
 		fetch := func() (outcome, error) {
 			return l.work(ctx, workload.Options{Env: l.env(where)}, &workload.Fetch{
-				Bucket: bucket, Key: d.name + "/" + f.names[0], Connections: connections, Part: 8 * mib, Copy: copied,
+				Bucket: bucket, Key: d.name + "/" + f.names[0], Connections: connections, Part: 8 * mib, Copy: to,
 			})
 		}
 		if where == distant {

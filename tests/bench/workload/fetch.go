@@ -23,9 +23,9 @@ type Fetch struct {
 	Bucket, Key string
 	Connections int
 	Part        int64
-	// Copy has each byte copied once more to its place in touched memory of the
-	// object's size.
-	Copy bool
+	// Copy has each byte copied once more to its place in memory of the object's
+	// size.
+	Copy Target
 }
 
 func (f *Fetch) kind() string { return "fetch" }
@@ -67,11 +67,9 @@ func (f *Fetch) prepare(ctx context.Context) (work, error) {
 			return nil, err
 		}
 	}
-	var target []byte
-	if f.Copy {
-		if target, err = memory(size); err != nil {
-			return nil, err
-		}
+	target, err := f.Copy.memory(size)
+	if err != nil {
+		return nil, err
 	}
 	return func(ctx context.Context) (Result, error) { return f.run(ctx, client, size, buffers, target) }, nil
 }

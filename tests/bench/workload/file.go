@@ -23,6 +23,36 @@ func memory(n int64) ([]byte, error) {
 	return data, nil
 }
 
+// Target is where a reader copies what it read once more.
+type Target string
+
+// The targets.
+const (
+	Nowhere Target = ""
+	Touched Target = "touched" // memory that was touched before the clock started
+	// Fresh is memory that the copy touches first, in huge pages, so that the
+	// kernel clears each of them within the time: as gpuload's CPU device has it.
+	Fresh Target = "fresh"
+)
+
+// memory maps n bytes of the target.
+func (t Target) memory(n int64) ([]byte, error) {
+	switch t {
+	case Nowhere:
+		return nil, nil
+	case Touched:
+		return memory(n)
+	}
+	data, err := unix.Mmap(-1, 0, int(n), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err == nil {
+		err = unix.Madvise(data, unix.MADV_HUGEPAGE)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%d bytes of fresh memory: %w", n, err)
+	}
+	return data, nil
+}
+
 // pread fills buf from fd at off. It ends early at the end of the file only.
 func pread(fd int, buf []byte, off int64) (int, error) {
 	done := 0
@@ -84,9 +114,10 @@ type Read struct {
 	// Turns has the threads take blocks from one counter; otherwise each has a
 	// contiguous part of the file.
 	Turns bool
-	// Copy, if not 0, is the size of the file, whose bytes are copied once more
-	// to their place in memory of that size.
-	Copy int64
+	// Copy has each byte copied once more to its place in memory of Size, which
+	// is the file's.
+	Copy Target
+	Size int64
 }
 
 func (r *Read) kind() string { return "read" }
@@ -99,12 +130,9 @@ func (r *Read) prepare(context.Context) (work, error) {
 			return nil, err
 		}
 	}
-	var target []byte
-	if r.Copy > 0 {
-		var err error
-		if target, err = memory(r.Copy); err != nil {
-			return nil, err
-		}
+	target, err := r.Copy.memory(r.Size)
+	if err != nil {
+		return nil, err
 	}
 	return func(ctx context.Context) (Result, error) { return r.run(ctx, buffers, target) }, nil
 }

@@ -83,7 +83,8 @@ func TestReadersReadAll(t *testing.T) {
 	path, size := writeFile(t)
 	for _, w := range []Workload{
 		&Read{Path: path, Way: Buffered, Threads: 3, Block: 1 << 20},
-		&Read{Path: path, Way: Buffered, Threads: 2, Block: 1 << 20, Turns: true, Copy: size},
+		&Read{Path: path, Way: Buffered, Threads: 2, Block: 1 << 20, Turns: true, Copy: Touched, Size: size},
+		&Read{Path: path, Way: Direct, Threads: 2, Block: 1 << 20, Turns: true, Copy: Fresh, Size: size},
 		&Read{Path: path, Way: Direct, Threads: 2, Block: 1 << 20},
 		&Read{Path: path, Way: Mapped, Threads: 2, Block: 1 << 20},
 		&DD{Paths: []string{path}, Block: 1 << 20},
