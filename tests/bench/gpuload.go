@@ -58,9 +58,7 @@ func readAndCopy(d dataset, to workload.Target) sample {
 		if err != nil {
 			return outcome{}, err
 		}
-		return localRead(d, true, single(workload.Read{
-			Way: workload.Buffered, Threads: loaderReaders, Block: 8 * mib, Turns: true, Copy: to, Size: f.size,
-		}))(ctx, l)
+		return localRead(d, true, inTurns(workload.Buffered, loaderReaders, to, f.size))(ctx, l)
 	}
 }
 
@@ -72,9 +70,7 @@ func mountedReadAndCopy(spec mountSpec, d dataset, to workload.Target) sample {
 		if err != nil {
 			return outcome{}, err
 		}
-		return coldRead(spec, d, single(workload.Read{
-			Way: workload.Direct, Threads: 8, Block: 8 * mib, Turns: true, Copy: to, Size: f.size,
-		}))(ctx, l)
+		return coldRead(spec, d, inTurns(workload.Direct, 8, to, f.size))(ctx, l)
 	}
 }
 

@@ -85,15 +85,13 @@ func (l *lab) build(ctx context.Context) (err error) {
 
 // touch writes to as much memory as a sample will use, in a process that then
 // ends: the pages of a guest cost many times as much when they are used for the
-// first time, and a host may take free ones back within seconds. A kernel that
-// reports its free pages to the host does so two seconds after something was
-// freed; with settle that is over when the sample begins.
+// first time, and a host may take free ones back within seconds.
 func (l *lab) touch(ctx context.Context) error {
 	n := int64(l.opts.touch)
 	if n == 0 {
 		n = 4 * int64(l.opts.size)
 	}
-	_, err := workload.Run(ctx, workload.Options{}, &workload.Touch{Bytes: n, Hold: l.opts.settle})
+	_, err := workload.Run(ctx, workload.Options{}, &workload.Touch{Bytes: n})
 	return err
 }
 

@@ -34,7 +34,6 @@ type options struct {
 	runs    int
 	size    cli.Size
 	touch   cli.Size
-	settle  time.Duration
 	mix     time.Duration
 	limit   time.Duration
 	pattern *regexp.Regexp
@@ -76,7 +75,6 @@ func parse(args []string) (o options, list bool, err error) {
 	flags.IntVar(&o.runs, "runs", 5, "samples of each side of a row")
 	flags.Var(&o.size, "size", "bytes of the object; the other checkpoints are in proportion")
 	flags.Var(&o.touch, "touch", "memory to touch before each sample, 0 for four times the object's size")
-	flags.DurationVar(&o.settle, "settle", 0, "hold the touched memory so long, until the kernel has given the host what others freed")
 	flags.DurationVar(&o.mix, "mix", time.Minute, "how long the readers of the memory rows read")
 	flags.DurationVar(&o.limit, "time-limit", 90*time.Minute, "for everything")
 	flags.StringVar(&o.out, "out", filepath.Join("bin", "bench"), "folder for table.md, results.json and the plots")

@@ -56,7 +56,13 @@ func direct(n int) readers {
 
 // directInTurns is n threads that take parts of 8 MiB in turns, as gpuload does.
 func directInTurns(n int) readers {
-	return single(workload.Read{Way: workload.Direct, Threads: n, Block: 8 * mib, Turns: true})
+	return inTurns(workload.Direct, n, workload.Nowhere, 0)
+}
+
+// inTurns is n threads that take parts of 8 MiB in turns and copy them once more,
+// to memory of size.
+func inTurns(way workload.Way, n int, to workload.Target, size int64) readers {
+	return single(workload.Read{Way: way, Threads: n, Block: 8 * mib, Turns: true, Copy: to, Size: size})
 }
 
 // twice has each reader two times, at once.

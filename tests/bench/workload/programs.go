@@ -170,17 +170,14 @@ func (g *Gpuload) prepare(context.Context) (work, error) {
 	}, nil
 }
 
-// Touch writes to so many bytes of memory, holds it and ends: a guest's pages
-// are slow the first time that anybody uses them.
-type Touch struct {
-	Bytes int64
-	Hold  time.Duration
-}
+// Touch writes to so many bytes of memory and ends: a guest's pages are slow
+// the first time that anybody uses them.
+type Touch struct{ Bytes int64 }
 
 func (t *Touch) kind() string { return "touch" }
 
 func (t *Touch) prepare(context.Context) (work, error) {
-	return func(ctx context.Context) (Result, error) {
+	return func(context.Context) (Result, error) {
 		data, err := unix.Mmap(-1, 0, int(t.Bytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 		if err != nil {
 			return Result{}, fmt.Errorf("%d bytes of memory: %w", t.Bytes, err)
@@ -188,10 +185,6 @@ func (t *Touch) prepare(context.Context) (work, error) {
 		_ = unix.Madvise(data, unix.MADV_HUGEPAGE) // faster, where the kernel can
 		for i := 0; i < len(data); i += os.Getpagesize() {
 			data[i] = 1
-		}
-		select {
-		case <-time.After(t.Hold):
-		case <-ctx.Done():
 		}
 		return Result{Bytes: t.Bytes}, unix.Munmap(data)
 	}, nil
