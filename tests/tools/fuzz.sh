@@ -12,6 +12,14 @@ say() { printf '%-52s %12s %8s %8s %9s\n' "$@" | tee -a "$record"; }
 : >"$record"
 say "$(date -u +%F), $duration for each target" executions new inputs seconds
 
+# The end of its time can reach the fuzzing engine of Go before 1.27 as a failure
+# (go.dev/issue/75804). That prints this line alone; whatever a target finds has its
+# place in the source or the input that was written.
+clock_ran_out() {
+	[[ $1 != *'Failing input written to'* ]] &&
+		[[ $(sed -n '/^--- FAIL: /,/^FAIL$/p' <<<"$1" | sed '1d;$d') == '    context deadline exceeded' ]]
+}
+
 found=0
 while read -r package; do
 	# go list names the files; grep finds the targets without building anything.
@@ -21,7 +29,7 @@ while read -r package; do
 		start=$SECONDS
 		# Making one input smaller takes a minute by default, in which nothing else
 		# is tried: a target came to 3,000 executions where it had 100,000.
-		if ! out=$(go test -run '^$' -fuzz "^$target\$" -fuzztime "$duration" -fuzzminimizetime 100x -parallel 2 "$package" 2>&1); then
+		if ! out=$(go test -run '^$' -fuzz "^$target\$" -fuzztime "$duration" -fuzzminimizetime 100x -parallel 2 "$package" 2>&1) && ! clock_ran_out "$out"; then
 			echo "$package $target: FOUND" | tee -a "$record"
 			echo "$out"
 			exit 1
