@@ -20,7 +20,7 @@ func gpuload(where store, d dataset, flags ...string) sample {
 		source := "s3://" + bucket + "/" + d.name + "/"
 		if where == folder {
 			source = filepath.Join(l.localDir(), d.name)
-			if err := l.heat(ctx, f.paths(l.localDir(), d), true); err != nil {
+			if err := heat(ctx, f.paths(l.localDir(), d), true); err != nil {
 				return outcome{}, err
 			}
 		}

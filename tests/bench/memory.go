@@ -104,7 +104,7 @@ func (l *lab) press(ctx context.Context, watched []*watch, f files, cache *harne
 	for _, w := range watched {
 		w.start()
 	}
-	reports, err := workload.Run(ctx, workload.Options{Cgroup: cache.Dir()}, all...)
+	reports, err := workload.Run(ctx, workload.Options{Cgroup: cache.Dir(), First: l.touch()}, all...)
 	for _, w := range watched {
 		err = errors.Join(err, w.stop())
 	}

@@ -161,7 +161,7 @@ func retained(ctx context.Context, l *lab) (o outcome, err error) {
 	defer func() { err = errors.Join(err, m.Close()) }()
 	pathsA, pathsB := a.paths(m.Dir, modelA()), b.paths(m.Dir, modelB())
 	for _, paths := range [][]string{pathsA, pathsA, pathsA, pathsB, pathsB} {
-		if _, err := l.work(ctx, workload.Options{}, direct(1)(paths)...); err != nil {
+		if _, err := workload.Run(ctx, workload.Options{}, direct(1)(paths)...); err != nil {
 			return o, err
 		}
 	}

@@ -130,9 +130,6 @@ func (l *lab) pair(ctx context.Context, r row) (base, load outcome, err error) {
 func (l *lab) sample(ctx context.Context, take sample) (outcome, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, sampleLimit, fmt.Errorf("no end within %v", sampleLimit))
 	defer cancel()
-	if err := l.touch(ctx); err != nil {
-		return outcome{}, err
-	}
 	o, err := take(ctx, l)
 	if err != nil && ctx.Err() != nil {
 		err = errors.Join(context.Cause(ctx), err)

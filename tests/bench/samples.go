@@ -89,8 +89,15 @@ func plainClient(where store, d dataset, connections int, to workload.Target) sa
 	}
 }
 
-// work runs workloads and sums their reports.
+// work runs the workloads of a sample, right after memory was touched, and sums
+// their reports.
 func (l *lab) work(ctx context.Context, opts workload.Options, w ...workload.Workload) (outcome, error) {
+	opts.First = l.touch()
+	return sum(ctx, opts, w...)
+}
+
+// sum runs workloads and sums their reports.
+func sum(ctx context.Context, opts workload.Options, w ...workload.Workload) (outcome, error) {
 	reports, err := workload.Run(ctx, opts, w...)
 	if err != nil {
 		return outcome{}, err
@@ -99,9 +106,9 @@ func (l *lab) work(ctx context.Context, opts workload.Options, w ...workload.Wor
 }
 
 // workBefore runs what comes before the timed work, one after the other.
-func (l *lab) workBefore(ctx context.Context, paths []string, before []readers) error {
+func workBefore(ctx context.Context, paths []string, before []readers) error {
 	for i, r := range before {
-		if _, err := l.work(ctx, workload.Options{}, r(paths)...); err != nil {
+		if _, err := workload.Run(ctx, workload.Options{}, r(paths)...); err != nil {
 			return fmt.Errorf("read %d before: %w", i+1, err)
 		}
 	}
@@ -125,16 +132,23 @@ func read(spec mountSpec, d dataset, r readers, before ...readers) sample {
 		if err != nil {
 			return o, err
 		}
+		work := l.work
+		if spec.hasty { // the read is right after the mount, and the touching before it
+			if _, err := workload.Run(ctx, workload.Options{}, l.touch()); err != nil {
+				return o, err
+			}
+			work = sum
+		}
 		m, err := l.mount(ctx, spec)
 		if err != nil {
 			return o, err
 		}
 		defer func() { err = errors.Join(err, m.Close()) }()
 		paths := f.paths(m.Dir, d)
-		if err := l.workBefore(ctx, paths, before); err != nil {
+		if err := workBefore(ctx, paths, before); err != nil {
 			return o, err
 		}
-		return m.count(ctx, func() (outcome, error) { return l.work(ctx, workload.Options{}, r(paths)...) })
+		return m.count(ctx, func() (outcome, error) { return work(ctx, workload.Options{}, r(paths)...) })
 	}
 }
 
@@ -171,7 +185,7 @@ func localRead(d dataset, warm bool, r readers) sample {
 			return outcome{}, err
 		}
 		paths := f.paths(l.localDir(), d)
-		if err := l.heat(ctx, paths, warm); err != nil {
+		if err := heat(ctx, paths, warm); err != nil {
 			return outcome{}, err
 		}
 		return l.work(ctx, workload.Options{}, r(paths)...)
@@ -219,7 +233,7 @@ func folderRead(d dataset, warm bool, r readers) sample {
 		if err != nil {
 			return outcome{}, err
 		}
-		if err := l.heat(ctx, f.paths(l.localDir(), d), warm); err != nil {
+		if err := heat(ctx, f.paths(l.localDir(), d), warm); err != nil {
 			return outcome{}, err
 		}
 		return cold(ctx, l)
@@ -227,9 +241,9 @@ func folderRead(d dataset, warm bool, r readers) sample {
 }
 
 // heat has files on disk in the page cache, or out of it.
-func (l *lab) heat(ctx context.Context, paths []string, warm bool) error {
+func heat(ctx context.Context, paths []string, warm bool) error {
 	if warm {
-		_, err := l.work(ctx, workload.Options{}, dd(paths)...)
+		_, err := workload.Run(ctx, workload.Options{}, dd(paths)...)
 		return err
 	}
 	for _, path := range paths {
@@ -260,7 +274,7 @@ func bareFuse(d dataset, r readers, before ...readers) sample {
 			return o, err
 		}
 		paths := []string{filepath.Join(dir, "memory")}
-		if err := l.workBefore(ctx, paths, before); err != nil {
+		if err := workBefore(ctx, paths, before); err != nil {
 			return o, err
 		}
 		return l.work(ctx, workload.Options{}, r(paths)...)

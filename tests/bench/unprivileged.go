@@ -32,7 +32,7 @@ func unprivilegedRead(d dataset, r readers) sample {
 		if err != nil {
 			return o, err
 		}
-		if err := l.heat(ctx, f.paths(l.localDir(), d), true); err != nil {
+		if err := heat(ctx, f.paths(l.localDir(), d), true); err != nil {
 			return o, err
 		}
 		dir, err := os.MkdirTemp(l.disk, "unprivileged-")

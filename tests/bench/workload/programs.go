@@ -14,8 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // run runs a program to its end and returns what it printed.
@@ -167,25 +165,5 @@ func (g *Gpuload) prepare(context.Context) (work, error) {
 		}
 		took := time.Duration(load.Seconds * float64(time.Second))
 		return Result{Bytes: load.Bytes, Latencies: []time.Duration{took}}, nil
-	}, nil
-}
-
-// Touch writes to so many bytes of memory and ends: a guest's pages are slow
-// the first time that anybody uses them.
-type Touch struct{ Bytes int64 }
-
-func (t *Touch) kind() string { return "touch" }
-
-func (t *Touch) prepare(context.Context) (work, error) {
-	return func(context.Context) (Result, error) {
-		data, err := unix.Mmap(-1, 0, int(t.Bytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
-		if err != nil {
-			return Result{}, fmt.Errorf("%d bytes of memory: %w", t.Bytes, err)
-		}
-		_ = unix.Madvise(data, unix.MADV_HUGEPAGE) // faster, where the kernel can
-		for i := 0; i < len(data); i += os.Getpagesize() {
-			data[i] = 1
-		}
-		return Result{Bytes: t.Bytes}, unix.Munmap(data)
 	}, nil
 }

@@ -20,6 +20,10 @@ type Options struct {
 	Env []string
 	// Cgroup is the folder of a control group for the children, or "".
 	Cgroup string
+	// First is done by a child of its own, outside the Cgroup, between the others'
+	// preparation and their begin; it is prepared before they are. Its report is
+	// not returned. nil is none.
+	First Workload
 }
 
 // Run does all workloads at once, each in a child, and returns their reports in
@@ -32,18 +36,39 @@ func Run(ctx context.Context, opts Options, workloads ...Workload) (reports []Re
 			err = errors.Join(err, r.close())
 		}
 	}()
-	for _, w := range workloads {
-		r, err := start(ctx, opts, w)
-		if err != nil {
+	prepare := func(opts Options, w ...Workload) (prepared []*runner, err error) {
+		for _, w := range w {
+			r, err := start(ctx, opts, w)
+			if err != nil {
+				return nil, err
+			}
+			runners, prepared = append(runners, r), append(prepared, r)
+		}
+		for _, r := range prepared {
+			if line, err := r.stdout.ReadString('\n'); err != nil || line != ready+"\n" {
+				return nil, r.failure(ctx, "prepare")
+			}
+		}
+		return prepared, nil
+	}
+	var first []*runner
+	if opts.First != nil {
+		if first, err = prepare(Options{Env: opts.Env}, opts.First); err != nil {
 			return nil, err
 		}
-		runners = append(runners, r)
 	}
-	for _, r := range runners {
-		if line, err := r.stdout.ReadString('\n'); err != nil || line != ready+"\n" {
-			return nil, r.failure(ctx, "prepare")
-		}
+	all, err := prepare(opts, workloads...)
+	if err != nil {
+		return nil, err
 	}
+	if _, err := finish(ctx, first); err != nil {
+		return nil, err
+	}
+	return finish(ctx, all)
+}
+
+// finish has prepared children do their work at once, and returns their reports.
+func finish(ctx context.Context, runners []*runner) (reports []Report, err error) {
 	for _, r := range runners {
 		if _, err := io.WriteString(r.stdin, "go\n"); err != nil {
 			return nil, r.failure(ctx, "start")

@@ -104,6 +104,35 @@ func TestReadersReadAll(t *testing.T) {
 	}
 }
 
+func TestFirstIsDoneBeforeTheOthersBegin(t *testing.T) {
+	dir := t.TempDir()
+	made := filepath.Join(dir, "made")
+	program := filepath.Join(dir, "program")
+	script := "#!/bin/sh\nsleep 0.2\nprintf 12345678 >" + made + "\necho '{\"bytes\": 1, \"seconds\": 1}'\n"
+	if err := os.WriteFile(program, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	reports, err := Run(t.Context(), Options{First: &Gpuload{Program: program}}, &DD{Paths: []string{made}, Block: 1 << 20})
+	if err != nil || len(reports) != 1 || reports[0].Bytes != 8 {
+		t.Errorf("%+v, %v; want one report of 8 bytes", reports, err)
+	}
+	reports, err = Run(t.Context(), Options{First: &Gpuload{Program: "/bin/false"}}, &DD{Paths: []string{made}, Block: 1 << 20})
+	if err == nil || !strings.Contains(err.Error(), "/bin/false") {
+		t.Errorf("%+v, %v; want the error of the first", reports, err)
+	}
+}
+
+func TestTouchedMemoryIsFreed(t *testing.T) {
+	const size = 64 << 20
+	reports, err := Run(t.Context(), Options{First: &Touch{Bytes: size}}, &Touch{Bytes: size})
+	if err != nil || len(reports) != 1 || reports[0].Bytes != size {
+		t.Errorf("%+v, %v; want one report of %d bytes", reports, err, size)
+	}
+	if _, err := Run(t.Context(), Options{}, &Touch{Bytes: 1 << 60}); err == nil || !strings.Contains(err.Error(), "bytes of memory") {
+		t.Errorf("%v; want that there is no such memory", err)
+	}
+}
+
 func TestRanksShareTheMatrices(t *testing.T) {
 	path, size := writeFile(t)
 	for _, columns := range []bool{false, true} {
