@@ -28,7 +28,9 @@ func gpuload(where store, d dataset, flags ...string) sample {
 		if err != nil || where == folder {
 			return o, err
 		}
-		o.traffic, err = l.requestsOf(func() (outcome, error) { return l.load(ctx, distant, source, flags...) })
+		o.traffic, err = l.requestsOf(func() (outcome, error) {
+			return runAndSum(ctx, workload.Options{Env: l.env(distant)}, l.loader(source, flags...))
+		})
 		return o, err
 	}
 }
@@ -77,11 +79,15 @@ func mountedReadAndCopy(spec mountSpec, d dataset, to workload.Target) sample {
 // loaderReaders is gpuload's default number of readers.
 const loaderReaders = 16
 
-// load runs gpuload. The report's time is what gpuload says of the load.
-func (l *lab) load(ctx context.Context, where store, source string, flags ...string) (outcome, error) {
+// loader is a run of gpuload.
+func (l *lab) loader(source string, flags ...string) *workload.Gpuload {
 	args := append([]string{"--device", "cpu", "--progress", "none"}, flags...)
-	o, err := l.work(ctx, workload.Options{Env: l.env(where)},
-		&workload.Gpuload{Program: l.programs.Gpuload, Args: append(args, source)})
+	return &workload.Gpuload{Program: l.programs.Gpuload, Args: append(args, source)}
+}
+
+// load times a run of gpuload. The report's time is what gpuload says of the load.
+func (l *lab) load(ctx context.Context, where store, source string, flags ...string) (outcome, error) {
+	o, err := l.work(ctx, workload.Options{Env: l.env(where)}, l.loader(source, flags...))
 	if err == nil {
 		o.report.End = o.report.Begin + o.report.Latencies[0]
 	}

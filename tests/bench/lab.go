@@ -93,6 +93,12 @@ func (l *lab) touch() *workload.Touch {
 	return &workload.Touch{Bytes: n}
 }
 
+// touchNow touches and frees it, for a sample that is not taken by work.
+func (l *lab) touchNow(ctx context.Context) error {
+	_, err := workload.Run(ctx, workload.Options{}, l.touch())
+	return err
+}
+
 // startServers starts two servers over one folder, and the proxy.
 func (l *lab) startServers(ctx context.Context) (err error) {
 	data := filepath.Join(l.scratch, "served")

@@ -93,11 +93,11 @@ func plainClient(where store, d dataset, connections int, to workload.Target) sa
 // their reports.
 func (l *lab) work(ctx context.Context, opts workload.Options, w ...workload.Workload) (outcome, error) {
 	opts.First = l.touch()
-	return sum(ctx, opts, w...)
+	return runAndSum(ctx, opts, w...)
 }
 
-// sum runs workloads and sums their reports.
-func sum(ctx context.Context, opts workload.Options, w ...workload.Workload) (outcome, error) {
+// runAndSum is work whose memory has been touched already, or that is not timed.
+func runAndSum(ctx context.Context, opts workload.Options, w ...workload.Workload) (outcome, error) {
 	reports, err := workload.Run(ctx, opts, w...)
 	if err != nil {
 		return outcome{}, err
@@ -134,10 +134,10 @@ func read(spec mountSpec, d dataset, r readers, before ...readers) sample {
 		}
 		work := l.work
 		if spec.hasty { // the read is right after the mount, and the touching before it
-			if _, err := workload.Run(ctx, workload.Options{}, l.touch()); err != nil {
+			if err := l.touchNow(ctx); err != nil {
 				return o, err
 			}
-			work = sum
+			work = runAndSum
 		}
 		m, err := l.mount(ctx, spec)
 		if err != nil {

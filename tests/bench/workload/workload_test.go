@@ -122,7 +122,7 @@ func TestFirstIsDoneBeforeTheOthersBegin(t *testing.T) {
 	}
 }
 
-func TestTouchedMemoryIsFreed(t *testing.T) {
+func TestTouchReportsItsBytes(t *testing.T) {
 	const size = 64 << 20
 	reports, err := Run(t.Context(), Options{First: &Touch{Bytes: size}}, &Touch{Bytes: size})
 	if err != nil || len(reports) != 1 || reports[0].Bytes != size {
