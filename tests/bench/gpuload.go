@@ -17,14 +17,18 @@ func gpuload(where store, d dataset, flags ...string) sample {
 		if err != nil {
 			return outcome{}, err
 		}
+		work := worker(l.work)
 		source := "s3://" + bucket + "/" + d.name + "/"
 		if where == folder {
-			source = filepath.Join(l.localDir(), d.name)
+			source, work = filepath.Join(l.localDir(), d.name), runAndSum
+			if err := l.touchNow(ctx); err != nil {
+				return outcome{}, err
+			}
 			if err := heat(ctx, f.paths(l.localDir(), d), true); err != nil {
 				return outcome{}, err
 			}
 		}
-		o, err := l.load(ctx, where, source, flags...)
+		o, err := l.load(ctx, work, where, source, flags...)
 		if err != nil || where == folder {
 			return o, err
 		}
@@ -47,7 +51,7 @@ func gpuloadMounted(spec mountSpec, d dataset) sample {
 		}
 		defer func() { err = errors.Join(err, m.Close()) }()
 		return m.count(ctx, func() (outcome, error) {
-			return l.load(ctx, spec.where, filepath.Join(m.Dir, d.name))
+			return l.load(ctx, l.work, spec.where, filepath.Join(m.Dir, d.name))
 		})
 	}
 }
@@ -85,9 +89,9 @@ func (l *lab) loader(source string, flags ...string) *workload.Gpuload {
 	return &workload.Gpuload{Program: l.programs.Gpuload, Args: append(args, source)}
 }
 
-// load times a run of gpuload. The report's time is what gpuload says of the load.
-func (l *lab) load(ctx context.Context, where store, source string, flags ...string) (outcome, error) {
-	o, err := l.work(ctx, workload.Options{Env: l.env(where)}, l.loader(source, flags...))
+// load times a run of gpuload by work or runAndSum. The report's time is what gpuload says of the load.
+func (l *lab) load(ctx context.Context, work worker, where store, source string, flags ...string) (outcome, error) {
+	o, err := work(ctx, workload.Options{Env: l.env(where)}, l.loader(source, flags...))
 	if err == nil {
 		o.report.End = o.report.Begin + o.report.Latencies[0]
 	}

@@ -93,7 +93,9 @@ func (l *lab) touch() *workload.Touch {
 	return &workload.Touch{Bytes: n}
 }
 
-// touchNow touches and frees it, for a sample that is not taken by work.
+// touchNow touches and frees it, for a sample that work does not take: one that
+// needs what is in the page cache, of which the touching makes the kernel reclaim
+// some, or that cannot wait.
 func (l *lab) touchNow(ctx context.Context) error {
 	_, err := workload.Run(ctx, workload.Options{}, l.touch())
 	return err

@@ -89,6 +89,9 @@ func plainClient(where store, d dataset, connections int, to workload.Target) sa
 	}
 }
 
+// worker is work or runAndSum.
+type worker func(context.Context, workload.Options, ...workload.Workload) (outcome, error)
+
 // work runs the workloads of a sample, right after memory was touched, and sums
 // their reports.
 func (l *lab) work(ctx context.Context, opts workload.Options, w ...workload.Workload) (outcome, error) {
@@ -132,8 +135,11 @@ func read(spec mountSpec, d dataset, r readers, before ...readers) sample {
 		if err != nil {
 			return o, err
 		}
-		work := l.work
-		if spec.hasty { // the read is right after the mount, and the touching before it
+		work := worker(l.work)
+		switch {
+		case spec.where == folder: // folderRead has touched memory
+			work = runAndSum
+		case spec.hasty || len(before) > 0:
 			if err := l.touchNow(ctx); err != nil {
 				return o, err
 			}
@@ -185,10 +191,13 @@ func localRead(d dataset, warm bool, r readers) sample {
 			return outcome{}, err
 		}
 		paths := f.paths(l.localDir(), d)
+		if err := l.touchNow(ctx); err != nil {
+			return outcome{}, err
+		}
 		if err := heat(ctx, paths, warm); err != nil {
 			return outcome{}, err
 		}
-		return l.work(ctx, workload.Options{}, r(paths)...)
+		return runAndSum(ctx, workload.Options{}, r(paths)...)
 	}
 }
 
@@ -233,6 +242,9 @@ func folderRead(d dataset, warm bool, r readers) sample {
 		if err != nil {
 			return outcome{}, err
 		}
+		if err := l.touchNow(ctx); err != nil {
+			return outcome{}, err
+		}
 		if err := heat(ctx, f.paths(l.localDir(), d), warm); err != nil {
 			return outcome{}, err
 		}
@@ -258,6 +270,9 @@ func heat(ctx context.Context, paths []string, warm bool) error {
 // after the reads before, with the readahead that mountd sets.
 func bareFuse(d dataset, r readers, before ...readers) sample {
 	return func(ctx context.Context, l *lab) (o outcome, err error) {
+		if err := l.touchNow(ctx); err != nil {
+			return o, err
+		}
 		dir, err := os.MkdirTemp(l.disk, "bare-")
 		if err != nil {
 			return o, err
@@ -277,7 +292,7 @@ func bareFuse(d dataset, r readers, before ...readers) sample {
 		if err := workBefore(ctx, paths, before); err != nil {
 			return o, err
 		}
-		return l.work(ctx, workload.Options{}, r(paths)...)
+		return runAndSum(ctx, workload.Options{}, r(paths)...)
 	}
 }
 

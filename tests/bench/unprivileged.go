@@ -32,6 +32,9 @@ func unprivilegedRead(d dataset, r readers) sample {
 		if err != nil {
 			return o, err
 		}
+		if err := l.touchNow(ctx); err != nil {
+			return o, err
+		}
 		if err := heat(ctx, f.paths(l.localDir(), d), true); err != nil {
 			return o, err
 		}
@@ -54,7 +57,7 @@ func unprivilegedRead(d dataset, r readers) sample {
 		if out, err := exec.CommandContext(ctx, "ls", "-d", dir+"/").CombinedOutput(); err != nil {
 			return o, fmt.Errorf("unprivileged mountd: %w: %s: %s", err, out, proc.Output())
 		}
-		o, err = l.work(ctx, workload.Options{}, r(f.paths(dir, d))...)
+		o, err = runAndSum(ctx, workload.Options{}, r(f.paths(dir, d))...)
 		o.uncounted = true // a mountd without a folder for its control socket has no status
 		return o, err
 	}
