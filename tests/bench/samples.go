@@ -209,7 +209,10 @@ func smallPages(d dataset, r readers) sample {
 		if err != nil {
 			return outcome{}, err
 		}
-		return l.work(ctx, workload.Options{}, r(f.paths(filepath.Join(l.plain.Dir, bucket), d))...)
+		if err := l.touchNow(ctx); err != nil {
+			return outcome{}, err
+		}
+		return runAndSum(ctx, workload.Options{}, r(f.paths(filepath.Join(l.plain.Dir, bucket), d))...)
 	}
 }
 
@@ -222,6 +225,9 @@ func usedOnce(d dataset, r readers) sample {
 		if err != nil {
 			return o, err
 		}
+		if err := l.touchNow(ctx); err != nil {
+			return o, err
+		}
 		dir := filepath.Join(l.scratch, "used-once")
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return o, err
@@ -230,7 +236,7 @@ func usedOnce(d dataset, r readers) sample {
 		if err := os.CopyFS(filepath.Join(dir, d.name), os.DirFS(filepath.Join(l.plain.Dir, bucket, d.name))); err != nil {
 			return o, err
 		}
-		return l.work(ctx, workload.Options{}, r(f.paths(dir, d))...)
+		return runAndSum(ctx, workload.Options{}, r(f.paths(dir, d))...)
 	}
 }
 
