@@ -60,23 +60,24 @@ func (c *concurrency) begin(now time.Time) {
 	c.best, c.before = 0, 0
 }
 
-// landed notes n bytes at the time now, and judges once a period.
-func (c *concurrency) landed(n int64, now time.Time) {
+// landed notes n bytes at the time now, and judges once a period. It returns
+// the throughput of the period that ended, in bytes per second, or 0.
+func (c *concurrency) landed(n int64, now time.Time) float64 {
 	c.bytes += n
-	if c.fixed > 0 {
-		return
-	}
 	if c.since.IsZero() {
 		c.since = now
-		return
+		return 0
 	}
 	elapsed := now.Sub(c.since)
 	if elapsed < samplePeriod {
-		return
+		return 0
 	}
 	rate := float64(c.bytes) / elapsed.Seconds()
-	c.judge(rate)
+	if c.fixed == 0 {
+		c.judge(rate)
+	}
 	c.bytes, c.since, c.saturated = 0, now, false
+	return rate
 }
 
 // judge grows the limit, or takes a growth back that did not pay.

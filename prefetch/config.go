@@ -46,7 +46,6 @@ func (m Mode) String() string {
 // Defaults and limits of a Config.
 const (
 	DefaultMemoryLimit = 256 << 20
-	DefaultPartSize    = 8 << 20
 	DefaultReadTimeout = 5 * time.Minute
 	// MinMemoryLimit is the smallest cap that works: the largest View twice,
 	// so that one reader's demand and another's make progress side by side.
@@ -60,8 +59,9 @@ type Config struct {
 	// MemoryLimit is the size of the arena in bytes; 0 is DefaultMemoryLimit,
 	// less than MinMemoryLimit an error.
 	MemoryLimit int64
-	// PartSize is the most bytes that one GET of a stream asks for; 0 is
-	// DefaultPartSize. It is rounded up to whole blocks of 1 MiB.
+	// PartSize is the most bytes that one GET of a stream asks for, rounded up
+	// to whole blocks of 1 MiB; 0 is 8 MiB, and up to 32 MiB from a store whose
+	// connections are fast.
 	PartSize int64
 	// Concurrency is how many GETs may be under way; 0 adapts, up to 256.
 	Concurrency int
@@ -83,10 +83,7 @@ func (cfg Config) complete() (Config, error) {
 	if cfg.MemoryLimit < MinMemoryLimit {
 		return cfg, fmt.Errorf("memory limit of %d bytes is too small: at least %d", cfg.MemoryLimit, int64(MinMemoryLimit))
 	}
-	switch {
-	case cfg.PartSize == 0:
-		cfg.PartSize = DefaultPartSize
-	case cfg.PartSize < 0:
+	if cfg.PartSize < 0 {
 		return cfg, fmt.Errorf("part size of %d bytes: must be positive", cfg.PartSize)
 	}
 	cfg.PartSize = roundUp(cfg.PartSize, blockSize)

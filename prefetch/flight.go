@@ -25,6 +25,7 @@ type flight struct {
 	pos     int64    // up to here the bytes landed
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
+	began   time.Time
 	since   time.Time // of the last byte, or of the beginning
 	trouble error     // of the last attempt that the store repeated
 }
@@ -113,7 +114,7 @@ func (c *Cache) advance(fl *flight, pos int64) {
 	c.stats.FetchedBytes += now - fl.pos
 	c.clock += uint64(now - fl.pos)
 	fl.since = c.now()
-	c.limit.landed(now-fl.pos, fl.since)
+	c.connection.carried(c.limit.landed(now-fl.pos, fl.since))
 	fl.pos = now
 	c.wake(fl.file, nil)
 }
@@ -148,6 +149,9 @@ func (c *Cache) land(fl *flight, err error) {
 	}
 	f := fl.file
 	f.flights = slices.DeleteFunc(f.flights, func(other *flight) bool { return other == fl })
+	if err == nil {
+		c.connection.fetched(fl.hi-fl.lo, c.now().Sub(fl.began))
+	}
 	missed := &failure{lo: fl.pos, hi: fl.hi, err: err}
 	c.abandon(fl)
 	if err != nil && !errors.Is(err, errUnwanted) {

@@ -10,10 +10,6 @@ import (
 // this many bytes were fetched, every live stream among 64 got a turn.
 const activeBytes = 128 << 20
 
-// streamConnections is how many connections the streams together should keep
-// busy, for the size of their GETs.
-const streamConnections = 16
-
 // streamCount caches how many streams share the memory for speculation.
 type streamCount struct {
 	n     int
@@ -33,10 +29,9 @@ func (c *Cache) liveStreams() int64 {
 	return int64(max(c.streams.n, 1))
 }
 
-// partFor is the size of a stream's GETs, which has its share of the
-// connections.
+// partFor is the size of a stream's GETs.
 func (c *Cache) partFor(cur *cursor) int64 {
-	return c.policy.partFor(cur, max(1, streamConnections/int(c.liveStreams())))
+	return c.policy.partFor(cur, c.connection.connections(), int(c.liveStreams()))
 }
 
 // follow finds the stream that a read belongs to and opens its window.
@@ -216,6 +211,7 @@ func (c *Cache) launch(fl *flight) {
 		c.limit.begin(c.now())
 	}
 	c.active++
+	fl.began = c.now()
 	c.stats.Fetches++
 	c.goroutines.Add(1)
 	go c.run(fl)

@@ -179,6 +179,39 @@ func TestReadersFillTheLine(t *testing.T) {
 	}
 }
 
+// A store whose connections are fast is asked for few large parts, since each GET
+// is work for both sides; one whose first bytes alone come fast is not taken for
+// such a one.
+func TestFewGETsFromANearStore(t *testing.T) {
+	for _, tc := range []struct {
+		name        string
+		store       *shapedStore
+		readers     int
+		least       float64 // of the line
+		fewest, top int     // GETs
+	}{
+		{"one machine", &shapedStore{firstByte: time.Millisecond, perConnection: 2.5e9, total: 2.5e9}, 1, 0.95, 60, 140},
+		{"one machine, eight readers", &shapedStore{firstByte: time.Millisecond, perConnection: 2.5e9, total: 2.5e9}, 8, 0.95, 60, 220},
+		{"one rack", &shapedStore{firstByte: time.Millisecond, perConnection: 1.2e9, total: 5e9}, 1, 0.9, 60, 130},
+		{"near, slow connections", &shapedStore{firstByte: time.Millisecond, perConnection: 40e6, total: 500e6}, 1, 0.93, 170, 350},
+		{"distant", distant(), 1, 0.9, 170, 350},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCache(t, tc.store, Config{MemoryLimit: 4 * gib})
+				got := rate(gib, func() { readShares(t, c, 1, tc.readers, gib, 4) })
+				t.Logf("%.3f of the line, %d GETs", got/tc.store.total, tc.store.gets)
+				if got < tc.least*tc.store.total {
+					t.Errorf("%.3f of the line, want %.2f", got/tc.store.total, tc.least)
+				}
+				if gets := tc.store.gets; gets < tc.fewest || gets > tc.top {
+					t.Errorf("%d GETs, want %d to %d", gets, tc.fewest, tc.top)
+				}
+			})
+		})
+	}
+}
+
 // readShares reads files of a size at once, each by readers of equal shares.
 func readShares(t *testing.T, c *Cache, files, readers int, size int64, depth int) {
 	var wg sync.WaitGroup

@@ -3,7 +3,7 @@ package prefetch
 // windowPolicy is the arithmetic of how far a stream is fetched ahead. Bytes.
 type windowPolicy struct {
 	mode Mode
-	part int64 // the largest GET
+	part int64 // the largest GET; 0: by what connections carry
 }
 
 // floorWindow is what a proven stream gets whatever its run: enough that the
@@ -37,22 +37,41 @@ func (p windowPolicy) proven(c *cursor) bool {
 	return p.mode == Sequential || c.window > 0 || c.reads > 2 && c.run() >= 4*chunkSize || c.run() >= bulkRead
 }
 
-// partFor is the size of one GET of a stream that may use a number of
-// connections: what it has read or will fetch ahead, divided by them, so that a
-// young stream alone is carried by many connections and an old one, or one of
-// many, pays for few requests; at most one part, and so much of its window that
-// the next GETs are under way when one is read. A power of two below a part, so
-// that the GETs tile.
-func (p windowPolicy) partFor(c *cursor, connections int) int64 {
-	limit := min(max(c.window, c.run()+c.credit)/int64(connections), c.window/int64(min(connections, 4)))
-	if limit >= p.part {
-		return p.part
+// partFor is the size of one GET of one of so many streams, which together may
+// use so many connections: what it has read or will fetch ahead, divided by its
+// share of them, so that a young stream alone is carried by many connections
+// and an old one, or one of many, pays for few requests; at most the largest
+// GET, and so much of its window that the next GETs are under way when one is
+// read. A power of two below the largest, so that the GETs tile.
+func (p windowPolicy) partFor(c *cursor, connections, streams int) int64 {
+	share := max(1, connections/streams)
+	pieces := max(1, min(manyConnections/streams, 4))
+	limit := min(max(c.window, c.run()+c.credit)/int64(share), c.window/int64(pieces))
+	largest := p.largest(connections)
+	if limit >= largest {
+		return largest
 	}
 	size := int64(blockSize)
 	for size*2 <= limit {
 		size *= 2
 	}
-	return min(size, p.part)
+	return min(size, largest)
+}
+
+// basePart is the largest GET of a store that takes many connections.
+const basePart = 8 << 20
+
+// largest is the largest GET where so many connections are kept busy: unless it
+// is fixed, few of them have as much under way as many.
+func (p windowPolicy) largest(connections int) int64 {
+	if p.part > 0 {
+		return p.part
+	}
+	size := int64(basePart)
+	for ; connections*2 <= manyConnections; connections *= 2 {
+		size *= 2
+	}
+	return size
 }
 
 // minimumFetch is what a read that belongs to no stream fetches at least: a

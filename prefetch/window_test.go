@@ -31,22 +31,30 @@ func TestWindowGrowth(t *testing.T) {
 
 func TestPartFor(t *testing.T) {
 	for _, tc := range []struct {
-		part, window, run int64
-		connections       int
-		want              int64
+		part, window, run    int64
+		connections, streams int
+		want                 int64
 	}{
-		{8 * mib, 0, 0, 16, mib},
-		{8 * mib, 8 * mib, 8 * mib, 16, mib},
-		{8 * mib, 8 * mib, 8 * mib, 1, 8 * mib},
-		{8 * mib, 8 * mib, 8 * mib, 2, 4 * mib},
-		{8 * mib, 32 * mib, 32 * mib, 16, 2 * mib},
-		{8 * mib, 128 * mib, 128 * mib, 16, 8 * mib},
-		{8 * mib, 16 * mib, 1000 * mib, 16, 4 * mib},
-		{8 * mib, 1000 * mib, 1000 * mib, 16, 8 * mib},
-		{12 * mib, 1000 * mib, 1000 * mib, 16, 12 * mib},
-		{1 * mib, 1000 * mib, 1000 * mib, 16, mib},
+		{8 * mib, 0, 0, 16, 1, mib},
+		{8 * mib, 8 * mib, 8 * mib, 16, 1, mib},
+		{8 * mib, 8 * mib, 8 * mib, 16, 16, 8 * mib},
+		{8 * mib, 8 * mib, 8 * mib, 16, 8, 4 * mib},
+		{8 * mib, 32 * mib, 32 * mib, 16, 1, 2 * mib},
+		{8 * mib, 128 * mib, 128 * mib, 16, 1, 8 * mib},
+		{8 * mib, 16 * mib, 1000 * mib, 16, 1, 4 * mib},
+		{8 * mib, 1000 * mib, 1000 * mib, 16, 1, 8 * mib},
+		{8 * mib, 1000 * mib, 1000 * mib, 4, 1, 8 * mib},
+		{12 * mib, 1000 * mib, 1000 * mib, 16, 1, 12 * mib},
+		{1 * mib, 1000 * mib, 1000 * mib, 16, 1, mib},
+		{0, 1000 * mib, 1000 * mib, 16, 1, 8 * mib},
+		{0, 1000 * mib, 1000 * mib, 9, 1, 8 * mib},
+		{0, 1000 * mib, 1000 * mib, 8, 1, 16 * mib},
+		{0, 1000 * mib, 1000 * mib, 5, 1, 16 * mib},
+		{0, 1000 * mib, 1000 * mib, 4, 1, 32 * mib},
+		{0, 32 * mib, 32 * mib, 4, 1, 8 * mib},
+		{0, 32 * mib, 1000 * mib, 4, 8, 16 * mib},
 	} {
-		if got := (windowPolicy{part: tc.part}).partFor(&cursor{pos: tc.run, window: tc.window}, tc.connections); got != tc.want {
+		if got := (windowPolicy{part: tc.part}).partFor(&cursor{pos: tc.run, window: tc.window}, tc.connections, tc.streams); got != tc.want {
 			t.Errorf("part of %+v: %d", tc, got)
 		}
 	}

@@ -133,6 +133,7 @@ func TestFlagValues(t *testing.T) {
 		"--file-mode=0":              func(s *settings) bool { return s.fileMode == 0 },
 		"--memory-limit=0":           func(s *settings) bool { return s.memoryLimit == 0 },
 		"--read-timeout=30s":         func(s *settings) bool { return s.readTimeout == 30*time.Second },
+		"--part-size=auto":           func(s *settings) bool { return s.partSize == 0 },
 		"--part-size=8388608":        func(s *settings) bool { return s.partSize == 8<<20 },
 		"--endpoint-url=http://host": func(*settings) bool { return true },
 	}

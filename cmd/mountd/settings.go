@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -24,7 +25,7 @@ type settings struct {
 
 	memoryLimit cli.Size // 0: by the machine
 	concurrency concurrency
-	partSize    cli.Size
+	partSize    partSize
 	prefetch    mode
 	metadataTTL ttl
 	readTimeout time.Duration
@@ -45,7 +46,6 @@ type settings struct {
 // newSettings returns the defaults.
 func newSettings() *settings {
 	return &settings{
-		partSize:    prefetch.DefaultPartSize,
 		metadataTTL: ttl(prefetch.DefaultMetadataTTL),
 		readTimeout: prefetch.DefaultReadTimeout,
 		uid:         uint32(os.Getuid()),
@@ -58,7 +58,7 @@ func newSettings() *settings {
 func (s *settings) register(flags *pflag.FlagSet) {
 	flags.Var(&s.memoryLimit, "memory-limit", "memory for what is fetched; 0 is the smaller of half of the memory and the cgroup's limit less 256MiB")
 	flags.Var(&s.concurrency, "concurrency", "concurrent GETs, 1 to 256; auto grows while throughput grows")
-	flags.Var(&s.partSize, "part-size", "bytes of one GET")
+	flags.Var(&s.partSize, "part-size", "most bytes of one GET; auto is 8MiB, and up to 32MiB where connections are fast")
 	flags.Var(&s.prefetch, "prefetch", "what is fetched ahead: `auto`, sequential or off")
 	flags.Var(&s.metadataTTL, "metadata-ttl", "how long names and attributes are remembered: a `duration`, indefinite or minimal")
 	flags.DurationVar(&s.readTimeout, "read-timeout", s.readTimeout, "longest that one read or look-up waits before it fails")
@@ -103,11 +103,37 @@ func (s *settings) check() error {
 		return cli.Usagef("--pprof needs --http, which says where")
 	case s.readTimeout <= 0:
 		return cli.Usagef("--read-timeout %v: must be above 0", s.readTimeout)
-	case s.partSize <= 0:
-		return cli.Usagef("--part-size %s: must be above 0", &s.partSize)
 	}
 	return nil
 }
+
+// partSize is the size of a GET, or 0 for auto. It implements pflag.Value.
+type partSize cli.Size
+
+func (p *partSize) Set(text string) error {
+	if text == "auto" {
+		*p = 0
+		return nil
+	}
+	var size cli.Size
+	if err := size.Set(text); err != nil {
+		return fmt.Errorf("neither auto nor a size: %w", err)
+	}
+	if size == 0 {
+		return errors.New("must be above 0, or auto")
+	}
+	*p = partSize(size)
+	return nil
+}
+
+func (p *partSize) String() string {
+	if *p == 0 {
+		return "auto"
+	}
+	return (*cli.Size)(p).String()
+}
+
+func (*partSize) Type() string { return "size" }
 
 // concurrency is a number of GETs, or 0 for auto. It implements pflag.Value.
 type concurrency int
