@@ -18,6 +18,10 @@ type blob interface {
 	stream(ctx context.Context, off, n int64) (io.ReadCloser, error)
 	// piece is the most bytes that one next of a read gains from.
 	piece() int64
+	// readers is how many reads at a time are best.
+	readers() int
+	// joins says that one read of much costs less than several of it.
+	joins() bool
 	Close() error
 }
 
@@ -53,6 +57,10 @@ func (o *objectBlob) stream(ctx context.Context, off, n int64) (io.ReadCloser, e
 }
 
 func (o *objectBlob) piece() int64 { return hotChunk }
+
+func (o *objectBlob) readers() int { return storeReaders }
+
+func (o *objectBlob) joins() bool { return true }
 
 func (o *objectBlob) Close() error { return nil }
 

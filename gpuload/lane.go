@@ -64,9 +64,11 @@ func (ln *lane) readParts(ctx context.Context) error {
 			return nil
 		}
 		f := ln.files[p.file]
+		start := time.Now()
 		if err := ln.readPart(ctx, f, p); err != nil {
 			return f.failed(ctx, p.begin, p.end, err)
 		}
+		ln.parts.fetched(p, time.Since(start))
 	}
 }
 

@@ -21,25 +21,31 @@ const (
 	defaultPartSize = 8 << 20
 	// largestPart is beyond any file, and far from overflowing.
 	largestPart = 1 << 50
-	// defaultPathReaders saturate a local disk, and a mount, which fetches
-	// ahead on its own.
-	defaultPathReaders = 16
-	// defaultStoreReaders are more, since one connection to an object store
-	// brings less than 100 MB/s.
-	defaultStoreReaders = 32
+	// pathReaders saturate a local disk.
+	pathReaders = 16
+	// storeReaders are more, since one connection to an object store brings
+	// less than 100 MB/s.
+	storeReaders = 32
 )
+
+// mountReaders is for a FUSE mount, which fetches ahead on its own: two for each
+// processor, since more only take processors from its daemon. On two of them 16,
+// 8 and 4 readers got 0.82, 0.87 and 0.92 of what plain readers get.
+func mountReaders(processors int) int { return max(4, min(2*processors, pathReaders)) }
 
 // Options says how a load is done. The zero value means the defaults.
 type Options struct {
-	// Concurrency is how many parts are read at a time; 0 is 16 for paths and
-	// 32 where a file comes from a bucket, MaxConcurrency the most.
+	// Concurrency is how many parts are read at a time; 0 is 16 for paths, 32
+	// where a file comes from a bucket, and 4 to 16 where all are on a mount,
+	// two for each processor. MaxConcurrency is the most.
 	Concurrency int
 	// MemoryLimit is the most staging memory in bytes, MemoryUnlimited or
 	// MemoryMinimum; 0 is 40 GB. A small one shrinks the pieces in which the
 	// bytes are copied; one that is too small for two of them is an error.
 	MemoryLimit int64
 	// PartSize is how many bytes a reader asks for at a time, rounded up to
-	// 4096; 0 is 8 MiB.
+	// 4096; 0 is 8 MiB, and up to 32 MiB from a bucket as long as enough is left
+	// for the other readers.
 	PartSize int64
 	// Deliver gets each tensor as soon as all of it is on the device, in no
 	// particular order, one call at a time; it should return soon, since copies
@@ -50,6 +56,8 @@ type Options struct {
 	// last call, headers counted as arrived: they add up to Source.Bytes. It is
 	// called by many goroutines at once. nil does nothing.
 	Progress func(n int64)
+
+	joinParts bool // PartSize was not set
 }
 
 // Check returns an error that names what Load would refuse, and the value that
@@ -81,7 +89,7 @@ func (o Options) withDefaults(concurrency int) Options {
 		o.MemoryLimit = defaultMemoryLimit
 	}
 	if o.PartSize == 0 {
-		o.PartSize = defaultPartSize
+		o.PartSize, o.joinParts = defaultPartSize, true
 	}
 	o.PartSize = (o.PartSize + pageSize - 1) / pageSize * pageSize
 	if o.Deliver == nil {

@@ -154,6 +154,10 @@ func (b *slowBlob) stream(_ context.Context, off, n int64) (io.ReadCloser, error
 
 func (b *slowBlob) piece() int64 { return hotChunk }
 
+func (b *slowBlob) readers() int { return pathReaders }
+
+func (b *slowBlob) joins() bool { return false }
+
 func (b *slowBlob) Close() error { return nil }
 
 type slowBody struct {

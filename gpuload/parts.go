@@ -2,30 +2,48 @@ package gpuload
 
 import (
 	"sort"
-	"sync/atomic"
+	"sync"
+	"time"
+
+	"weightfs/remote"
 )
 
-// part is the unit of reading: a range of one file.
+// part is what is read at a time: a range of one file.
 type part struct {
 	file       int // index of the file
 	begin, end int64
 }
+
+// partsConfig says how files are divided.
+type partsConfig struct {
+	bytes   int64 // of a part
+	readers int
+	// joins tells whether parts of a file that follow each other may be read as
+	// one: a GET each is work for store and reader.
+	joins func(file int) bool
+}
+
+// largestJoin is the most parts that are read as one.
+const largestJoin = 4
 
 // parts deals out all parts of all files, in order, from one counter: a single
 // large tensor and a thousand small files occupy every reader alike. Parts are
 // ranges of files, known from their sizes alone, so that reading starts before
 // a header is parsed. Safe for concurrent use.
 type parts struct {
+	partsConfig
 	sizes []int64 // of the files
-	bytes int64   // of a part
 	first []int64 // number of the first part of each file, and of all parts
-	next  atomic.Int64
+
+	mu   sync.Mutex
+	next int64                 // guarded by mu
+	rate remote.ConnectionRate // guarded by mu; of the files whose parts are joined
 }
 
-func newParts(sizes []int64, bytes int64) *parts {
-	p := &parts{sizes: sizes, bytes: bytes, first: make([]int64, len(sizes)+1)}
+func newParts(sizes []int64, cfg partsConfig) *parts {
+	p := &parts{partsConfig: cfg, sizes: sizes, first: make([]int64, len(sizes)+1)}
 	for i, size := range sizes {
-		p.first[i+1] = p.first[i] + (size+bytes-1)/bytes
+		p.first[i+1] = p.first[i] + (size+cfg.bytes-1)/cfg.bytes
 	}
 	return p
 }
@@ -33,13 +51,40 @@ func newParts(sizes []int64, bytes int64) *parts {
 // count is the number of parts.
 func (p *parts) count() int64 { return p.first[len(p.sizes)] }
 
-// take returns the next part, or false where none is left.
+// take returns the next part, or several joined, or false where none is left.
 func (p *parts) take() (part, bool) {
-	n := p.next.Add(1) - 1
-	if n >= p.count() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.next >= p.count() {
 		return part{}, false
 	}
+	n := p.next
 	file := sort.Search(len(p.sizes), func(i int) bool { return p.first[i+1] > n })
+	p.next++
+	if p.joins(file) {
+		p.next = min(n+p.join(), p.first[file+1])
+	}
 	begin := (n - p.first[file]) * p.bytes
-	return part{file: file, begin: begin, end: min(begin+p.bytes, p.sizes[file])}, true
+	return part{file: file, begin: begin, end: min(begin+(p.next-n)*p.bytes, p.sizes[file])}, true
+}
+
+// join is how many parts to read as one: so many that enough are left for
+// everybody to end at the same time. Where connections are fast, few of them
+// carry as much as all.
+func (p *parts) join() int64 {
+	others := int64(2 * p.readers)
+	if c := p.rate.Connections(); c < remote.ManyConnections {
+		others = int64(min(c, p.readers))
+	}
+	return max(1, min((p.count()-p.next)/others, largestJoin))
+}
+
+// fetched notes that reading so much of a file took this long.
+func (p *parts) fetched(got part, took time.Duration) {
+	if !p.joins(got.file) {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rate.Fetched(got.end-got.begin, took)
 }

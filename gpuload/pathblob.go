@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -111,6 +112,15 @@ func (b *pathBlob) piece() int64 {
 	}
 	return largestChunk
 }
+
+func (b *pathBlob) readers() int {
+	if b.mounted {
+		return mountReaders(runtime.GOMAXPROCS(0))
+	}
+	return pathReaders
+}
+
+func (b *pathBlob) joins() bool { return false }
 
 func (b *pathBlob) stream(_ context.Context, off, n int64) (io.ReadCloser, error) {
 	return &pathStream{SectionReader: io.NewSectionReader(b.buffered, off, n), blob: b, left: n}, nil

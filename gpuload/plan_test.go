@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -142,15 +143,21 @@ func TestPartsCoverEverythingOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		sizes := rapid.SliceOfN(rapid.Int64Range(0, 50), 1, 6).Draw(t, "sizes")
 		bytes := rapid.Int64Range(1, 20).Draw(t, "part")
-		parts := newParts(sizes, bytes)
+		joined := rapid.Bool().Draw(t, "joined")
+		parts := newParts(sizes, partsConfig{bytes: bytes, readers: rapid.IntRange(1, 4).Draw(t, "readers"), joins: func(int) bool { return joined }})
+		parts.rate.Fetched(1<<30, rapid.SampledFrom([]time.Duration{0, time.Second, time.Minute}).Draw(t, "took"))
+		longest := bytes
+		if joined {
+			longest *= largestJoin
+		}
 		reached := make([]int64, len(sizes))
 		count := int64(0)
 		for p, ok := parts.take(); ok; p, ok = parts.take() {
-			if p.begin != reached[p.file] || p.end <= p.begin || p.end-p.begin > bytes || p.begin%bytes != 0 {
+			if p.begin != reached[p.file] || p.end <= p.begin || p.end-p.begin > longest || p.begin%bytes != 0 {
 				t.Fatalf("part %+v after %v", p, reached)
 			}
 			reached[p.file] = p.end
-			count++
+			count += (p.end - p.begin + bytes - 1) / bytes
 		}
 		if !slices.Equal(reached, sizes) || count != parts.count() {
 			t.Fatalf("%d parts reached %v, want %d and %v", count, reached, parts.count(), sizes)
@@ -159,6 +166,45 @@ func TestPartsCoverEverythingOnce(t *testing.T) {
 			t.Fatal("a part after the last")
 		}
 	})
+}
+
+// Parts are joined while every reader has enough left, and more where few
+// connections carry as much as all.
+func TestJoinedParts(t *testing.T) {
+	const mib = 1 << 20
+	for _, c := range []struct {
+		name  string
+		size  int64
+		took  time.Duration // of the first GET; 0: longer than the load
+		gets  int
+		first int64
+	}{
+		{"a small file", 64 * mib, 0, 8, 8 * mib},
+		{"1 GiB", 1 << 30, 0, 128, 8 * mib},
+		{"16 GiB", 16 << 30, 0, 629, 32 * mib},
+		{"1 GiB, slow", 1 << 30, time.Second, 128, 8 * mib},
+		{"1 GiB, fast", 1 << 30, 10 * time.Millisecond, 40, 8 * mib},
+		{"16 GiB, fast", 16 << 30, 10 * time.Millisecond, 519, 32 * mib},
+	} {
+		p := newParts([]int64{c.size}, partsConfig{bytes: 8 * mib, readers: 32, joins: func(int) bool { return true }})
+		var got []part
+		for {
+			next, ok := p.take()
+			if !ok {
+				break
+			}
+			if len(got) == 0 {
+				p.fetched(next, c.took)
+			}
+			got = append(got, next)
+		}
+		if first := got[0].end; len(got) != c.gets || first != c.first {
+			t.Errorf("%s: %d reads, the first of %d; want %d and %d", c.name, len(got), first, c.gets, c.first)
+		}
+		if last := got[len(got)-1]; last.end-last.begin != 8*mib {
+			t.Errorf("%s: ends with %+v", c.name, last)
+		}
+	}
 }
 
 func TestBudget(t *testing.T) {
@@ -194,7 +240,7 @@ func TestBudget(t *testing.T) {
 // TestDefaultStagingIsSmall holds page-locked memory, which is taken from
 // everybody on the host, under 1 GiB unless more is asked for.
 func TestDefaultStagingIsSmall(t *testing.T) {
-	for _, readers := range []int{defaultPathReaders, defaultStoreReaders} {
+	for _, readers := range []int{pathReaders, storeReaders} {
 		o := Options{}.withDefaults(readers)
 		b, err := newBudget(o.MemoryLimit, o.PartSize, o.Concurrency)
 		if bytes := b.slots * b.chunk; bytes >= 1<<30 || err != nil {
@@ -235,5 +281,13 @@ func TestOptionsAreBounded(t *testing.T) {
 	}
 	if err := (Options{Concurrency: MaxConcurrency}).Check(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestMountReaders(t *testing.T) {
+	for processors, want := range map[int]int{1: 4, 2: 4, 3: 6, 8: 16, 16: 16, 64: 16} {
+		if got := mountReaders(processors); got != want {
+			t.Errorf("%d for %d processors, want %d", got, processors, want)
+		}
 	}
 }

@@ -221,10 +221,9 @@ func (s *Source) piece() int64 {
 
 // readers is how many parts are best read at a time.
 func (s *Source) readers() int {
+	n := 1
 	for _, f := range s.files {
-		if _, ok := f.blob.(*objectBlob); ok {
-			return defaultStoreReaders
-		}
+		n = max(n, f.blob.readers())
 	}
-	return defaultPathReaders
+	return n
 }

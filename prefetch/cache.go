@@ -36,7 +36,7 @@ type Cache struct {
 	queue      []*flight // demanded, waiting for the concurrency limit
 	hungry     []stream  // whose windows may not be filled
 	limit      concurrency
-	connection connectionRate
+	connection remote.ConnectionRate
 	active     int    // flights under way
 	inflight   int    // blocks with a writer
 	leases     int    // leases that readers hold

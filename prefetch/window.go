@@ -1,5 +1,7 @@
 package prefetch
 
+import "weightfs/remote"
+
 // windowPolicy is the arithmetic of how far a stream is fetched ahead. Bytes.
 type windowPolicy struct {
 	mode Mode
@@ -37,17 +39,23 @@ func (p windowPolicy) proven(c *cursor) bool {
 	return p.mode == Sequential || c.window > 0 || c.reads > 2 && c.run() >= 4*chunkSize || c.run() >= bulkRead
 }
 
-// partFor is the size of one GET of one of so many streams, which together may
-// use so many connections: what it has read or will fetch ahead, divided by its
-// share of them, so that a young stream alone is carried by many connections
-// and an old one, or one of many, pays for few requests; at most the largest
-// GET, and so much of its window that the next GETs are under way when one is
-// read. A power of two below the largest, so that the GETs tile.
-func (p windowPolicy) partFor(c *cursor, connections, streams int) int64 {
-	share := max(1, connections/streams)
-	pieces := max(1, min(manyConnections/streams, 4))
+// basePart is the largest GET of a store that takes many connections.
+const basePart = 8 << 20
+
+// partFor is the size of one GET of one of so many streams: what it has read or
+// will fetch ahead, divided by its share of the connections, so that a young
+// stream alone is carried by many and an old one, or one of many, pays for few
+// requests; at most the largest GET, and so much of its window that the next
+// GETs are under way when one is read. A power of two below the largest, so
+// that the GETs tile.
+func (p windowPolicy) partFor(c *cursor, rate remote.ConnectionRate, streams int) int64 {
+	share := max(1, rate.Connections()/streams)
+	pieces := max(1, min(remote.ManyConnections/streams, 4))
 	limit := min(max(c.window, c.run()+c.credit)/int64(share), c.window/int64(pieces))
-	largest := p.largest(connections)
+	largest := p.part
+	if largest == 0 {
+		largest = basePart * rate.PartFactor()
+	}
 	if limit >= largest {
 		return largest
 	}
@@ -56,22 +64,6 @@ func (p windowPolicy) partFor(c *cursor, connections, streams int) int64 {
 		size *= 2
 	}
 	return min(size, largest)
-}
-
-// basePart is the largest GET of a store that takes many connections.
-const basePart = 8 << 20
-
-// largest is the largest GET where so many connections are kept busy: unless it
-// is fixed, few of them have as much under way as many.
-func (p windowPolicy) largest(connections int) int64 {
-	if p.part > 0 {
-		return p.part
-	}
-	size := int64(basePart)
-	for ; connections*2 <= manyConnections; connections *= 2 {
-		size *= 2
-	}
-	return size
 }
 
 // minimumFetch is what a read that belongs to no stream fetches at least: a

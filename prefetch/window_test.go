@@ -1,6 +1,10 @@
 package prefetch
 
-import "testing"
+import (
+	"testing"
+
+	"weightfs/remote"
+)
 
 func TestWindowGrowth(t *testing.T) {
 	stream := cursor{pos: 100 * mib, bytes: 100 * mib, window: 8 * mib, reads: 100}
@@ -31,30 +35,31 @@ func TestWindowGrowth(t *testing.T) {
 
 func TestPartFor(t *testing.T) {
 	for _, tc := range []struct {
-		part, window, run    int64
-		connections, streams int
-		want                 int64
+		part, window, run int64
+		rate              remote.ConnectionRate
+		streams           int
+		want              int64
 	}{
-		{8 * mib, 0, 0, 16, 1, mib},
-		{8 * mib, 8 * mib, 8 * mib, 16, 1, mib},
-		{8 * mib, 8 * mib, 8 * mib, 16, 16, 8 * mib},
-		{8 * mib, 8 * mib, 8 * mib, 16, 8, 4 * mib},
-		{8 * mib, 32 * mib, 32 * mib, 16, 1, 2 * mib},
-		{8 * mib, 128 * mib, 128 * mib, 16, 1, 8 * mib},
-		{8 * mib, 16 * mib, 1000 * mib, 16, 1, 4 * mib},
-		{8 * mib, 1000 * mib, 1000 * mib, 16, 1, 8 * mib},
-		{8 * mib, 1000 * mib, 1000 * mib, 4, 1, 8 * mib},
-		{12 * mib, 1000 * mib, 1000 * mib, 16, 1, 12 * mib},
-		{1 * mib, 1000 * mib, 1000 * mib, 16, 1, mib},
-		{0, 1000 * mib, 1000 * mib, 16, 1, 8 * mib},
-		{0, 1000 * mib, 1000 * mib, 9, 1, 8 * mib},
-		{0, 1000 * mib, 1000 * mib, 8, 1, 16 * mib},
-		{0, 1000 * mib, 1000 * mib, 5, 1, 16 * mib},
-		{0, 1000 * mib, 1000 * mib, 4, 1, 32 * mib},
-		{0, 32 * mib, 32 * mib, 4, 1, 8 * mib},
-		{0, 32 * mib, 1000 * mib, 4, 8, 16 * mib},
+		{8 * mib, 0, 0, 0, 1, mib},
+		{8 * mib, 8 * mib, 8 * mib, 0, 1, mib},
+		{8 * mib, 8 * mib, 8 * mib, 0, 16, 8 * mib},
+		{8 * mib, 8 * mib, 8 * mib, 0, 8, 4 * mib},
+		{8 * mib, 32 * mib, 32 * mib, 0, 1, 2 * mib},
+		{8 * mib, 128 * mib, 128 * mib, 0, 1, 8 * mib},
+		{8 * mib, 16 * mib, 1000 * mib, 0, 1, 4 * mib},
+		{8 * mib, 1000 * mib, 1000 * mib, 0, 1, 8 * mib},
+		{8 * mib, 1000 * mib, 1000 * mib, 1e9, 1, 8 * mib},
+		{12 * mib, 1000 * mib, 1000 * mib, 0, 1, 12 * mib},
+		{1 * mib, 1000 * mib, 1000 * mib, 0, 1, mib},
+		{0, 1000 * mib, 1000 * mib, 0, 1, 8 * mib},
+		{0, 1000 * mib, 1000 * mib, 140e6, 1, 8 * mib},
+		{0, 1000 * mib, 1000 * mib, 157e6, 1, 16 * mib},
+		{0, 1000 * mib, 1000 * mib, 260e6, 1, 16 * mib},
+		{0, 1000 * mib, 1000 * mib, 1e9, 1, 32 * mib},
+		{0, 32 * mib, 32 * mib, 1e9, 1, 8 * mib},
+		{0, 32 * mib, 1000 * mib, 1e9, 8, 16 * mib},
 	} {
-		if got := (windowPolicy{part: tc.part}).partFor(&cursor{pos: tc.run, window: tc.window}, tc.connections, tc.streams); got != tc.want {
+		if got := (windowPolicy{part: tc.part}).partFor(&cursor{pos: tc.run, window: tc.window}, tc.rate, tc.streams); got != tc.want {
 			t.Errorf("part of %+v: %d", tc, got)
 		}
 	}
