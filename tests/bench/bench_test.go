@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -152,6 +153,25 @@ func TestPublish(t *testing.T) {
 	plots, err := os.ReadDir(filepath.Join(filepath.Dir(docs), "page"))
 	if err != nil || len(plots) != 1 || plots[0].Name() != ratiosFile {
 		t.Errorf("%v, %v", plots, err)
+	}
+}
+
+// A run that lacks rows does not take the place of a whole one.
+func TestEndedRunIsNotPublished(t *testing.T) {
+	page := filepath.Join(t.TempDir(), "page.md")
+	text := tableBegin + "whole\n" + tableEnd
+	if err := os.WriteFile(page, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o := options{out: t.TempDir(), docs: page}
+	if err := (results{ended: errors.New("ended after 1 of 2 rows")}).write(o); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(page); err != nil || string(got) != text {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got, err := os.ReadFile(filepath.Join(o.out, tableFile)); err != nil || !strings.Contains(string(got), "ended after 1 of 2 rows") {
+		t.Errorf("%q, %v", got, err)
 	}
 }
 

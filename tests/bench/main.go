@@ -148,8 +148,8 @@ func measure(ctx context.Context, o options, chosen []row) (err error) {
 	if err := results.write(o); err != nil {
 		return err
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if results.ended != nil {
+		return results.ended
 	}
 	return results.verdict()
 }

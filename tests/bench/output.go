@@ -27,7 +27,7 @@ const (
 )
 
 // write puts the table, the samples and the plots into the folder for results,
-// and into the document where one is named.
+// and into the document where one is named and no row is missing.
 func (r results) write(o options) error {
 	samples, err := json.MarshalIndent(r.figures, "", "  ")
 	if err != nil {
@@ -37,7 +37,7 @@ func (r results) write(o options) error {
 	written[samplesFile] = string(samples)
 	written[tableFile] = r.table(o)
 	fmt.Print("\n", written[tableFile])
-	if err := writeAll(o.out, written); err != nil || o.docs == "" {
+	if err := writeAll(o.out, written); err != nil || o.docs == "" || r.ended != nil {
 		return err
 	}
 	return publish(o.docs, written)
@@ -99,7 +99,7 @@ func (r results) table(o options) string {
 		cli.FormatSize(int64(o.size)), o.runs, o.far.FirstByte, o.far.PerConnection/1e6, o.far.Total/1e6,
 		time.Since(r.began).Round(time.Second))
 	b.WriteString(figure.Table(r.figures))
-	if err := r.verdict(); err != nil {
+	if err := errors.Join(r.ended, r.verdict()); err != nil {
 		fmt.Fprintf(&b, "\n%s\n", strings.ReplaceAll(err.Error(), "\n", "\n- "))
 	}
 	return b.String()

@@ -65,13 +65,14 @@ type results struct {
 	// memory is what mountd held over time, for each memory row.
 	memory []figure.Series
 	failed []error
+	ended  error // why rows are missing, or nil
 	began  time.Time
 }
 
 // runAll measures the rows one after the other. One that fails is noted.
 func (l *lab) runAll(ctx context.Context, chosen []row) results {
 	var all results
-	for _, r := range chosen {
+	for i, r := range chosen {
 		figures, err := l.run(ctx, r)
 		figures = slices.DeleteFunc(figures, func(f figure.Figure) bool { return len(f.Pairs) == 0 })
 		for _, f := range figures {
@@ -79,6 +80,7 @@ func (l *lab) runAll(ctx context.Context, chosen []row) results {
 		}
 		all.figures = append(all.figures, figures...)
 		if ctx.Err() != nil {
+			all.ended = fmt.Errorf("ended after %d of %d rows: %w", i, len(chosen), context.Cause(ctx))
 			break
 		}
 		if err != nil {
