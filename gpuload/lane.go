@@ -36,8 +36,8 @@ type chunk struct {
 	hot        bool  // one of the loader's hot chunks
 }
 
-// runLane reads parts until none is left and all copies are done.
-func (l *loader) runLane(ctx context.Context) error {
+// runLane is the lane of a number: it reads parts until none is left and all copies are done.
+func (l *loader) runLane(ctx context.Context, number int) error {
 	stream, err := l.device.NewStream()
 	if err != nil {
 		return fmt.Errorf("load %s: %w", l.source, err)
@@ -46,6 +46,7 @@ func (l *loader) runLane(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(ln.copies)
+		ln.parts.begin(ctx, number)
 		return ln.readParts(ctx)
 	})
 	g.Go(func() error { return ln.complete(ctx) })
@@ -64,11 +65,9 @@ func (ln *lane) readParts(ctx context.Context) error {
 			return nil
 		}
 		f := ln.files[p.file]
-		start := time.Now()
 		if err := ln.readPart(ctx, f, p); err != nil {
 			return f.failed(ctx, p.begin, p.end, err)
 		}
-		ln.parts.fetched(p, time.Since(start))
 	}
 }
 
@@ -89,6 +88,7 @@ func (ln *lane) readPart(ctx context.Context, f *fileLoad, p part) error {
 		if err := ln.readChunk(ctx, b, &c); err != nil {
 			return err
 		}
+		ln.parts.came(p.file, c.end-p.begin, time.Since(start))
 		if err := ln.copy(ctx, c); err != nil {
 			return err
 		}

@@ -85,8 +85,8 @@ func newLoader(dev Device, src *Source, opts Options, staging budget) *loader {
 func (l *loader) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return l.prepare(ctx) })
-	for range l.readers {
-		g.Go(func() error { return l.runLane(ctx) })
+	for number := range l.readers {
+		g.Go(func() error { return l.runLane(ctx, number) })
 	}
 	err := g.Wait()
 	l.peak = l.pool.peak()

@@ -1,6 +1,7 @@
 package gpuload
 
 import (
+	"context"
 	"sort"
 	"sync"
 	"time"
@@ -23,8 +24,15 @@ type partsConfig struct {
 	joins func(file int) bool
 }
 
-// largestJoin is the most parts that are read as one.
-const largestJoin = 4
+const (
+	// largestJoin is the most parts that are read as one.
+	largestJoin = 4
+	// probeTime is how long most readers leave the store to the first few of
+	// them: what these find out decides how much the others ask for. Small
+	// beside a load that it is for, and enough for a store whose connections
+	// are fast.
+	probeTime = 10 * time.Millisecond
+)
 
 // parts deals out all parts of all files, in order, from one counter: a single
 // large tensor and a thousand small files occupy every reader alike. Parts are
@@ -35,13 +43,15 @@ type parts struct {
 	sizes []int64 // of the files
 	first []int64 // number of the first part of each file, and of all parts
 
+	known chan struct{} // closed when rate is not 0
+
 	mu   sync.Mutex
 	next int64                 // guarded by mu
 	rate remote.ConnectionRate // guarded by mu; of the files whose parts are joined
 }
 
 func newParts(sizes []int64, cfg partsConfig) *parts {
-	p := &parts{partsConfig: cfg, sizes: sizes, first: make([]int64, len(sizes)+1)}
+	p := &parts{partsConfig: cfg, sizes: sizes, first: make([]int64, len(sizes)+1), known: make(chan struct{})}
 	for i, size := range sizes {
 		p.first[i+1] = p.first[i] + (size+cfg.bytes-1)/cfg.bytes
 	}
@@ -79,12 +89,30 @@ func (p *parts) join() int64 {
 	return max(1, min((p.count()-p.next)/others, largestJoin))
 }
 
-// fetched notes that reading so much of a file took this long.
-func (p *parts) fetched(got part, took time.Duration) {
-	if !p.joins(got.file) {
+// begin is where a reader waits, by its number, until it should take its first
+// part.
+func (p *parts) begin(ctx context.Context, reader int) {
+	if reader < remote.FewConnections || p.count() < int64(largestJoin*p.readers) || !p.joins(0) {
+		return
+	}
+	probed := time.NewTimer(probeTime)
+	defer probed.Stop()
+	select {
+	case <-p.known:
+	case <-probed.C:
+	case <-ctx.Done():
+	}
+}
+
+// came notes that the first n bytes of a read of a file took this long.
+func (p *parts) came(file int, n int64, took time.Duration) {
+	if !p.joins(file) {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.rate.Fetched(got.end-got.begin, took)
+	unknown := p.rate == 0
+	if p.rate.Fetched(n, took); unknown && p.rate > 0 {
+		close(p.known)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -194,7 +195,7 @@ func TestJoinedParts(t *testing.T) {
 				break
 			}
 			if len(got) == 0 {
-				p.fetched(next, c.took)
+				p.came(next.file, next.end-next.begin, c.took)
 			}
 			got = append(got, next)
 		}
@@ -281,6 +282,38 @@ func TestOptionsAreBounded(t *testing.T) {
 	}
 	if err := (Options{Concurrency: MaxConcurrency}).Check(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Most readers of a large object wait for what the first ones find out, and not
+// for long.
+func TestReadersBegin(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		size   int64
+		joins  bool
+		reader int
+		took   time.Duration // of what the first one read; 0: it did not
+		want   time.Duration
+	}{
+		{"a first one", 1 << 30, true, 3, 0, 0},
+		{"another", 1 << 30, true, 4, 0, probeTime},
+		{"another, of a fast store", 1 << 30, true, 4, 3 * time.Millisecond, 3 * time.Millisecond},
+		{"of a small object", 1<<30 - 8<<20, true, 4, 0, 0},
+		{"of a path", 1 << 30, false, 4, 0, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newParts([]int64{c.size}, partsConfig{bytes: 8 << 20, readers: 32, joins: func(int) bool { return c.joins }})
+			start := time.Now()
+			go func() {
+				time.Sleep(c.took)
+				p.came(0, 1<<20, c.took)
+			}()
+			p.begin(t.Context(), c.reader)
+			if got := time.Since(start); got != c.want {
+				t.Errorf("%s: waited %v, want %v", c.name, got, c.want)
+			}
+		})
 	}
 }
 

@@ -9,8 +9,8 @@ const (
 	// ManyConnections is how many connections a load should keep busy while
 	// nothing is known of the store, or each carries little.
 	ManyConnections = 16
-	// fewConnections is the same where each carries much.
-	fewConnections = 4
+	// FewConnections is the same where each carries much.
+	FewConnections = 4
 	// fastLine is what that many should carry together, in bytes per second.
 	fastLine = 1.25e9
 	// tellingGet is the least size of a GET whose rate says something, in bytes.
@@ -46,7 +46,7 @@ func (r ConnectionRate) Connections() int {
 	if r <= fastLine/ManyConnections {
 		return ManyConnections
 	}
-	return max(fewConnections, int(math.Ceil(float64(fastLine/r))))
+	return max(FewConnections, int(math.Ceil(float64(fastLine/r))))
 }
 
 // PartFactor is by how much the parts of few connections should be larger than
