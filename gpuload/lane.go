@@ -36,7 +36,8 @@ type chunk struct {
 	hot        bool  // one of the loader's hot chunks
 }
 
-// runLane is the lane of a number: it reads parts until none is left and all copies are done.
+// runLane is the lane of a number: it reads parts until none is left and all
+// copies are done.
 func (l *loader) runLane(ctx context.Context, number int) error {
 	stream, err := l.device.NewStream()
 	if err != nil {

@@ -73,11 +73,11 @@ func newLoader(dev Device, src *Source, opts Options, staging budget) *loader {
 		l.files = append(l.files, &fileLoad{file: f, parsed: make(chan struct{}), ready: make(chan struct{})})
 		sizes = append(sizes, f.size)
 	}
-	l.readers = staging.readers(opts.Concurrency)
-	l.parts = newParts(sizes, partsConfig{bytes: opts.PartSize, readers: l.readers, joins: func(file int) bool {
+	readers := staging.readers(opts.Concurrency)
+	l.parts = newParts(sizes, partsConfig{bytes: opts.PartSize, readers: readers, joins: func(file int) bool {
 		return opts.joinParts && src.files[file].blob.joins()
 	}})
-	l.readers = int(min(int64(l.readers), l.parts.count()))
+	l.readers = int(min(int64(readers), l.parts.count()))
 	return l
 }
 
