@@ -89,7 +89,7 @@ func (ln *lane) readPart(ctx context.Context, f *fileLoad, p part) error {
 		if err := ln.readChunk(ctx, b, &c); err != nil {
 			return err
 		}
-		ln.parts.came(p.file, c.end-p.begin, time.Since(start))
+		ln.parts.came(p.file, c.end-c.begin, start, c.end-p.begin)
 		if err := ln.copy(ctx, c); err != nil {
 			return err
 		}

@@ -17,7 +17,7 @@ type part struct {
 
 // partsConfig says how files are divided.
 type partsConfig struct {
-	bytes   int64 // of a part
+	size    int64 // of a part, in bytes
 	readers int
 	// joins tells whether parts of a file that follow each other may be read as
 	// one: a GET each is work for store and reader.
@@ -45,15 +45,18 @@ type parts struct {
 
 	known chan struct{} // closed when rate is not 0
 
-	mu   sync.Mutex
-	next int64                 // guarded by mu
-	rate remote.ConnectionRate // guarded by mu; of the files whose parts are joined
+	mu    sync.Mutex            // guards what follows
+	next  int64                 // part
+	rate  remote.ConnectionRate // of the files whose parts are joined, as all below
+	bytes int64                 // that came
+	since time.Time             // when the first read began
+	total float64               // bytes per second of all reads together
 }
 
 func newParts(sizes []int64, cfg partsConfig) *parts {
 	p := &parts{partsConfig: cfg, sizes: sizes, first: make([]int64, len(sizes)+1), known: make(chan struct{})}
 	for i, size := range sizes {
-		p.first[i+1] = p.first[i] + (size+cfg.bytes-1)/cfg.bytes
+		p.first[i+1] = p.first[i] + (size+cfg.size-1)/cfg.size
 	}
 	return p
 }
@@ -74,19 +77,19 @@ func (p *parts) take() (part, bool) {
 	if p.joins(file) {
 		p.next = min(n+p.join(), p.first[file+1])
 	}
-	begin := (n - p.first[file]) * p.bytes
-	return part{file: file, begin: begin, end: min(begin+(p.next-n)*p.bytes, p.sizes[file])}, true
+	begin := (n - p.first[file]) * p.size
+	return part{file: file, begin: begin, end: min(begin+(p.next-n)*p.size, p.sizes[file])}, true
 }
 
 // join is how many parts to read as one: so many that enough are left for
-// everybody to end at the same time. Where connections are fast, few of them
-// carry as much as all.
+// everybody to end at the same time. Nobody else is needed where fewer
+// connections carry as much as all do together.
 func (p *parts) join() int64 {
-	others := int64(2 * p.readers)
-	if c := p.rate.Connections(); c < remote.ManyConnections {
-		others = int64(min(c, p.readers))
+	needed := int64(p.readers)
+	if p.rate > 0 {
+		needed = min(needed, 1+int64(p.total/float64(p.rate)))
 	}
-	return max(1, min((p.count()-p.next)/others, largestJoin))
+	return max(1, min((p.count()-p.next)/(2*needed), largestJoin))
 }
 
 // begin is where a reader waits, by its number, until it should take its first
@@ -104,15 +107,24 @@ func (p *parts) begin(ctx context.Context, reader int) {
 	}
 }
 
-// came notes that the first n bytes of a read of a file took this long.
-func (p *parts) came(file int, n int64, took time.Duration) {
+// came notes that n more bytes came of a file, by a read that began at start and
+// has brought so far this many.
+func (p *parts) came(file int, n int64, start time.Time, far int64) {
 	if !p.joins(file) {
 		return
 	}
+	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.bytes == 0 || start.Before(p.since) {
+		p.since = start
+	}
+	p.bytes += n
+	if elapsed := now.Sub(p.since); elapsed > 0 {
+		p.total = float64(p.bytes) / elapsed.Seconds()
+	}
 	unknown := p.rate == 0
-	if p.rate.Fetched(n, took); unknown && p.rate > 0 {
+	if p.rate.Fetched(far, now.Sub(start)); unknown && p.rate > 0 {
 		close(p.known)
 	}
 }

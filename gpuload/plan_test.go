@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"weightfs/gpuload/safetensors"
+	"weightfs/remote"
 )
 
 // header makes a header whose data begins at start from dtypes and sizes in
@@ -145,8 +148,8 @@ func TestPartsCoverEverythingOnce(t *testing.T) {
 		sizes := rapid.SliceOfN(rapid.Int64Range(0, 50), 1, 6).Draw(t, "sizes")
 		bytes := rapid.Int64Range(1, 20).Draw(t, "part")
 		joined := rapid.Bool().Draw(t, "joined")
-		parts := newParts(sizes, partsConfig{bytes: bytes, readers: rapid.IntRange(1, 4).Draw(t, "readers"), joins: func(int) bool { return joined }})
-		parts.rate.Fetched(1<<30, rapid.SampledFrom([]time.Duration{0, time.Second, time.Minute}).Draw(t, "took"))
+		parts := newParts(sizes, partsConfig{size: bytes, readers: rapid.IntRange(1, 4).Draw(t, "readers"), joins: func(int) bool { return joined }})
+		parts.rate, parts.total = remote.ConnectionRate(rapid.Float64Range(0, 1e9).Draw(t, "rate")), rapid.Float64Range(0, 1e10).Draw(t, "total")
 		longest := bytes
 		if joined {
 			longest *= largestJoin
@@ -169,43 +172,82 @@ func TestPartsCoverEverythingOnce(t *testing.T) {
 	})
 }
 
-// Parts are joined while every reader has enough left, and more where few
-// connections carry as much as all.
+// Joined parts save GETs, and time where the store is near; nowhere do they cost
+// more than a twentieth of it, in virtual time.
 func TestJoinedParts(t *testing.T) {
-	const mib = 1 << 20
+	const gib = 1 << 30
 	for _, c := range []struct {
-		name  string
-		size  int64
-		took  time.Duration // of the first GET; 0: longer than the load
-		gets  int
-		first int64
+		name                 string
+		firstByte            time.Duration
+		perConnection, total float64 // bytes per second
+		size                 int64
+		gets                 int // at most
 	}{
-		{"a small file", 64 * mib, 0, 8, 8 * mib},
-		{"1 GiB", 1 << 30, 0, 128, 8 * mib},
-		{"16 GiB", 16 << 30, 0, 629, 32 * mib},
-		{"1 GiB, slow", 1 << 30, time.Second, 128, 8 * mib},
-		{"1 GiB, fast", 1 << 30, 10 * time.Millisecond, 40, 8 * mib},
-		{"16 GiB, fast", 16 << 30, 10 * time.Millisecond, 519, 32 * mib},
+		{"small", 30 * time.Millisecond, 40e6, 500e6, gib / 8, 16},
+		{"distant", 30 * time.Millisecond, 40e6, 500e6, gib, 128},
+		{"distant, large", 30 * time.Millisecond, 40e6, 500e6, 8 * gib, 400},
+		{"a region's", 30 * time.Millisecond, 90e6, 5e9, gib, 128},
+		{"a region's, large", 30 * time.Millisecond, 90e6, 5e9, 16 * gib, 800},
+		{"one rack, slow connections", time.Millisecond, 200e6, 10e9, 4 * gib, 250},
+		{"one rack", time.Millisecond, 1.2e9, 5e9, 4 * gib, 200},
+		{"one machine", time.Millisecond, 2.5e9, 2.5e9, gib, 60},
 	} {
-		p := newParts([]int64{c.size}, partsConfig{bytes: 8 * mib, readers: 32, joins: func(int) bool { return true }})
-		var got []part
-		for {
-			next, ok := p.take()
-			if !ok {
-				break
-			}
-			if len(got) == 0 {
-				p.came(next.file, next.end-next.begin, c.took)
-			}
-			got = append(got, next)
+		load := func(join bool) (gets int, took time.Duration) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newParts([]int64{c.size}, partsConfig{size: 8 << 20, readers: storeReaders, joins: func(int) bool { return join }})
+				line := &line{perConnection: c.perConnection, total: c.total}
+				start := time.Now()
+				var g sync.WaitGroup
+				var n atomic.Int64
+				for reader := range storeReaders {
+					g.Go(func() {
+						p.begin(t.Context(), reader)
+						for next, ok := p.take(); ok; next, ok = p.take() {
+							n.Add(1)
+							start := time.Now()
+							time.Sleep(c.firstByte)
+							for at := next.begin; at < next.end; at += hotChunk {
+								time.Sleep(line.wait(hotChunk))
+								p.came(next.file, hotChunk, start, at+hotChunk-next.begin)
+							}
+						}
+					})
+				}
+				g.Wait()
+				gets, took = int(n.Load()), time.Since(start)
+			})
+			return gets, took
 		}
-		if first := got[0].end; len(got) != c.gets || first != c.first {
-			t.Errorf("%s: %d reads, the first of %d; want %d and %d", c.name, len(got), first, c.gets, c.first)
+		single, alone := load(false)
+		gets, took := load(true)
+		t.Logf("%s: %d GETs in %v, joined %d in %v", c.name, single, alone, gets, took)
+		if gets > c.gets {
+			t.Errorf("%s: %d GETs, want at most %d", c.name, gets, c.gets)
 		}
-		if last := got[len(got)-1]; last.end-last.begin != 8*mib {
-			t.Errorf("%s: ends with %+v", c.name, last)
+		if took > alone+alone/20 {
+			t.Errorf("%s: %v, without joining %v", c.name, took, alone)
 		}
 	}
+}
+
+// line is what connections to a store share, in virtual time.
+type line struct {
+	perConnection, total float64 // bytes per second
+
+	mu   sync.Mutex
+	free time.Time
+}
+
+// wait is how long n bytes take on one of the connections.
+func (l *line) wait(n int64) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if l.free.Before(now) {
+		l.free = now
+	}
+	l.free = l.free.Add(time.Duration(float64(n) / l.total * 1e9))
+	return max(time.Duration(float64(n)/l.perConnection*1e9), l.free.Sub(now))
 }
 
 func TestBudget(t *testing.T) {
@@ -303,12 +345,14 @@ func TestReadersBegin(t *testing.T) {
 		{"of a path", 1 << 30, false, 4, 0, 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			p := newParts([]int64{c.size}, partsConfig{bytes: 8 << 20, readers: 32, joins: func(int) bool { return c.joins }})
+			p := newParts([]int64{c.size}, partsConfig{size: 8 << 20, readers: 32, joins: func(int) bool { return c.joins }})
 			start := time.Now()
-			go func() {
-				time.Sleep(c.took)
-				p.came(0, 1<<20, c.took)
-			}()
+			if c.took > 0 {
+				go func() {
+					time.Sleep(c.took)
+					p.came(0, 1<<20, start, 1<<20)
+				}()
+			}
 			p.begin(t.Context(), c.reader)
 			if got := time.Since(start); got != c.want {
 				t.Errorf("%s: waited %v, want %v", c.name, got, c.want)

@@ -25,7 +25,7 @@ type flight struct {
 	pos     int64    // up to here the bytes landed
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
-	began   time.Time
+	began   time.Time // its GET
 	since   time.Time // of the last byte, or of the beginning
 	trouble error     // of the last attempt that the store repeated
 }

@@ -79,7 +79,7 @@ func (l *lab) runAll(ctx context.Context, chosen []row) results {
 			fmt.Println(f.Line())
 		}
 		all.figures = append(all.figures, figures...)
-		if ctx.Err() != nil {
+		if err != nil && ctx.Err() != nil {
 			all.ended = fmt.Errorf("ended after %d of %d rows: %w", i, len(chosen), context.Cause(ctx))
 			break
 		}
