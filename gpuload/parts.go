@@ -43,14 +43,13 @@ type parts struct {
 	sizes []int64 // of the files
 	first []int64 // number of the first part of each file, and of all parts
 
-	known chan struct{} // closed when rate is not 0
+	known chan struct{} // closed when store.Best is
 
-	mu    sync.Mutex            // guards what follows
-	next  int64                 // part
-	rate  remote.ConnectionRate // of the files whose parts are joined, as all below
-	bytes int64                 // that came
-	since time.Time             // when the first read began
-	total float64               // bytes per second of all reads together
+	mu    sync.Mutex         // guards what follows
+	next  int64              // part
+	store remote.Connections // of the files whose parts are joined, as all below
+	bytes int64              // that came
+	since time.Time          // when the first read began
 }
 
 func newParts(sizes []int64, cfg partsConfig) *parts {
@@ -86,8 +85,8 @@ func (p *parts) take() (part, bool) {
 // connections carry as much as all do together.
 func (p *parts) join() int64 {
 	needed := int64(p.readers)
-	if p.rate > 0 {
-		needed = min(needed, 1+int64(p.total/float64(p.rate)))
+	if p.store.Best > 0 {
+		needed = min(needed, 1+int64(p.store.Total/p.store.Best))
 	}
 	return max(1, min((p.count()-p.next)/(2*needed), largestJoin))
 }
@@ -121,10 +120,10 @@ func (p *parts) came(file int, n int64, start time.Time, far int64) {
 	}
 	p.bytes += n
 	if elapsed := now.Sub(p.since); elapsed > 0 {
-		p.total = float64(p.bytes) / elapsed.Seconds()
+		p.store.Carried(float64(p.bytes) / elapsed.Seconds())
 	}
-	unknown := p.rate == 0
-	if p.rate.Fetched(far, now.Sub(start)); unknown && p.rate > 0 {
+	unknown := p.store.Best == 0
+	if p.store.Fetched(far, now.Sub(start)); unknown && p.store.Best > 0 {
 		close(p.known)
 	}
 }

@@ -149,7 +149,7 @@ func TestPartsCoverEverythingOnce(t *testing.T) {
 		bytes := rapid.Int64Range(1, 20).Draw(t, "part")
 		joined := rapid.Bool().Draw(t, "joined")
 		parts := newParts(sizes, partsConfig{size: bytes, readers: rapid.IntRange(1, 4).Draw(t, "readers"), joins: func(int) bool { return joined }})
-		parts.rate, parts.total = remote.ConnectionRate(rapid.Float64Range(0, 1e9).Draw(t, "rate")), rapid.Float64Range(0, 1e10).Draw(t, "total")
+		parts.store = remote.Connections{Best: rapid.Float64Range(0, 1e9).Draw(t, "best"), Total: rapid.Float64Range(0, 1e10).Draw(t, "total")}
 		longest := bytes
 		if joined {
 			longest *= largestJoin

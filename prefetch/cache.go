@@ -27,23 +27,23 @@ type Cache struct {
 	goroutines sync.WaitGroup // the flights under way, the reads, and keepReady
 	calm       chan struct{}  // nothing is fetched any more; has room for one
 
-	mu         sync.Mutex
-	arena      *arena // its bookkeeping is guarded by mu; its bytes by claims and leases
-	files      map[identity]*file
-	retained   blockList // idle and served: what eviction takes first, from the back
-	unread     blockList // idle and not yet served, the last to land in front
-	starved    []*View   // waiting for memory, in order of arrival
-	queue      []*flight // demanded, waiting for the concurrency limit
-	hungry     []stream  // whose windows may not be filled
-	limit      concurrency
-	connection remote.ConnectionRate
-	active     int    // flights under way
-	inflight   int    // blocks with a writer
-	leases     int    // leases that readers hold
-	clock      uint64 // bytes fetched so far: the cache's sense of time
-	streams    streamCount
-	closed     bool
-	stats      Stats // the counters; Stats fills in the rest
+	mu          sync.Mutex
+	arena       *arena // its bookkeeping is guarded by mu; its bytes by claims and leases
+	files       map[identity]*file
+	retained    blockList // idle and served: what eviction takes first, from the back
+	unread      blockList // idle and not yet served, the last to land in front
+	starved     []*View   // waiting for memory, in order of arrival
+	queue       []*flight // demanded, waiting for the concurrency limit
+	hungry      []stream  // whose windows may not be filled
+	limit       concurrency
+	connections remote.Connections
+	active      int    // flights under way
+	inflight    int    // blocks with a writer
+	leases      int    // leases that readers hold
+	clock       uint64 // bytes fetched so far: the cache's sense of time
+	streams     streamCount
+	closed      bool
+	stats       Stats // the counters; Stats fills in the rest
 
 	afterUnlock []func() // calls that must not hold mu
 }

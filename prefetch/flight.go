@@ -114,7 +114,7 @@ func (c *Cache) advance(fl *flight, pos int64) {
 	c.stats.FetchedBytes += now - fl.pos
 	c.clock += uint64(now - fl.pos)
 	fl.since = c.now()
-	c.connection.Carried(c.limit.landed(now-fl.pos, fl.since))
+	c.connections.Carried(c.limit.landed(now-fl.pos, fl.since))
 	fl.pos = now
 	c.wake(fl.file, nil)
 }
@@ -150,7 +150,7 @@ func (c *Cache) land(fl *flight, err error) {
 	f := fl.file
 	f.flights = slices.DeleteFunc(f.flights, func(other *flight) bool { return other == fl })
 	if err == nil {
-		c.connection.Fetched(fl.hi-fl.lo, c.now().Sub(fl.began))
+		c.connections.Fetched(fl.hi-fl.lo, c.now().Sub(fl.began))
 	}
 	missed := &failure{lo: fl.pos, hi: fl.hi, err: err}
 	c.abandon(fl)

@@ -31,7 +31,7 @@ func (c *Cache) liveStreams() int64 {
 
 // partFor is the size of a stream's GETs.
 func (c *Cache) partFor(cur *cursor) int64 {
-	return c.policy.partFor(cur, c.connection, int(c.liveStreams()))
+	return c.policy.partFor(cur, c.connections, int(c.liveStreams()))
 }
 
 // follow finds the stream that a read belongs to and opens its window.

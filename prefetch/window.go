@@ -48,13 +48,13 @@ const basePart = 8 << 20
 // requests; at most the largest GET, and so much of its window that the next
 // GETs are under way when one is read. A power of two below the largest, so
 // that the GETs tile.
-func (p windowPolicy) partFor(c *cursor, rate remote.ConnectionRate, streams int) int64 {
-	share := max(1, rate.Connections()/streams)
+func (p windowPolicy) partFor(c *cursor, store remote.Connections, streams int) int64 {
+	share := max(1, store.Busy()/streams)
 	pieces := max(1, min(remote.ManyConnections/streams, 4))
 	limit := min(max(c.window, c.run()+c.credit)/int64(share), c.window/int64(pieces))
 	largest := p.part
 	if largest == 0 {
-		largest = basePart * rate.PartFactor()
+		largest = basePart * store.PartFactor()
 	}
 	if limit >= largest {
 		return largest

@@ -36,7 +36,7 @@ func TestWindowGrowth(t *testing.T) {
 func TestPartFor(t *testing.T) {
 	for _, tc := range []struct {
 		part, window, run int64
-		rate              remote.ConnectionRate
+		best              float64
 		streams           int
 		want              int64
 	}{
@@ -59,7 +59,7 @@ func TestPartFor(t *testing.T) {
 		{0, 32 * mib, 32 * mib, 1e9, 1, 8 * mib},
 		{0, 32 * mib, 1000 * mib, 1e9, 8, 16 * mib},
 	} {
-		if got := (windowPolicy{part: tc.part}).partFor(&cursor{pos: tc.run, window: tc.window}, tc.rate, tc.streams); got != tc.want {
+		if got := (windowPolicy{part: tc.part}).partFor(&cursor{pos: tc.run, window: tc.window}, remote.Connections{Best: tc.best}, tc.streams); got != tc.want {
 			t.Errorf("part of %+v: %d", tc, got)
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestConnectionRate(t *testing.T) {
+func TestConnections(t *testing.T) {
 	const mib = 1 << 20
 	type get struct {
 		n    int64
@@ -29,12 +29,12 @@ func TestConnectionRate(t *testing.T) {
 		{"nor one that took no time", []get{{mib, 0}}, 0, 16, 1},
 		{"one cannot carry more than all", []get{{mib, time.Millisecond}}, 60e6, 16, 1},
 	} {
-		var r ConnectionRate
+		var r Connections
 		for _, g := range tc.gets {
 			r.Fetched(g.n, g.took)
 		}
 		r.Carried(tc.carried)
-		if got, factor := r.Connections(), r.PartFactor(); got != tc.want || factor != tc.factor {
+		if got, factor := r.Busy(), r.PartFactor(); got != tc.want || factor != tc.factor {
 			t.Errorf("%s: %d connections with parts %d times as large, want %d and %d", tc.name, got, factor, tc.want, tc.factor)
 		}
 	}
