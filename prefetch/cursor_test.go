@@ -1,6 +1,10 @@
 package prefetch
 
-import "testing"
+import (
+	"testing"
+
+	"weightfs/remote"
+)
 
 // reads replays reads of n bytes at the offsets and returns the last cursor.
 func replay(cs *cursors, n int64, offsets ...int64) *cursor {
@@ -8,7 +12,7 @@ func replay(cs *cursors, n int64, offsets ...int64) *cursor {
 	p := windowPolicy{part: 8 * mib}
 	for i, off := range offsets {
 		c, _ = cs.match(off, off+n, uint64(i), func(int64, int64) bool { return true })
-		c.window = p.next(c, true, 1<<40)
+		c.window = p.next(c, true, 1<<40, remote.Connections{})
 	}
 	return c
 }

@@ -20,8 +20,13 @@ import (
 // pattern runs a load over one object of a distant store and returns what it
 // fetched and how long it took, in virtual time.
 func pattern(t *testing.T, size int64, cfg Config, load func(t *testing.T, c *Cache, obj remote.Object)) (store *shapedStore, took time.Duration) {
+	store = distant()
+	return store, patternOf(t, store, size, cfg, load)
+}
+
+// patternOf is pattern for a given store.
+func patternOf(t *testing.T, store *shapedStore, size int64, cfg Config, load func(t *testing.T, c *Cache, obj remote.Object)) (took time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
-		store = distant()
 		c := newCache(t, store, cfg)
 		began := time.Now()
 		load(t, c, remote.Object{Key: "a", Size: size, Version: "1"})
@@ -29,7 +34,7 @@ func pattern(t *testing.T, size int64, cfg Config, load func(t *testing.T, c *Ca
 		atRest(t, c)
 	})
 	t.Logf("%v, %.2f GB/s, %.3f of the size fetched by %d GETs", took, float64(size)/took.Seconds()/1e9, float64(store.fetched)/float64(size), store.gets)
-	return store, took
+	return took
 }
 
 // gpuload's own pattern: readers take parts of 8 MiB from one counter and
@@ -58,20 +63,40 @@ func TestPartsFromOneCounter(t *testing.T) {
 	}
 }
 
-// One reader that skips seven of eight tensors of 32 MiB.
+// One reader that skips seven of eight tensors. A near store is asked for more
+// at once, and still for little that is not wanted.
 func TestSkippedTensorsAreNotFetched(t *testing.T) {
-	const size, tensor = 4 * gib, 32 * mib
-	store, _ := pattern(t, size, Config{MemoryLimit: 2 * gib}, func(t *testing.T, c *Cache, obj remote.Object) {
-		r := c.Open(obj)
-		defer r.Close()
-		consume(t, r, 0, 16<<10, 16<<10, 1)
-		for off := int64(0); off < size; off += 8 * tensor {
-			consume(t, r, off, off+tensor, mib, 4)
-		}
-	})
-	const asked = size / 8
-	if store.fetched > asked*13/10 {
-		t.Errorf("fetched %.2f of what was asked for", float64(store.fetched)/asked)
+	for _, tc := range []struct {
+		name   string
+		store  *shapedStore
+		tensor int64
+		most   float64 // of what was asked for
+		gets   int
+	}{
+		{"distant", distant(), 32 * mib, 1.3, 400},
+		{"near, 8 MiB", near(), 8 * mib, 1.2, 280},
+		{"near, 16 MiB", near(), 16 * mib, 1.2, 260},
+		{"near, 32 MiB", near(), 32 * mib, 1.2, 190},
+		{"near, 64 MiB", near(), 64 * mib, 1.2, 130},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			const size = 4 * gib
+			const asked = size / 8
+			patternOf(t, tc.store, size, Config{MemoryLimit: 2 * gib}, func(t *testing.T, c *Cache, obj remote.Object) {
+				r := c.Open(obj)
+				defer r.Close()
+				consume(t, r, 0, 16<<10, 16<<10, 1)
+				for off := int64(0); off < size; off += 8 * tc.tensor {
+					consume(t, r, off, off+tc.tensor, mib, 4)
+				}
+			})
+			if got := float64(tc.store.fetched) / asked; got > tc.most {
+				t.Errorf("fetched %.2f of what was asked for", got)
+			}
+			if tc.store.gets > tc.gets {
+				t.Errorf("%d GETs, want at most %d", tc.store.gets, tc.gets)
+			}
+		})
 	}
 }
 

@@ -43,7 +43,7 @@ func (c *Cache) follow(v *View) {
 		c.giveUpWindow(stream{f, abandoned})
 	}
 	share := c.allowance().share(c.liveStreams())
-	v.cursor.window = c.policy.next(v.cursor, !f.present(v.off, v.end()), share)
+	v.cursor.window = c.policy.next(v.cursor, !f.present(v.off, v.end()), share, c.connections)
 	if v.cursor.window == 0 {
 		return
 	}

@@ -16,8 +16,10 @@ const floorWindow = 8 << 20
 // has caught up: it had to wait for the bytes. share is what fairness and
 // memory allow. The window doubles only on a stall, and is never longer than
 // the run so far (or floorWindow): a reader that stops after one tensor wastes
-// at most as much as it read.
-func (p windowPolicy) next(c *cursor, stalled bool, share int64) int64 {
+// at most as much as it read. Where connections are fast, bytes are cheap
+// beside GETs: there it is up to PartFactor times the run, as long as that makes
+// its GETs larger.
+func (p windowPolicy) next(c *cursor, stalled bool, share int64, store remote.Connections) int64 {
 	if p.mode == Off || !p.proven(c) {
 		return 0
 	}
@@ -26,7 +28,8 @@ func (p windowPolicy) next(c *cursor, stalled bool, share int64) int64 {
 		window *= 2
 	}
 	if p.mode == Auto {
-		window = min(window, max(c.run()+c.credit, floorWindow))
+		run := c.run() + c.credit
+		window = min(window, max(run, floorWindow, min(run*store.PartFactor(), 2*p.largestPart(store))))
 	}
 	return min(window, share)
 }
@@ -42,6 +45,14 @@ func (p windowPolicy) proven(c *cursor) bool {
 // basePart is the largest GET of a store that takes many connections.
 const basePart = 8 << 20
 
+// largestPart is the largest GET of a store.
+func (p windowPolicy) largestPart(store remote.Connections) int64 {
+	if p.part != 0 {
+		return p.part
+	}
+	return basePart * store.PartFactor()
+}
+
 // partFor is the size of one GET of one of so many streams: what it has read or
 // will fetch ahead, divided by its share of the connections, so that a young
 // stream alone is carried by many and an old one, or one of many, pays for few
@@ -50,12 +61,9 @@ const basePart = 8 << 20
 // that the GETs tile.
 func (p windowPolicy) partFor(c *cursor, store remote.Connections, streams int) int64 {
 	share := max(1, store.Busy()/streams)
-	pieces := max(1, min(remote.ManyConnections/streams, 4))
+	pieces := max(min(share, 4), min(remote.ManyConnections/streams, 2))
 	limit := min(max(c.window, c.run()+c.credit)/int64(share), c.window/int64(pieces))
-	largest := p.part
-	if largest == 0 {
-		largest = basePart * store.PartFactor()
-	}
+	largest := p.largestPart(store)
 	if limit >= largest {
 		return largest
 	}

@@ -27,8 +27,31 @@ func TestWindowGrowth(t *testing.T) {
 		{"the run of the shard before counts", Auto, cursor{pos: mib, bytes: mib, reads: 1, window: 64 * mib, credit: 64 * mib}, false, 1 << 40, 64 * mib},
 		{"jumps are no stream", Auto, cursor{pos: 100 * mib, bytes: mib, reads: 8, window: 8 * mib}, true, 1 << 40, 0},
 	} {
-		if got := (windowPolicy{mode: tc.mode, part: 8 * mib}).next(&tc.c, tc.stalled, tc.share); got != tc.want {
+		if got := (windowPolicy{mode: tc.mode}).next(&tc.c, tc.stalled, tc.share, remote.Connections{}); got != tc.want {
 			t.Errorf("%s: window of %d, want %d", tc.name, got, tc.want)
+		}
+	}
+}
+
+// Where connections are fast a window may be longer than the run, until the GETs
+// are as large as they get.
+func TestWindowWhereConnectionsAreFast(t *testing.T) {
+	for _, tc := range []struct {
+		part, run, window int64
+		best              float64
+		want              int64
+	}{
+		{0, 12 * mib, 32 * mib, 60e6, 12 * mib},
+		{0, 12 * mib, 32 * mib, 160e6, 24 * mib},
+		{0, 12 * mib, 32 * mib, 1e9, 48 * mib},
+		{0, 12 * mib, 8 * mib, 1e9, 16 * mib},
+		{0, 60 * mib, 64 * mib, 1e9, 64 * mib},
+		{0, 90 * mib, 64 * mib, 1e9, 90 * mib},
+		{8 * mib, 12 * mib, 32 * mib, 1e9, 16 * mib},
+	} {
+		c := &cursor{pos: tc.run, bytes: tc.run, window: tc.window, reads: 9}
+		if got := (windowPolicy{part: tc.part}).next(c, true, 1<<40, remote.Connections{Best: tc.best}); got != tc.want {
+			t.Errorf("window of %+v: %d", tc, got)
 		}
 	}
 }
@@ -57,6 +80,7 @@ func TestPartFor(t *testing.T) {
 		{0, 1000 * mib, 1000 * mib, 260e6, 1, 16 * mib},
 		{0, 1000 * mib, 1000 * mib, 1e9, 1, 32 * mib},
 		{0, 32 * mib, 32 * mib, 1e9, 1, 8 * mib},
+		{0, 32 * mib, 32 * mib, 1e9, 2, 16 * mib},
 		{0, 32 * mib, 1000 * mib, 1e9, 8, 16 * mib},
 	} {
 		if got := (windowPolicy{part: tc.part}).partFor(&cursor{pos: tc.run, window: tc.window}, remote.Connections{Best: tc.best}, tc.streams); got != tc.want {
