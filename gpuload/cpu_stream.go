@@ -39,10 +39,23 @@ func newCPUStream(d *CPU) *cpuStream {
 func (s *cpuStream) run() {
 	defer close(s.done)
 	for op := range s.ops {
-		copy(op.dst, op.src)
+		copyInPieces(op.dst, op.src)
 		if op.event != nil {
 			close(op.event.done)
 		}
+	}
+}
+
+// cachedCopy is below the 1 MiB from which Go's memmove for amd64 stores past
+// the processor's caches. The kernel has just cleared the destination, which
+// lies in them: loads of 1 GiB of cached pages took 1 to 6% longer by chunks whole.
+const cachedCopy = 256 << 10
+
+// copyInPieces copies src to dst, which is no shorter.
+func copyInPieces(dst, src []byte) {
+	for len(src) > 0 {
+		n := copy(dst, src[:min(cachedCopy, len(src))])
+		dst, src = dst[n:], src[n:]
 	}
 }
 
