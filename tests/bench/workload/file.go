@@ -42,7 +42,13 @@ func (t Target) memory(n int64) ([]byte, error) {
 		return nil, nil
 	case Touched:
 		return memory(n)
+	case Fresh:
+		return freshMemory(n)
 	}
+	return nil, fmt.Errorf("unknown target %q", t)
+}
+
+func freshMemory(n int64) ([]byte, error) {
 	data, err := unix.Mmap(-1, 0, int(n), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err == nil {
 		err = unix.Madvise(data, unix.MADV_HUGEPAGE)
