@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -50,8 +49,7 @@ type device struct {
 	logger   *slog.Logger
 	reads    pendingReads
 	workers  sync.WaitGroup
-	idle     atomic.Int32 // workers that wait for a request
-	idleMax  int32
+	idle     idlers
 	end      func() // notes that the connection is over
 }
 
@@ -65,7 +63,7 @@ func newDevice(fd int, t *tree, options *fuse.MountOptions, logger *slog.Logger,
 		protocol: fuse.NewProtocolServer(t, options),
 		logger:   logger,
 		reads:    pendingReads{interrupts: map[uint64]chan struct{}{}},
-		idleMax:  int32(min(runtime.GOMAXPROCS(0)+1, maxIdle)),
+		idle:     idlers{max: int32(min(runtime.GOMAXPROCS(0)+1, maxIdle))},
 		end:      end,
 	}
 	if err := d.handshake(); err != nil {
@@ -110,21 +108,20 @@ func (d *device) serve() {
 // requests, or the connection is over.
 func (d *device) work() {
 	buf := make([]byte, requestSize)
-	for d.idle.Add(1) <= d.idleMax {
+	for d.idle.join() {
 		req, err := d.next(buf)
-		others := d.idle.Add(-1)
+		last := d.idle.leave()
 		if err != nil {
 			d.over(err)
 			return
 		}
 		// FORGETs take no time, and the kernel sends them without waiting for
 		// anything: to stop reading is what slows it down.
-		if others == 0 && !isForget(header(req).Opcode) {
+		if last && !isForget(header(req).Opcode) {
 			d.workers.Go(d.work)
 		}
 		d.answer(req)
 	}
-	d.idle.Add(-1)
 }
 
 // over notes why a worker got no request.
