@@ -51,6 +51,9 @@ func headerBy(command func(l *lab) []string) sample {
 		if err := l.touchNow(ctx); err != nil {
 			return outcome{}, err
 		}
+		if err := heat(ctx, []string{path}, true); err != nil {
+			return outcome{}, err
+		}
 		begin := time.Since(l.began)
 		if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
 			return outcome{}, fmt.Errorf("%s: %w: %s", args[0], err, out)

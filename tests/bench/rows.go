@@ -14,9 +14,9 @@ const (
 	hasty    = "cold: a new mountd and mount for each sample, read at once"
 	coldPage = "cold: new mount; file evicted from the page cache, checked by mincore"
 	held     = "warm: read once before, O_DIRECT, so that the daemon holds it"
-	paged    = "warm: read before, so that the page cache holds it"
+	paged    = "warm: read before, and mincore finds every page in the page cache"
 	straight = "cold: nothing is cached on the way"
-	lone     = "new mount for each sample; file cached by one read before"
+	lone     = "new mount for each sample; file read before, and mincore finds every page in the page cache"
 )
 
 // rows are all comparisons with their targets, in the order of the table.
@@ -86,7 +86,7 @@ func loopbackRows() []row {
 // second read is beside one of pages that have been used as often.
 func warmRows() []row {
 	again := func(name string, how readers) []row {
-		second, third := warmRead(mountSpec{}, one(), how, how), warmRead(mountSpec{}, one(), how, how, how)
+		second, third := warmRead(mountSpec{}, one(), how, how, fill), warmRead(mountSpec{}, one(), how, how, how, fill)
 		unread := func(r row) row {
 			r.compare = append(r.compare, noREADs())
 			return r
@@ -96,7 +96,7 @@ func warmRows() []row {
 			unread(against(smallN, "loopback: third "+name, paged, smallPages(one(), how), third, figure.AtLeast(0.90))),
 			against(smallN, "loopback: second "+name+", pages used often", paged, smallPages(one(), how), second, figure.Target{}),
 			against(localN, "loopback: second "+name+", a file on disk", paged, localRead(one(), true, how), second, figure.Target{}),
-			against(bareF, "loopback: second "+name+", go-fuse alone", paged, bareFuse(one(), how, how), second, figure.Target{}),
+			against(bareF, "loopback: second "+name+", go-fuse alone", paged, bareFuse(one(), how, how, fill), second, figure.Target{}),
 		}
 	}
 	all := []row{

@@ -70,6 +70,11 @@ func twice(r readers) readers {
 	return func(paths []string) []workload.Workload { return append(r(paths), r(paths)...) }
 }
 
+// fill reads nothing but what the page cache lacks of files that were read before.
+func fill(paths []string) []workload.Workload {
+	return []workload.Workload{&workload.Fill{Paths: paths}}
+}
+
 // plainClient is baseline R: the first file of the dataset by ranged GETs.
 func plainClient(where store, d dataset, connections int, to workload.Target) sample {
 	return func(ctx context.Context, l *lab) (outcome, error) {
@@ -258,11 +263,10 @@ func folderRead(d dataset, warm bool, r readers) sample {
 	}
 }
 
-// heat has files on disk in the page cache, or out of it.
+// heat has all of files on disk in the page cache, or nothing.
 func heat(ctx context.Context, paths []string, warm bool) error {
 	if warm {
-		_, err := workload.Run(ctx, workload.Options{}, dd(paths)...)
-		return err
+		return workBefore(ctx, paths, []readers{dd, fill})
 	}
 	for _, path := range paths {
 		if err := evict(path); err != nil {

@@ -10,24 +10,44 @@ import (
 
 // CachedPages is how many pages of a file the kernel holds.
 func CachedPages(f *os.File) (int, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	data, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
-	if err != nil {
-		return 0, fmt.Errorf("map %s: %w", f.Name(), err)
-	}
-	defer unix.Munmap(data)
-	states := make([]byte, Pages(info.Size()))
-	if err := mincore(data, states); err != nil {
-		return 0, fmt.Errorf("mincore %s: %w", f.Name(), err)
-	}
+	states, err := pageStates(f)
 	cached := 0
 	for _, state := range states {
 		cached += int(state & 1)
 	}
-	return cached, nil
+	return cached, err
+}
+
+// MissingPages are the offsets, in bytes and in order, of the pages of a file
+// that the kernel does not hold.
+func MissingPages(f *os.File) ([]int64, error) {
+	states, err := pageStates(f)
+	var missing []int64
+	for i, state := range states {
+		if state&1 == 0 {
+			missing = append(missing, int64(i)*int64(os.Getpagesize()))
+		}
+	}
+	return missing, err
+}
+
+// pageStates has a byte for each page of a file, whose lowest bit says that the
+// kernel holds it.
+func pageStates(f *os.File) ([]byte, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	data, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map %s: %w", f.Name(), err)
+	}
+	defer unix.Munmap(data)
+	states := make([]byte, Pages(info.Size()))
+	if err := mincore(data, states); err != nil {
+		return nil, fmt.Errorf("mincore %s: %w", f.Name(), err)
+	}
+	return states, nil
 }
 
 // Pages is how many pages a file of n bytes has.

@@ -42,7 +42,7 @@ type work func(ctx context.Context) (Result, error)
 func kinds() []Workload {
 	return []Workload{
 		&Read{}, &DD{}, &Fetch{}, &ListFolders{}, &Find{}, &Names{}, &Random{}, &Header{},
-		&Rank{}, &Skip{}, &Mix{}, &SafeOpen{}, &Gpuload{}, &Touch{},
+		&Rank{}, &Skip{}, &Mix{}, &SafeOpen{}, &Gpuload{}, &Touch{}, &Fill{},
 	}
 }
 
