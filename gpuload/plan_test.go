@@ -16,6 +16,7 @@ import (
 
 	"weightfs/gpuload/safetensors"
 	"weightfs/remote"
+	"weightfs/tests/line"
 )
 
 // header makes a header whose data begins at start from dtypes and sizes in
@@ -195,7 +196,7 @@ func TestJoinedParts(t *testing.T) {
 		load := func(join bool) (gets int, took time.Duration) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newParts([]int64{c.size}, partsConfig{size: 8 << 20, readers: storeReaders, joins: func(int) bool { return join }})
-				line := &line{perConnection: c.perConnection, total: c.total}
+				shared := &line.Line{PerConnection: c.perConnection, Total: c.total}
 				start := time.Now()
 				var g sync.WaitGroup
 				var n atomic.Int64
@@ -207,7 +208,7 @@ func TestJoinedParts(t *testing.T) {
 							start := time.Now()
 							time.Sleep(c.firstByte)
 							for at := next.begin; at < next.end; at += hotChunk {
-								time.Sleep(line.wait(hotChunk))
+								time.Sleep(shared.Take(hotChunk))
 								p.came(next.file, hotChunk, start, at+hotChunk-next.begin)
 							}
 						}
@@ -228,26 +229,6 @@ func TestJoinedParts(t *testing.T) {
 			t.Errorf("%s: %v, without joining %v", c.name, took, alone)
 		}
 	}
-}
-
-// line is what connections to a store share, in virtual time.
-type line struct {
-	perConnection, total float64 // bytes per second
-
-	mu   sync.Mutex
-	free time.Time
-}
-
-// wait is how long n bytes take on one of the connections.
-func (l *line) wait(n int64) time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := time.Now()
-	if l.free.Before(now) {
-		l.free = now
-	}
-	l.free = l.free.Add(time.Duration(float64(n) / l.total * 1e9))
-	return max(time.Duration(float64(n)/l.perConnection*1e9), l.free.Sub(now))
 }
 
 func TestBudget(t *testing.T) {

@@ -115,7 +115,7 @@ func TestTensorsCopiedFromAMappingFillTheLine(t *testing.T) {
 					tc.copyOut(m, off, min(off+tc.tensor, shard))
 				}
 			})
-			if got := 4 * shard / took.Seconds() / store.total; got < tc.least {
+			if got := 4 * shard / took.Seconds() / store.Total; got < tc.least {
 				t.Errorf("%.2f of the line", got)
 			}
 			if store.fetched > 4*shard*102/100 {
@@ -175,7 +175,7 @@ func TestObjectReadBackwardsFillsTheLine(t *testing.T) {
 		m.backwards(0, size)
 		m.asked.Wait()
 	})
-	if got := size / took.Seconds() / store.total; got < 0.85 {
+	if got := size / took.Seconds() / store.Total; got < 0.85 {
 		t.Errorf("%.2f of the line", got)
 	}
 	if store.fetched > size*102/100 {

@@ -55,7 +55,7 @@ func TestPartsFromOneCounter(t *testing.T) {
 		}
 		wg.Wait()
 	})
-	if got := size / took.Seconds() / store.total; got < 0.93 {
+	if got := size / took.Seconds() / store.Total; got < 0.93 {
 		t.Errorf("%.2f of the line", got)
 	}
 	if store.fetched > size*102/100 {
@@ -219,7 +219,7 @@ func TestShardsInARowFillTheLine(t *testing.T) {
 			r.Close()
 		}
 	})
-	if got := 4 * shard / took.Seconds() / store.total; got < 0.93 {
+	if got := 4 * shard / took.Seconds() / store.Total; got < 0.93 {
 		t.Errorf("%.2f of the line", got)
 	}
 	if store.fetched > 4*shard*102/100 {

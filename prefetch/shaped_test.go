@@ -16,28 +16,33 @@ import (
 	"time"
 
 	"weightfs/remote"
+	"weightfs/tests/line"
 )
 
 // shapedStore is a distant store in virtual time: each GET waits for its first
 // byte, each connection and all together have a rate. Its bytes are zeros.
 type shapedStore struct {
-	firstByte     time.Duration
-	perConnection float64 // bytes per second
-	total         float64
+	firstByte time.Duration
+	line.Line
 
 	mu      sync.Mutex
-	free    time.Time // when the shared line is free again
 	fetched int64
 	gets    int
 }
 
+// newShapedStore makes a store of such connections and such a line, in bytes per
+// second.
+func newShapedStore(firstByte time.Duration, perConnection, total float64) *shapedStore {
+	return &shapedStore{firstByte: firstByte, Line: line.Line{PerConnection: perConnection, Total: total}}
+}
+
 func distant() *shapedStore {
-	return &shapedStore{firstByte: 30 * time.Millisecond, perConnection: 40e6, total: 500e6}
+	return newShapedStore(30*time.Millisecond, 40e6, 500e6)
 }
 
 // near is a store on the same machine.
 func near() *shapedStore {
-	return &shapedStore{firstByte: time.Millisecond, perConnection: 2.5e9, total: 2.5e9}
+	return newShapedStore(time.Millisecond, 2.5e9, 2.5e9)
 }
 
 func (s *shapedStore) Stat(context.Context, string) (remote.Object, error) {
@@ -71,27 +76,15 @@ func (b *shapedBody) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n := min(b.left, int64(len(p)), 64<<10)
-	own := time.Duration(float64(n) / b.store.perConnection * 1e9)
-	if err := sleep(b.ctx, max(own, b.store.line(n))); err != nil {
+	b.store.mu.Lock()
+	b.store.fetched += n
+	b.store.mu.Unlock()
+	if err := sleep(b.ctx, b.store.Take(n)); err != nil {
 		return 0, err
 	}
 	b.left -= n
 	clear(p[:n])
 	return int(n), nil
-}
-
-// line reserves the shared line for n bytes and says how long until they are
-// through.
-func (s *shapedStore) line(n int64) time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	if s.free.Before(now) {
-		s.free = now
-	}
-	s.free = s.free.Add(time.Duration(float64(n) / s.total * 1e9))
-	s.fetched += n
-	return s.free.Sub(now)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -169,9 +162,9 @@ func TestReadersFillTheLine(t *testing.T) {
 				got := rate(size, func() { readShares(t, c, tc.files, tc.readers, tc.size, tc.depth) })
 				s := c.Stats()
 				t.Logf("%.3f of the line, %.3f of the size fetched, %d GETs, %d streams, concurrency %d",
-					got/store.total, float64(store.fetched)/float64(size), store.gets, s.Streams, s.Concurrency)
-				if got < tc.least*store.total {
-					t.Errorf("%.2f of the line, want %.2f", got/store.total, tc.least)
+					got/store.Total, float64(store.fetched)/float64(size), store.gets, s.Streams, s.Concurrency)
+				if got < tc.least*store.Total {
+					t.Errorf("%.2f of the line, want %.2f", got/store.Total, tc.least)
 				}
 				if most := int(size / (2 * mib)); store.gets > most {
 					t.Errorf("%d GETs, want at most %d", store.gets, most)
@@ -197,8 +190,8 @@ func TestFewGETsFromANearStore(t *testing.T) {
 	}{
 		{"one machine", near(), 1, 0.95, 45, 90},
 		{"one machine, eight readers", near(), 8, 0.95, 60, 140},
-		{"one rack", &shapedStore{firstByte: time.Millisecond, perConnection: 1.2e9, total: 5e9}, 1, 0.9, 45, 90},
-		{"near, slow connections", &shapedStore{firstByte: time.Millisecond, perConnection: 40e6, total: 500e6}, 1, 0.93, 170, 350},
+		{"one rack", newShapedStore(time.Millisecond, 1.2e9, 5e9), 1, 0.9, 45, 90},
+		{"near, slow connections", newShapedStore(time.Millisecond, 40e6, 500e6), 1, 0.93, 170, 350},
 		{"distant", distant(), 1, 0.9, 170, 350},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -208,9 +201,9 @@ func TestFewGETsFromANearStore(t *testing.T) {
 				consume(t, r, 0, firstFetch, 16<<10, 1)
 				r.Close()
 				got := rate(gib, func() { readShares(t, c, 1, tc.readers, gib, 4) })
-				t.Logf("%.3f of the line, %d GETs", got/tc.store.total, tc.store.gets)
-				if got < tc.least*tc.store.total {
-					t.Errorf("%.3f of the line, want %.2f", got/tc.store.total, tc.least)
+				t.Logf("%.3f of the line, %d GETs", got/tc.store.Total, tc.store.gets)
+				if got < tc.least*tc.store.Total {
+					t.Errorf("%.3f of the line, want %.2f", got/tc.store.Total, tc.least)
 				}
 				if gets := tc.store.gets; gets < tc.fewest || gets > tc.top {
 					t.Errorf("%d GETs, want %d to %d", gets, tc.fewest, tc.top)
