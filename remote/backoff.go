@@ -52,8 +52,9 @@ func classifyAnswer(status int, code string) verdict {
 	switch code {
 	case "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestTimeTooSkewed":
 		return refresh
-	case "RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable":
-		return tryAgain // also where a store sends them as 400 or 200
+	case "RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable",
+		"Throttling", "ThrottlingException", "RequestLimitExceeded", "IDPCommunicationError":
+		return tryAgain // also where a store sends them as 400 or 200, and STS the latter as 400
 	}
 	switch {
 	case status == http.StatusRequestTimeout || status == http.StatusTooManyRequests ||

@@ -29,6 +29,7 @@ func TestClassify(t *testing.T) {
 		{answer("GET", 429, ""), tryAgain},
 		{answer("GET", 408, ""), tryAgain},
 		{answer("GET", 400, "RequestTimeout"), tryAgain},
+		{answer("GET", 400, "Throttling"), tryAgain}, // by STS
 		{answer("GET", 307, "TemporaryRedirect"), tryAgain},
 		{answer("LIST", 200, ""), tryAgain},
 		{answer("GET", 400, "InvalidArgument"), giveUp},

@@ -2,12 +2,16 @@ package remote
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // TestRefusedCredentialsAreNoPermission answers as S3 and STS do, which say
@@ -36,6 +40,38 @@ func noKeys(t *testing.T, config, shared string) {
 		"AWS_REGION": "", "AWS_DEFAULT_REGION": "", "AWS_ENDPOINT_URL": "", "AWS_ENDPOINT_URL_S3": "", "AWS_CA_BUNDLE": "",
 	} {
 		t.Setenv(name, value)
+	}
+}
+
+// TestThrottledIssuer has STS refuse the first answers as it does when a fleet
+// starts at once.
+func TestThrottledIssuer(t *testing.T) {
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("token"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int32
+	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) == 1 {
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprint(w, "<ErrorResponse><Error><Code>Throttling</Code><Message>Rate exceeded</Message></Error></ErrorResponse>")
+			return
+		}
+		fmt.Fprintf(w, `<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>
+<AccessKeyId>a</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken><Expiration>%s</Expiration>
+</Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+	}))
+	t.Cleanup(issuer.Close)
+	noKeys(t, "/dev/null", "/dev/null")
+	t.Setenv("AWS_ENDPOINT_URL_STS", issuer.URL)
+	t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", token)
+	t.Setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/reader")
+	s, err := newS3(t.Context(), Source{Bucket: "plain"}, S3Config{Region: "eu-west-1"})
+	if err != nil {
+		t.Fatalf("after %d answers: %v", asked.Load(), err)
+	}
+	if err := s.Close(); err != nil || asked.Load() != 2 {
+		t.Errorf("asked %d times, %v", asked.Load(), err)
 	}
 }
 

@@ -18,8 +18,9 @@ type localBody struct {
 	pos, end int64
 }
 
-// Read keeps the last bytes back until the version is seen to be the same: a
-// reader that has its n bytes may never ask for the error behind them.
+// Read keeps what it has read back until the version is seen to be the same: its
+// caller may pass the bytes on at once, and may never ask for the error behind
+// them.
 func (b *localBody) Read(p []byte) (int, error) {
 	if err := b.ctx.Err(); err != nil {
 		return 0, err
@@ -28,10 +29,8 @@ func (b *localBody) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n, err := b.f.ReadAt(p[:min(int64(len(p)), b.end-b.pos)], b.pos)
-	if b.pos+int64(n) == b.end || err == io.EOF {
-		if err := checkVersion(b.f, b.obj); err != nil {
-			return 0, err
-		}
+	if err := checkVersion(b.f, b.obj); err != nil {
+		return 0, err
 	}
 	b.pos += int64(n)
 	if b.pos == b.end {

@@ -80,7 +80,6 @@ func loadAWS(ctx context.Context, cfg S3Config) (aws.Config, error) {
 	opts := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(newHTTPClient(cfg.MaxConnections, roots)),
 		config.WithLogger(logging.Nop{}),
-		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
 		config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired),
 		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
 	}
@@ -197,15 +196,19 @@ func checkEndpoint(endpoint string) error {
 	if endpoint == "" {
 		return nil
 	}
+	// What cannot be parsed may hold a password all the same, and the parser's
+	// error quotes it.
+	shown := endpoint
+	at := strings.LastIndex(endpoint, "@")
+	if at >= 0 {
+		shown = "..." + endpoint[at:]
+	}
 	u, err := url.Parse(endpoint)
-	if err != nil {
-		return fmt.Errorf("endpoint: %w", err)
-	}
-	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return fmt.Errorf("endpoint %q is not an http:// or https:// URL", u.Redacted())
-	}
-	if u.User != nil {
-		return fmt.Errorf("endpoint %q carries a user name: give credentials by the AWS variables or a profile", u.Redacted())
+	switch {
+	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "":
+		return fmt.Errorf("endpoint %q is not an http:// or https:// URL", shown)
+	case u.User != nil:
+		return fmt.Errorf("endpoint %q carries a user name: give credentials by the AWS variables or a profile", shown)
 	}
 	return nil
 }

@@ -65,6 +65,7 @@ func (s *S3) readDir(ctx context.Context, dir string, fetch pageFetcher) ([]Entr
 		return nil, notExist("LIST", s.uri(dir))
 	}
 	var all page
+	seen := map[string]bool{} // tokens
 	for token := ""; ; {
 		p, err := fetch(ctx, dir, token)
 		if err != nil {
@@ -76,10 +77,11 @@ func (s *S3) readDir(ctx context.Context, dir string, fetch pageFetcher) ([]Entr
 		if p.next == "" {
 			break
 		}
-		if p.next == token {
+		if seen[p.next] {
 			return nil, fmt.Errorf("LIST %s: store repeats the continuation token %.40q", s.uri(dir), token)
 		}
 		token = p.next
+		seen[token] = true
 	}
 	if !all.any && dir != "" {
 		return nil, notExist("LIST", s.uri(dir))

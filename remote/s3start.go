@@ -20,9 +20,9 @@ import (
 const startTimeout = 60 * time.Second
 
 // startPolicy retries the check at start less than a read: someone is waiting
-// for the cause.
+// for the cause. A listing may be silent for ten seconds, at first.
 func startPolicy() RetryPolicy {
-	return RetryPolicy{Attempts: 4, MaxDelay: 2 * time.Second, StallTimeout: 10 * time.Second}
+	return RetryPolicy{Attempts: 4, MaxDelay: 2 * time.Second, StallTimeout: 10 * time.Second / listStallFactor}
 }
 
 // probe checks that the prefix can be listed and has keys, by listing one of

@@ -127,20 +127,24 @@ func TestClockSkewIsCorrected(t *testing.T) {
 }
 
 func TestEndlessListing(t *testing.T) {
-	for name, body := range map[string]string{
-		"same token": "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>x</NextContinuationToken></ListBucketResult>",
-		"no token":   "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>",
+	token := func(name string) string {
+		return "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>" + name + "</NextContinuationToken></ListBucketResult>"
+	}
+	for name, bodies := range map[string][]string{
+		"same token": {token("x")},
+		"in turns":   {token("x"), token("y")},
+		"no token":   {"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>"},
 	} {
 		requests := 0
 		s := newWired(t, Source{Bucket: "plain"}, S3Config{Region: "eu-west-1"}, func(r *http.Request) (*http.Response, error) {
 			requests++
-			return answer(r, 200, nil, body), nil
+			return answer(r, 200, nil, bodies[requests%len(bodies)]), nil
 		})
 		var last error
 		for _, err := range s.List(t.Context(), "") {
 			last = err
 		}
-		if last == nil || requests > 2 {
+		if last == nil || requests > 3 {
 			t.Errorf("%s: %d requests, %v", name, requests, last)
 		}
 	}

@@ -82,6 +82,7 @@ func TestOwnImports(t *testing.T) {
 		"weightfs/fs":                  {"weightfs/prefetch", "weightfs/remote"},
 		"weightfs/gpuload/safetensors": nil,
 		"weightfs/gpuload":             {"weightfs/gpuload/safetensors", "weightfs/remote"},
+		"weightfs/gpuload/manifest":    {"weightfs/gpuload", "weightfs/gpuload/safetensors"},
 		"weightfs/gpuload/cuda":        {"weightfs/gpuload"},
 	}
 	seen := 0
