@@ -157,7 +157,11 @@ func (c *Cache) forgetIfUnused(f *file) {
 	if slices.ContainsFunc(c.starved, func(v *View) bool { return v.file == f }) {
 		return
 	}
-	delete(c.files, identity{f.obj.Key, f.obj.Version})
+	// A stream of a file that was forgotten may still be on the scheduler's list
+	// when the object has a new entry.
+	if key := (identity{f.obj.Key, f.obj.Version}); c.files[key] == f {
+		delete(c.files, key)
+	}
 }
 
 // Reader reads one object version. Safe for concurrent use.

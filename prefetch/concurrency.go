@@ -57,6 +57,15 @@ func (c *concurrency) hold() { c.saturated = true }
 // time says nothing of the throughput, and what was seen before is out of date.
 func (c *concurrency) begin(now time.Time) {
 	c.bytes, c.since, c.saturated = 0, now, false
+	c.forget()
+}
+
+// forget takes back a growth that was not judged, and with it what it would have
+// been judged by: readers that come and go would have it grow each time.
+func (c *concurrency) forget() {
+	if c.before > 0 {
+		c.limit = c.before
+	}
 	c.best, c.before = 0, 0
 }
 
@@ -83,7 +92,7 @@ func (c *concurrency) landed(n int64, now time.Time) float64 {
 // judge grows the limit, or takes a growth back that did not pay.
 func (c *concurrency) judge(rate float64) {
 	if !c.saturated {
-		c.before, c.best = 0, 0 // readers or memory bound it: nothing to learn
+		c.forget() // readers or memory bound it: nothing to learn
 		return
 	}
 	if c.before > 0 && rate < c.best*worthwhile {

@@ -63,11 +63,35 @@ func TestConcurrencyForgetsIdleTime(t *testing.T) {
 	c.begin(now)
 	c.hold()
 	c.landed(1, now.Add(samplePeriod)) // the first period; the limit grows, to be judged
-	tried := c.limit
+	if c.limit <= startConcurrency {
+		t.Fatalf("did not grow: %+v", c)
+	}
 	now = now.Add(time.Hour)
 	c.begin(now)
 	c.landed(1<<20, now.Add(samplePeriod))
-	if c.limit != tried || c.before != 0 {
-		t.Errorf("after an hour's idleness the limit of %d is judged by what was before: %+v", tried, c)
+	if c.limit != startConcurrency || c.wait != 0 || c.before != 0 {
+		t.Errorf("after an hour's idleness a growth is judged by what was before: %+v", c)
+	}
+}
+
+// Readers that come and go bring no growth that nobody has judged.
+func TestConcurrencyDoesNotGrowByBursts(t *testing.T) {
+	for name, end := range map[string]func(c *concurrency, now time.Time){
+		"idle":        func(c *concurrency, now time.Time) { c.begin(now) },
+		"unsaturated": func(c *concurrency, now time.Time) { c.landed(1, now) },
+	} {
+		c := newConcurrency(0)
+		now := time.Unix(0, 0)
+		c.begin(now)
+		for range 20 {
+			c.hold()
+			now = now.Add(samplePeriod)
+			c.landed(1<<20, now)
+			now = now.Add(samplePeriod)
+			end(&c, now)
+		}
+		if c.limit != startConcurrency {
+			t.Errorf("%s: grew to %d", name, c.limit)
+		}
 	}
 }

@@ -52,6 +52,17 @@ func (f *file) span(off, end int64, visit func(index int64, b *block, lo, hi int
 	}
 }
 
+// missing is how many of the blocks that [off, end) touches do not exist.
+func (f *file) missing(off, end int64) (n int) {
+	f.span(off, end, func(_ int64, b *block, _, _ int64) bool {
+		if b == nil {
+			n++
+		}
+		return true
+	})
+	return n
+}
+
 // covered says whether all of [off, end) is there or in flight.
 func (f *file) covered(off, end int64) bool {
 	all := true

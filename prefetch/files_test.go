@@ -10,6 +10,53 @@ import (
 	"weightfs/remote"
 )
 
+// An entry that was forgotten does not take its successor with it.
+func TestOldEntryForgetsNotTheNewOne(t *testing.T) {
+	store := newMemStore(t, map[string]int64{"a": mib})
+	c := newCache(t, store, Config{})
+	c.mu.Lock()
+	old := c.fileOf(store.object("a"))
+	c.forgetIfUnused(old)
+	c.mu.Unlock()
+	r := c.Open(store.object("a"))
+	defer r.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.forgetIfUnused(old)
+	if got := c.fileOf(store.object("a")); got != r.file {
+		t.Error("the open file is not found any more")
+	}
+}
+
+// Room for a range is not made by evicting a block of that very range, so that
+// there is one too few of them.
+func TestRoomIsNotMadeOfTheRangeItself(t *testing.T) {
+	store := newMemStore(t, map[string]int64{"a": 64 * mib})
+	c := newCache(t, store, Config{MemoryLimit: MinMemoryLimit, Mode: Off})
+	r := c.Open(store.object("a"))
+	defer r.Close()
+	slots := int64(c.arena.slots)
+	lo, hi := slots*blockSize+chunkSize, (slots+2)*blockSize
+	if err := readAt(t.Context(), r, store.objects["a"], slots*blockSize, chunkSize); err != nil {
+		t.Fatal(err)
+	}
+	for i := range slots - 1 { // all the rest of the memory is leased
+		v, err := r.View(t.Context(), i*blockSize, blockSize)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.Release()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if missing := r.file.missing(lo, hi); missing != 1 || c.arena.available() != 0 {
+		t.Fatalf("%d blocks are missing, %d are free: the test is wrong", missing, c.arena.available())
+	}
+	if c.makeRoom(r.file, lo, hi) {
+		t.Errorf("room for %d blocks, %d are free", r.file.missing(lo, hi), c.arena.available())
+	}
+}
+
 func TestLastCloseEndsFetches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore(t, map[string]int64{"a": 256 * mib})

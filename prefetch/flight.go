@@ -141,8 +141,8 @@ func (c *Cache) tire(v *View) error {
 }
 
 // land ends a flight: what it did not fetch is nobody's again, and those who
-// wait for it learn why. A flight that was cancelled is made anew by the first
-// of them, should there be one.
+// wait for it learn why, unless they came late. One that was cancelled, or that
+// latecomers wait for, is made anew by the first of them.
 func (c *Cache) land(fl *flight, err error) {
 	if c.active--; c.active == 0 {
 		c.becameCalm()
@@ -152,7 +152,7 @@ func (c *Cache) land(fl *flight, err error) {
 	if err == nil {
 		c.connections.Fetched(fl.hi-fl.lo, c.now().Sub(fl.began))
 	}
-	missed := &failure{lo: fl.pos, hi: fl.hi, err: err}
+	missed := &failure{lo: fl.pos, hi: fl.hi, err: err, late: fl.began.Add(c.now().Sub(fl.began) / 2)}
 	c.abandon(fl)
 	if err != nil && !errors.Is(err, errUnwanted) {
 		c.stats.Failures++
@@ -185,6 +185,15 @@ func (c *Cache) setBack(v *View, err error) {
 type failure struct {
 	lo, hi int64
 	err    error
+	late   time.Time // who came later gets a flight of his own
+}
+
+// hits tells whether the view's wait ends with the failure. One that began when
+// the flight had spent half of its attempts does not: the store may be back, and
+// the reader has hardly waited. That a version is gone is true for all.
+func (f *failure) hits(v *View) bool {
+	touches := v.off < f.hi && v.end() > f.lo
+	return touches && (!v.began.After(f.late) || errors.Is(f.err, remote.ErrChanged))
 }
 
 // wake ends the waits whose bytes are all there, or that the failure hits.
@@ -194,7 +203,7 @@ func (c *Cache) wake(f *file, failed *failure) {
 			close(v.ready)
 			return true
 		}
-		if failed != nil && v.off < failed.hi && v.end() > failed.lo {
+		if failed != nil && failed.hits(v) {
 			v.err = failed.err
 			c.setBack(v, v.err)
 			close(v.ready)

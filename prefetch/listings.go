@@ -142,12 +142,19 @@ func (l *Listings) List(ctx context.Context, dir string) (*Listing, error) {
 		l.listAhead(dir)
 		return listing, nil
 	}
-	flight, err := l.join(dir)
-	if err != nil {
-		return nil, err
+	deadline := time.NewTimer(l.wait)
+	defer deadline.Stop()
+	for came := time.Now(); ; {
+		flight, err := l.join(dir)
+		if err != nil {
+			return nil, err
+		}
+		l.listAhead(dir)
+		listing, err := l.await(ctx, dir, flight, deadline.C)
+		if err == nil || !flight.failedTooSoonFor(came) {
+			return listing, err
+		}
 	}
-	l.listAhead(dir)
-	return l.await(ctx, dir, flight)
 }
 
 // Lookup returns the entry at key, by the listing of its parent: one request or

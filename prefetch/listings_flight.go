@@ -2,6 +2,7 @@ package prefetch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -9,12 +10,14 @@ import (
 	"time"
 )
 
-// listFlight is a fetch under way. listing and err are set before done is
+// listFlight is a fetch under way. late, listing and err are set before done is
 // closed.
 type listFlight struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	done    chan struct{}
+	began   time.Time
+	late    time.Time // when half of the time that it took was over
 	listing *Listing
 	err     error
 	trouble atomic.Pointer[error] // why the last attempt failed; nil if none did
@@ -48,7 +51,7 @@ func (l *Listings) join(dir string) (*listFlight, error) {
 // start starts the fetch of dir. The caller holds mu; landed is called at the
 // end with mu held.
 func (l *Listings) start(dir string, landed func()) *listFlight {
-	flight := &listFlight{done: make(chan struct{})}
+	flight := &listFlight{done: make(chan struct{}), began: time.Now()}
 	flight.ctx, flight.cancel = context.WithCancel(l.ctx)
 	l.flights[dir] = flight
 	l.wg.Go(func() { l.fly(dir, flight, landed) })
@@ -59,6 +62,7 @@ func (l *Listings) start(dir string, landed func()) *listFlight {
 func (l *Listings) fly(dir string, flight *listFlight, landed func()) {
 	defer flight.cancel()
 	flight.listing, flight.err = l.fetch(dir, flight)
+	flight.late = flight.began.Add(time.Since(flight.began) / 2)
 	l.mu.Lock()
 	landed()
 	remember := flight.err == nil && !flight.dropped
@@ -76,10 +80,21 @@ func (l *Listings) fly(dir string, flight *listFlight, landed func()) {
 	close(flight.done)
 }
 
-// await waits for the flight for as long as ctx and the read time-out allow.
-func (l *Listings) await(ctx context.Context, dir string, flight *listFlight) (*Listing, error) {
-	deadline := time.NewTimer(l.wait)
-	defer deadline.Stop()
+// failedTooSoonFor tells whether a flight failed for who came when it had spent
+// half of its attempts: the store may be back, and he has hardly waited. That
+// there is no such directory is true for all.
+func (f *listFlight) failedTooSoonFor(came time.Time) bool {
+	select {
+	case <-f.done:
+		return f.err != nil && !errors.Is(f.err, fs.ErrNotExist) && came.After(f.late)
+	default:
+		return false // it was left
+	}
+}
+
+// await waits for the flight until ctx ends or the time comes that the read
+// time-out allows.
+func (l *Listings) await(ctx context.Context, dir string, flight *listFlight, deadline <-chan time.Time) (*Listing, error) {
 	select {
 	case <-flight.done:
 		l.leave(dir, flight, false)
@@ -87,7 +102,7 @@ func (l *Listings) await(ctx context.Context, dir string, flight *listFlight) (*
 	case <-ctx.Done():
 		l.leave(dir, flight, false)
 		return nil, fmt.Errorf("list %q: %w", dir, ctx.Err())
-	case <-deadline.C:
+	case <-deadline:
 	}
 	l.leave(dir, flight, true)
 	err := fmt.Errorf("list %q: no answer within %v: %w", dir, l.wait, os.ErrDeadlineExceeded)

@@ -3,6 +3,7 @@ package prefetch
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"iter"
 	"os"
 	"sync/atomic"
@@ -27,6 +28,54 @@ func (s *silentStore) List(ctx context.Context, dir string) iter.Seq2[remote.Ent
 	return func(yield func(remote.Entry, error) bool) {
 		<-ctx.Done()
 		yield(remote.Entry{}, ctx.Err())
+	}
+}
+
+// failingStore fails the first listing after ten seconds.
+type failingStore struct {
+	*listingStore
+	asked atomic.Int32
+	cause error
+}
+
+func (s *failingStore) List(ctx context.Context, dir string) iter.Seq2[remote.Entry, error] {
+	if s.asked.Add(1) > 1 {
+		return s.listingStore.List(ctx, dir)
+	}
+	return func(yield func(remote.Entry, error) bool) {
+		time.Sleep(10 * time.Second)
+		yield(remote.Entry{}, s.cause)
+	}
+}
+
+// TestLateCallerIsListedAnew holds that who comes when a listing has long been
+// failing does not fail with it, unless the directory is not there.
+func TestLateCallerIsListedAnew(t *testing.T) {
+	for _, tc := range []struct {
+		came  time.Duration
+		cause error
+		fails bool
+	}{
+		{4 * time.Second, errors.New("down"), true},
+		{9 * time.Second, errors.New("down"), false},
+		{9 * time.Second, fs.ErrNotExist, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			store := &failingStore{listingStore: modelStore(), cause: tc.cause}
+			l := newTestListings(t, store, ListingsConfig{})
+			first := make(chan error)
+			go func() {
+				_, err := l.List(t.Context(), "")
+				first <- err
+			}()
+			time.Sleep(tc.came)
+			if _, err := l.List(t.Context(), ""); (err != nil) != tc.fails {
+				t.Errorf("after %v of %v: %v", tc.came, tc.cause, err)
+			}
+			if err := <-first; !errors.Is(err, tc.cause) {
+				t.Errorf("the first: %v", err)
+			}
+		})
 	}
 }
 

@@ -148,14 +148,16 @@ func (c *Cache) stretch(f *file, cur *cursor, lo, hi int64) int64 {
 // makeRoom reserves memory for the blocks of [lo, hi) that the file has not,
 // for speculation: all or nothing. The caller makes a flight over them at once.
 func (c *Cache) makeRoom(f *file, lo, hi int64) bool {
-	missing := 0
-	f.span(lo, hi, func(_ int64, b *block, _, _ int64) bool {
-		if b == nil {
-			missing++
+	for n := f.missing(lo, hi); ; {
+		if !c.reserveAhead(n) {
+			return false
 		}
-		return true
-	})
-	return c.reserveAhead(missing)
+		before := n
+		if n = f.missing(lo, hi); n == before {
+			return true
+		}
+		// A block of the range itself was evicted.
+	}
 }
 
 // newFlight claims the chunks of [lo, hi), which nobody has claimed.

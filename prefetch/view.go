@@ -136,7 +136,7 @@ func (c *Cache) claim(r *Reader, v *View) (landed bool, err error) {
 			c.goroutines.Done()
 		}
 	}()
-	if err := v.file.setbacks.find(v.off, v.end(), r.opened, c.now()); err != nil {
+	if err := v.file.setbacks.find(v.off, v.end(), r.opened, c.now()); err != nil && !v.file.present(v.off, v.end()) {
 		return false, err
 	}
 	c.follow(v)
@@ -160,34 +160,47 @@ func (c *Cache) await(ctx context.Context, v *View) error {
 	deadline := time.NewTimer(c.cfg.ReadTimeout)
 	defer deadline.Stop()
 	var err error
+	tired := false
 	select {
 	case <-v.ready:
-		err = v.err
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	case <-deadline.C:
-		return c.giveUp(v)
+		tired, err = true, os.ErrDeadlineExceeded
 	case <-c.ctx.Done():
 		err = ErrClosed
 	}
 	c.mu.Lock()
 	defer c.unlock()
 	v.cursor.waiting--
+	if v.over() && err != ErrClosed { // whatever else happened meanwhile
+		tired, err = false, v.err
+	}
 	if err == nil {
 		c.served(v)
 		return nil
 	}
 	c.withdraw(v)
+	if tired {
+		err = c.giveUp(v)
+	}
 	return err
 }
 
-// giveUp ends a wait that has lasted for the read time-out.
+// over tells whether the wait is: the bytes are there, or never come.
+func (v *View) over() bool {
+	select {
+	case <-v.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// giveUp is the error of a wait that has lasted for the read time-out, which it
+// remembers.
 func (c *Cache) giveUp(v *View) error {
 	err := fmt.Errorf("no answer within %v: %w", c.cfg.ReadTimeout, os.ErrDeadlineExceeded)
-	c.mu.Lock()
-	defer c.unlock()
-	v.cursor.waiting--
-	c.withdraw(v)
 	if trouble := c.tire(v); trouble != nil {
 		err = fmt.Errorf("%w: %w", err, trouble)
 	}

@@ -133,6 +133,93 @@ func TestFailureReachesEveryWaiterAndIsSoonForgotten(t *testing.T) {
 	})
 }
 
+// A fetch that has long been failing ends with an error for those who were there,
+// and is made anew for who came a moment ago: the store may be back.
+func TestLatecomerGetsAFetchOfItsOwn(t *testing.T) {
+	for _, tc := range []struct {
+		came  time.Duration // after the first
+		cause error
+		fails bool
+	}{
+		{4 * time.Second, errors.New("down"), true},
+		{9 * time.Second, errors.New("down"), false},
+		{9 * time.Second, remote.ErrChanged, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			store := newMemStore(t, map[string]int64{"a": 8 * mib})
+			down := true
+			store.gate = func(context.Context, string, int64) error {
+				if !down {
+					return nil
+				}
+				time.Sleep(10 * time.Second)
+				down = false
+				return tc.cause
+			}
+			c := newCache(t, store, Config{Mode: Off})
+			r := c.Open(store.object("a"))
+			defer r.Close()
+			first := make(chan error)
+			go func() { first <- readAt(t.Context(), r, store.objects["a"], 0, mib) }()
+			time.Sleep(tc.came)
+			err := readAt(t.Context(), r, store.objects["a"], 0, mib)
+			if (err != nil) != tc.fails {
+				t.Errorf("after %v of %v: %v", tc.came, tc.cause, err)
+			}
+			if err := <-first; !errors.Is(err, tc.cause) {
+				t.Errorf("the first: %v", err)
+			}
+		})
+	}
+}
+
+// What is there is read, whatever was waited for beside it.
+func TestSetbackHidesNothingThatIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore(t, map[string]int64{"a": 8 * mib})
+		c := newCache(t, store, Config{Mode: Off})
+		r := c.Open(store.object("a"))
+		defer r.Close()
+		if err := readAt(t.Context(), r, store.objects["a"], 0, chunkSize); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		store.gate = func(context.Context, string, int64) error {
+			time.Sleep(time.Second)
+			return errors.New("down")
+		}
+		if err := readAt(t.Context(), r, store.objects["a"], 0, 4*chunkSize); err == nil {
+			t.Fatal("read what could not be fetched")
+		}
+		if err := readAt(t.Context(), r, store.objects["a"], 0, 4096); err != nil {
+			t.Errorf("what is there: %v", err)
+		}
+		began := time.Now()
+		if err := readAt(t.Context(), r, store.objects["a"], chunkSize, 4096); err == nil || time.Since(began) != 0 {
+			t.Errorf("what is not there: %v after %v", err, time.Since(began))
+		}
+	})
+}
+
+// Bytes that came are not given up because the time-out came too.
+func TestBytesBeatTheTimeout(t *testing.T) {
+	store := newMemStore(t, map[string]int64{"a": 8 * mib})
+	c := newCache(t, store, Config{Mode: Off, ReadTimeout: time.Nanosecond})
+	r := c.Open(store.object("a"))
+	defer r.Close()
+	v := &View{cache: c, file: r.file, n: mib}
+	if landed, err := c.claim(r, v); landed || err != nil {
+		t.Fatal(landed, err)
+	}
+	defer c.goroutines.Done()
+	<-v.ready
+	time.Sleep(time.Millisecond) // both are ready: select takes either
+	if err := c.await(t.Context(), v); err != nil {
+		t.Error(err)
+	}
+	v.Release()
+}
+
 // Who gives up does not keep those behind it from the memory that is there.
 func TestWhoGivesUpLetsOthersPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
