@@ -103,18 +103,8 @@ func (c *connection) unmount() error { return c.umount(0) }
 func (c *connection) detach() error { return c.umount(unix.MNT_DETACH) }
 
 func (c *connection) umount(flags int) error {
-	if c.dir == "" {
-		return nil
-	}
-	entry, ok, err := mountIn(c.table, c.dir)
-	if errors.Is(err, os.ErrInvalid) || errors.Is(err, os.ErrClosed) { // not adopted yet, or ended
-		entry, ok, err = mountAt(c.dir)
-	}
-	if err != nil {
+	if remains, err := c.remains(); err != nil || !remains {
 		return err
-	}
-	if !ok || c.known && entry != c.entry {
-		return nil
 	}
 	if c.helper {
 		return unmountByHelper(c.dir, flags&unix.MNT_DETACH != 0)
@@ -123,6 +113,18 @@ func (c *connection) umount(flags int) error {
 		return fmt.Errorf("unmount %s: %w", c.dir, err)
 	}
 	return nil
+}
+
+// remains tells whether the mount is still in the tree, where it was made here.
+func (c *connection) remains() (bool, error) {
+	if c.dir == "" {
+		return false, nil
+	}
+	entry, ok, err := mountIn(c.table, c.dir)
+	if errors.Is(err, os.ErrInvalid) || errors.Is(err, os.ErrClosed) { // not adopted yet, or ended
+		entry, ok, err = mountAt(c.dir)
+	}
+	return ok && (!c.known || entry == c.entry), err
 }
 
 // checkMountpoint resolves dir to an absolute path without links, and says why

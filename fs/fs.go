@@ -112,12 +112,17 @@ func (cfg Config) complete() (Config, error) {
 // over: their readers got an error.
 var ErrAborted = errors.New("open files were cut off")
 
+// ErrLost says that the mount ended without an unmount: its connection to the
+// kernel was aborted, or broke.
+var ErrLost = errors.New("the connection to the kernel was aborted")
+
 // Server serves one mount, from Mount until it is unmounted by whomever.
 type Server struct {
 	tree   *tree
 	conn   *connection
 	logger *slog.Logger
 	done   chan struct{} // closed when nothing is served any more
+	err    error         // why the mount ended; set before done is closed
 }
 
 // Mount shows store at dir, an existing directory, or through the descriptor N
@@ -157,8 +162,28 @@ func (s *Server) run(d *device) {
 	defer close(s.done)
 	d.serve()
 	s.tree.closeAll()
+	s.err = s.clearAway()
 	if err := s.conn.close(); err != nil {
 		s.logger.Warn("cannot close /dev/fuse", "err", err)
+	}
+}
+
+// An unmount by force aborts the connection first, and gets a moment for the rest.
+const (
+	forceGrace = 200 * time.Millisecond
+	forcePoll  = 5 * time.Millisecond
+)
+
+// clearAway takes away a mount that nobody unmounted although its connection is
+// over, which otherwise would answer everybody with ENOTCONN.
+func (s *Server) clearAway() error {
+	for end := time.Now().Add(forceGrace); ; time.Sleep(forcePoll) {
+		if remains, err := s.conn.remains(); err != nil || !remains {
+			return err
+		}
+		if time.Now().After(end) {
+			return errors.Join(ErrLost, s.conn.detach())
+		}
 	}
 }
 
@@ -173,7 +198,7 @@ func newTree(store remote.Store, cache *prefetch.Cache, listings *prefetch.Listi
 			born: time.Now(),
 		},
 		nodes:    newTable(remote.Entry{Kind: remote.KindDir}),
-		patience: patience{dying: taskDying, gone: conn.gone},
+		patience: patience{task: newTasks(conn.dir != "").watch, gone: conn.gone},
 		logger:   cfg.Logger,
 		failures: &failureLog{logger: cfg.Logger, now: time.Now},
 	}
@@ -222,8 +247,12 @@ func (t *tree) closeAll() {
 // Done is closed when the mount is gone and nothing is served any more.
 func (s *Server) Done() <-chan struct{} { return s.done }
 
-// Wait waits until the mount is gone and nothing is served any more.
-func (s *Server) Wait() { <-s.done }
+// Wait waits until the mount is gone and nothing is served any more. The error is
+// ErrLost where nobody unmounted it; it was taken away then.
+func (s *Server) Wait() error {
+	<-s.done
+	return s.err
+}
 
 // Stats counts what was asked.
 func (s *Server) Stats() Stats { return s.tree.counters.snapshot(s.tree.nodes.size()) }
@@ -236,13 +265,15 @@ func (s *Server) Unmount(ctx context.Context) error {
 	if s.conn.dir == "" {
 		return fmt.Errorf("%w: somebody else mounted, and unmounts", ErrAborted)
 	}
-	err := s.conn.unmount()
-	if errors.Is(err, unix.EBUSY) {
-		s.logger.Warn("files are open: the mount is detached, and goes on until they are closed", "mountpoint", s.conn.dir)
-		err = s.conn.detach()
-	}
-	if err != nil {
-		return err
+	if err := s.conn.unmount(); err != nil {
+		why := "cannot unmount"
+		if errors.Is(err, unix.EBUSY) {
+			why = "files are open"
+		}
+		s.logger.Warn(why+": the mount is detached, and goes on until they are closed", "mountpoint", s.conn.dir, "err", err)
+		if err := s.conn.detach(); err != nil {
+			return err
+		}
 	}
 	select {
 	case <-s.done:

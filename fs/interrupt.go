@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -27,8 +30,8 @@ const (
 // timers do. Only a task that is being killed, or a mount that is gone, wants no
 // answer.
 type patience struct {
-	dying func(pid uint32) bool // whether the task is being killed, or is gone
-	gone  <-chan struct{}       // closed when the connection to the kernel is over
+	task func(pid uint32) (dying func() bool) // tells whether the task is being killed, or is gone
+	gone <-chan struct{}                      // closed when the connection to the kernel is over
 }
 
 // wait runs fn for the task pid, with a context that ends once nobody waits for
@@ -83,6 +86,7 @@ func (r *request) Err() error {
 
 // watch closes over once nobody waits for the request any more.
 func (r *request) watch() {
+	dying := r.task(r.pid)
 	tick := time.NewTicker(waitPoll)
 	defer tick.Stop()
 	for interrupted := r.interrupted; ; {
@@ -97,7 +101,7 @@ func (r *request) watch() {
 			tick.Reset(interruptPoll)
 		case <-tick.C:
 		}
-		if r.dying(r.pid) {
+		if dying() {
 			close(r.over)
 			return
 		}
@@ -114,18 +118,50 @@ func (r *request) end() {
 	r.watching.Wait()
 }
 
-// taskDying tells whether the task pid has a signal pending that ends it. A
-// task that cannot be seen, such as pid 0 of another namespace, is taken to
-// live on; one that is gone is dying.
-func taskDying(pid uint32) bool {
-	if pid == 0 {
-		return false
+// tasks are those whose requests a mount gets, as /proc shows them.
+type tasks struct {
+	// hidden says that a task may live although /proc does not show it: its pid is
+	// of the namespace that mounted, which is not known to be ours, or /proc hides
+	// others' tasks.
+	hidden bool
+}
+
+// newTasks are the tasks of a mount that this process made, or of another's.
+func newTasks(ours bool) tasks {
+	mountinfo, err := os.ReadFile(mountTable)
+	return tasks{hidden: !ours || err != nil || hidesTasks(mountinfo)}
+}
+
+// hidesTasks tells whether /proc, by the text of a mountinfo, shows a process only
+// to who may trace it (hidepid, proc(5)).
+func hidesTasks(mountinfo []byte) (hides bool) {
+	for line := range strings.Lines(string(mountinfo)) {
+		entry, ok := parseMountLine(line)
+		if !ok || entry.dir != "/proc" {
+			continue
+		}
+		_, value, _ := strings.Cut(line, "hidepid=")
+		value, _, _ = strings.Cut(strings.TrimSpace(value), ",")
+		hides = !slices.Contains([]string{"", "0", "off", "1", "noaccess"}, value)
 	}
-	status, err := os.ReadFile("/proc/" + strconv.FormatUint(uint64(pid), 10) + "/status")
-	if err != nil {
-		return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH)
+	return hides
+}
+
+// watch returns what tells whether the task pid has a signal pending that ends it,
+// or is gone. One that cannot be seen, such as pid 0 of another namespace, is
+// taken to live on.
+func (t tasks) watch(pid uint32) (dying func() bool) {
+	dir := "/proc/" + strconv.FormatUint(uint64(pid), 10)
+	if pid == 0 || t.hidden && unix.Access(dir, unix.F_OK) != nil {
+		return func() bool { return false }
 	}
-	return statusDying(status)
+	return func() bool {
+		status, err := os.ReadFile(dir + "/status")
+		if err != nil {
+			return errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH)
+		}
+		return statusDying(status)
+	}
 }
 
 // statusDying reads the signal masks of a /proc/PID/status: a task is dying if

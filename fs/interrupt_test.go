@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -40,14 +41,44 @@ func FuzzStatusDying(f *testing.F) {
 }
 
 func TestTaskDying(t *testing.T) {
-	if taskDying(uint32(os.Getpid())) {
-		t.Error("this process is said to be dying")
+	const none = 1 << 30
+	for _, all := range []tasks{{}, {hidden: true}} {
+		if all.watch(uint32(os.Getpid()))() {
+			t.Errorf("%+v: this process is said to be dying", all)
+		}
+		if all.watch(0)() {
+			t.Errorf("%+v: a task of another namespace is said to be dying", all)
+		}
+		if got := all.watch(none)(); got != !all.hidden {
+			t.Errorf("%+v: that a task is dying which cannot be seen: %t", all, got)
+		}
 	}
-	if taskDying(0) {
-		t.Error("an invisible task is said to be dying")
+	cmd := exec.Command("sleep", "60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
 	}
-	if !taskDying(1 << 30) {
+	dying := tasks{hidden: true}.watch(uint32(cmd.Process.Pid))
+	if dying() {
+		t.Error("a task that sleeps is said to be dying")
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed
+	if !dying() {
 		t.Error("a task that is gone is said to live")
+	}
+}
+
+func TestHidesTasks(t *testing.T) {
+	for options, want := range map[string]bool{
+		"rw": false, "rw,hidepid=noaccess": false, "rw,hidepid=1,gid=5": false, "rw,gid=5,hidepid=invisible": true,
+		"rw,hidepid=2": true, "rw,hidepid=ptraceable,subset=pid": true,
+	} {
+		text := "22 1 0:21 / /proc rw,nosuid - proc proc " + options + "\n23 1 0:22 / /sys rw - sysfs sysfs rw\n"
+		if got := hidesTasks([]byte(text)); got != want {
+			t.Errorf("%s: %t", options, got)
+		}
 	}
 }
 
@@ -56,8 +87,8 @@ func testPatience() (p patience, dying *atomic.Bool, abort func()) {
 	dying = new(atomic.Bool)
 	gone := make(chan struct{})
 	return patience{
-		dying: func(uint32) bool { return dying.Load() },
-		gone:  gone,
+		task: func(uint32) func() bool { return dying.Load },
+		gone: gone,
 	}, dying, func() { close(gone) }
 }
 

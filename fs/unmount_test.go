@@ -59,7 +59,34 @@ func TestMountedHook(t *testing.T) {
 func TestUnmountByOthers(t *testing.T) {
 	m := mount(t, newMemStore(map[string][]byte{"f": []byte("x")}), options{})
 	output(t, "umount", m.dir)
-	m.Wait()
+	if err := m.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// By force, a mount with open files is aborted and stays, and answers nobody: it
+// is taken away.
+func TestAbortByOthers(t *testing.T) {
+	m := mount(t, newMemStore(map[string][]byte{"f": []byte("x")}), options{})
+	h := openInChild(t, m.path("f"))
+	defer h.close()
+	if err := exec.Command("umount", "-f", m.dir).Run(); err == nil {
+		t.Fatal("a mount with open files was unmounted")
+	}
+	if err := m.Wait(); !errors.Is(err, fs.ErrLost) {
+		t.Errorf("got %v, want ErrLost", err)
+	}
+	if exec.Command("mountpoint", "-q", m.dir).Run() == nil {
+		t.Error("the mount is still there")
+	}
+}
+
+func TestUnmountByForce(t *testing.T) {
+	m := mount(t, newMemStore(map[string][]byte{"f": []byte("x")}), options{})
+	output(t, "umount", "-f", m.dir)
+	if err := m.Wait(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestUnmountServesOpenFiles(t *testing.T) {

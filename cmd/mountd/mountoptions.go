@@ -50,7 +50,9 @@ func (o *mountOptions) apply(option string) error {
 // holds anyway. mount(8) passes rw where nobody asked for ro.
 func foreignOption(name string) bool {
 	switch name {
-	case "ro", "rw", "nosuid", "nodev", "exec", "noexec", "suid", "dev", "async", "relatime", "noatime",
+	case "ro", "rw", "nosuid", "nodev", "exec", "noexec", "suid", "dev", "async", "sync", "dirsync",
+		"atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime",
+		"nosymfollow", "iversion", "noiversion", "silent", "loud",
 		"defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev":
 		return true
 	}

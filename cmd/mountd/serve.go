@@ -48,6 +48,9 @@ func (a *app) serve(s *settings, flags *pflag.FlagSet) error {
 func (a *app) wait(m *mounted) error {
 	select {
 	case <-m.server.Done():
+		if err := m.server.Wait(); err != nil {
+			return fmt.Errorf("mount at %s: %w", m.mountpoint, err)
+		}
 		m.logger.Info("unmounted", "mountpoint", m.mountpoint)
 		return nil
 	case sig := <-a.signals:
