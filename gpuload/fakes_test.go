@@ -21,13 +21,13 @@ func (g *gauge) add(n int64) {
 // countingDevice knows what was taken from it and not freed.
 type countingDevice struct {
 	gpuload.Device
-	memory, staging, streams gauge
+	memory, staging, streams, events gauge
 }
 
 func (d *countingDevice) expectFreed(t testing.TB) {
 	t.Helper()
-	if m, s, q := d.memory.now.Load(), d.staging.now.Load(), d.streams.now.Load(); m != 0 || s != 0 || q != 0 {
-		t.Errorf("%d bytes of memory, %d of staging and %d streams were not freed", m, s, q)
+	if m, s, q, e := d.memory.now.Load(), d.staging.now.Load(), d.streams.now.Load(), d.events.now.Load(); m != 0 || s != 0 || q != 0 || e != 0 {
+		t.Errorf("%d bytes of memory, %d of staging, %d streams and %d events were not freed", m, s, q, e)
 	}
 }
 
@@ -85,6 +85,39 @@ type countedStream struct {
 
 func (s *countedStream) Copy(dst gpuload.Memory, off int64, src []byte) error {
 	return s.Stream.Copy(dst.(*countedMemory).Memory, off, src)
+}
+
+func (s *countedStream) Record() (gpuload.Event, error) {
+	e, err := s.Stream.Record()
+	if err != nil {
+		return nil, err
+	}
+	s.device.events.add(1)
+	return &countedEvent{Event: e, device: s.device}, nil
+}
+
+// countedEvent is freed when it is seen to be done.
+type countedEvent struct {
+	gpuload.Event
+	device *countingDevice
+	freed  atomic.Bool
+}
+
+func (e *countedEvent) Done() (bool, error) {
+	done, err := e.Event.Done()
+	if done && e.freed.CompareAndSwap(false, true) {
+		e.device.events.add(-1)
+	}
+	return done, err
+}
+
+func (e *countedEvent) Wait(ctx context.Context) error {
+	err := e.Event.Wait(ctx)
+	// Where ctx ended first, a device frees it when the copy is done.
+	if e.freed.CompareAndSwap(false, true) {
+		e.device.events.add(-1)
+	}
+	return err
 }
 
 func (s *countedStream) Close() error {

@@ -64,6 +64,11 @@ func (f *File) Header(ctx context.Context) (*safetensors.Header, error) {
 	if f.failure.at.After(began) {
 		return nil, f.failure.err
 	}
+	// select may take the token although ctx is over, and a read of a path that
+	// has begun cannot be cancelled.
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("read header of %s: %w", f.path, ctx.Err())
+	}
 	h, err := f.readHeader(ctx)
 	if err != nil {
 		if ctx.Err() == nil {

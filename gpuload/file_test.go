@@ -47,6 +47,20 @@ func TestHeaderWaitsAsLongAsItsContext(t *testing.T) {
 	})
 }
 
+// TestNoHeaderAfterTheEnd holds that nothing is read for a context that is over:
+// a read of a mount that hangs cannot be cancelled once it has begun.
+func TestNoHeaderAfterTheEnd(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	asked := 0
+	for range 100 { // where both are ready, select takes either
+		f := newFile("a", "a", 100, failingBlob{asked: &asked})
+		if _, err := f.Header(ctx); !errors.Is(err, context.Canceled) || asked > 0 {
+			t.Fatalf("%v after %d reads, want context.Canceled after none", err, asked)
+		}
+	}
+}
+
 // failingBlob fails a second after it was asked, and counts how often it was.
 type failingBlob struct {
 	blob

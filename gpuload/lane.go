@@ -19,6 +19,7 @@ type lane struct {
 	*loader
 	stream Stream
 	copies chan chunk // enqueued
+	left   Event      // of an enqueued copy that did not come into copies; nil for none
 
 	reading, waiting, parsing time.Duration
 }
@@ -55,7 +56,19 @@ func (l *loader) runLane(ctx context.Context, number int) error {
 	if closeErr := stream.Close(); err == nil && closeErr != nil {
 		err = fmt.Errorf("load %s: %w", l.source, closeErr)
 	}
+	ln.dropEvents()
 	return err
+}
+
+// dropEvents asks for the events that a load which failed did not wait for, so
+// that they give back what they hold. The stream is closed: they are done.
+func (ln *lane) dropEvents() {
+	if ln.left != nil {
+		_, _ = ln.left.Done()
+	}
+	for c := range ln.copies {
+		_, _ = c.event.Done()
+	}
 }
 
 func (ln *lane) readParts(ctx context.Context) error {
@@ -147,6 +160,7 @@ func (ln *lane) copy(ctx context.Context, c chunk) (err error) {
 	case ln.copies <- c:
 		return nil
 	case <-ctx.Done():
+		ln.left = c.event
 		return ctx.Err()
 	}
 }

@@ -15,13 +15,13 @@ import (
 )
 
 // pathBlob is a file of a mounted or local folder, open twice: once through the
-// page cache and, where the file system knows O_DIRECT, once past it. Which one
+// page cache and, where that can be had, once past it by O_DIRECT. Which one
 // a part is read by follows from how much of it is cached: through a FUSE mount
 // O_DIRECT brought 11 GB/s and the page cache 4; what is cached already comes
 // at memory speed.
 type pathBlob struct {
 	buffered *os.File
-	direct   *os.File // nil where O_DIRECT is refused
+	direct   *os.File // nil where O_DIRECT is refused, which file systems do by various errors
 	stat     unix.Stat_t
 	refused  atomic.Bool // O_DIRECT turned out not to work after all
 	mounted  bool        // on a FUSE mount, whose daemon may hold it in a cache of its own
@@ -37,7 +37,7 @@ func newPathBlob(f *os.File) (*pathBlob, error) {
 	b.mounted = onFUSE(f)
 	var err error
 	b.direct, err = os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), os.O_RDONLY|unix.O_DIRECT, 0)
-	if err != nil && !errors.Is(err, unix.EINVAL) {
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
 		return nil, errors.Join(fmt.Errorf("open %s again: %w", f.Name(), err), f.Close())
 	}
 	return b, nil

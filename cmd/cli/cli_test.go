@@ -142,6 +142,10 @@ func TestS3Config(t *testing.T) {
 		{name: "streamer defaults", vars: map[string]string{virtual: "1", unsigned: "0"}},
 		{name: "command line wins", args: []string{"--force-path-style=false", "--no-sign-request=false"},
 			vars: map[string]string{virtual: "0", unsigned: "1"}},
+		{name: "variables of the flags win", vars: map[string]string{virtual: "0", unsigned: "1",
+			"WEIGHTFS_FORCE_PATH_STYLE": "false", "WEIGHTFS_NO_SIGN_REQUEST": "false"}},
+		{name: "variables of the flags", vars: map[string]string{"WEIGHTFS_FORCE_PATH_STYLE": "true", "WEIGHTFS_NO_SIGN_REQUEST": "true"},
+			pathStyle: true, noSign: true},
 		{name: "wrong value", vars: map[string]string{virtual: "yes"}, fails: true},
 	}
 	for _, c := range cases {
@@ -149,7 +153,7 @@ func TestS3Config(t *testing.T) {
 			flags := pflag.NewFlagSet("tool", pflag.ContinueOnError)
 			var s3 cli.S3Flags
 			s3.Register(flags)
-			if err := flags.Parse(c.args); err != nil {
+			if err := errors.Join(flags.Parse(c.args), cli.BindEnvironment(flags, environment(c.vars))); err != nil {
 				t.Fatal(err)
 			}
 			cfg, err := s3.Config(flags, environment(c.vars), nil)

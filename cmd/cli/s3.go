@@ -33,8 +33,9 @@ func (s *S3Flags) Register(flags *pflag.FlagSet) {
 // Config is the configuration that the parsed flags ask for, in which the S3
 // variables of the Run:ai streamer count too: path-style addressing with
 // RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING=0 and anonymous requests with
-// RUNAI_STREAMER_S3_UNSIGNED=1, unless the command line says otherwise. flags
-// is the set they were registered in. The AWS variables are left to remote.
+// RUNAI_STREAMER_S3_UNSIGNED=1, unless the command line or the flag's own variable
+// says otherwise. flags is the set they were registered in. The AWS variables are
+// left to remote.
 func (s *S3Flags) Config(flags *pflag.FlagSet, env Lookup, logger *slog.Logger) (remote.S3Config, error) {
 	pathStyle, err := streamerSwitch(env, "RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING", "0")
 	if err != nil {
@@ -54,11 +55,15 @@ func (s *S3Flags) Config(flags *pflag.FlagSet, env Lookup, logger *slog.Logger) 
 		RequesterPays:  s.requesterPays,
 		Logger:         logger,
 	}
-	if !flags.Changed("force-path-style") {
-		cfg.ForcePathStyle = cfg.ForcePathStyle || pathStyle
+	given := func(flag string) bool {
+		value, _ := env(Variable(flag))
+		return flags.Changed(flag) || value != ""
 	}
-	if !flags.Changed("no-sign-request") {
-		cfg.NoSignRequest = cfg.NoSignRequest || unsigned
+	if !given("force-path-style") {
+		cfg.ForcePathStyle = pathStyle
+	}
+	if !given("no-sign-request") {
+		cfg.NoSignRequest = unsigned
 	}
 	return cfg, nil
 }

@@ -66,6 +66,10 @@ func placeForSocket(path string) error {
 	if path == "" {
 		return nil
 	}
+	// It is made in a folder of its own beside path.
+	if longest := socketPathMax - len(scratchSocket("4294967295")); len(filepath.Dir(path)) > longest {
+		return cli.Usagef("hold: the folder of %s has %d characters, at most %d can have a socket", path, len(filepath.Dir(path)), longest)
+	}
 	if err := freeForSocket(path); err != nil {
 		return fmt.Errorf("hold: %w", err)
 	}

@@ -81,6 +81,8 @@ func (f *benchFlags) plan(ctx context.Context, a *app, flags *pflag.FlagSet, sou
 	}
 	if flags.Changed("concurrency") {
 		p.sweep = []int{p.tuning.options.Concurrency}
+	} else if n := p.tuning.options.Concurrency; n != 0 {
+		p.tuning.notices = append(p.tuning.notices, fmt.Sprintf("concurrency %d has no effect on bench, which tries %v: --concurrency tries it alone", n, p.sweep))
 	}
 	if len(p.sweep) == 0 {
 		return nil, cli.Usagef("sweep is empty")
@@ -130,8 +132,18 @@ func (p *benchPlan) run(ctx context.Context) (err error) {
 	return result.writeTable(p.app.stdout)
 }
 
-// begin looks at the source and says what will be measured.
+// begin looks at the source, and at a store that was asked for, and says what
+// will be measured.
 func (p *benchPlan) begin(ctx context.Context, dev gpuload.Device) (*benchResult, error) {
+	if p.flags.store != "" {
+		store, err := openSource(ctx, p.source, p.flags.store)
+		if err == nil {
+			err = store.Close()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("store %s: %w", p.flags.store, err)
+		}
+	}
 	src, err := openSource(ctx, p.source, p.sources...)
 	if err != nil {
 		return nil, err

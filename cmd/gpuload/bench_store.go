@@ -37,7 +37,7 @@ func storesBehind(sources []string) ([]string, error) {
 // storeBehind is what a mount of weightfs in the text of a mountinfo shows at
 // path, which is absolute and clean.
 func storeBehind(mountinfo, path string) (string, bool) {
-	var dir, store string
+	var dir, root, store string
 	for line := range strings.Lines(mountinfo) {
 		mount, fsys, _ := strings.Cut(line, " - ")
 		left, right := strings.Fields(mount), strings.Fields(fsys)
@@ -48,17 +48,19 @@ func storeBehind(mountinfo, path string) (string, bool) {
 		if _, inside := below(at, path); !inside || len(at) < len(dir) {
 			continue
 		}
-		if dir, store = at, ""; right[0] == "fuse.weightfs" {
-			store = unescape(right[1])
+		if dir, root, store = at, "", ""; right[0] == "fuse.weightfs" {
+			root, store = unescape(left[3]), unescape(right[1])
 		}
 	}
+	// A bind mount may show a folder of the mount alone.
 	rest, _ := below(dir, path)
+	rest = strings.Trim(root+"/"+rest, "/")
 	src, err := remote.ParseSource(store)
 	switch {
 	case err != nil:
 		return "", false
 	case src.Bucket != "":
-		return strings.TrimSuffix(src.String(), "/") + strings.TrimSuffix("/"+rest, "/"), true
+		return strings.TrimSuffix(strings.TrimSuffix(src.String(), "/")+"/"+rest, "/"), true
 	case filepath.IsAbs(src.Path):
 		return filepath.Join(src.Path, rest), true
 	}

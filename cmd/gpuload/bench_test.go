@@ -40,6 +40,25 @@ func TestBench(t *testing.T) {
 	}
 }
 
+// TestBenchSweep holds which concurrencies are tried, and that a variable which
+// changes nothing is told of.
+func TestBenchSweep(t *testing.T) {
+	for _, c := range []struct {
+		args   []string
+		sweep  string
+		notice bool
+	}{
+		{nil, "[1 4 8 16 32]", false},
+		{[]string{`--model-loader-extra-config={"concurrency":2}`}, "[1 4 8 16 32]", true},
+		{[]string{`--model-loader-extra-config={"concurrency":2}`, "--concurrency=3"}, "[3]", false},
+	} {
+		code, _, stderr := gpuloadCommand(t, append([]string{"bench", "--device=cpu", smallModel(t)}, c.args...)...)
+		if code != 0 || !strings.Contains(stderr, "concurrency "+c.sweep+",") || strings.Contains(stderr, "no effect") != c.notice {
+			t.Errorf("%v: exit %d: %s", c.args, code, stderr)
+		}
+	}
+}
+
 func TestBenchJSON(t *testing.T) {
 	code, stdout, stderr := gpuloadCommand(t, "bench", "--device=cpu", "--concurrency=3", "--json", smallModel(t))
 	var result struct {
@@ -76,6 +95,7 @@ func TestStoreBehind(t *testing.T) {
 43 22 0:45 / /mnt/relative ro - fuse.weightfs models ro
 44 22 0:46 / /mnt/other ro - fuse.sshfs host:/x ro
 45 22 0:47 / /mnt/whole/over rw - tmpfs tmpfs rw
+46 22 0:42 /a\040model /model ro,nosuid shared:1 - fuse.weightfs s3://bucket/pre\040fix ro
 `
 	for path, want := range map[string]string{
 		"/mnt/my models":       "s3://bucket/pre fix",
@@ -88,6 +108,8 @@ func TestStoreBehind(t *testing.T) {
 		"/mnt/relative/llama":  "",
 		"/mnt/other/llama":     "",
 		"/home":                "",
+		"/model":               "s3://bucket/pre fix/a model",
+		"/model/part":          "s3://bucket/pre fix/a model/part",
 	} {
 		if got, ok := storeBehind(table, path); got != want || ok != (want != "") {
 			t.Errorf("%s: %q, %t, want %q", path, got, ok, want)
@@ -105,7 +127,7 @@ func TestBenchFailures(t *testing.T) {
 		{[]string{"--sweep=0", dir}, 2, "concurrency 0"},
 		{[]string{"--sweep=", dir}, 2, "sweep"},
 		{[]string{dir + "/none"}, 1, "no such file"},
-		{[]string{"--store=" + dir + "/none", "--sweep=1", dir}, 1, "measure the store"},
+		{[]string{"--store=" + dir + "/none", "--sweep=1", dir}, 1, "store " + dir + "/none"},
 		{[]string{"--plot=" + dir, "--sweep=1", dir}, 1, "write " + dir + ": is a directory"},
 		{[]string{"--plot=" + dir + "/none/plot.svg", "--sweep=1", dir}, 1, "make " + dir + "/none/plot.svg"},
 	} {

@@ -195,15 +195,16 @@ func (c choice) open(shareable bool) (gpuload.Device, error) {
 // the default staging from S3, and what a Go program takes.
 const besideTensors = 512 << 20
 
-// cpuMemory is how much memory of a CPU device the cgroup has room for, at least
-// 1, or 0 where it has no limit: the kernel would kill a load that takes more.
-// root is the file system at /.
+// cpuMemory is how much memory of a CPU device the cgroup has room for, or 0 where
+// it has no limit: the kernel would kill a load that takes more. A small cgroup
+// has room for a small model, whose staging is no larger than itself. root is the
+// file system at /.
 func cpuMemory(root fs.FS) int64 {
 	limit, ok := cli.CgroupLimit(root)
 	if !ok {
 		return 0
 	}
-	return max(limit-besideTensors, 1)
+	return max(limit-besideTensors, limit/4, 1)
 }
 
 // replace becomes the other binary, where that is needed: it returns only where

@@ -121,18 +121,29 @@ func answerClient(ctx context.Context, conn net.Conn, answer []byte) {
 	}
 }
 
+// The folder in which a socket is made, with a number at its end, and its name
+// there; and the longest path that a socket can be bound to (sun_path, unix(7)).
+const (
+	scratchFolder = ".gpuload-"
+	socketName    = "s"
+	socketPathMax = 107
+)
+
+// scratchSocket is what comes after the folder of a socket while it is made.
+func scratchSocket(number string) string { return "/" + scratchFolder + number + "/" + socketName }
+
 // listenPrivately listens on a socket of mode 0600 that appears at path when it
 // is ready, in place of one that nobody listens on.
 func listenPrivately(path string) (*net.UnixListener, error) {
 	if err := freeForSocket(path); err != nil {
 		return nil, err
 	}
-	scratch, err := os.MkdirTemp(filepath.Dir(path), ".gpuload-") // of mode 0700
+	scratch, err := os.MkdirTemp(filepath.Dir(path), scratchFolder) // of mode 0700
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(scratch)
-	hidden := filepath.Join(scratch, "s")
+	hidden := filepath.Join(scratch, socketName)
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: hidden, Net: "unix"})
 	if err != nil {
 		return nil, err

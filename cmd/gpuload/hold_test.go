@@ -115,6 +115,27 @@ func TestHoldRefusesPlaces(t *testing.T) {
 	}
 }
 
+// A socket whose path is too long is refused before the model is loaded.
+func TestHoldInADeepFolder(t *testing.T) {
+	base := t.TempDir()
+	folder := func(length int) string {
+		dir := filepath.Join(base, strings.Repeat("x", length-len(base)-1))
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	const longest = socketPathMax - len("/.gpuload-4294967295/s")
+	stop := holding(t, filepath.Join(folder(longest), "s"), smallModel(t))
+	if code := stop(); code != 0 {
+		t.Errorf("in the longest: exit %d", code)
+	}
+	code, _, stderr := gpuloadCommand(t, "load", "--device=cpu", "--hold", filepath.Join(folder(longest+1), "s"), smallModel(t))
+	if code != 2 || !strings.Contains(stderr, "characters") || strings.Contains(stderr, "loading") {
+		t.Errorf("exit %d, %s", code, stderr)
+	}
+}
+
 func TestHoldReplacesAStaleSocket(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -15,7 +16,7 @@ import (
 type tuningFlags struct {
 	concurrency concurrency
 	memoryLimit memoryLimit
-	partSize    cli.Size
+	partSize    partSize
 	extra       string
 }
 
@@ -49,9 +50,6 @@ func (f *tuningFlags) resolve(a *app, flags *pflag.FlagSet) (tuning, error) {
 	if err != nil {
 		return tuning{}, err
 	}
-	if flags.Changed("part-size") && f.partSize == 0 {
-		return tuning{}, cli.Usagef("part size must be at least 1 byte")
-	}
 	t := f.merge(flags, extra, vars)
 	if err := t.options.Check(); err != nil {
 		return tuning{}, cli.Usagef("%w", err)
@@ -72,8 +70,8 @@ func (f *tuningFlags) merge(flags *pflag.FlagSet, extra extraConfig, vars stream
 	if f.memoryLimit.set {
 		limit = f.memoryLimit
 	}
-	if f.partSize != 0 {
-		t.options.PartSize = int64(f.partSize)
+	if f.partSize.Size != 0 {
+		t.options.PartSize = int64(f.partSize.Size)
 	}
 	if extra.Concurrency != nil && !flags.Changed("concurrency") {
 		t.options.Concurrency = *extra.Concurrency
@@ -114,6 +112,20 @@ func (c *concurrency) String() string {
 
 // Type implements pflag.Value.
 func (c *concurrency) Type() string { return "int" }
+
+// partSize is the value of --part-size; 0 is the default.
+type partSize struct{ cli.Size }
+
+// Set implements pflag.Value.
+func (p *partSize) Set(text string) error {
+	if err := p.Size.Set(text); err != nil {
+		return err
+	}
+	if p.Size == 0 {
+		return errors.New("a part has at least 1 byte")
+	}
+	return nil
+}
 
 // memoryLimit is the value of --memory-limit: -1 is unlimited, 0 the minimum.
 type memoryLimit struct {

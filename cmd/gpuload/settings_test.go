@@ -101,7 +101,8 @@ func TestRefusedSettings(t *testing.T) {
 		{[]string{"--concurrency=0"}, nil, "from 1 to"},
 		{[]string{"--concurrency=many"}, nil, "many"},
 		{[]string{"--memory-limit=-2"}, nil, "-2"},
-		{[]string{"--part-size=0"}, nil, "part size"},
+		{[]string{"--part-size=0"}, nil, "at least 1 byte"},
+		{nil, []string{"WEIGHTFS_PART_SIZE=0"}, "at least 1 byte"},
 		{nil, []string{"WEIGHTFS_CONCURRENCY=x"}, "WEIGHTFS_CONCURRENCY"},
 		{nil, []string{"RUNAI_STREAMER_CONCURRENCY=0"}, "RUNAI_STREAMER_CONCURRENCY"},
 		{nil, []string{"RUNAI_STREAMER_CONCURRENCY=four"}, "RUNAI_STREAMER_CONCURRENCY"},
@@ -210,7 +211,7 @@ func TestProbeIsBounded(t *testing.T) {
 }
 
 func TestCPUMemory(t *testing.T) {
-	for text, want := range map[string]int64{"max": 0, "4294967296": 4<<30 - besideTensors, "1000": 1} {
+	for text, want := range map[string]int64{"max": 0, "4294967296": 4<<30 - besideTensors, "536870912": 128 << 20, "1": 1} {
 		root := fstest.MapFS{
 			"proc/self/cgroup":             {Data: []byte("0::/pod\n")},
 			"sys/fs/cgroup/memory.max":     {Data: []byte("max\n")},
