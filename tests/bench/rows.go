@@ -45,6 +45,7 @@ const (
 	localN  = "N, on disk"
 	smallN  = "N, in pages of 4 KiB"
 	onceN   = "N, in pages of 4 KiB used once"
+	twiceN  = "N, in pages of 4 KiB used twice"
 	bareF   = "F"
 )
 
@@ -92,11 +93,13 @@ func warmRows() []row {
 			return r
 		}
 		return []row{
-			unread(against(onceN, "loopback: second "+name, paged, usedOnce(one(), how), second, figure.AtLeast(0.90))),
-			unread(against(smallN, "loopback: third "+name, paged, smallPages(one(), how), third, figure.AtLeast(0.90))),
+			unread(against(onceN, "loopback: second "+name, paged, freshCopy(one(), how), second, figure.AtLeast(0.90))),
+			unread(against(twiceN, "loopback: third "+name, paged, freshCopy(one(), how, how), third, figure.AtLeast(0.90))),
 			against(smallN, "loopback: second "+name+", pages used often", paged, smallPages(one(), how), second, figure.Target{}),
+			against(smallN, "loopback: third "+name+", pages used often", paged, smallPages(one(), how), third, figure.Target{}),
 			against(localN, "loopback: second "+name+", a file on disk", paged, localRead(one(), true, how), second, figure.Target{}),
 			against(bareF, "loopback: second "+name+", go-fuse alone", paged, bareFuse(one(), how, how, fill), second, figure.Target{}),
+			against(bareF, "loopback: third "+name+", go-fuse alone", paged, bareFuse(one(), how, how, how, fill), third, figure.Target{}),
 		}
 	}
 	all := []row{
