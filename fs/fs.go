@@ -198,7 +198,7 @@ func newTree(store remote.Store, cache *prefetch.Cache, listings *prefetch.Listi
 			born: time.Now(),
 		},
 		nodes:    newTable(remote.Entry{Kind: remote.KindDir}),
-		patience: patience{task: newTasks(conn.dir != "").watch, gone: conn.gone},
+		patience: patience{tasks: newTasks(conn.dir != ""), gone: conn.gone},
 		logger:   cfg.Logger,
 		failures: &failureLog{logger: cfg.Logger, now: time.Now},
 	}
@@ -270,7 +270,7 @@ func (s *Server) Unmount(ctx context.Context) error {
 		if errors.Is(err, unix.EBUSY) {
 			why = "files are open"
 		}
-		s.logger.Warn(why+": the mount is detached, and goes on until they are closed", "mountpoint", s.conn.dir, "err", err)
+		s.logger.Warn(why+": the mount is detached, and goes on until all are closed", "mountpoint", s.conn.dir, "err", err)
 		if err := s.conn.detach(); err != nil {
 			return err
 		}

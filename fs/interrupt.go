@@ -30,8 +30,8 @@ const (
 // timers do. Only a task that is being killed, or a mount that is gone, wants no
 // answer.
 type patience struct {
-	task func(pid uint32) (dying func() bool) // tells whether the task is being killed, or is gone
-	gone <-chan struct{}                      // closed when the connection to the kernel is over
+	tasks taskView
+	gone  <-chan struct{} // closed when the connection to the kernel is over
 }
 
 // wait runs fn for the task pid, with a context that ends once nobody waits for
@@ -86,7 +86,7 @@ func (r *request) Err() error {
 
 // watch closes over once nobody waits for the request any more.
 func (r *request) watch() {
-	dying := r.task(r.pid)
+	visible := r.tasks.visible(r.pid)
 	tick := time.NewTicker(waitPoll)
 	defer tick.Stop()
 	for interrupted := r.interrupted; ; {
@@ -101,7 +101,7 @@ func (r *request) watch() {
 			tick.Reset(interruptPoll)
 		case <-tick.C:
 		}
-		if dying() {
+		if visible && r.tasks.dying(r.pid) {
 			close(r.over)
 			return
 		}
@@ -118,7 +118,16 @@ func (r *request) end() {
 	r.watching.Wait()
 }
 
-// tasks are those whose requests a mount gets, as /proc shows them.
+// taskView tells of the tasks whose requests a mount gets.
+type taskView interface {
+	// visible tells whether the task, which waits for an answer, is seen to live: of
+	// one that is not, nothing can be said later.
+	visible(pid uint32) bool
+	// dying tells whether a task that was visible is being killed, or is gone.
+	dying(pid uint32) bool
+}
+
+// tasks is the view that /proc gives.
 type tasks struct {
 	// hidden says that a task may live although /proc does not show it: its pid is
 	// of the namespace that mounted, which is not known to be ours, or /proc hides
@@ -147,22 +156,22 @@ func hidesTasks(mountinfo []byte) (hides bool) {
 	return hides
 }
 
-// watch returns what tells whether the task pid has a signal pending that ends it,
-// or is gone. One that cannot be seen, such as pid 0 of another namespace, is
-// taken to live on.
-func (t tasks) watch(pid uint32) (dying func() bool) {
-	dir := "/proc/" + strconv.FormatUint(uint64(pid), 10)
-	if pid == 0 || t.hidden && unix.Access(dir, unix.F_OK) != nil {
-		return func() bool { return false }
-	}
-	return func() bool {
-		status, err := os.ReadFile(dir + "/status")
-		if err != nil {
-			return errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH)
-		}
-		return statusDying(status)
-	}
+// visible implements taskView. Where nothing is hidden it asks nobody: each READ
+// that waits comes by here, and pid 0 is one of another namespace.
+func (t tasks) visible(pid uint32) bool {
+	return pid != 0 && (!t.hidden || unix.Access(procDir(pid), unix.F_OK) == nil)
 }
+
+// dying implements taskView: a signal is pending that ends the task, or it is gone.
+func (tasks) dying(pid uint32) bool {
+	status, err := os.ReadFile(procDir(pid) + "/status")
+	if err != nil {
+		return errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH)
+	}
+	return statusDying(status)
+}
+
+func procDir(pid uint32) string { return "/proc/" + strconv.FormatUint(uint64(pid), 10) }
 
 // statusDying reads the signal masks of a /proc/PID/status: a task is dying if
 // a signal is pending, for it or its process, that it neither blocks, ignores

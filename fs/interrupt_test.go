@@ -43,29 +43,30 @@ func FuzzStatusDying(f *testing.F) {
 func TestTaskDying(t *testing.T) {
 	const none = 1 << 30
 	for _, all := range []tasks{{}, {hidden: true}} {
-		if all.watch(uint32(os.Getpid()))() {
-			t.Errorf("%+v: this process is said to be dying", all)
+		self := uint32(os.Getpid())
+		if !all.visible(self) || all.dying(self) {
+			t.Errorf("%+v: this process is invisible, or said to be dying", all)
 		}
-		if all.watch(0)() {
-			t.Errorf("%+v: a task of another namespace is said to be dying", all)
+		if all.visible(0) {
+			t.Errorf("%+v: a task of another namespace is visible", all)
 		}
-		if got := all.watch(none)(); got != !all.hidden {
-			t.Errorf("%+v: that a task is dying which cannot be seen: %t", all, got)
+		if all.visible(none) == all.hidden || !all.dying(none) {
+			t.Errorf("%+v: a task that /proc does not show", all)
 		}
 	}
 	cmd := exec.Command("sleep", "60")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	dying := tasks{hidden: true}.watch(uint32(cmd.Process.Pid))
-	if dying() {
+	pid := uint32(cmd.Process.Pid)
+	if (tasks{}).dying(pid) {
 		t.Error("a task that sleeps is said to be dying")
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait() // killed
-	if !dying() {
+	if !(tasks{}).dying(pid) {
 		t.Error("a task that is gone is said to live")
 	}
 }
@@ -82,13 +83,22 @@ func TestHidesTasks(t *testing.T) {
 	}
 }
 
+// testTasks has one task.
+type testTasks struct {
+	ends *atomic.Bool
+	seen bool
+}
+
+func (t testTasks) visible(uint32) bool { return t.seen }
+func (t testTasks) dying(uint32) bool   { return t.ends.Load() }
+
 // testPatience has a task and a connection whose ends the test decides.
 func testPatience() (p patience, dying *atomic.Bool, abort func()) {
 	dying = new(atomic.Bool)
 	gone := make(chan struct{})
 	return patience{
-		task: func(uint32) func() bool { return dying.Load },
-		gone: gone,
+		tasks: testTasks{dying, true},
+		gone:  gone,
 	}, dying, func() { close(gone) }
 }
 
@@ -153,6 +163,18 @@ func TestPatienceWithTheDying(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
+}
+
+// Who was never seen is not taken for dead because it cannot be seen.
+func TestPatienceWithTheInvisible(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, dying, _ := testPatience()
+		p.tasks = testTasks{dying, false}
+		dying.Store(true)
+		if err := p.wait(nil, 1, after(time.Minute)); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestPatienceIsFree holds that a request which does not wait starts nothing.
