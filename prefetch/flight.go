@@ -127,7 +127,7 @@ func (c *Cache) advance(fl *flight, pos int64) {
 func (c *Cache) tire(v *View) error {
 	var trouble error
 	now := c.now()
-	late := v.began.Add(now.Sub(v.began) / 2)
+	late := halfway(v.began, now)
 	for _, fl := range slices.Clone(v.file.flights) {
 		mine := v.off < fl.hi && v.end() > fl.pos
 		if mine && fl.trouble != nil {
@@ -152,7 +152,7 @@ func (c *Cache) land(fl *flight, err error) {
 	if err == nil {
 		c.connections.Fetched(fl.hi-fl.lo, c.now().Sub(fl.began))
 	}
-	missed := &failure{lo: fl.pos, hi: fl.hi, err: err, late: fl.began.Add(c.now().Sub(fl.began) / 2)}
+	missed := &failure{lo: fl.pos, hi: fl.hi, err: err, late: halfway(fl.began, c.now())}
 	c.abandon(fl)
 	if err != nil && !errors.Is(err, errUnwanted) {
 		c.stats.Failures++

@@ -62,7 +62,7 @@ func (l *Listings) start(dir string, landed func()) *listFlight {
 func (l *Listings) fly(dir string, flight *listFlight, landed func()) {
 	defer flight.cancel()
 	flight.listing, flight.err = l.fetch(dir, flight)
-	flight.late = flight.began.Add(time.Since(flight.began) / 2)
+	flight.late = halfway(flight.began, time.Now())
 	l.mu.Lock()
 	landed()
 	remember := flight.err == nil && !flight.dropped

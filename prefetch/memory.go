@@ -121,39 +121,38 @@ func (c *Cache) feed() {
 // others wait for it already; then speculation has to give way.
 func (c *Cache) tryLease(v *View) bool {
 	if len(c.starved) > 0 {
-		if missing, _ := v.lacking(); missing > 0 {
+		if v.missing() > 0 {
 			return false
 		}
 	}
 	if !c.claimBlocks(v) {
-		missing, _ := v.lacking()
-		c.shrink(missing)
+		c.shrink(v.missing())
 		return false
 	}
 	c.demand(v)
 	return true
 }
 
-// lacking is how many of the view's blocks do not exist, and how many of the
-// others nobody holds.
-func (v *View) lacking() (missing, idle int) {
+// missing is how many of the view's blocks do not exist.
+func (v *View) missing() int { return v.file.missing(v.off, v.end()) }
+
+// idle is how many of the view's blocks nobody holds.
+func (v *View) idle() (n int) {
 	v.file.span(v.off, v.end(), func(_ int64, b *block, _, _ int64) bool {
-		if b == nil {
-			missing++
-		} else if b.idle() {
-			idle++
+		if b != nil && b.idle() {
+			n++
 		}
 		return true
 	})
-	return missing, idle
+	return n
 }
 
 // claimBlocks leases all blocks of the view, or none, and then leaves the lists
 // of idle blocks as they were.
 func (c *Cache) claimBlocks(v *View) bool {
 	f := v.file
-	missing, idle := v.lacking()
-	if c.arena.available()+c.retained.len+c.unread.len-idle < missing {
+	missing := v.missing()
+	if missing > 0 && c.arena.available()+c.retained.len+c.unread.len-v.idle() < missing {
 		return false
 	}
 	f.span(v.off, v.end(), func(_ int64, b *block, _, _ int64) bool {

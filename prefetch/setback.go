@@ -38,8 +38,12 @@ func (s *setbacks) add(lo, hi int64, err error, began, now time.Time) {
 	if len(*s) == maxSetbacks {
 		*s = slices.Delete(*s, 0, 1)
 	}
-	*s = append(*s, setback{lo, hi, err, began.Add(now.Sub(began) / 2), now.Add(setbackMemory)})
+	*s = append(*s, setback{lo, hi, err, halfway(began, now), now.Add(setbackMemory)})
 }
+
+// halfway is the middle of a wait, or of a fetch that failed: who came after it has
+// hardly waited, and does not fail with the others.
+func halfway(began, now time.Time) time.Time { return began.Add(now.Sub(began) / 2) }
 
 // find returns the latest error of a wait that touched [lo, hi), for a reader
 // that was opened at the given time; or nil. They are in the order of their
