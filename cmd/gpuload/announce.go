@@ -67,8 +67,8 @@ func placeForSocket(path string) error {
 		return nil
 	}
 	// It is made in a folder of its own beside path.
-	if longest := socketPathMax - len(scratchSocket("4294967295")); len(filepath.Dir(path)) > longest {
-		return cli.Usagef("hold: the folder of %s has %d characters, at most %d can have a socket", path, len(filepath.Dir(path)), longest)
+	if n := len(filepath.Dir(path)); n > longestFolder {
+		return cli.Usagef("hold: the folder of %s has %d characters, at most %d can have a socket", path, n, longestFolder)
 	}
 	if err := freeForSocket(path); err != nil {
 		return fmt.Errorf("hold: %w", err)

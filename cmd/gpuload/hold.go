@@ -121,16 +121,16 @@ func answerClient(ctx context.Context, conn net.Conn, answer []byte) {
 	}
 }
 
-// The folder in which a socket is made, with a number at its end, and its name
-// there; and the longest path that a socket can be bound to (sun_path, unix(7)).
 const (
+	// scratchFolder, with a number of 32 bits, is the folder in which a socket is
+	// made, and socketName its name there.
 	scratchFolder = ".gpuload-"
 	socketName    = "s"
+	// socketPathMax is the longest path that a socket can be bound to (sun_path,
+	// unix(7)), and longestFolder the longest that leaves room for the two.
 	socketPathMax = 107
+	longestFolder = socketPathMax - len("/"+scratchFolder+"4294967295/"+socketName)
 )
-
-// scratchSocket is what comes after the folder of a socket while it is made.
-func scratchSocket(number string) string { return "/" + scratchFolder + number + "/" + socketName }
 
 // listenPrivately listens on a socket of mode 0600 that appears at path when it
 // is ready, in place of one that nobody listens on.

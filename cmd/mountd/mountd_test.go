@@ -65,7 +65,7 @@ func parse(args ...string) (*settings, error) {
 }
 
 func TestMountOptions(t *testing.T) {
-	s, err := parse("-o", "rw,allow_other,memory_limit=1Gi,_netdev,x-systemd.automount", "--options=metadata_ttl=minimal,file_mode=440,,part-size=16M")
+	s, err := parse("-o", "rw,nodiratime,nosymfollow,allow_other,memory_limit=1Gi,_netdev,x-systemd.automount", "--options=metadata_ttl=minimal,file_mode=440,,part-size=16M")
 	if err != nil {
 		t.Fatal(err)
 	}
