@@ -11,7 +11,6 @@ import (
 
 	"weightfs/tests/bench/figure"
 	"weightfs/tests/bench/workload"
-	"weightfs/tests/harness"
 	"weightfs/tests/proxy"
 )
 
@@ -191,25 +190,6 @@ func TestSweepChart(t *testing.T) {
 	}}.sweepChart()
 	if !ok || len(chart.Series[0].X) != 1 || chart.Series[0].X[0] != 16 || chart.Series[1].Y[0] != 2 {
 		t.Errorf("%v %+v", ok, chart)
-	}
-}
-
-func TestEvictDropsAllPages(t *testing.T) {
-	// /tmp may be a tmpfs, whose pages are the files themselves.
-	f, err := os.CreateTemp("/var/tmp", "evict-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	if _, err := f.Write(make([]byte, 1<<20)); err != nil {
-		t.Fatal(err)
-	}
-	if pages, err := harness.CachedPages(f); err != nil || pages == 0 {
-		t.Fatalf("%d pages cached after writing, %v", pages, err)
-	}
-	if err := evict(f.Name()); err != nil {
-		t.Error(err)
 	}
 }
 

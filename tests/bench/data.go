@@ -135,18 +135,5 @@ func evict(path string) error {
 		return err
 	}
 	defer f.Close()
-	if err := f.Sync(); err != nil { // dirty pages stay
-		return err
-	}
-	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
-		return fmt.Errorf("drop the pages of %s: %w", path, err)
-	}
-	pages, err := harness.CachedPages(f)
-	if err != nil {
-		return err
-	}
-	if pages > 0 {
-		return fmt.Errorf("%s: %d pages are still cached", path, pages)
-	}
-	return nil
+	return harness.Evict(f)
 }

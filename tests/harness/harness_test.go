@@ -20,6 +20,28 @@ func TestInTable(t *testing.T) {
 	}
 }
 
+func TestEvictDropsAllPages(t *testing.T) {
+	// /tmp may be a tmpfs, whose pages are the files themselves.
+	f, err := os.CreateTemp("/var/tmp", "evict-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if _, err := f.Write(make([]byte, 3*os.Getpagesize()-1)); err != nil {
+		t.Fatal(err)
+	}
+	if pages, err := CachedPages(f); err != nil || pages != 3 {
+		t.Fatalf("%d pages cached after writing, %v", pages, err)
+	}
+	if err := Evict(f); err != nil {
+		t.Error(err)
+	}
+	if missing, err := MissingPages(f); err != nil || len(missing) != 3 || missing[2] != int64(2*os.Getpagesize()) {
+		t.Errorf("missing %v, %v", missing, err)
+	}
+}
+
 func TestRunReportsTheExit(t *testing.T) {
 	got, err := Run(t.Context(), []string{"X=1"}, "sh", "-c", "echo $X; echo bad >&2; exit 4")
 	if want := (Result{"1\n", "bad\n", 4}); got != want || err != nil {

@@ -31,6 +31,22 @@ func MissingPages(f *os.File) ([]int64, error) {
 	return missing, err
 }
 
+// Evict makes the kernel forget the pages of a file on disk, which f must be open
+// to write, and makes sure that it did: on a tmpfs it cannot.
+func Evict(f *os.File) error {
+	if err := f.Sync(); err != nil { // dirty pages stay
+		return err
+	}
+	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+		return fmt.Errorf("drop the pages of %s: %w", f.Name(), err)
+	}
+	pages, err := CachedPages(f)
+	if err == nil && pages > 0 {
+		err = fmt.Errorf("%s: %d pages are still cached", f.Name(), pages)
+	}
+	return err
+}
+
 // pageStates has a byte for each page of a file, whose lowest bit says that the
 // kernel holds it.
 func pageStates(f *os.File) ([]byte, error) {

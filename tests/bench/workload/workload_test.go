@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 
 	"weightfs/tests/checkpoint"
 	"weightfs/tests/harness"
@@ -146,7 +145,7 @@ func TestFillReadsWhatThePageCacheLacks(t *testing.T) {
 	defer f.Close()
 	const pages = 5
 	_, err = f.Write(make([]byte, pages*os.Getpagesize()-1))
-	if err := errors.Join(err, f.Sync(), unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)); err != nil {
+	if err := errors.Join(err, harness.Evict(f)); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []int64{pages, 0} {
