@@ -2,6 +2,7 @@ package tests
 
 import (
 	"bufio"
+	"context"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -112,11 +113,13 @@ type metrics map[string]float64
 // metricsAddress is where the mount says that it serves metrics.
 func metricsAddress(t *testing.T, m *harness.Mount) string {
 	t.Helper()
-	url := regexp.MustCompile(`http://\S+/metrics`).FindString(m.Output())
-	if url == "" {
-		t.Fatalf("mountd does not say where its metrics are: %s", m.Output())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	match, err := m.AwaitOutput(ctx, regexp.MustCompile(`http://\S+/metrics`))
+	if err != nil {
+		t.Fatal(err)
 	}
-	return url
+	return match[0]
 }
 
 // awaitMetrics scrapes until the metrics are as wanted.

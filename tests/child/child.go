@@ -4,10 +4,12 @@ package child
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"sync"
 	"syscall"
@@ -72,6 +74,31 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 
 // Output returns the end of what the child has written so far.
 func (p *Process) Output() string { return p.output.String() }
+
+// AwaitOutput waits until what the child has written matches pattern, and returns
+// the first match as regexp.FindStringSubmatch does. What a child has written is
+// seen a moment later here: to look once at Output, right after something else
+// that it did, is too early. It fails if the child ends without a match, or ctx
+// does.
+func (p *Process) AwaitOutput(ctx context.Context, pattern *regexp.Regexp) ([]string, error) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for ended := false; ; {
+		if match := pattern.FindStringSubmatch(p.Output()); match != nil {
+			return match, nil
+		}
+		if ended {
+			return nil, fmt.Errorf("%s ended without writing %q: %s", p.cmd.Path, pattern, p.Output())
+		}
+		select {
+		case <-p.done:
+			ended = true
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%s does not write %q: %w", p.cmd.Path, pattern, context.Cause(ctx))
+		case <-tick.C:
+		}
+	}
+}
 
 // Wait waits for the end and returns the exit code, or minus the number of the
 // signal that ended the child.

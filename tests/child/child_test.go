@@ -1,9 +1,12 @@
 package child
 
 import (
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,6 +33,29 @@ func TestWaitReturnsTheExitCode(t *testing.T) {
 	}
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		t.Errorf("signal after the end: %v", err)
+	}
+}
+
+func TestAwaitOutput(t *testing.T) {
+	told := regexp.MustCompile(`answer=(\d+)`)
+	p := start(t, "sleep 0.05; echo answer=42; exec sleep 100")
+	if match, err := p.AwaitOutput(t.Context(), told); err != nil || match[1] != "42" {
+		t.Errorf("%q, %v", match, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	if _, err := p.AwaitOutput(ctx, regexp.MustCompile("never")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("what is never written: %v", err)
+	}
+	if err := p.Kill(); err != nil {
+		t.Error(err)
+	}
+	p = start(t, "echo a last word")
+	if _, err := p.AwaitOutput(t.Context(), told); err == nil || !strings.Contains(err.Error(), "a last word") {
+		t.Errorf("of a child that ended: %v", err)
+	}
+	if _, err := p.AwaitOutput(t.Context(), regexp.MustCompile("last")); err != nil {
+		t.Errorf("the last word itself: %v", err)
 	}
 }
 

@@ -3,7 +3,6 @@ package faults
 import (
 	"os"
 	"os/exec"
-	"strings"
 	"testing"
 
 	"weightfs/tests/child"
@@ -51,8 +50,8 @@ func mountUnder(t *testing.T, prefix []string, source string, flags ...string) *
 			t.Logf("mountd wrote:\n%s", lastLines(process.Output(), 40))
 		}
 	})
-	if !eventually(quietLimit, func() bool { return strings.Contains(process.Output(), "msg=mounted") }) {
-		t.Fatalf("mountd does not mount: %s", process.Output())
+	if awaitLogged(t, process, "msg=mounted") == nil {
+		t.FailNow()
 	}
 	return &harness.Mount{Dir: dir, Process: process}
 }

@@ -150,8 +150,8 @@ func TestKilledAndStartedAgain(t *testing.T) {
 	}
 	began := time.Now()
 	m := mountFor(t, opts)
-	if !eventually(quietLimit, func() bool { return strings.Contains(m.Output(), "msg=mounted") }) {
-		t.Fatal("the new mount does not come") // the table shows the dead one until then
+	if awaitLogged(t, m.Process, "msg=mounted") == nil { // the table shows the dead one until then
+		t.FailNow()
 	}
 	back := time.Since(began)
 	if o := reader.finish(); len(o.Failures) == 0 {
@@ -161,9 +161,7 @@ func TestKilledAndStartedAgain(t *testing.T) {
 	if back > 2*time.Second {
 		t.Errorf("it took %v", back)
 	}
-	if !strings.Contains(m.Output(), "daemon is gone") {
-		t.Error("the log does not tell of the stale mount")
-	}
+	awaitLogged(t, m.Process, "daemon is gone")
 	checkQuiet(t, m)
 }
 
@@ -347,9 +345,10 @@ func TestMemoryLimitAboveCgroup(t *testing.T) {
 		t.Fatal(err)
 	}
 	fmt.Fprintf(seen, "limit of %d MiB, peak of %d MiB, %d killed", limit>>20, peak>>20, kills)
-	if kills > 0 || limit >= allowed || limit < 16<<20 || !strings.Contains(m.Output(), "memory limit") {
+	if kills > 0 || limit >= allowed || limit < 16<<20 {
 		t.Errorf("limit of %d bytes, %d killed; the log: %s", limit, kills, m.Output())
 	}
+	awaitLogged(t, m.Process, "memory limit")
 	checkQuiet(t, m)
 }
 

@@ -168,8 +168,8 @@ func newRigWithNames(t *testing.T, flags ...string) *rig {
 		}
 	})
 	r.prefix = []string{"nsenter", "--mount", "--target", fmt.Sprint(process.PID()), "--"}
-	if !eventually(quietLimit, func() bool { return strings.Contains(process.Output(), "msg=mounted") }) {
-		t.Fatal("it does not mount")
+	if awaitLogged(t, process, "msg=mounted") == nil {
+		t.FailNow()
 	}
 	return r
 }

@@ -139,11 +139,11 @@ func readProc(t *testing.T, m *harness.Mount, name string) string {
 // metricsURL finds it in the log.
 func metricsURL(t *testing.T, m *harness.Mount) string {
 	t.Helper()
-	pattern := regexp.MustCompile(`url=(http://\S+/metrics)`)
-	if !eventually(quietLimit, func() bool { return pattern.MatchString(m.Output()) }) {
-		t.Fatal("the log does not say where the metrics are")
+	match := awaitLogged(t, m.Process, `url=(http://\S+/metrics)`)
+	if match == nil {
+		t.FailNow()
 	}
-	return pattern.FindStringSubmatch(m.Output())[1]
+	return match[1]
 }
 
 // ask makes one request and returns the status.

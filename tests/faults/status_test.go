@@ -1,10 +1,13 @@
 package faults
 
 import (
+	"context"
 	"encoding/json"
+	"regexp"
 	"testing"
 	"time"
 
+	"weightfs/tests/child"
 	"weightfs/tests/harness"
 )
 
@@ -49,6 +52,19 @@ func checkQuiet(t *testing.T, m *harness.Mount) {
 		return
 	}
 	t.Errorf("mountd still holds %v", leaked)
+}
+
+// awaitLogged waits for what process logs to match pattern, and returns the first
+// match with its groups, or nil if it does not come.
+func awaitLogged(t *testing.T, process *child.Process, pattern string) []string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), quietLimit)
+	defer cancel()
+	match, err := process.AwaitOutput(ctx, regexp.MustCompile(pattern))
+	if err != nil {
+		t.Error(err)
+	}
+	return match
 }
 
 // eventually polls until holds returns true, and returns false if that takes
