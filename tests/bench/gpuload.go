@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"runtime"
 
 	"weightfs/tests/bench/workload"
 )
@@ -56,15 +57,19 @@ func gpuloadMounted(spec mountSpec, d dataset) sample {
 	}
 }
 
-// readAndCopy is what a loader onto the CPU cannot beat: the same readers as
-// gpuload has, which copy each block once to its place in memory.
+// readAndCopy is what a loader onto the CPU cannot beat: a thread for each
+// processor reads a block, as large as its cache can hold, and copies it to its
+// place in memory.
 func readAndCopy(d dataset, to workload.Target) sample {
 	return func(ctx context.Context, l *lab) (outcome, error) {
 		f, err := l.local(d)
 		if err != nil {
 			return outcome{}, err
 		}
-		return localRead(d, true, inTurns(workload.Buffered, loaderReaders, to, f.size))(ctx, l)
+		loop := workload.Read{
+			Way: workload.Buffered, Threads: runtime.NumCPU(), Block: mib / 2, Turns: true, Copy: to, Size: f.size,
+		}
+		return localRead(d, true, single(loop))(ctx, l)
 	}
 }
 
@@ -76,12 +81,9 @@ func mountedReadAndCopy(spec mountSpec, d dataset, to workload.Target) sample {
 		if err != nil {
 			return outcome{}, err
 		}
-		return coldRead(spec, d, inTurns(workload.Direct, 8, to, f.size))(ctx, l)
+		return coldRead(spec, d, inTurns(8, to, f.size))(ctx, l)
 	}
 }
-
-// loaderReaders is gpuload's default number of readers.
-const loaderReaders = 16
 
 // loader is a run of gpuload.
 func (l *lab) loader(source string, flags ...string) *workload.Gpuload {

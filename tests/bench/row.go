@@ -24,8 +24,9 @@ type row struct {
 	// base may be nil where the figures' baselines are constants.
 	base, load sample
 	compare    []comparison
-	// runs replaces the flag where it is not 0.
-	runs int
+	// once is a row of one sample of each side, whatever the flag says; brief is one
+	// whose samples are so short that the host moves them, which takes more of them.
+	once, brief bool
 }
 
 // sample measures one side once.
@@ -99,11 +100,7 @@ func (l *lab) run(ctx context.Context, r row) ([]figure.Figure, error) {
 	for i, c := range r.compare {
 		figures[i] = figure.Figure{Row: r.name, State: r.state, Spec: c.Spec}
 	}
-	runs := r.runs
-	if runs == 0 {
-		runs = l.opts.runs
-	}
-	for range runs {
+	for range r.samples(l.opts.runs) {
 		base, load, err := l.pair(ctx, r)
 		if err != nil {
 			return figures, err
@@ -116,6 +113,20 @@ func (l *lab) run(ctx context.Context, r row) ([]figure.Figure, error) {
 		}
 	}
 	return figures, nil
+}
+
+// briefRuns is how many samples a brief row has for each of another row.
+const briefRuns = 3
+
+// samples is how many the row has of each side, where the flag says runs.
+func (r row) samples(runs int) int {
+	switch {
+	case r.once:
+		return 1
+	case r.brief:
+		return briefRuns * runs
+	}
+	return runs
 }
 
 // pair takes one sample of each side.

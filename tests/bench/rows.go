@@ -39,6 +39,13 @@ func against(baseline, name, state string, base, load sample, target figure.Targ
 	return row{name: name, state: state, base: base, load: load, compare: []comparison{rates(baseline, target)}}
 }
 
+// inBrief is r as a brief row.
+func inBrief(r row) row {
+	r.brief = true
+	r.state += fmt.Sprintf("; %d times as many samples", briefRuns)
+	return r
+}
+
 // The baselines, as the table calls them.
 const (
 	clientR = "R"
@@ -63,7 +70,7 @@ func loopbackRows() []row {
 		plain("1 thread copies a mapping", mapped(1), 0.45),
 		plain("8 threads copy a mapping", mapped(8), 0.45),
 		plain("8 readers, O_DIRECT, eighths by 8 MiB", direct(8), 0.70),
-		plain("8 readers, O_DIRECT, 8 MiB in turns", directInTurns(8), 0.70),
+		plain("8 readers, O_DIRECT, 8 MiB in turns", inTurns(8, workload.Nowhere, 0), 0.70),
 		against("R over TLS", "TLS: dd bs=1M", cold, plainClient(overTLS, one(), 16, workload.Nowhere),
 			coldRead(mountSpec{where: overTLS}, one(), dd), figure.AtLeast(0.50)),
 		against(clientR, "loopback: dd bs=1M, limit 64 MiB", cold, r,
@@ -114,8 +121,8 @@ func warmRows() []row {
 func localRows() []row {
 	both := func(name string, how readers) []row {
 		return []row{
-			against(localN, "local folder, warm: "+name, lone,
-				localRead(one(), true, how), folderRead(one(), true, how), figure.AtLeast(0.90)),
+			inBrief(against(localN, "local folder, warm: "+name, lone,
+				localRead(one(), true, how), folderRead(one(), true, how), figure.AtLeast(0.90))),
 			against("N, on disk, cold", "local folder, cold: "+name, coldPage,
 				localRead(one(), false, how), folderRead(one(), false, how), figure.AtLeast(0.90)),
 		}
@@ -148,7 +155,9 @@ func unprivilegedRows() []row {
 
 // gpuloadRows load onto the CPU device, whose memory is fresh at each load. Where
 // the baseline with a target has touched its memory before, or copies nothing,
-// another row has the same beside one that copies to fresh memory.
+// another row has the same beside one that copies to fresh memory; a local file
+// has it the other way round, since there no program that gets its memory from
+// the kernel comes near one that had it before, which a row of its own shows.
 func gpuloadRows() []row {
 	return []row{
 		against("R and a copy", "gpuload: directly from S3", straight,
@@ -156,13 +165,15 @@ func gpuloadRows() []row {
 		against("R and a copy to fresh memory", "gpuload: directly from S3, fresh memory on both sides", straight,
 			plainClient(loopback, one(), 16, workload.Fresh), gpuload(loopback, one()), figure.Target{}),
 		against("8 readers, O_DIRECT, 8 MiB in turns", "gpuload: through the mount", cold,
-			coldRead(mountSpec{}, one(), directInTurns(8)), gpuloadMounted(mountSpec{}, one()), figure.AtLeast(0.85)),
+			coldRead(mountSpec{}, one(), inTurns(8, workload.Nowhere, 0)), gpuloadMounted(mountSpec{}, one()), figure.AtLeast(0.85)),
 		against("8 readers, O_DIRECT, 8 MiB in turns, and a copy to fresh memory", "gpuload: through the mount, fresh memory on both sides", cold,
 			mountedReadAndCopy(mountSpec{}, one(), workload.Fresh), gpuloadMounted(mountSpec{}, one()), figure.Target{}),
-		against("parallel read and copy", "gpuload: a local file", paged,
-			readAndCopy(one(), workload.Touched), gpuload(folder, one()), figure.AtLeast(0.85)),
-		against("parallel read and copy to fresh memory", "gpuload: a local file, fresh memory on both sides", paged,
-			readAndCopy(one(), workload.Fresh), gpuload(folder, one()), figure.Target{}),
+		inBrief(against("parallel read and copy", "gpuload: a local file", paged,
+			readAndCopy(one(), workload.Fresh), gpuload(folder, one()), figure.AtLeast(0.85))),
+		inBrief(against("parallel read and copy to memory touched before", "gpuload: a local file, beside memory touched before", paged,
+			readAndCopy(one(), workload.Touched), gpuload(folder, one()), figure.Target{})),
+		inBrief(against("parallel read and copy to memory touched before", "parallel read and copy", paged,
+			readAndCopy(one(), workload.Touched), readAndCopy(one(), workload.Fresh), figure.Target{})),
 		against("memory limit -1", "gpuload: a local file, memory limit 0", paged,
 			gpuload(folder, one(), "--memory-limit=-1"), gpuload(folder, one(), "--memory-limit=0"), figure.AtLeast(0.80)),
 		against("Python's json of the header", "gpuload inspect: 100,000 tensors", paged,
@@ -300,7 +311,7 @@ func memoryRows() []row {
 // five of a minute each would take half an hour for the six rows.
 func pressureRow(name string, load sample) row {
 	return row{
-		name: name, load: load, runs: 1,
+		name: name, load: load, once: true,
 		state: "one run, its memory sampled every 100 ms: 64 buffered readers of 8 files, whose page cache is bounded to 512 MiB",
 		compare: []comparison{
 			value(residentValue, promiseValue, figure.MemoryBytes, figure.AtMost(1)),

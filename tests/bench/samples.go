@@ -55,15 +55,10 @@ func direct(n int) readers {
 	return single(workload.Read{Way: workload.Direct, Threads: n, Block: 8 * mib})
 }
 
-// directInTurns is n threads that take parts of 8 MiB in turns, as gpuload does.
-func directInTurns(n int) readers {
-	return inTurns(workload.Direct, n, workload.Nowhere, 0)
-}
-
-// inTurns is n threads that take parts of 8 MiB in turns and copy them once more,
-// to memory of size.
-func inTurns(way workload.Way, n int, to workload.Target, size int64) readers {
-	return single(workload.Read{Way: way, Threads: n, Block: 8 * mib, Turns: true, Copy: to, Size: size})
+// inTurns is n threads that take parts of 8 MiB in turns, past the page cache, as
+// gpuload does, and copy them once more, to memory of the file's size.
+func inTurns(n int, to workload.Target, size int64) readers {
+	return single(workload.Read{Way: workload.Direct, Threads: n, Block: 8 * mib, Turns: true, Copy: to, Size: size})
 }
 
 // twice has each reader two times, at once.

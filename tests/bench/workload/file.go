@@ -87,8 +87,12 @@ func preadFull(fd int, buf []byte, off int64) error {
 	return nil
 }
 
-// threads runs n readers, each on a thread of its own, to their end.
+// threads runs n readers, each on a thread of its own, to their end. The Go
+// runtime lets no more threads run Go code than it is told, and takes one that
+// waits in a page fault for one that runs: so it is told of all, or only as many
+// as there are processors would read a mapping at once.
 func threads(ctx context.Context, n int, read func(ctx context.Context, i int) error) error {
+	runtime.GOMAXPROCS(max(n, runtime.GOMAXPROCS(0)))
 	group, ctx := errgroup.WithContext(ctx)
 	for i := range n {
 		group.Go(func() error {
