@@ -14,6 +14,9 @@ import (
 	"weightfs/gpuload"
 )
 
+// benchPlot is where the plot goes, unless told otherwise.
+const benchPlot = "gpuload-bench.svg"
+
 // benchFlags are the flags of gpuload bench.
 type benchFlags struct {
 	source sourceFlags
@@ -32,7 +35,8 @@ func newBenchCommand(a *app) *cobra.Command {
 		Short: "Measure how fast this node loads a model, and what keeps it from being faster",
 		Long: `Bench loads the model once for each concurrency, from a cold start where that
 can be had, measures the store, the mount, the copy into staging and the bus
-each by itself, and names the one that sets the pace.`,
+each by itself, and names the one that sets the pace. It prints a table, and
+draws seconds against concurrency into ` + benchPlot + ` of the working folder.`,
 		Example: `  gpuload bench /mnt/models/Llama-3.2-3B-Instruct --plot bench.svg
   gpuload bench s3://core-llm/Llama-3-8b --sweep 8,16,32,64 --device cpu`,
 		Args: someSources,
@@ -54,7 +58,7 @@ func (f *benchFlags) register(flags *pflag.FlagSet) {
 	registerDevice(flags, &f.device)
 	flags.IntSliceVar(&f.sweep, "sweep", []int{1, 4, 8, 16, 32}, "`concurrencies` to try; --concurrency tries one alone")
 	flags.StringVar(&f.store, "store", "", "measure this `SOURCE` by itself too; the default is what a mount of weightfs shows")
-	flags.StringVar(&f.plot, "plot", "", "draw seconds against concurrency into `FILE`, as SVG")
+	flags.StringVar(&f.plot, "plot", benchPlot, "draw seconds against concurrency into `FILE`, as SVG; an empty name draws nothing")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object in place of the table")
 	f.tuning.register(flags)
 	f.source.register(flags)
@@ -98,7 +102,10 @@ func (f *benchFlags) plan(ctx context.Context, a *app, flags *pflag.FlagSet, sou
 	if p.device, err = choose(f.device, thisHost(ctx)); err != nil {
 		return nil, err
 	}
-	return p, placeForPlot(f.plot)
+	if err := placeForPlot(f.plot); err != nil {
+		return nil, fmt.Errorf("%w: --plot names another place, and --plot= draws nothing", err)
+	}
+	return p, nil
 }
 
 // run measures, prints and draws.
@@ -121,15 +128,27 @@ func (p *benchPlan) run(ctx context.Context) (err error) {
 	if err := p.measure(ctx, dev, result); err != nil {
 		return err
 	}
-	if p.flags.plot != "" {
-		if err := os.WriteFile(p.flags.plot, result.plot(), 0o644); err != nil {
-			return fmt.Errorf("write the plot: %w", err)
-		}
+	if p.flags.json {
+		err = result.writeJSON(p.app.stdout)
+	} else {
+		err = result.writeTable(p.app.stdout)
+	}
+	return errors.Join(err, p.draw(result))
+}
+
+// draw writes the plot, and says where it is.
+func (p *benchPlan) draw(result *benchResult) error {
+	if p.flags.plot == "" {
+		return nil
+	}
+	if err := os.WriteFile(p.flags.plot, result.plot(), 0o644); err != nil {
+		return fmt.Errorf("write the plot: %w", err)
 	}
 	if p.flags.json {
-		return result.writeJSON(p.app.stdout)
+		return nil
 	}
-	return result.writeTable(p.app.stdout)
+	_, err := fmt.Fprintf(p.app.stdout, "Plot: %s\n", p.flags.plot)
+	return err
 }
 
 // begin looks at the source, and at a store that was asked for, and says what

@@ -31,6 +31,9 @@ func TestBench(t *testing.T) {
 	if n := strings.Count(stdout, "\nstore "); n != 1 {
 		t.Errorf("%d stages are called store:\n%s", n, stdout)
 	}
+	if !strings.Contains(stdout, "\nPlot: "+plot+"\n") {
+		t.Errorf("the table does not say where the plot is:\n%s", stdout)
+	}
 	drawing, err := os.ReadFile(plot)
 	if err != nil {
 		t.Fatal(err)
@@ -43,6 +46,7 @@ func TestBench(t *testing.T) {
 // TestBenchSweep holds which concurrencies are tried, and that a variable which
 // changes nothing is told of.
 func TestBenchSweep(t *testing.T) {
+	t.Chdir(t.TempDir())
 	for _, c := range []struct {
 		args   []string
 		sweep  string
@@ -60,6 +64,7 @@ func TestBenchSweep(t *testing.T) {
 }
 
 func TestBenchJSON(t *testing.T) {
+	t.Chdir(t.TempDir())
 	code, stdout, stderr := gpuloadCommand(t, "bench", "--device=cpu", "--concurrency=3", "--json", smallModel(t))
 	var result struct {
 		Runs []struct {
@@ -117,7 +122,35 @@ func TestStoreBehind(t *testing.T) {
 	}
 }
 
+// TestBenchPlot holds where the plot goes.
+func TestBenchPlot(t *testing.T) {
+	for _, c := range []struct {
+		args  []string
+		drawn string
+	}{
+		{nil, "gpuload-bench.svg"},
+		{[]string{"--json"}, "gpuload-bench.svg"},
+		{[]string{"--plot=my.svg"}, "my.svg"},
+		{[]string{"--plot="}, ""},
+	} {
+		t.Chdir(t.TempDir())
+		code, _, stderr := gpuloadCommand(t, append([]string{"bench", "--device=cpu", "--sweep=1", smallModel(t)}, c.args...)...)
+		entries, err := os.ReadDir(".")
+		if code != 0 || err != nil {
+			t.Fatalf("%v: exit %d: %s, %v", c.args, code, stderr, err)
+		}
+		var drawn []string
+		for _, e := range entries {
+			drawn = append(drawn, e.Name())
+		}
+		if strings.Join(drawn, " ") != c.drawn {
+			t.Errorf("%v: %q is drawn, want %q", c.args, drawn, c.drawn)
+		}
+	}
+}
+
 func TestBenchFailures(t *testing.T) {
+	t.Chdir(t.TempDir())
 	dir := smallModel(t)
 	for _, c := range []struct {
 		args []string
