@@ -25,8 +25,13 @@ type partsConfig struct {
 }
 
 const (
-	// largestJoin is the most parts that are read as one.
-	largestJoin = 4
+	// largestJoin is the most parts that are read as one. On two cores with the
+	// server, 1 GiB by 25 GETs came at 1.01 of the rate of a plain client, and by
+	// 45, of up to four parts, at 0.95.
+	largestJoin = 16
+	// manyParts for each reader are so many that most readers can wait for the
+	// first few.
+	manyParts = 4
 	// probeTime is how long most readers leave the store to the first few of
 	// them: what these find out decides how much the others ask for. Small
 	// beside a load that it is for, and enough for a store whose connections
@@ -94,7 +99,7 @@ func (p *parts) join() int64 {
 // begin is where a reader waits, by its number, until it should take its first
 // part.
 func (p *parts) begin(ctx context.Context, reader int) {
-	if reader < remote.FewConnections || p.count() < int64(largestJoin*p.readers) || !p.joins(0) {
+	if reader < remote.FewConnections || p.count() < int64(manyParts*p.readers) || !p.joins(0) {
 		return
 	}
 	probed := time.NewTimer(probeTime)

@@ -186,12 +186,12 @@ func TestJoinedParts(t *testing.T) {
 	}{
 		{"small", 30 * time.Millisecond, 40e6, 500e6, gib / 8, 16},
 		{"distant", 30 * time.Millisecond, 40e6, 500e6, gib, 128},
-		{"distant, large", 30 * time.Millisecond, 40e6, 500e6, 8 * gib, 400},
+		{"distant, large", 30 * time.Millisecond, 40e6, 500e6, 8 * gib, 260},
 		{"a region's", 30 * time.Millisecond, 90e6, 5e9, gib, 128},
-		{"a region's, large", 30 * time.Millisecond, 90e6, 5e9, 16 * gib, 800},
-		{"one rack, slow connections", time.Millisecond, 200e6, 10e9, 4 * gib, 250},
-		{"one rack", time.Millisecond, 1.2e9, 5e9, 4 * gib, 200},
-		{"one machine", time.Millisecond, 2.5e9, 2.5e9, gib, 60},
+		{"a region's, large", 30 * time.Millisecond, 90e6, 5e9, 16 * gib, 380},
+		{"one rack, slow connections", time.Millisecond, 200e6, 10e9, 4 * gib, 130},
+		{"one rack", time.Millisecond, 1.2e9, 5e9, 4 * gib, 85},
+		{"one machine", time.Millisecond, 2.5e9, 2.5e9, gib, 30},
 	} {
 		load := func(join bool) (gets int, took time.Duration) {
 			synctest.Test(t, func(t *testing.T) {

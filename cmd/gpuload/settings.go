@@ -25,7 +25,7 @@ func (f *tuningFlags) register(flags *pflag.FlagSet) {
 	flags.Var(&f.memoryLimit, "memory-limit", "most staging memory that a load may hold: a `size`, -1 for no limit, or 0 for the least "+
 		"that keeps every reader busy. What is really taken follows from concurrency and part size, and is less. "+
 		"A small limit makes the pieces smaller that are copied at a time (default 40GB)")
-	flags.Var(&f.partSize, "part-size", "`size` of what one reader asks for at a time: one GET of an object (default 8MiB, and up to four of them by one GET where enough is left for the other readers)")
+	flags.Var(&f.partSize, "part-size", "`size` of what one reader asks for at a time: one GET of an object (default 8MiB, and up to sixteen of them by one GET where enough is left for the other readers)")
 	flags.StringVar(&f.extra, "model-loader-extra-config", "",
 		"settings as vLLM takes them: `JSON` with any of concurrency, memory_limit, pattern and distributed. "+
 			"distributed has no effect here, and a notice says so")
