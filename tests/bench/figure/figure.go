@@ -1,7 +1,6 @@
 // Package figure holds what a benchmark came to and judges it: samples of a
-// baseline and of a load, the ratio of their medians, and the target that the
-// ratio must meet. It measures nothing and touches no file: tables and plots
-// are text.
+// baseline and of a load, the median of their ratios, and the target that it
+// must meet. It measures nothing and touches no file: tables and plots are text.
 package figure
 
 import (
@@ -78,16 +77,20 @@ func (f Figure) Base() float64 { return f.median(func(p Pair) float64 { return p
 // Load is the median of the load's samples.
 func (f Figure) Load() float64 { return f.median(func(p Pair) float64 { return p.Load }) }
 
-func (f Figure) median(side func(Pair) float64) float64 {
+func (f Figure) median(of func(Pair) float64) float64 {
 	samples := make([]float64, len(f.Pairs))
 	for i, p := range f.Pairs {
-		samples[i] = side(p)
+		samples[i] = of(p)
 	}
 	return Median(samples)
 }
 
-// Ratio is of the medians, load to baseline; NaN where nothing was measured.
-func (f Figure) Ratio() float64 { return f.Load() / f.Base() }
+// Ratio is the median of the pairs' ratios, load to baseline; NaN where nothing
+// was measured. The ratio of the medians would be of two different times where
+// the machine changes its pace in between.
+func (f Figure) Ratio() float64 {
+	return f.median(func(p Pair) float64 { return p.Load / p.Base })
+}
 
 // Spread is the lowest and the highest ratio of a single pair.
 func (f Figure) Spread() (lowest, highest float64) {

@@ -27,8 +27,14 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-func TestRatioIsOfTheMedians(t *testing.T) {
-	f := Figure{Pairs: []Pair{{2, 1}, {2, 1.5}, {4, 9}}}
+// The machine is half as fast from the third sample of the load on: the medians
+// are of the time before and after.
+func TestRatioIsTheMedianOfThePairs(t *testing.T) {
+	f := Figure{Pairs: []Pair{{4, 4}, {4, 4}, {4, 2}, {2, 2}, {2, 2}}}
+	if f.Ratio() != 1 {
+		t.Errorf("ratio %v of a load that is as fast as its baseline", f.Ratio())
+	}
+	f = Figure{Pairs: []Pair{{2, 1}, {2, 1.5}, {4, 9}}}
 	if f.Ratio() != 0.75 {
 		t.Errorf("ratio %v", f.Ratio())
 	}
