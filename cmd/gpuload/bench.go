@@ -102,10 +102,19 @@ func (f *benchFlags) plan(ctx context.Context, a *app, flags *pflag.FlagSet, sou
 	if p.device, err = choose(f.device, thisHost(ctx)); err != nil {
 		return nil, err
 	}
-	if err := placeForPlot(f.plot); err != nil {
-		return nil, fmt.Errorf("%w: --plot names another place, and --plot= draws nothing", err)
+	return p, p.findPlaceForPlot(flags.Changed("plot"))
+}
+
+// findPlaceForPlot makes sure that the plot can be written. One that nobody asked
+// for is no reason to measure nothing: a node's working folder may be read-only.
+func (p *benchPlan) findPlaceForPlot(asked bool) error {
+	err := placeForPlot(p.flags.plot)
+	if err == nil || asked {
+		return err
 	}
-	return p, nil
+	p.tuning.notices = append(p.tuning.notices, fmt.Sprintf("no plot: %v: --plot names another place", err))
+	p.flags.plot = ""
+	return nil
 }
 
 // run measures, prints and draws.

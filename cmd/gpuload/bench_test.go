@@ -149,6 +149,20 @@ func TestBenchPlot(t *testing.T) {
 	}
 }
 
+// TestBenchWithoutPlaceForPlot holds that a plot which nobody asked for keeps
+// nothing from being measured.
+func TestBenchWithoutPlaceForPlot(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.Mkdir(benchPlot, 0o755); err != nil { // root may write anywhere
+		t.Fatal(err)
+	}
+	code, stdout, stderr := gpuloadCommand(t, "bench", "--device=cpu", "--sweep=1", smallModel(t))
+	if code != 0 || !strings.Contains(stderr, "no plot: write "+benchPlot+": is a directory") || !strings.Contains(stdout, "\nBottleneck: ") ||
+		strings.Contains(stdout, "Plot: ") {
+		t.Errorf("exit %d, %s, %s", code, stderr, stdout)
+	}
+}
+
 func TestBenchFailures(t *testing.T) {
 	t.Chdir(t.TempDir())
 	dir := smallModel(t)
