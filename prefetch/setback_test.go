@@ -85,36 +85,6 @@ func TestTimeoutNamesItsCause(t *testing.T) {
 	}
 }
 
-// TestWaitersOfAReadWhoseTaskIsGone holds that who waits for the pages of a READ,
-// whose task goes just before the time-out, does not wait as long again; where it
-// goes early, the next READ is a wait of its own.
-func TestWaitersOfAReadWhoseTaskIsGone(t *testing.T) {
-	const timeout = 5 * time.Second
-	for _, tt := range []struct{ gone, again time.Duration }{
-		{timeout - setbackMemory/2, 0},
-		{time.Second, timeout},
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			mem := newMemStore(t, map[string]int64{"a": 8 * mib})
-			mem.gate = func(ctx context.Context, _ string, _ int64) error {
-				<-ctx.Done()
-				return context.Cause(ctx)
-			}
-			c := newCache(t, mem, Config{ReadTimeout: timeout, Mode: Off})
-			r := c.Open(mem.object("a"))
-			ctx, cancel := context.WithTimeout(t.Context(), tt.gone)
-			defer cancel()
-			if _, err := r.View(ctx, 0, mib); err == nil {
-				t.Errorf("gone after %v: no error", tt.gone)
-			}
-			began := time.Now()
-			if _, err := r.View(t.Context(), 4096, 4096); err == nil || time.Since(began) != tt.again {
-				t.Errorf("gone after %v, the page after it: %v after %v, want %v", tt.gone, err, time.Since(began), tt.again)
-			}
-		})
-	}
-}
-
 // timeOutDuringAnOutage reads from a store that cannot be reached until the read
 // time-out, and again after the outage, later.
 func timeOutDuringAnOutage(t *testing.T, later func(*Cache, *Reader, remote.Object) *Reader) {

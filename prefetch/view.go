@@ -164,9 +164,6 @@ func (c *Cache) await(ctx context.Context, v *View) error {
 	select {
 	case <-v.ready:
 	case <-ctx.Done():
-		// Others wait for the pages of a READ whose task is gone, as one is that
-		// another READ has failed a moment ago: they have waited for as long.
-		tired = c.now().Sub(v.began) >= c.cfg.ReadTimeout-setbackMemory
 		err = context.Cause(ctx)
 	case <-deadline.C:
 		tired, err = true, os.ErrDeadlineExceeded
