@@ -10,9 +10,10 @@ import (
 // get, and a page fault up to three times: each would wait for the whole time-out
 // anew, and a fault that a signal interrupts meanwhile, as the Go runtime's do
 // every 10 ms, begins again without end. Those questions follow within a
-// millisecond or so; a program that tries again by itself takes longer, or
-// opens the file anew.
-const setbackMemory = 250 * time.Millisecond
+// millisecond or so, and one after the other where many wait for the same page: on
+// a busy machine one has come 324 ms later. A program that tries again by itself
+// for longer, or opens the file anew, has a new wait.
+const setbackMemory = time.Second
 
 // maxSetbacks bounds the memory of a file, whose readers fail together: the
 // kernel asks for 128 ranges at once ahead of them, and for one more of each

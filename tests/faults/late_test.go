@@ -9,7 +9,8 @@ const (
 	// lateTick is how often the meter wants to run.
 	lateTick = 20 * time.Millisecond
 	// lateMatters is how late it may be for the machine to count as one that
-	// runs: mountd remembers a failed wait for a quarter of a second.
+	// runs: mountd remembers a failed wait for a second, in which many readers of
+	// one page may ask one after the other.
 	lateMatters = 100 * time.Millisecond
 	// lateSlack is what a time-out may be exceeded by on a machine that runs: a
 	// child that starts, a reader's pages that the kernel asks for one by one.
