@@ -162,12 +162,13 @@ func (s *S3) parsePage(dir string, out *s3.ListObjectsV2Output) (page, error) {
 	p.entries = make([]Entry, 0, len(out.Contents)+len(out.CommonPrefixes))
 	for _, cp := range out.CommonPrefixes {
 		full := decode(aws.ToString(cp.Prefix))
-		name, ok := strings.CutPrefix(strings.TrimSuffix(full, "/"), base)
-		if !ok || nameFault(name) != "" {
+		path, isDir := strings.CutSuffix(full, "/")
+		name, below := strings.CutPrefix(path, base)
+		if !isDir || !below || nameFault(name) != "" {
 			p.hide(full, cannotBeFile)
 			continue
 		}
-		p.entries = append(p.entries, Entry{Kind: KindDir, Object: Object{Key: full[len(s.prefix) : len(full)-1]}})
+		p.entries = append(p.entries, Entry{Kind: KindDir, Object: Object{Key: path[len(s.prefix):]}})
 	}
 	for i := range out.Contents {
 		s.addObject(&p, base, decode, &out.Contents[i])

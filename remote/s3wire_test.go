@@ -374,6 +374,7 @@ func FuzzListing(f *testing.F) {
 		"<CommonPrefixes><Prefix>p/b/</Prefix></CommonPrefixes></ListBucketResult>"))
 	f.Add([]byte("<ListBucketResult><EncodingType>url</EncodingType><Contents><Key>p/%00%2F</Key><ETag>x</ETag></Contents>" +
 		"<CommonPrefixes><Prefix>/</Prefix></CommonPrefixes><CommonPrefixes/></ListBucketResult>"))
+	f.Add([]byte("<ListBucketResult><CommonPrefixes><Prefix>p/b</Prefix></CommonPrefixes></ListBucketResult>"))
 	f.Add([]byte("<ListBucketResult><Contents><Size>-1</Size></Contents>"))
 	var body []byte
 	s := newWired(f, Source{Bucket: "plain", Prefix: "p"}, S3Config{Region: "eu-west-1"}, func(r *http.Request) (*http.Response, error) {
