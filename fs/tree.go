@@ -44,7 +44,9 @@ func (t *tree) String() string { return "weightfs" }
 // fresh.
 func (t *tree) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	t.counters.lookups.Add(1)
-	listing, errno := t.list(cancel, in.Pid, in.NodeId)
+	listing, errno := t.list(cancel, in.Pid, in.NodeId, func(ctx context.Context, dir string) (*prefetch.Listing, error) {
+		return t.listings.Lookup(ctx, dir, name)
+	})
 	if errno != 0 {
 		return fuse.Status(errno)
 	}
@@ -79,15 +81,16 @@ func timeout(listing *prefetch.Listing) time.Duration {
 	return max(left, 1)
 }
 
-// list returns the listing of the directory node id.
-func (t *tree) list(cancel <-chan struct{}, pid uint32, id uint64) (*prefetch.Listing, syscall.Errno) {
+// list returns the listing of the directory node id, which ask gets.
+func (t *tree) list(cancel <-chan struct{}, pid uint32, id uint64,
+	ask func(ctx context.Context, dir string) (*prefetch.Listing, error)) (*prefetch.Listing, syscall.Errno) {
 	_, dir, ok := t.nodes.node(id)
 	if !ok {
 		return nil, syscall.ESTALE
 	}
 	var listing *prefetch.Listing
 	err := t.patience.wait(cancel, pid, func(ctx context.Context) (err error) {
-		listing, err = t.listings.List(ctx, dir.Key)
+		listing, err = ask(ctx, dir.Key)
 		return err
 	})
 	if err == nil {
@@ -211,7 +214,7 @@ func (t *tree) readDir(cancel <-chan struct{}, in *fuse.ReadIn, add func(*prefet
 		return fuse.EBADF
 	}
 	listing, errno := handle.(*openDir).read(in.Offset, func() (*prefetch.Listing, syscall.Errno) {
-		return t.list(cancel, in.Pid, in.NodeId)
+		return t.list(cancel, in.Pid, in.NodeId, t.listings.List)
 	})
 	if errno != 0 {
 		return fuse.Status(errno)

@@ -3,12 +3,12 @@ package prefetch
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"path"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/ristretto/v2"
@@ -157,25 +157,6 @@ func (l *Listings) List(ctx context.Context, dir string) (*Listing, error) {
 	}
 }
 
-// Lookup returns the entry at key, by the listing of its parent: one request or
-// none. Errors are those of List, and fs.ErrNotExist where a fresh listing does
-// not have it.
-func (l *Listings) Lookup(ctx context.Context, key string) (remote.Entry, error) {
-	if key == "" {
-		return remote.Entry{Kind: remote.KindDir}, nil
-	}
-	dir, name := splitKey(key)
-	listing, err := l.List(ctx, dir)
-	if err != nil {
-		return remote.Entry{}, err
-	}
-	entry, ok := listing.Find(name)
-	if !ok {
-		return remote.Entry{}, fmt.Errorf("look up %q: %w", key, fs.ErrNotExist)
-	}
-	return entry, nil
-}
-
 // Invalidate forgets the listing of dir: it was found to be out of date.
 func (l *Listings) Invalidate(dir string) {
 	l.mu.Lock()
@@ -270,7 +251,8 @@ func (l *Listings) fetch(dir string, flight *listFlight) (*Listing, error) {
 type Listing struct {
 	dir     string
 	entries []remote.Entry
-	expires time.Time // zero: never
+	expires time.Time   // zero: never
+	entered atomic.Bool // a name was looked up
 }
 
 // Entries are the children sorted by name as bytes. The slice is shared: it

@@ -1,0 +1,80 @@
+package prefetch
+
+import (
+	"errors"
+	"io/fs"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"weightfs/remote"
+)
+
+// pathStore has a model three folders down, and other folders beside them.
+func pathStore() *slowStore {
+	return &slowStore{listingStore: newListingStore(map[string][]remote.Entry{
+		"":      {dirEntry("a"), fileEntry("config.json"), dirEntry("o")},
+		"a":     {dirEntry("a/b"), dirEntry("a/o")},
+		"a/b":   {dirEntry("a/b/c"), dirEntry("a/b/o")},
+		"a/b/c": {fileEntry("a/b/c/f")},
+	})}
+}
+
+// TestPathIsListedAhead holds that the components of a path do not wait for one
+// another: four listings take two round trips, of which the first look-up in each
+// directory is the cause and no later one.
+func TestPathIsListedAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := pathStore()
+		l := newTestListings(t, store, ListingsConfig{})
+		start := time.Now()
+		for _, key := range []string{"a", "a/b", "a/b/c", "a/b/c/f"} {
+			if _, err := lookup(t.Context(), l, key); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(start); took != 100*time.Millisecond {
+			t.Errorf("the path took %v", took)
+		}
+		for _, key := range []string{"o", "a/o", "a/b/o"} {
+			if _, err := lookup(t.Context(), l, key); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		for dir, want := range map[string]int{"": 1, "a": 1, "a/b": 1, "a/b/c": 1, "a/b/c/f": 0, "o": 0, "a/o": 0, "a/b/o": 0} {
+			if got := store.listed(dir); got != want {
+				t.Errorf("%q was listed %d times, want %d", dir, got, want)
+			}
+		}
+	})
+}
+
+func TestFileIsNotListed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := pathStore()
+		l := newTestListings(t, store, ListingsConfig{})
+		for _, key := range []string{"config.json", "config.json", "none.json"} {
+			if _, err := lookup(t.Context(), l, key); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if got := store.listed("config.json") + store.listed("none.json"); got != 0 {
+			t.Errorf("files were listed %d times", got)
+		}
+	})
+}
+
+func TestLikelyFile(t *testing.T) {
+	for _, name := range []string{"config.json", "model-00001-of-00002.safetensors", "a.tar.gz", "B.JSON", "x.q4", ".gitattributes"} {
+		if !likelyFile(name) {
+			t.Errorf("%q is not taken for a file", name)
+		}
+	}
+	for _, name := range []string{"models", "Qwen2.5", "Llama-3.1-8B", "models--org--name", "v1.", ".", "a.b c", "", "tag.ü"} {
+		if likelyFile(name) {
+			t.Errorf("%q is taken for a file", name)
+		}
+	}
+}
