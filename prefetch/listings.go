@@ -142,6 +142,11 @@ func (l *Listings) List(ctx context.Context, dir string) (*Listing, error) {
 		l.listAhead(dir)
 		return listing, nil
 	}
+	return l.ask(ctx, dir)
+}
+
+// ask returns the listing of dir that a fetch brings.
+func (l *Listings) ask(ctx context.Context, dir string) (*Listing, error) {
 	deadline := time.NewTimer(l.wait)
 	defer deadline.Stop()
 	for came := time.Now(); ; {

@@ -19,17 +19,25 @@ func (l *Listings) Lookup(ctx context.Context, dir, name string) (*Listing, erro
 	if held && listing.leadsTo(name) || !held && !likelyFile(name) {
 		l.listBelow(path.Join(dir, name))
 	}
-	listing, err := l.List(ctx, dir)
-	if err == nil {
-		listing.entered.Store(true)
+	if held {
+		l.listAhead(dir)
+	} else {
+		var err error
+		if listing, err = l.ask(ctx, dir); err != nil {
+			return nil, err
+		}
 	}
-	return listing, err
+	listing.entered.Store(true)
+	return listing, nil
 }
 
 // leadsTo tells whether name is a directory and the first name that is looked up.
 func (l *Listing) leadsTo(name string) bool {
+	if l.entered.Load() {
+		return false
+	}
 	entry, ok := l.Find(name)
-	return ok && entry.Kind == remote.KindDir && !l.entered.Load()
+	return ok && entry.Kind == remote.KindDir
 }
 
 // likelyFile tells by its name whether something of which nothing else is known

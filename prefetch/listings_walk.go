@@ -105,7 +105,8 @@ func (l *Listings) startAhead(dir string) {
 	if _, ok := l.flights[dir]; ok || l.closed {
 		return
 	}
-	if cached, ok := l.cached.Get(dir); ok && cached.dir == dir && cached.fresh(time.Now()) {
+	now := time.Now()
+	if cached, ok := l.cached.Get(dir); ok && cached.dir == dir && cached.fresh(now) || l.latest(dir, now) != nil {
 		return
 	}
 	l.ahead++
