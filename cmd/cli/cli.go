@@ -65,7 +65,7 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, env Lookup
 		return BindEnvironment(cmd.Flags(), env)
 	}
 	prepare(root)
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // cobra takes nil for os.Args
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return ExitOK
