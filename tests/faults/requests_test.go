@@ -30,7 +30,8 @@ const (
 // of the parts that are under way at once. Attempts without a pause are more than
 // that; of sixteen readers in full only those that are not paced either.
 func rateLimit(way string) int64 {
-	atOnce := min(theStage.size/theStage.partSize(), 48) // what sixteen readers come to
+	// What sixteen readers come to; each splits the part that it begins in.
+	atOnce := min(2*theStage.size/theStage.partSize(), 48)
 	if way == "sequential" || way == "mapped" {
 		atOnce = 11 // the window of one cold reader of a short file
 		if !testing.Short() {
