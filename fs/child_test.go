@@ -2,17 +2,20 @@ package fs_test
 
 import (
 	"bufio"
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -29,7 +32,7 @@ func asChild(args []string) (code int, ok bool) {
 	verbs := map[string]func([]string) error{
 		"handle": childHandle, "stat": childStat, "mmap": childMmap,
 		"direct": childDirect, "parallel": childParallel, "touch": childTouch,
-		"serve": childServe, "spread": childSpread,
+		"serve": childServe, "spread": childSpread, "fail": childFail,
 	}
 	if err := verbs[args[1]](args[2:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -226,6 +229,36 @@ func alignedPiece() []byte {
 	space := make([]byte, piece+align)
 	shift := align - int(uintptr(unsafe.Pointer(&space[0]))%align)
 	return space[shift : shift+piece]
+}
+
+// childFail has a number of goroutines read 2 MiB each of a file, at once and 4 MiB
+// apart, and prints the longest time that a read took to fail with EIO, in
+// nanoseconds.
+func childFail(args []string) error {
+	readers, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	longest := make([]time.Duration, readers)
+	errs := make([]error, readers)
+	var wg sync.WaitGroup
+	for i := range readers {
+		file, err := os.Open(args[0])
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		wg.Go(func() {
+			began := time.Now()
+			if _, err := file.ReadAt(make([]byte, 2<<20), int64(i)<<22); !errors.Is(err, syscall.EIO) {
+				errs[i] = fmt.Errorf("reader %d: %w", i, cmp.Or(err, errors.New("no error")))
+			}
+			longest[i] = time.Since(began)
+		})
+	}
+	wg.Wait()
+	fmt.Println(int64(slices.Max(longest)))
+	return errors.Join(errs...)
 }
 
 // childSpread prints the digest of a file of whole MiB, each of which is read

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -312,6 +313,22 @@ func TestManyGoReaders(t *testing.T) {
 	child(t, "parallel", m.path("a"), m.path("b"))
 	if s := m.Stats(); s.ReadErrors != 0 {
 		t.Errorf("%d reads failed:\n%s", s.ReadErrors, m.log)
+	}
+}
+
+// The kernel sends the READs of all who wait at once. What it kept back until others
+// had failed would wait for the time-out after them.
+func TestManyReadersFailInTime(t *testing.T) {
+	const readers, timeout = 64, 2 * time.Second
+	store := newMemStore(map[string][]byte{"f": make([]byte, readers<<22)})
+	m := mount(t, store, options{prefetch: prefetch.Config{ReadTimeout: timeout}})
+	defer store.hold()()
+	longest, err := strconv.ParseInt(strings.TrimSpace(child(t, "fail", m.path("f"), strconv.Itoa(readers))), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Duration(longest); took > timeout*7/4 {
+		t.Errorf("a reader waited %v, with a read time-out of %v", took, timeout)
 	}
 }
 

@@ -16,9 +16,9 @@ import (
 const setbackMemory = time.Second
 
 // maxSetbacks bounds the memory of a file, whose readers fail together: the
-// kernel asks for 128 ranges at once ahead of them, and for one more of each
-// thread that reads.
-const maxSetbacks = 1024
+// kernel asks for up to 1,024 ranges at once ahead of them, and for one more of
+// each thread that reads.
+const maxSetbacks = 2048
 
 // setback is a failed wait for [lo, hi).
 type setback struct {

@@ -27,7 +27,7 @@ prints "ready". SIGTERM unmounts.
 // Its readahead is set from outside, once it is mounted.
 const (
 	maxRead             = 1 << 20
-	maxBackground       = 128
+	maxBackground       = 1024
 	congestionThreshold = 120
 )
 
