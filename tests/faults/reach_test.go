@@ -90,7 +90,7 @@ func TestNamesFail(t *testing.T) {
 			fmt.Fprintf(&r.seen, "%v", o)
 			r.checkFired()
 			r.checkRefetched(o.late)
-			r.checkRate(way)
+			r.checkRate(rateLimit(way))
 			checkQuiet(t, r.mount)
 		})
 	}

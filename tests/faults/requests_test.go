@@ -23,6 +23,9 @@ const (
 	// retriesPerSecond is how often one part may be asked for again in a second:
 	// after pauses of at least 50, 100, 200 and 400 ms.
 	retriesPerSecond = 4
+	// suspects is how often a part is asked for that is answered with another one,
+	// until it is given up, long before the read time-out.
+	suspects = 3
 )
 
 // rateLimit is how many requests a second may reach a store, or connections be
@@ -30,8 +33,7 @@ const (
 // of the parts that are under way at once. Attempts without a pause are more than
 // that; of sixteen readers in full only those that are not paced either.
 func rateLimit(way string) int64 {
-	// What sixteen readers come to; each splits the part that it begins in.
-	atOnce := min(2*theStage.size/theStage.partSize(), 48)
+	atOnce := min(theStage.size/theStage.partSize(), 48) // what sixteen readers come to
 	if way == "sequential" || way == "mapped" {
 		atOnce = 11 // the window of one cold reader of a short file
 		if !testing.Short() {
@@ -91,12 +93,12 @@ func (r *rig) checkRefetched(late lateness) {
 	}
 }
 
-// checkRate holds that requests and dials came at a bounded rate.
-func (r *rig) checkRate(way string) {
+// checkRate holds that no more requests or dials than limit came in a second.
+func (r *rig) checkRate(limit int64) {
 	r.t.Helper()
 	requests, dials := r.proxy.Stats().PeakPerSecond, r.dials.peak()
 	fmt.Fprintf(&r.seen, ", at most %d requests/s, %d dials/s", requests, dials)
-	if limit := rateLimit(way); requests > limit || dials > limit {
+	if requests > limit || dials > limit {
 		r.t.Errorf("%d requests and %d dials in a second, at most %d allowed", requests, dials, limit)
 	}
 }

@@ -43,6 +43,11 @@ type outcome struct {
 // intact tells whether the reader got the object's bytes.
 func (o outcome) intact() bool { return len(o.Failures) == 0 && o.SHA256 == theStage.digest }
 
+// givenUp tells whether all readers failed well before the read time-out.
+func (o outcome) givenUp() bool {
+	return !slices.ContainsFunc(o.Failures, func(f failure) bool { return f.Seconds > theStage.readTimeout.Seconds()/2 })
+}
+
 func (o outcome) String() string {
 	switch {
 	case o.intact():

@@ -167,7 +167,7 @@ func TestPassingFaults(t *testing.T) {
 				}
 				r.checkFired()
 				r.checkRefetched(o.late)
-				r.checkRate(way)
+				r.checkRate(rateLimit(way))
 				checkQuiet(t, r.mount)
 			})
 		}
