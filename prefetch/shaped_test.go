@@ -10,6 +10,7 @@ import (
 	"context"
 	"io"
 	"iter"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -135,7 +136,10 @@ func rate(bytes int64, load func()) float64 {
 
 const gib = 1 << 30
 
-// One reader, sixteen of one file, four files at once: each fills the line.
+// One reader, sixteen of one file, four files at once: each fills the line, in the
+// median of five loads. A load ends when its last GET does, alone on a connection
+// of 40 MB/s: which reader has it, and how late it began, is chance, and three in a
+// hundred loads by eight readers have 0.92 of the line for it, and not 0.96.
 func TestReadersFillTheLine(t *testing.T) {
 	for _, tc := range []struct {
 		name           string
@@ -151,28 +155,32 @@ func TestReadersFillTheLine(t *testing.T) {
 		{"sixteen readers", 1, 16, 2 * gib, 2, 4 * gib, 0.93},
 		{"four files", 4, 1, gib / 2, 4, 4 * gib, 0.93},
 		{"sixteen readers, 256 MiB", 1, 16, gib, 2, 256 * mib, 0.93},
-		{"eight readers, 256 MiB", 1, 8, gib, 1, 256 * mib, 0.91},
+		{"eight readers, 256 MiB", 1, 8, gib, 1, 256 * mib, 0.93},
 		{"one reader, 64 MiB", 1, 1, gib, 4, 64 * mib, 0.5},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				store := distant()
-				c := newCache(t, store, Config{MemoryLimit: tc.memory})
-				size := tc.size * int64(tc.files)
-				got := rate(size, func() { readShares(t, c, tc.files, tc.readers, tc.size, tc.depth) })
-				s := c.Stats()
-				t.Logf("%.3f of the line, %.3f of the size fetched, %d GETs, %d streams, concurrency %d",
-					got/store.Total, float64(store.fetched)/float64(size), store.gets, s.Streams, s.Concurrency)
-				if got < tc.least*store.Total {
-					t.Errorf("%.2f of the line, want %.2f", got/store.Total, tc.least)
-				}
-				if most := int(size / (2 * mib)); store.gets > most {
-					t.Errorf("%d GETs, want at most %d", store.gets, most)
-				}
-				if store.fetched > size*102/100 {
-					t.Errorf("fetched %.3f of the size", float64(store.fetched)/float64(size))
-				}
-			})
+			rates := make([]float64, 5)
+			for i := range rates {
+				synctest.Test(t, func(t *testing.T) {
+					store := distant()
+					c := newCache(t, store, Config{MemoryLimit: tc.memory})
+					size := tc.size * int64(tc.files)
+					rates[i] = rate(size, func() { readShares(t, c, tc.files, tc.readers, tc.size, tc.depth) }) / store.Total
+					s := c.Stats()
+					t.Logf("%.3f of the line, %.3f of the size fetched, %d GETs, %d streams, concurrency %d",
+						rates[i], float64(store.fetched)/float64(size), store.gets, s.Streams, s.Concurrency)
+					if most := int(size / (2 * mib)); store.gets > most {
+						t.Errorf("%d GETs, want at most %d", store.gets, most)
+					}
+					if store.fetched > size*102/100 {
+						t.Errorf("fetched %.3f of the size", float64(store.fetched)/float64(size))
+					}
+				})
+			}
+			slices.Sort(rates)
+			if median := rates[len(rates)/2]; median < tc.least {
+				t.Errorf("%.3f of the line, want %.2f", median, tc.least)
+			}
 		})
 	}
 }
