@@ -138,11 +138,18 @@ func (l *Listings) Close() error {
 //
 // Who lists one subdirectory after the other has the next ones listed ahead.
 func (l *Listings) List(ctx context.Context, dir string) (*Listing, error) {
-	if listing, ok := l.peek(dir); ok {
-		l.listAhead(dir)
-		return listing, nil
+	held, _ := l.peek(dir)
+	return l.orAsk(ctx, dir, held)
+}
+
+// orAsk returns the listing of dir that is held, or the one that a fetch brings
+// if that is nil.
+func (l *Listings) orAsk(ctx context.Context, dir string, held *Listing) (*Listing, error) {
+	if held == nil {
+		return l.ask(ctx, dir)
 	}
-	return l.ask(ctx, dir)
+	l.listAhead(dir)
+	return held, nil
 }
 
 // ask returns the listing of dir that a fetch brings.
@@ -199,14 +206,22 @@ func (l *Listings) Successor(obj remote.Object) (remote.Object, bool) {
 // peek returns a fresh listing of dir from memory.
 func (l *Listings) peek(dir string) (*Listing, bool) {
 	now := time.Now()
-	// ristretto finds by hash; the directory is compared to be sure.
-	if listing, ok := l.cached.Get(dir); ok && listing.dir == dir && listing.fresh(now) {
+	if listing := l.retained(dir, now); listing != nil {
 		return listing, true
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	listing := l.latest(dir, now)
 	return listing, listing != nil
+}
+
+// retained returns a fresh listing of dir that ristretto has, or nil.
+func (l *Listings) retained(dir string, now time.Time) *Listing {
+	// It finds by hash; the directory is compared to be sure.
+	if listing, ok := l.cached.Get(dir); ok && listing.dir == dir && listing.fresh(now) {
+		return listing
+	}
+	return nil
 }
 
 // expired returns a listing of dir among the recent ones, fresh or not.

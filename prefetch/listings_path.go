@@ -15,17 +15,13 @@ import (
 // request of its own. So the first look-up in a directory has the next one listed
 // ahead: what name is, or what it may be while dir itself is not listed yet.
 func (l *Listings) Lookup(ctx context.Context, dir, name string) (*Listing, error) {
-	listing, held := l.peek(dir)
-	if held && listing.leadsTo(name) || !held && !likelyFile(name) {
+	held, ok := l.peek(dir)
+	if ok && held.leadsTo(name) || !ok && !likelyFile(name) {
 		l.listBelow(path.Join(dir, name))
 	}
-	if held {
-		l.listAhead(dir)
-	} else {
-		var err error
-		if listing, err = l.ask(ctx, dir); err != nil {
-			return nil, err
-		}
+	listing, err := l.orAsk(ctx, dir, held)
+	if err != nil {
+		return nil, err
 	}
 	listing.entered.Store(true)
 	return listing, nil

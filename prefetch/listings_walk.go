@@ -105,8 +105,7 @@ func (l *Listings) startAhead(dir string) {
 	if _, ok := l.flights[dir]; ok || l.closed {
 		return
 	}
-	now := time.Now()
-	if cached, ok := l.cached.Get(dir); ok && cached.dir == dir && cached.fresh(now) || l.latest(dir, now) != nil {
+	if now := time.Now(); l.retained(dir, now) != nil || l.latest(dir, now) != nil {
 		return
 	}
 	l.ahead++
