@@ -71,7 +71,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s), recorded in bin/fuzz.txt
 
 .PHONY: blackbox
 blackbox: packages $(TOOLS)/versitygw $(VENV)/done ## the built programs, mounted and read by what their users have
-	go test -timeout 20m ./tests ./tests/clients
+	go test -count 1 -timeout 20m ./tests ./tests/clients
 
 # Most cases wait for a fault to pass: more of them than there are processors.
 FAULTS := go test -count 1 -timeout 60m -v -parallel 8 ./tests/faults -rclone $(TOOLS)/rclone
