@@ -115,7 +115,7 @@ include tests/tools/peers.mk
 packages:
 	@tests/tools/packages.sh
 
-$(TOOLS)/versitygw: tests/s3test/VERSITYGW
+$(TOOLS)/versitygw: tests/rig/VERSITYGW
 	GOBIN=$(TOOLS) GOFLAGS= go install $(file <$<)
 	@touch $@
 

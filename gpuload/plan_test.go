@@ -16,7 +16,7 @@ import (
 
 	"weightfs/gpuload/safetensors"
 	"weightfs/remote"
-	"weightfs/tests/line"
+	"weightfs/tests/rig"
 )
 
 // header makes a header whose data begins at start from dtypes and sizes in
@@ -196,7 +196,7 @@ func TestJoinedParts(t *testing.T) {
 		load := func(join bool) (gets int, took time.Duration) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newParts([]int64{c.size}, partsConfig{size: 8 << 20, readers: storeReaders, joins: func(int) bool { return join }})
-				shared := &line.Line{PerConnection: c.perConnection, Total: c.total}
+				shared := &rig.Line{PerConnection: c.perConnection, Total: c.total}
 				start := time.Now()
 				var g sync.WaitGroup
 				var n atomic.Int64

@@ -13,18 +13,18 @@ import (
 	"weightfs/gpuload"
 	"weightfs/remote"
 	"weightfs/tests/proxy"
-	"weightfs/tests/s3test"
+	"weightfs/tests/rig"
 )
 
 // bucket is an S3 server with one bucket, seen through a proxy.
 type bucket struct {
-	server *s3test.Server
+	server *rig.Server
 	proxy  *proxy.Proxy
 }
 
 func newBucket(t *testing.T, content map[string][]byte) *bucket {
 	t.Helper()
-	server := s3test.Start(t)
+	server := rig.StartServer(t)
 	for _, entry := range server.Env() {
 		name, value, _ := strings.Cut(entry, "=")
 		t.Setenv(name, value)

@@ -17,14 +17,14 @@ import (
 	"time"
 
 	"weightfs/remote"
-	"weightfs/tests/line"
+	"weightfs/tests/rig"
 )
 
 // shapedStore is a distant store in virtual time: each GET waits for its first
 // byte, each connection and all together have a rate. Its bytes are zeros.
 type shapedStore struct {
 	firstByte time.Duration
-	line.Line
+	rig.Line
 
 	mu      sync.Mutex
 	fetched int64
@@ -34,7 +34,7 @@ type shapedStore struct {
 // newShapedStore makes a store of such connections and such a line, in bytes per
 // second.
 func newShapedStore(firstByte time.Duration, perConnection, total float64) *shapedStore {
-	return &shapedStore{firstByte: firstByte, Line: line.Line{PerConnection: perConnection, Total: total}}
+	return &shapedStore{firstByte: firstByte, Line: rig.Line{PerConnection: perConnection, Total: total}}
 }
 
 func distant() *shapedStore {

@@ -17,7 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"weightfs/remote"
-	"weightfs/tests/s3test"
+	"weightfs/tests/rig"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -91,15 +91,15 @@ func localFixture(t *testing.T) fixture {
 
 // startS3 runs a server with an empty bucket "models" and points the
 // environment at it.
-func startS3(t testing.TB) *s3test.Server {
+func startS3(t testing.TB) *rig.Server {
 	t.Helper()
-	srv := s3test.Start(t)
+	srv := rig.StartServer(t)
 	setEnv(t, srv)
 	srv.Fill(t, "models", nil)
 	return srv
 }
 
-func setEnv(t testing.TB, srv *s3test.Server) {
+func setEnv(t testing.TB, srv *rig.Server) {
 	t.Helper()
 	for _, pair := range srv.Env() {
 		name, value, _ := strings.Cut(pair, "=")

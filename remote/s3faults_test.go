@@ -14,12 +14,12 @@ import (
 
 	"weightfs/remote"
 	"weightfs/tests/proxy"
-	"weightfs/tests/s3test"
+	"weightfs/tests/rig"
 )
 
 // faulty is a bucket with one object, behind a proxy that injects faults.
 type faulty struct {
-	srv   *s3test.Server
+	srv   *rig.Server
 	proxy *proxy.Proxy
 	store *remote.Retrying
 	obj   remote.Object

@@ -11,7 +11,7 @@ import (
 
 	"weightfs/remote"
 	"weightfs/tests/proxy"
-	"weightfs/tests/s3test"
+	"weightfs/tests/rig"
 )
 
 // freePort is an address that nobody listens on.
@@ -130,7 +130,7 @@ func TestOpenOneObject(t *testing.T) {
 }
 
 func TestCABundles(t *testing.T) {
-	srv := s3test.StartTLS(t)
+	srv := rig.StartTLSServer(t)
 	setEnv(t, srv)
 	srv.Fill(t, "models", map[string][]byte{"file": []byte("content")})
 	t.Run("environment", func(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // failure is a wrong call: it must end with one line on standard error that
@@ -75,7 +75,7 @@ func TestMountdRefuses(t *testing.T) {
 	} {
 		t.Run(f.name, func(t *testing.T) {
 			f.check(t, theStage.server.Env(), theStage.Mountd)
-			if mounted, err := harness.IsMounted(mnt); mounted || err != nil {
+			if mounted, err := rig.IsMounted(mnt); mounted || err != nil {
 				t.Errorf("mounted: %v, %v", mounted, err)
 			}
 		})

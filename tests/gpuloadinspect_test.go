@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // TestInspectReadsHeadersOnly holds that inspect finds in a bucket what Python
@@ -23,7 +23,7 @@ func TestInspectReadsHeadersOnly(t *testing.T) {
 	p, env := proxied(t)
 	r := runWith(t, env, theStage.Gpuload, "inspect", "--json", "s3://"+bucket+"/"+m.name)
 	var found struct {
-		Tensors  []harness.Tensor
+		Tensors  []rig.Tensor
 		Problems []string
 	}
 	if err := json.Unmarshal([]byte(r.Stdout), &found); err != nil || r.Code != 0 {

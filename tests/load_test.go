@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // TestEveryTensorArrives loads every checkpoint by every way there is and
@@ -35,14 +35,14 @@ func checkLoad(t *testing.T, m model, source string, args ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := harness.CompareManifest(manifest, want); err != nil {
+	if err := rig.CompareManifest(manifest, want); err != nil {
 		t.Error(err)
 	}
 	checkReport(t, out, want)
 }
 
 // checkReport holds the report of --json against what was loaded.
-func checkReport(t *testing.T, out string, want map[string]harness.Tensor) {
+func checkReport(t *testing.T, out string, want map[string]rig.Tensor) {
 	t.Helper()
 	var report struct {
 		Source, Device string

@@ -10,9 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"weightfs/tests/checkpoint"
-	"weightfs/tests/harness"
 	"weightfs/tests/proxy"
+	"weightfs/tests/rig"
 )
 
 // failingLoad loads source by two readers, which must fail with one line that
@@ -52,7 +51,7 @@ func newTwin(t *testing.T, name string) *twin {
 	t.Helper()
 	dirs := [2]string{t.TempDir(), t.TempDir()}
 	for i, dir := range dirs {
-		if _, err := checkpoint.Write(dir, checkpoint.Spec{Size: 64 << 20, TensorSize: 6 << 20, Seed: uint64(i)}); err != nil {
+		if _, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Size: 64 << 20, TensorSize: 6 << 20, Seed: uint64(i)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -98,7 +97,7 @@ func TestReplacedWhileLoading(t *testing.T) {
 	})
 	t.Run("mount", func(t *testing.T) {
 		w := newTwin(t, "replaced-mount")
-		mnt := mountWith(t, harness.MountOptions{Source: "s3://" + w.name, Env: w.env, Args: []string{"--memory-limit", "32Mi"}})
+		mnt := mountWith(t, rig.MountOptions{Source: "s3://" + w.name, Env: w.env, Args: []string{"--memory-limit", "32Mi"}})
 		w.failAt(t, 2, nil, mnt.Dir, "gpuload: load "+filepath.Join(mnt.Dir, twinFile)+" [", ` "model.layers.0.`, "stale")
 	})
 }
@@ -106,7 +105,7 @@ func TestReplacedWhileLoading(t *testing.T) {
 // TestTruncatedFile cuts a file off in its data.
 func TestTruncatedFile(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := checkpoint.Write(dir, checkpoint.Spec{Size: 8 << 20}); err != nil {
+	if _, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Size: 8 << 20}); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, twinFile)

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weightfs/gpuload/safetensors"
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // way is a way to the bytes of a folder of checkpoints.
@@ -62,10 +62,10 @@ func TestLoadMatrix(t *testing.T) {
 }
 
 // checkEveryDType holds that the corpus has a tensor of each dtype of the format.
-func checkEveryDType(t *testing.T, corpus map[string]harness.Tensor) {
+func checkEveryDType(t *testing.T, corpus map[string]rig.Tensor) {
 	t.Helper()
 	for d := safetensors.F4; d <= safetensors.U64; d++ {
-		if !slices.ContainsFunc(slices.Collect(maps.Values(corpus)), func(x harness.Tensor) bool { return x.Dtype == d.String() }) {
+		if !slices.ContainsFunc(slices.Collect(maps.Values(corpus)), func(x rig.Tensor) bool { return x.Dtype == d.String() }) {
 			t.Errorf("the corpus has no tensor of dtype %s", d)
 		}
 	}
@@ -134,11 +134,11 @@ func evict(f *os.File) error {
 }
 
 // checkMatrixLoad loads source and compares tensors and staging.
-func checkMatrixLoad(t *testing.T, source, limit string, want map[string]harness.Tensor) {
+func checkMatrixLoad(t *testing.T, source, limit string, want map[string]rig.Tensor) {
 	t.Helper()
 	manifest := filepath.Join(t.TempDir(), "manifest")
 	report := output(t, theStage.Gpuload, "load", "--device", "cpu", "--json", "--memory-limit", limit, "--manifest", manifest, source)
-	if err := harness.CompareManifest(manifest, want); err != nil {
+	if err := rig.CompareManifest(manifest, want); err != nil {
 		t.Error(err)
 	}
 	checkStaging(t, report, limit)

@@ -11,8 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"weightfs/tests/checkpoint"
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // TestEightRanksLoadAtOnce has eight processes load the ranks 0 to 7 of a model
@@ -26,7 +25,7 @@ func TestEightRanksLoadAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	p, env := proxied(t)
-	mnt := mountWith(t, harness.MountOptions{Source: "s3://" + name, Env: env})
+	mnt := mountWith(t, rig.MountOptions{Source: "s3://" + name, Env: env})
 	p.ResetStats()
 	manifests := t.TempDir()
 	var g errgroup.Group
@@ -52,8 +51,8 @@ func writeRanks(t *testing.T, ranks int) (dir string, size int64) {
 	t.Helper()
 	dir = t.TempDir()
 	for rank := range ranks {
-		spec := checkpoint.Spec{Shards: 2, Size: 24 << 20, TensorSize: 5 << 20, Odd: rank%2 == 1, Seed: uint64(rank)}
-		names, err := checkpoint.Write(dir, spec)
+		spec := rig.Checkpoint{Shards: 2, Size: 24 << 20, TensorSize: 5 << 20, Odd: rank%2 == 1, Seed: uint64(rank)}
+		names, err := rig.WriteCheckpoint(dir, spec)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +83,7 @@ func writeRanks(t *testing.T, ranks int) (dir string, size int64) {
 // loadRank loads one rank and writes its manifest into a file of its number.
 func loadRank(t *testing.T, source, manifests string, rank int) error {
 	const limit = 3 << 20
-	r, err := harness.Run(t.Context(), nil, theStage.Gpuload, "load", "--device", "cpu", "--json", "--rank", strconv.Itoa(rank),
+	r, err := rig.Run(t.Context(), nil, theStage.Gpuload, "load", "--device", "cpu", "--json", "--rank", strconv.Itoa(rank),
 		"--model-loader-extra-config", fmt.Sprintf(`{"concurrency":5,"memory_limit":%d}`, limit),
 		"--manifest", filepath.Join(manifests, strconv.Itoa(rank)), source)
 	if err != nil {
@@ -115,7 +114,7 @@ func expectRank(t *testing.T, dir, manifest string, rank int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := harness.CompareManifest(manifest, want); err != nil {
+	if err := rig.CompareManifest(manifest, want); err != nil {
 		t.Errorf("rank %d: %v", rank, err)
 	}
 }

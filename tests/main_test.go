@@ -10,10 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"weightfs/tests/checkpoint"
-	"weightfs/tests/harness"
 	"weightfs/tests/proxy"
-	"weightfs/tests/s3test"
+	"weightfs/tests/rig"
 )
 
 // childLimit bounds each child of a test.
@@ -24,8 +22,8 @@ const bucket = "models"
 
 // stage is what the tests share: it is set up once, by TestMain, and read only.
 type stage struct {
-	*harness.Programs
-	server *s3test.Server
+	*rig.Programs
+	server *rig.Server
 	models []model
 }
 
@@ -33,7 +31,7 @@ type stage struct {
 type model struct {
 	name      string // its folder in the bucket
 	dir       string // the original files
-	reference func() (map[string]harness.Tensor, error)
+	reference func() (map[string]rig.Tensor, error)
 }
 
 // theStage is set before the first test runs.
@@ -66,17 +64,17 @@ func runOnStage(m *testing.M) (code int, err error) {
 }
 
 func newStage(ctx context.Context, scratch string) (*stage, error) {
-	programs, err := harness.Build(ctx, scratch)
+	programs, err := rig.Build(ctx, scratch)
 	if err != nil {
 		return nil, err
 	}
 	s := &stage{Programs: programs}
-	trained, err := harness.Model()
+	trained, err := rig.Model()
 	if err != nil {
 		return nil, err
 	}
 	s.add("trained", trained)
-	specs := map[string]checkpoint.Spec{
+	specs := map[string]rig.Checkpoint{
 		"sharded": {Shards: 4, Size: 256 << 20, TensorSize: 20 << 20},
 		"mixed":   {Shards: 3, Size: 24 << 20, TensorSize: 1 << 20, Odd: true, Dtypes: []string{"F32", "I8", "BF16", "F64", "BOOL", "F8_E4M3", "I16"}},
 	}
@@ -85,18 +83,18 @@ func newStage(ctx context.Context, scratch string) (*stage, error) {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return nil, err
 		}
-		if _, err := checkpoint.Write(dir, spec); err != nil {
+		if _, err := rig.WriteCheckpoint(dir, spec); err != nil {
 			return nil, err
 		}
 		s.add(name, dir)
 	}
-	s.server, err = s3test.New(ctx, s3test.Options{})
+	s.server, err = rig.NewServer(ctx, rig.ServerOptions{})
 	return s, err
 }
 
 // add makes a checkpoint known. Its reference is read when it is first asked for.
 func (s *stage) add(name, dir string) {
-	s.models = append(s.models, model{name, dir, sync.OnceValues(func() (map[string]harness.Tensor, error) {
+	s.models = append(s.models, model{name, dir, sync.OnceValues(func() (map[string]rig.Tensor, error) {
 		files, err := filepath.Glob(filepath.Join(dir, "*.safetensors"))
 		if err != nil {
 			return nil, err
@@ -130,13 +128,13 @@ func (s *stage) model(t *testing.T, name string) model {
 }
 
 // mount mounts source for the length of the test.
-func mount(t *testing.T, source string, args ...string) *harness.Mount {
+func mount(t *testing.T, source string, args ...string) *rig.Mount {
 	t.Helper()
-	return mountWith(t, harness.MountOptions{Source: source, Args: args})
+	return mountWith(t, rig.MountOptions{Source: source, Args: args})
 }
 
 // mountWith mounts for the length of the test, with the server's credentials.
-func mountWith(t *testing.T, opts harness.MountOptions) *harness.Mount {
+func mountWith(t *testing.T, opts rig.MountOptions) *rig.Mount {
 	t.Helper()
 	opts.Env = append(theStage.server.Env(), opts.Env...)
 	m, err := theStage.Mount(t.Context(), opts)
@@ -155,17 +153,17 @@ func mountWith(t *testing.T, opts harness.MountOptions) *harness.Mount {
 }
 
 // run runs a child with the server's credentials.
-func run(t *testing.T, name string, args ...string) harness.Result {
+func run(t *testing.T, name string, args ...string) rig.Result {
 	t.Helper()
 	return runWith(t, theStage.server.Env(), name, args...)
 }
 
 // runWith runs a child with these variables.
-func runWith(t *testing.T, env []string, name string, args ...string) harness.Result {
+func runWith(t *testing.T, env []string, name string, args ...string) rig.Result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), childLimit)
 	defer cancel()
-	result, err := harness.Run(ctx, env, name, args...)
+	result, err := rig.Run(ctx, env, name, args...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,8 +4,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"weightfs/tests/checkpoint"
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // What mountd promises of its memory: the limit and 128 MiB.
@@ -19,7 +18,7 @@ const (
 // charge of mountd's cgroup to the promise.
 func TestMemoryStaysBelowTheLimit(t *testing.T) {
 	dir := t.TempDir()
-	names, err := checkpoint.Write(dir, checkpoint.Spec{Shards: 4, Size: 2 << 30, Seed: 1})
+	names, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Shards: 4, Size: 2 << 30, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +27,7 @@ func TestMemoryStaysBelowTheLimit(t *testing.T) {
 	if err := theStage.server.PutDir(t.Context(), bucket, "", dir); err != nil {
 		t.Fatal(err)
 	}
-	group, err := harness.NewCgroup("weightfs-memory")
+	group, err := rig.NewCgroup("weightfs-memory")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +36,7 @@ func TestMemoryStaysBelowTheLimit(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	m := mountWith(t, harness.MountOptions{Source: "s3://" + bucket, Args: []string{"--memory-limit", "256Mi"}, Cgroup: group})
+	m := mountWith(t, rig.MountOptions{Source: "s3://" + bucket, Args: []string{"--memory-limit", "256Mi"}, Cgroup: group})
 	if got, want := sums(t, m.Dir), sums(t, dir); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
@@ -48,9 +47,9 @@ func TestMemoryStaysBelowTheLimit(t *testing.T) {
 }
 
 // checkMemory holds what a process has used to the promise.
-func checkMemory(t *testing.T, pid int, group *harness.Cgroup) {
+func checkMemory(t *testing.T, pid int, group *rig.Cgroup) {
 	t.Helper()
-	resident, err := harness.PeakRSS(pid)
+	resident, err := rig.PeakRSS(pid)
 	if err != nil {
 		t.Fatal(err)
 	}

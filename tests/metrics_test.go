@@ -12,16 +12,15 @@ import (
 	"testing"
 	"time"
 
-	"weightfs/tests/child"
-	"weightfs/tests/harness"
 	"weightfs/tests/proxy"
+	"weightfs/tests/rig"
 )
 
 // TestMetricsOfAnS3Mount holds what /metrics says of a mount of a bucket, with a
 // memory limit of a quarter of what is read: after reads, and during one.
 func TestMetricsOfAnS3Mount(t *testing.T) {
 	before := proxy.Start(t, theStage.server.Endpoint)
-	m := mountWith(t, harness.MountOptions{
+	m := mountWith(t, rig.MountOptions{
 		Source: "s3://" + bucket, Args: []string{"--memory-limit=64Mi", "--http=127.0.0.1:0"},
 		Env: []string{"AWS_ENDPOINT_URL=" + before.Endpoint},
 	})
@@ -36,7 +35,7 @@ func TestMetricsOfAnS3Mount(t *testing.T) {
 	checkMetricsAfter(t, awaitMetrics(t, url, atRest), before)
 
 	before.SetShape(proxy.Shape{PerConnection: 1 << 20, Total: 4 << 20})
-	reader, err := child.Start(exec.Command("dd", "if="+path("1"), "of=/dev/null", "bs=1M", "iflag=direct", "status=none"))
+	reader, err := rig.StartProcess(exec.Command("dd", "if="+path("1"), "of=/dev/null", "bs=1M", "iflag=direct", "status=none"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +110,7 @@ func checkRequests(t *testing.T, m metrics, before *proxy.Proxy) {
 type metrics map[string]float64
 
 // metricsAddress is where the mount says that it serves metrics.
-func metricsAddress(t *testing.T, m *harness.Mount) string {
+func metricsAddress(t *testing.T, m *rig.Mount) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

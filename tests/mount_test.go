@@ -11,8 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"weightfs/tests/child"
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // sums returns what sha256sum says of every file below dir, by relative path.
@@ -102,10 +101,10 @@ func TestHuggingFaceCache(t *testing.T) {
 // and so does unmounting from outside.
 func TestSignalsUnmount(t *testing.T) {
 	source := theStage.model(t, "mixed").dir
-	for name, end := range map[string]func(*harness.Mount) error{
-		"SIGTERM": func(m *harness.Mount) error { return m.Signal(syscall.SIGTERM) },
-		"SIGINT":  func(m *harness.Mount) error { return m.Signal(syscall.SIGINT) },
-		"umount":  func(m *harness.Mount) error { return exec.Command("fusermount3", "-u", m.Dir).Run() },
+	for name, end := range map[string]func(*rig.Mount) error{
+		"SIGTERM": func(m *rig.Mount) error { return m.Signal(syscall.SIGTERM) },
+		"SIGINT":  func(m *rig.Mount) error { return m.Signal(syscall.SIGINT) },
+		"umount":  func(m *rig.Mount) error { return exec.Command("fusermount3", "-u", m.Dir).Run() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := mount(t, source)
@@ -115,7 +114,7 @@ func TestSignalsUnmount(t *testing.T) {
 			if code := m.Wait(); code != 0 {
 				t.Errorf("exit %d: %s", code, m.Output())
 			}
-			if mounted, err := harness.IsMounted(m.Dir); mounted || err != nil {
+			if mounted, err := rig.IsMounted(m.Dir); mounted || err != nil {
 				t.Errorf("mounted: %v, %v", mounted, err)
 			}
 		})
@@ -144,7 +143,7 @@ func TestSignalServesOpenFiles(t *testing.T) {
 
 // startReader starts a child that has the file open and reads it once its
 // standard input ends. It returns when the file is open.
-func startReader(t *testing.T, path string) (*child.Process, *os.File) {
+func startReader(t *testing.T, path string) (*rig.Process, *os.File) {
 	t.Helper()
 	in, stdin, err := os.Pipe()
 	if err != nil {
@@ -156,7 +155,7 @@ func startReader(t *testing.T, path string) (*child.Process, *os.File) {
 	}
 	cmd := exec.Command("sh", "-c", `exec 9<"$0" && echo open && read wait; exec >/dev/null; cat <&9`, path)
 	cmd.Stdin, cmd.Stdout = in, out
-	p, err := child.Start(cmd)
+	p, err := rig.StartProcess(cmd)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,9 +174,9 @@ func startReader(t *testing.T, path string) (*child.Process, *os.File) {
 }
 
 // waitUnmounted waits until the mount has left the kernel's table.
-func waitUnmounted(t *testing.T, m *harness.Mount) {
+func waitUnmounted(t *testing.T, m *rig.Mount) {
 	t.Helper()
-	if err := harness.AwaitUnmount(t.Context(), m.Dir); err != nil {
+	if err := rig.AwaitUnmount(t.Context(), m.Dir); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -194,7 +193,7 @@ func TestDaemon(t *testing.T) {
 	}
 	output(t, theStage.Mountd, "status", dir)
 	output(t, "fusermount3", "-u", dir)
-	if mounted, err := harness.IsMounted(dir); mounted || err != nil {
+	if mounted, err := rig.IsMounted(dir); mounted || err != nil {
 		t.Errorf("mounted: %v, %v", mounted, err)
 	}
 	failure{args: []string{"--daemon", "s3://no-such-bucket", dir}, code: 1, names: "no-such-bucket"}.check(t, theStage.server.Env(), theStage.Mountd)
@@ -230,7 +229,7 @@ func TestFolderIsPassedThrough(t *testing.T) {
 		t.Errorf("no file was passed through: %s", text)
 	}
 	time.Sleep(500 * time.Millisecond) // it would have touched half a gigabyte by now
-	if peak, err := harness.PeakRSS(m.PID()); peak > 128<<20 || err != nil {
+	if peak, err := rig.PeakRSS(m.PID()); peak > 128<<20 || err != nil {
 		t.Errorf("a mountd that fetched nothing took %d MiB: %v", peak>>20, err)
 	}
 }

@@ -9,8 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"weightfs/tests/checkpoint"
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // dataset is a checkpoint in a folder of its own, in the bucket and, where a
@@ -53,7 +52,7 @@ func (l *lab) write(d dataset, dir string) (files, error) {
 	if err := os.Mkdir(sub, 0o755); err != nil {
 		return files{}, err
 	}
-	names, err := checkpoint.Write(sub, checkpoint.Spec{
+	names, err := rig.WriteCheckpoint(sub, rig.Checkpoint{
 		Size: int64(l.opts.size) / 4 * d.quarters, Shards: d.shards,
 		Dtypes: []string{"F16"}, // numpy has no bfloat16
 		Seed:   uint64(d.quarters)<<8 + uint64(d.name[0]),
@@ -135,5 +134,5 @@ func evict(path string) error {
 		return err
 	}
 	defer f.Close()
-	return harness.Evict(f)
+	return rig.Evict(f)
 }

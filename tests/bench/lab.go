@@ -11,9 +11,8 @@ import (
 
 	"weightfs/tests/bench/figure"
 	"weightfs/tests/bench/workload"
-	"weightfs/tests/harness"
 	"weightfs/tests/proxy"
-	"weightfs/tests/s3test"
+	"weightfs/tests/rig"
 )
 
 // bucket holds a folder for each dataset.
@@ -23,10 +22,10 @@ const bucket = "bench"
 type lab struct {
 	opts     options
 	root     string // of the module
-	programs *harness.Programs
+	programs *rig.Programs
 	barefuse string
-	plain    *s3test.Server
-	tls      *s3test.Server
+	plain    *rig.Server
+	tls      *rig.Server
 	proxy    *proxy.Proxy // before plain
 	scratch  string       // on tmpfs: the servers' files
 	disk     string       // local files
@@ -54,7 +53,7 @@ func newLab(ctx context.Context, o options) (_ *lab, err error) {
 			err = errors.Join(err, l.close())
 		}
 	}()
-	if l.root, err = harness.Root(); err != nil {
+	if l.root, err = rig.Root(); err != nil {
 		return nil, err
 	}
 	if l.scratch, err = os.MkdirTemp(o.scratch, "weightfs-bench-"); err != nil {
@@ -71,7 +70,7 @@ func newLab(ctx context.Context, o options) (_ *lab, err error) {
 
 // build makes the programs, from what the working tree holds.
 func (l *lab) build(ctx context.Context) (err error) {
-	if l.programs, err = harness.Build(ctx, l.disk); err != nil {
+	if l.programs, err = rig.Build(ctx, l.disk); err != nil {
 		return err
 	}
 	l.barefuse = filepath.Join(l.disk, "barefuse")
@@ -107,10 +106,10 @@ func (l *lab) startServers(ctx context.Context) (err error) {
 	if err = os.Mkdir(data, 0o755); err != nil {
 		return err
 	}
-	if l.plain, err = s3test.New(ctx, s3test.Options{Dir: data}); err != nil {
+	if l.plain, err = rig.NewServer(ctx, rig.ServerOptions{Dir: data}); err != nil {
 		return err
 	}
-	if l.tls, err = s3test.New(ctx, s3test.Options{Dir: data, TLS: true}); err != nil {
+	if l.tls, err = rig.NewServer(ctx, rig.ServerOptions{Dir: data, TLS: true}); err != nil {
 		return err
 	}
 	if l.proxy, err = proxy.New(l.plain.Endpoint, ""); err != nil {
@@ -126,7 +125,7 @@ func (l *lab) close() error {
 	if l.proxy != nil {
 		errs = append(errs, l.proxy.Close())
 	}
-	for _, s := range []*s3test.Server{l.plain, l.tls} {
+	for _, s := range []*rig.Server{l.plain, l.tls} {
 		if s != nil {
 			errs = append(errs, s.Close())
 		}

@@ -12,7 +12,7 @@ import (
 	"weightfs/cmd/cli"
 	"weightfs/tests/bench/figure"
 	"weightfs/tests/bench/workload"
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // What mountd promises of its memory above the limit, and how much more than
@@ -80,19 +80,19 @@ func pressure(limit int64, mounts int, inCgroup bool) sample {
 }
 
 // newGroup makes a cgroup, with a limit where that is not 0.
-func newGroup(name string, limit int64) (*harness.Cgroup, error) {
-	group, err := harness.NewCgroup("weightfs-bench-" + name)
+func newGroup(name string, limit int64) (*rig.Cgroup, error) {
+	group, err := rig.NewCgroup("weightfs-bench-" + name)
 	if err != nil || limit == 0 {
 		return group, err
 	}
-	if err := group.Limit(limit); err != nil {
+	if err := group.SetLimit(limit); err != nil {
 		return nil, errors.Join(err, group.Close())
 	}
 	return group, nil
 }
 
 // press runs the readers of all mounts at once, and says what it came to.
-func (l *lab) press(ctx context.Context, watched []*watch, f files, cache *harness.Cgroup, limit int64) (outcome, error) {
+func (l *lab) press(ctx context.Context, watched []*watch, f files, cache *rig.Cgroup, limit int64) (outcome, error) {
 	var all []workload.Workload
 	for i, w := range watched {
 		for k, path := range f.paths(w.mount.Dir, eight()) {
@@ -168,7 +168,7 @@ const watchTick = 100 * time.Millisecond
 // watch is a mount whose memory is sampled. start and stop are called once.
 type watch struct {
 	mount *mount
-	group *harness.Cgroup
+	group *rig.Cgroup
 
 	done chan struct{}
 	wg   sync.WaitGroup
@@ -200,7 +200,7 @@ func (w *watch) sample() {
 	defer tick.Stop()
 	begin := time.Now()
 	for {
-		resident, err := harness.RSS(w.mount.PID())
+		resident, err := rig.RSS(w.mount.PID())
 		charge, chargeErr := w.group.Charge()
 		if err = errors.Join(err, chargeErr); err != nil {
 			w.err = err
@@ -226,7 +226,7 @@ func (w *watch) stop() error {
 
 // peaks are the largest of the samples, or what the kernel saw between them.
 func (w *watch) peaks() (resident, charge int64, err error) {
-	resident, err = harness.PeakRSS(w.mount.PID())
+	resident, err = rig.PeakRSS(w.mount.PID())
 	if err != nil {
 		return 0, 0, err
 	}
@@ -253,7 +253,7 @@ const refusedValue = "refused, and the named limit works"
 // that it says would.
 func tooSmall(ctx context.Context, l *lab) (outcome, error) {
 	args := []string{"--memory-limit=1Mi", "s3://" + bucket, l.disk}
-	res, err := harness.Run(ctx, l.env(loopback), l.programs.Mountd, args...)
+	res, err := rig.Run(ctx, l.env(loopback), l.programs.Mountd, args...)
 	if err != nil {
 		return outcome{}, err
 	}

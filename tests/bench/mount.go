@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"weightfs/tests/bench/figure"
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // mountSpec says what to mount, and how.
@@ -24,14 +24,14 @@ type mountSpec struct {
 	// in bytes.
 	readAhead int64
 	// cgroup, if set, is where mountd runs.
-	cgroup *harness.Cgroup
+	cgroup *rig.Cgroup
 	// hasty has readers begin while mountd still touches the memory of its cache.
 	hasty bool
 }
 
 // mount is a running mountd and where its requests are counted.
 type mount struct {
-	*harness.Mount
+	*rig.Mount
 	lab   *lab
 	where store
 }
@@ -42,7 +42,7 @@ func (l *lab) mount(ctx context.Context, spec mountSpec) (*mount, error) {
 	if spec.where == folder {
 		source = l.localDir()
 	}
-	m, err := l.programs.Mount(ctx, harness.MountOptions{
+	m, err := l.programs.Mount(ctx, rig.MountOptions{
 		Source: source, Args: append(append([]string{}, spec.flags...), l.opts.mountd...),
 		Env: l.env(spec.where), Cgroup: spec.cgroup,
 	})
@@ -85,7 +85,7 @@ const settled = 10
 func (m *mount) awaitMemory(ctx context.Context) error {
 	last, same := int64(0), 0
 	return poll(ctx, "the memory of mountd grows without a reader", func(context.Context) (bool, error) {
-		now, err := harness.PeakRSS(m.PID())
+		now, err := rig.PeakRSS(m.PID())
 		if same++; now > last {
 			last, same = now, 0
 		}
@@ -110,7 +110,7 @@ func setReadAhead(dir string, bytes int64) error {
 
 // status is mountd's own measures by name.
 func (m *mount) status(ctx context.Context) (map[string]int64, error) {
-	out, err := harness.Output(ctx, nil, m.lab.programs.Mountd, "status", "--json", m.Dir)
+	out, err := rig.Output(ctx, nil, m.lab.programs.Mountd, "status", "--json", m.Dir)
 	if err != nil {
 		return nil, err
 	}

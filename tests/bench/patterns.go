@@ -9,7 +9,7 @@ import (
 
 	"weightfs/tests/bench/figure"
 	"weightfs/tests/bench/workload"
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // safeOpen reads all tensors of the files one after the other, in Python.
@@ -77,12 +77,12 @@ func tensorParallel(columns bool) sample {
 		if err != nil {
 			return o, err
 		}
-		group, err := harness.NewCgroup("weightfs-bench-readers")
+		group, err := rig.NewCgroup("weightfs-bench-readers")
 		if err != nil {
 			return o, err
 		}
 		defer func() { err = errors.Join(err, group.Close()) }()
-		if err := group.Limit(f.size / 4); err != nil {
+		if err := group.SetLimit(f.size / 4); err != nil {
 			return o, err
 		}
 		limit := fmt.Sprintf("--memory-limit=%d", f.size/4)

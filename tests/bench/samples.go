@@ -13,7 +13,7 @@ import (
 
 	"weightfs/fs"
 	"weightfs/tests/bench/workload"
-	"weightfs/tests/child"
+	"weightfs/tests/rig"
 )
 
 // mib is the unit of block sizes.
@@ -289,7 +289,7 @@ func bareFuse(d dataset, r readers, before ...readers) sample {
 		if err != nil {
 			return o, err
 		}
-		proc, err := child.Start(exec.Command(l.barefuse, strconv.FormatInt(int64(l.opts.size)/4*d.quarters, 10), dir))
+		proc, err := rig.StartProcess(exec.Command(l.barefuse, strconv.FormatInt(int64(l.opts.size)/4*d.quarters, 10), dir))
 		if err != nil {
 			return o, err
 		}

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weightfs/tests/bench/workload"
-	"weightfs/tests/child"
+	"weightfs/tests/rig"
 )
 
 // nobody is the user of an unprivileged mountd.
@@ -82,7 +82,7 @@ func mountDevice(dir string) (*os.File, error) {
 }
 
 // serveAsNobody starts a mountd that serves the local datasets through device.
-func (l *lab) serveAsNobody(device *os.File) (*child.Process, error) {
+func (l *lab) serveAsNobody(device *os.File) (*rig.Process, error) {
 	for _, dir := range []string{l.disk, l.localDir()} {
 		if err := os.Chmod(dir, 0o755); err != nil {
 			return nil, err
@@ -93,5 +93,5 @@ func (l *lab) serveAsNobody(device *os.File) (*child.Process, error) {
 	cmd.Dir = l.disk
 	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+os.DevNull, "HOME="+l.disk)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	return child.Start(cmd)
+	return rig.StartProcess(cmd)
 }

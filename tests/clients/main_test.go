@@ -9,9 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"weightfs/tests/checkpoint"
-	"weightfs/tests/harness"
-	"weightfs/tests/s3test"
+	"weightfs/tests/rig"
 )
 
 // childLimit bounds each child.
@@ -22,8 +20,8 @@ const bucket = "tree"
 
 // stage is what the tests share: set up once, by TestMain, and read only.
 type stage struct {
-	*harness.Programs
-	server *s3test.Server
+	*rig.Programs
+	server *rig.Server
 	// tree holds the originals: a folder for each kind of file.
 	tree string
 	// flipped and longer are the tree with a lie in each file: one byte that is
@@ -55,13 +53,13 @@ func runOnStage(m *testing.M) (code int, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
 	s := &stage{scratch: scratch}
-	if s.Programs, err = harness.Build(ctx, scratch); err != nil {
+	if s.Programs, err = rig.Build(ctx, scratch); err != nil {
 		return 1, err
 	}
 	if err := s.makeTrees(ctx); err != nil {
 		return 1, err
 	}
-	if s.server, err = s3test.New(ctx, s3test.Options{}); err != nil {
+	if s.server, err = rig.NewServer(ctx, rig.ServerOptions{}); err != nil {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, s.server.Close()) }()
@@ -90,18 +88,18 @@ func (s *stage) makeTrees(ctx context.Context) error {
 	if err := os.MkdirAll(sharded, 0o755); err != nil {
 		return err
 	}
-	spec := checkpoint.Spec{
+	spec := rig.Checkpoint{
 		Shards: 3, Size: 48 << 20, TensorSize: 1 << 20, Odd: true,
 		Dtypes: []string{"F32", "I8", "BF16", "F64", "BOOL", "F8_E4M3", "I16"},
 	}
-	if _, err := checkpoint.Write(sharded, spec); err != nil {
+	if _, err := rig.WriteCheckpoint(sharded, spec); err != nil {
 		return err
 	}
-	trained, err := harness.Model()
+	trained, err := rig.Model()
 	if err != nil {
 		return err
 	}
-	_, err = harness.Output(ctx, nil, "bash", "-euo", "pipefail", "-c", `
+	_, err = rig.Output(ctx, nil, "bash", "-euo", "pipefail", "-c", `
 		cd "$1"
 		cp -r "$2" trained
 		"$3" "$5" "$1"

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // smallMemory is less than the tree: what one reader is given another's read
@@ -17,7 +17,7 @@ const smallMemory = "96Mi"
 // mount mounts source for the length of the test.
 func mount(t *testing.T, source string, args ...string) string {
 	t.Helper()
-	m, err := theStage.Mount(t.Context(), harness.MountOptions{
+	m, err := theStage.Mount(t.Context(), rig.MountOptions{
 		Source: source, Env: theStage.server.Env(), Args: append([]string{"--memory-limit", smallMemory}, args...),
 	})
 	if err != nil {
@@ -42,7 +42,7 @@ func sources() map[string]string {
 // run runs a bash script in the folder dir. For it, python is the interpreter,
 // $1 the folder of the original files, $2 the file of their checksums, and $TMP
 // an empty folder of its own.
-func run(t *testing.T, dir, text string, env ...string) harness.Result {
+func run(t *testing.T, dir, text string, env ...string) rig.Result {
 	t.Helper()
 	tmp, err := os.MkdirTemp(theStage.scratch, "tmp-")
 	if err != nil {
@@ -58,7 +58,7 @@ func run(t *testing.T, dir, text string, env ...string) harness.Result {
 		"RUNAI_STREAMER_LOG_LEVEL=ERROR",
 		"PYTHONDONTWRITEBYTECODE=", "PYTHONPYCACHEPREFIX=", // it tries, as it does by default
 	}, env...)
-	result, err := harness.Run(ctx, env, "bash", "-euo", "pipefail", "-c", "cd \"$0\"\n"+text, dir, theStage.tree, theStage.sums)
+	result, err := rig.Run(ctx, env, "bash", "-euo", "pipefail", "-c", "cd \"$0\"\n"+text, dir, theStage.tree, theStage.sums)
 	if err != nil {
 		t.Fatal(err)
 	}

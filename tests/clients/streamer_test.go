@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // TestStreamerAgreesWithGpuload holds that Run:ai Model Streamer and gpuload get
@@ -25,7 +25,7 @@ func TestStreamerAgreesWithGpuload(t *testing.T) {
 			}
 			t.Run("lie", func(t *testing.T) {
 				got := streamed(t, mount(t, theStage.flipped), 8, -1)
-				if harness.Compare(got, want) == nil {
+				if rig.Compare(got, want) == nil {
 					t.Error("did not notice")
 				}
 			})
@@ -34,7 +34,7 @@ func TestStreamerAgreesWithGpuload(t *testing.T) {
 }
 
 // gpuloadManifest is what gpuload says of the checkpoint in dir.
-func gpuloadManifest(t *testing.T, dir string) map[string]harness.Tensor {
+func gpuloadManifest(t *testing.T, dir string) map[string]rig.Tensor {
 	t.Helper()
 	text := output(t, theStage.scratch, fmt.Sprintf(
 		`%q load --device cpu --manifest "$TMP/manifest" %q >&2 && cat "$TMP/manifest"`, theStage.Gpuload, dir))
@@ -42,24 +42,24 @@ func gpuloadManifest(t *testing.T, dir string) map[string]harness.Tensor {
 }
 
 // checkStreamer compares what the streamer reads below dir.
-func checkStreamer(t *testing.T, dir string, concurrency, limit int, want map[string]harness.Tensor) {
+func checkStreamer(t *testing.T, dir string, concurrency, limit int, want map[string]rig.Tensor) {
 	t.Helper()
-	if err := harness.Compare(streamed(t, dir, concurrency, limit), want); err != nil {
+	if err := rig.Compare(streamed(t, dir, concurrency, limit), want); err != nil {
 		t.Error(err)
 	}
 }
 
 // streamed is what the streamer says of the checkpoint below dir.
-func streamed(t *testing.T, dir string, concurrency, limit int) map[string]harness.Tensor {
+func streamed(t *testing.T, dir string, concurrency, limit int) map[string]rig.Tensor {
 	t.Helper()
 	return parse(t, output(t, dir, `python "$SCRIPTS/streamer.py" sharded/*.safetensors`,
 		fmt.Sprintf("RUNAI_STREAMER_CONCURRENCY=%d", concurrency),
 		fmt.Sprintf("RUNAI_STREAMER_MEMORY_LIMIT=%d", limit)))
 }
 
-func parse(t *testing.T, manifest string) map[string]harness.Tensor {
+func parse(t *testing.T, manifest string) map[string]rig.Tensor {
 	t.Helper()
-	tensors, err := harness.ParseManifest(manifest)
+	tensors, err := rig.ParseManifest(manifest)
 	if err != nil {
 		t.Fatal(err)
 	}

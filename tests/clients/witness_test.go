@@ -3,7 +3,7 @@ package clients
 import (
 	"testing"
 
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // witness is a program that knows nothing of us and says what it has read.
@@ -54,7 +54,7 @@ func witnesses() []witness {
 }
 
 // testimony is what a witness says of a tree.
-func (w witness) testimony(t *testing.T, dir string, env ...string) harness.Result {
+func (w witness) testimony(t *testing.T, dir string, env ...string) rig.Result {
 	t.Helper()
 	result := run(t, dir, w.script, env...)
 	result.Stderr = tail(result.Stderr)
@@ -63,7 +63,7 @@ func (w witness) testimony(t *testing.T, dir string, env ...string) harness.Resu
 
 // original is what a witness says of the originals, into which Python is not to
 // write what it has compiled.
-func (w witness) original(t *testing.T) harness.Result {
+func (w witness) original(t *testing.T) rig.Result {
 	t.Helper()
 	result := w.testimony(t, theStage.tree, "PYTHONDONTWRITEBYTECODE=1")
 	if result.Code != 0 {
@@ -96,14 +96,14 @@ func TestWitnesses(t *testing.T) {
 	}
 }
 
-func (w witness) checkAgrees(t *testing.T, dir string, want harness.Result) {
+func (w witness) checkAgrees(t *testing.T, dir string, want rig.Result) {
 	t.Helper()
 	if got := w.testimony(t, dir); got.Code != 0 || got.Stdout != want.Stdout {
 		t.Errorf("exit %d: %s\ngot\n%s\nwant\n%s", got.Code, got.Stderr, tail(got.Stdout), tail(want.Stdout))
 	}
 }
 
-func (w witness) checkNotices(t *testing.T, dir string, want harness.Result) {
+func (w witness) checkNotices(t *testing.T, dir string, want rig.Result) {
 	t.Helper()
 	if got := w.testimony(t, dir); got.Code == 0 && got.Stdout == want.Stdout {
 		t.Errorf("did not notice: %s", tail(got.Stdout))

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // footprint is what a mountd holds that should not grow: descriptors that are no
@@ -19,7 +19,7 @@ type footprint struct{ files, goroutines int }
 const goroutinesEach = 2
 
 // footprintOf returns what a mountd holds now; ok is false where it has ended.
-func footprintOf(t *testing.T, m *harness.Mount) (f footprint, ok bool) {
+func footprintOf(t *testing.T, m *rig.Mount) (f footprint, ok bool) {
 	t.Helper()
 	select {
 	case <-m.Done():
@@ -50,16 +50,16 @@ func footprintOf(t *testing.T, m *harness.Mount) (f footprint, ok bool) {
 // checkAtEnd holds, at the end of each case, that a mountd which still runs is
 // back to what it held at its start: no file open, no lease, no fetch, no
 // descriptor and no goroutine is left of readers, which have ended by then.
-func checkAtEnd(t *testing.T, m *harness.Mount) {
+func checkAtEnd(t *testing.T, m *rig.Mount) {
 	t.Helper()
 	if before, ok := footprintOf(t, m); ok {
 		t.Cleanup(func() { checkAfter(t, m, before) })
 	}
 }
 
-func checkAfter(t *testing.T, m *harness.Mount, before footprint) {
+func checkAfter(t *testing.T, m *rig.Mount, before footprint) {
 	t.Helper()
-	if mounted, err := harness.IsMounted(m.Dir); err != nil || !mounted {
+	if mounted, err := rig.IsMounted(m.Dir); err != nil || !mounted {
 		return // it is about to end, and cannot be asked
 	}
 	now, ok := footprintOf(t, m)

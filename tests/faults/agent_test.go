@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"weightfs/tests/child"
+	"weightfs/tests/rig"
 )
 
 // order and answer are as the reader program has them.
@@ -36,7 +36,7 @@ func (a answer) same(b answer) bool {
 
 // agent is a child that does file system calls for us.
 type agent struct {
-	process *child.Process
+	process *rig.Process
 	stdin   *os.File
 	orders  *json.Encoder
 	answers *json.Decoder
@@ -55,7 +55,7 @@ func startAgent(t *testing.T) *agent {
 	}
 	cmd := exec.Command(theStage.reader, "agent")
 	cmd.Stdin, cmd.Stdout = in, out
-	process, err := child.Start(cmd)
+	process, err := rig.StartProcess(cmd)
 	in.Close()
 	out.Close()
 	if err != nil {

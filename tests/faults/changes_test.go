@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"weightfs/gpuload/safetensors"
-	"weightfs/tests/harness"
 	"weightfs/tests/proxy"
+	"weightfs/tests/rig"
 )
 
 // nameMemory is the --metadata-ttl of the mounts of these cases.
@@ -63,15 +63,15 @@ func changes(t *testing.T) []change {
 
 // mountOfCopy stores a copy of the object in a folder of its own and mounts that
 // with a short memory for names, through a proxy.
-func mountOfCopy(t *testing.T, flags ...string) (r *rig, key string) {
+func mountOfCopy(t *testing.T, flags ...string) (r *scene, key string) {
 	t.Helper()
 	folder := strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())
 	key = folder + "/" + object
 	if err := theStage.server.PutFile(t.Context(), bucket, key, theStage.original); err != nil {
 		t.Fatal(err)
 	}
-	r = &rig{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
-	r.mount = mountFor(t, harness.MountOptions{
+	r = &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
+	r.mount = mountFor(t, rig.MountOptions{
 		Source: "s3://" + bucket + "/" + folder,
 		Args:   append([]string{"--memory-limit", "16Mi", "--part-size", "1Mi", "--metadata-ttl", nameMemory.String()}, flags...),
 		Env:    append(theStage.server.Env(), "AWS_ENDPOINT_URL="+r.proxy.Endpoint),
@@ -138,7 +138,7 @@ func TestChangedWhileOpen(t *testing.T) {
 var cutOff = safetensors.ErrMetadataIncompleteBuffer.Error()
 
 // readCopy reads the copy of the object at key in one way.
-func (r *rig) readCopy(c change, way, key string) outcome {
+func (r *scene) readCopy(c change, way, key string) outcome {
 	r.t.Helper()
 	switch way {
 	case "load":
@@ -164,16 +164,16 @@ func (c change) load(t *testing.T, prefix []string, args ...string) outcome {
 		o.Failures = []failure{{cutOff, o.Seconds}}
 	case result.Code != 0:
 		o.Failures = []failure{{errnoOf(result.Stderr), o.Seconds}}
-	case harness.Compare(loaded, theStage.reference) == nil:
+	case rig.Compare(loaded, theStage.reference) == nil:
 		o.SHA256 = theStage.digest
-	case c.content != nil && !c.refused && harness.Compare(loaded, c.tensors(t)) == nil:
+	case c.content != nil && !c.refused && rig.Compare(loaded, c.tensors(t)) == nil:
 		o.SHA256 = c.after
 	}
 	return o
 }
 
 // tensors are those of the new version, by gpuload from a plain file.
-func (c change) tensors(t *testing.T) map[string]harness.Tensor {
+func (c change) tensors(t *testing.T) map[string]rig.Tensor {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), object)
 	if err := os.WriteFile(file, c.content, 0o644); err != nil {
@@ -189,7 +189,7 @@ func (c change) tensors(t *testing.T) map[string]harness.Tensor {
 // awaitState holds that the file is what the change made of it for each reader
 // that opens it later than showLimit after. Until then each gets the old content,
 // the new one, or an errno that tells of the change.
-func (r *rig) awaitState(c change, changed time.Time, seen *strings.Builder) {
+func (r *scene) awaitState(c change, changed time.Time, seen *strings.Builder) {
 	r.t.Helper()
 	for {
 		began := time.Since(changed)

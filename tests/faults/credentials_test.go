@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"weightfs/tests/harness"
 	"weightfs/tests/proxy"
+	"weightfs/tests/rig"
 )
 
 // atOnce bounds what fails without waiting for anything, on a busy machine.
@@ -17,17 +17,17 @@ const atOnce = 3 * time.Second
 
 // mountWith mounts the bucket with the environment env, which says who asks,
 // through the store at endpoint.
-func mountWith(t *testing.T, env []string, endpoint string, flags ...string) *rig {
+func mountWith(t *testing.T, env []string, endpoint string, flags ...string) *scene {
 	t.Helper()
-	m := mountFor(t, harness.MountOptions{
+	m := mountFor(t, rig.MountOptions{
 		Source: "s3://" + bucket, Args: append([]string{"--memory-limit", "128Mi", "--part-size", "1Mi"}, flags...),
 		Env: append(env, "AWS_ENDPOINT_URL="+endpoint),
 	})
-	return &rig{t: t, mount: m}
+	return &scene{t: t, mount: m}
 }
 
 // readAs is read, with gpuload alone asking by env where it is the way.
-func (r *rig) readAs(way string, env []string, endpoint string) outcome {
+func (r *scene) readAs(way string, env []string, endpoint string) outcome {
 	r.t.Helper()
 	if way != direct {
 		return r.read(way)
@@ -120,7 +120,7 @@ func TestRenewalRefused(t *testing.T) {
 
 // readWhileDistrusted reads in one way, in the middle of which the credentials
 // expire and the issuer takes the token for nobody's.
-func readWhileDistrusted(t *testing.T, issuer *issuer, source func(*issuer) []string, way string, flags ...string) (*rig, outcome) {
+func readWhileDistrusted(t *testing.T, issuer *issuer, source func(*issuer) []string, way string, flags ...string) (*scene, outcome) {
 	t.Helper()
 	p := proxy.Start(t, theStage.server.Endpoint)
 	flags = append([]string{"--concurrency", "2", "--read-timeout", theStage.readTimeout.String()}, flags...)
@@ -142,7 +142,7 @@ func errnoOfWay(way, errno string) string {
 
 // checkRefused holds that every reader got the errno, soon, and that the log
 // says why.
-func (r *rig) checkRefused(way string, o outcome, errno string, seen *strings.Builder, cause string) {
+func (r *scene) checkRefused(way string, o outcome, errno string, seen *strings.Builder, cause string) {
 	r.t.Helper()
 	fmt.Fprintf(seen, "%v", o)
 	if len(o.Failures) == 0 {

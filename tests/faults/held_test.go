@@ -10,13 +10,13 @@ import (
 	"strings"
 	"testing"
 
-	"weightfs/tests/child"
+	"weightfs/tests/rig"
 )
 
 // heldReader is a reader that waits where the test wants it to.
 type heldReader struct {
 	t *testing.T
-	*child.Process
+	*rig.Process
 	stdin  io.WriteCloser
 	said   *bufio.Reader
 	stdout *bytes.Buffer
@@ -65,7 +65,7 @@ func startWithPipes(cmd *exec.Cmd, r *heldReader) (said *os.File, err error) {
 	defer stderr.Close()
 	cmd.Stdin, cmd.Stderr = in, stderr
 	r.stdin, r.said = stdin, bufio.NewReader(said)
-	r.Process, err = child.Start(cmd)
+	r.Process, err = rig.StartProcess(cmd)
 	return said, err
 }
 

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 const (
@@ -132,9 +132,9 @@ func TestHostileHeaderThroughMount(t *testing.T) {
 	if err := server.PutFile(t.Context(), bucket, shardName, file); err != nil {
 		t.Fatal(err)
 	}
-	m := mountFor(t, harness.MountOptions{Source: "s3://" + bucket, Env: server.Env(), Args: []string{"--memory-limit", "64Mi"}})
+	m := mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: server.Env(), Args: []string{"--memory-limit", "64Mi"}})
 	code, out, _ := measured(t, theStage.Gpuload, "load", "--device", "cpu", "--progress", "none", m.Dir)
-	peak, err := harness.PeakRSS(m.PID())
+	peak, err := rig.PeakRSS(m.PID())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,8 +20,8 @@ type lastingCase struct {
 }
 
 func lasting() []lastingCase {
-	always := func(fault proxy.Fault) func(*rig) {
-		return func(r *rig) { r.proxy.SetRules(1, proxy.Rule{Op: "GET", Fault: fault}) }
+	always := func(fault proxy.Fault) func(*scene) {
+		return func(r *scene) { r.proxy.SetRules(1, proxy.Rule{Op: "GET", Fault: fault}) }
 	}
 	return []lastingCase{
 		{storageCase{"refused for ever", refuse}, "EIO", "connection refused", "nothing listens there"},
@@ -48,7 +48,7 @@ func TestLastingFaults(t *testing.T) {
 		for _, way := range append(ways(), direct) {
 			t.Run(c.name+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				r := newRig(t, timeLimit()...)
+				r := newScene(t, timeLimit()...)
 				succeed(t, "stat", r.file())
 				r.checkLasting(c, way)
 			})
@@ -60,7 +60,7 @@ func TestLastingFaults(t *testing.T) {
 func timeLimit() []string { return []string{"--read-timeout", theStage.readTimeout.String()} }
 
 // checkLasting has a reader meet the fault, and then the store that works again.
-func (r *rig) checkLasting(c lastingCase, way string) {
+func (r *scene) checkLasting(c lastingCase, way string) {
 	r.t.Helper()
 	errno := map[string]string{"mapped": "SIGBUS", direct: "exit 1"}[way]
 	if errno == "" {
@@ -95,7 +95,7 @@ func (r *rig) checkLasting(c lastingCase, way string) {
 // pace lets it, or on a machine too busy for that, as soon as one to whom nothing
 // happened. One that failed on a machine that stood still for most of the read
 // time-out may try again.
-func (r *rig) checkHealed(way string) {
+func (r *scene) checkHealed(way string) {
 	r.t.Helper()
 	o := r.read(way)
 	if !o.intact() && o.late.total > theStage.readTimeout/2 {
@@ -110,7 +110,7 @@ func (r *rig) checkHealed(way string) {
 	if o.Seconds <= limit.Seconds() {
 		return
 	}
-	other := newRig(r.t, timeLimit()...).read(way)
+	other := newScene(r.t, timeLimit()...).read(way)
 	fmt.Fprintf(&r.seen, ", without a fault %v", other)
 	if !other.intact() || o.Seconds > other.Seconds+lateSlack.Seconds() {
 		r.t.Errorf("after the fault the reader took %.1f s, at most %v allowed, or %v more than without it: %v",
@@ -126,7 +126,7 @@ func healed() time.Duration {
 }
 
 // checkFailure holds that every reader got the errno within the read time-out.
-func (r *rig) checkFailure(o outcome, way, errno string) {
+func (r *scene) checkFailure(o outcome, way, errno string) {
 	r.t.Helper()
 	want := map[string]int{"parallel": 16}[way]
 	if len(o.Failures) != max(want, 1) {
@@ -145,7 +145,7 @@ func (r *rig) checkFailure(o outcome, way, errno string) {
 
 // checkRefusal holds that gpuload without a mount failed with a message that
 // names file, range and cause.
-func (r *rig) checkRefusal(o outcome, c lastingCase) {
+func (r *scene) checkRefusal(o outcome, c lastingCase) {
 	r.t.Helper()
 	parts := []string{object + " [", c.cause}
 	if c.atStart != "" {
@@ -159,7 +159,7 @@ func (r *rig) checkRefusal(o outcome, c lastingCase) {
 }
 
 // checkLog holds that the log names process, file, range and cause.
-func (r *rig) checkLog(way, cause string) {
+func (r *scene) checkLog(way, cause string) {
 	r.t.Helper()
 	process := "reader"
 	if way == "load" {
@@ -182,7 +182,7 @@ func logNames(log, process, cause string) bool {
 }
 
 // heal ends every fault.
-func (r *rig) heal() {
+func (r *scene) heal() {
 	r.t.Helper()
 	r.proxy.SetRules(1)
 	if r.names != nil {

@@ -13,9 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"weightfs/tests/checkpoint"
-	"weightfs/tests/harness"
-	"weightfs/tests/s3test"
+	"weightfs/tests/rig"
 )
 
 const (
@@ -50,16 +48,16 @@ func fullProfile() profile {
 
 // stage is what the cases share: it is set up once, by TestMain, and read only.
 type stage struct {
-	*harness.Programs
+	*rig.Programs
 	profile
 	scratch   string
 	reader    string // the reader program
 	rclone    string // path of the program
 	soak      time.Duration
-	server    *s3test.Server
+	server    *rig.Server
 	original  string // the object's original file
 	digest    string // its SHA-256
-	reference map[string]harness.Tensor
+	reference map[string]rig.Tensor
 	table     table
 	late      lateMeter
 }
@@ -95,7 +93,7 @@ func runOnStage(m *testing.M, s *stage) (code int, err error) {
 	if err := s.build(ctx); err != nil {
 		return 1, err
 	}
-	if s.server, err = s3test.New(ctx, s3test.Options{Accounts: true}); err != nil {
+	if s.server, err = rig.NewServer(ctx, rig.ServerOptions{Accounts: true}); err != nil {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, s.server.Close()) }()
@@ -152,7 +150,7 @@ func (s *stage) checkNobodyLeft() error {
 
 // build builds the programs and makes the object.
 func (s *stage) build(ctx context.Context) (err error) {
-	if s.Programs, err = harness.Build(ctx, s.scratch); err != nil {
+	if s.Programs, err = rig.Build(ctx, s.scratch); err != nil {
 		return err
 	}
 	s.reader = filepath.Join(s.scratch, "reader")
@@ -161,7 +159,7 @@ func (s *stage) build(ctx context.Context) (err error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build reader: %w: %s", err, out)
 	}
-	if _, err := checkpoint.Write(s.scratch, checkpoint.Spec{Size: s.size, TensorSize: 4 << 20}); err != nil {
+	if _, err := rig.WriteCheckpoint(s.scratch, rig.Checkpoint{Size: s.size, TensorSize: 4 << 20}); err != nil {
 		return err
 	}
 	s.original = filepath.Join(s.scratch, object)
@@ -173,7 +171,7 @@ func (s *stage) build(ctx context.Context) (err error) {
 }
 
 // fill stores the object in the bucket of a server.
-func (s *stage) fill(ctx context.Context, server *s3test.Server) error {
+func (s *stage) fill(ctx context.Context, server *rig.Server) error {
 	if err := server.CreateBucket(ctx, bucket); err != nil {
 		return err
 	}

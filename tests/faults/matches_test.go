@@ -8,7 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // modelReaders is how many processes read at once.
@@ -73,7 +73,7 @@ func newModel(t *testing.T, rt *rapid.T, m *model, env []string, asFiles bool) *
 		"--part-size", rapid.SampledFrom([]string{"1Mi", "2Mi", "8Mi"}).Draw(rt, "part size"),
 		"--prefetch", rapid.SampledFrom([]string{"auto", "sequential", "off"}).Draw(rt, "prefetch"),
 	}
-	mount, err := theStage.Mount(t.Context(), harness.MountOptions{Source: "s3://model", Env: env, Args: flags})
+	mount, err := theStage.Mount(t.Context(), rig.MountOptions{Source: "s3://model", Env: env, Args: flags})
 	if err != nil {
 		rt.Fatalf("mount with %q: %v", flags, err)
 	}

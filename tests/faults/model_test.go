@@ -9,7 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // modelSizes are lengths at which something may begin or end: pages, readahead,
@@ -24,7 +24,7 @@ const modelLargest = 5 << 20
 // the mount has shown the latest of all, it may show nothing older.
 type model struct {
 	store   modelStore
-	mount   *harness.Mount
+	mount   *rig.Mount
 	agents  []*agent // the reader processes
 	folder  string   // of the bucket, fresh for each model
 	dir     string   // the same in the mount

@@ -5,8 +5,7 @@ import (
 	"os/exec"
 	"testing"
 
-	"weightfs/tests/child"
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // asNobody is the command under which programs run as a user without rights.
@@ -21,7 +20,7 @@ func withoutOverride() []string {
 
 // mountUnder mounts source with a mountd that runs under a command, at a
 // mountpoint that everybody may use, for the length of the test.
-func mountUnder(t *testing.T, prefix []string, source string, flags ...string) *harness.Mount {
+func mountUnder(t *testing.T, prefix []string, source string, flags ...string) *rig.Mount {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "mnt-")
 	if err != nil {
@@ -37,7 +36,7 @@ func mountUnder(t *testing.T, prefix []string, source string, flags ...string) *
 	args = append(append(args, flags...), source, dir)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), theStage.server.Env()...)
-	process, err := child.Start(cmd)
+	process, err := rig.StartProcess(cmd)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,5 +52,5 @@ func mountUnder(t *testing.T, prefix []string, source string, flags ...string) *
 	if awaitLogged(t, process, "msg=mounted") == nil {
 		t.FailNow()
 	}
-	return &harness.Mount{Dir: dir, Process: process}
+	return &rig.Mount{Dir: dir, Process: process}
 }

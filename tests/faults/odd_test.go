@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // TestOddKeys holds that every key which can be a file is one, with its content,
@@ -25,7 +25,7 @@ func TestOddKeys(t *testing.T) {
 	}
 	hidden := []string{"a//b", "./dot", "x/./y", "../up", "x/../z", "/lead", long + "n", "x/" + long + "n/in", "nul\x00byte"}
 	directories := []string{"marker/", "both"} // of a key that is a directory too, the directory is shown
-	m := mountFor(t, harness.MountOptions{
+	m := mountFor(t, rig.MountOptions{
 		Source: "s3://keys", Args: []string{"--metadata-ttl", nameMemory.String()},
 		Env: startKeyServer(t, slices.Concat(shown, hidden, directories)),
 	})
@@ -75,7 +75,7 @@ func checkTree(t *testing.T, dir string, want []string) {
 func TestEmptyObject(t *testing.T) {
 	seen := seenBy(t, "an empty file")
 	theStage.server.Fill(t, "empty", map[string][]byte{"nothing": nil})
-	m := mountFor(t, harness.MountOptions{Source: "s3://empty", Env: theStage.server.Env()})
+	m := mountFor(t, rig.MountOptions{Source: "s3://empty", Env: theStage.server.Env()})
 	got := succeed(t, "sh", "-c", `stat -c %s "$0" && wc -c <"$0"`, filepath.Join(m.Dir, "nothing"))
 	fmt.Fprintf(seen, "%q", got)
 	if got != "0\n0\n" {
@@ -113,7 +113,7 @@ func TestLargeFiles(t *testing.T) {
 	for name, source := range map[string]string{"folder": folder, "bucket": "s3://large"} {
 		t.Run(name, func(t *testing.T) {
 			seen := seenBy(t, "the right bytes at 4, 5 and 6 GiB")
-			m := mountFor(t, harness.MountOptions{Source: source, Env: theStage.server.Env(), Args: []string{"--memory-limit", "64Mi"}})
+			m := mountFor(t, rig.MountOptions{Source: source, Env: theStage.server.Env(), Args: []string{"--memory-limit", "64Mi"}})
 			script := `stat -c %s "$0" && for at in ` + fmt.Sprint(1<<32-6, " ", 5<<30+1, " ", size-len(mark)) +
 				`; do tail -c "+$((at + 1))" "$0" | head -c ` + fmt.Sprint(len(mark)) + `; echo; done`
 			got := succeed(t, "sh", "-c", script, filepath.Join(m.Dir, "sparse"))
@@ -154,7 +154,7 @@ func TestOddFolder(t *testing.T) {
 			t.Fatalf("step %d: %v", i, err)
 		}
 	}
-	m := mountFor(t, harness.MountOptions{Source: folder})
+	m := mountFor(t, rig.MountOptions{Source: folder})
 	got := succeed(t, "sh", "-c", `cd "$0" && find . -mindepth 1 | sort && cat link chain dirlink/file; cat relative-out absolute-out winding-out chain-out parent/secret 2>/dev/null || true`, m.Dir)
 	want := "./chain\n./dir\n./dir/file\n./dirlink\n./link\ninsideinsideinside"
 	fmt.Fprintf(seen, "as expected: %t", got == want)
@@ -178,7 +178,7 @@ func TestFolderFileChanges(t *testing.T) {
 				if err := os.WriteFile(file, make([]byte, 2<<20), 0o644); err != nil {
 					t.Fatal(err)
 				}
-				m := mountFor(t, harness.MountOptions{Source: filepath.Dir(file), Args: []string{"--metadata-ttl", "1s"}})
+				m := mountFor(t, rig.MountOptions{Source: filepath.Dir(file), Args: []string{"--metadata-ttl", "1s"}})
 				reader := holdIn(t, way, filepath.Join(m.Dir, "file"))
 				reader.goOn()
 				reader.await("read")
@@ -213,8 +213,8 @@ func TestFolderOnOtherFileSystems(t *testing.T) {
 		for _, way := range ways() {
 			t.Run(name+"/"+way, func(t *testing.T) {
 				seen := seenBy(t, "intact")
-				m := mountFor(t, harness.MountOptions{Source: source(t)})
-				r := &rig{t: t, mount: m}
+				m := mountFor(t, rig.MountOptions{Source: source(t)})
+				r := &scene{t: t, mount: m}
 				fmt.Fprintf(seen, "%v", must(t, r.read(way)))
 				checkQuiet(t, m)
 			})

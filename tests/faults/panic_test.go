@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // defect is a panic put into a copy of the program: nothing of it is in what is
@@ -34,7 +34,7 @@ func defects() []defect {
 // build builds a mountd that has the defect and returns its path.
 func (d defect) build(t *testing.T) string {
 	t.Helper()
-	root, err := harness.Root()
+	root, err := rig.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestPanicInHandler(t *testing.T) {
 					errno := errnoOfWay(way, "EIO")
 					seen := seenBy(t, errno+", serves on, exit 0")
 					m := mountProgram(t, &programs)
-					r := &rig{t: t, mount: m}
+					r := &scene{t: t, mount: m}
 					o := r.read(way)
 					fmt.Fprintf(seen, "%v", o)
 					if len(o.Failures) == 0 || o.Failures[0].Errno != errno {
@@ -101,9 +101,9 @@ func TestPanicInHandler(t *testing.T) {
 }
 
 // mountProgram mounts the bucket by other programs, for the length of the test.
-func mountProgram(t *testing.T, programs *harness.Programs) *harness.Mount {
+func mountProgram(t *testing.T, programs *rig.Programs) *rig.Mount {
 	t.Helper()
-	m, err := programs.Mount(t.Context(), harness.MountOptions{
+	m, err := programs.Mount(t.Context(), rig.MountOptions{
 		Source: "s3://" + bucket, Env: theStage.server.Env(), Args: []string{"--memory-limit", "32Mi", "--part-size", "1Mi"},
 	})
 	if err != nil {

@@ -13,10 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"weightfs/tests/checkpoint"
-	"weightfs/tests/child"
-	"weightfs/tests/harness"
 	"weightfs/tests/proxy"
+	"weightfs/tests/rig"
 )
 
 // peerLimit is how long a reader of a peer may take before it counts as hung:
@@ -51,19 +49,19 @@ func peers() []peer {
 type peerCase struct {
 	name    string
 	held    bool
-	inflict func(r *rig, bucket string)
+	inflict func(r *scene, bucket string)
 }
 
 func peerCases() []peerCase {
-	rule := func(rule proxy.Rule) func(*rig, string) {
-		return func(r *rig, _ string) { r.proxy.SetRules(1, rule) }
+	rule := func(rule proxy.Rule) func(*scene, string) {
+		return func(r *scene, _ string) { r.proxy.SetRules(1, rule) }
 	}
 	return []peerCase{
-		{"refused for a while", false, func(r *rig, _ string) { refuseAfter(r, 1) }},
+		{"refused for a while", false, func(r *scene, _ string) { refuseAfter(r, 1) }},
 		{"stalled for ever", false, rule(proxy.Rule{Op: "GET", Skip: 1, Count: 2, Fault: proxy.Fault{End: proxy.Stall, After: 100_000}})},
 		{"truncated", false, rule(proxy.Rule{Op: "GET", Probability: 0.2, Fault: proxy.Fault{End: proxy.Truncate, After: 500_000}})},
-		{"half 503", false, func(r *rig, _ string) { storm(proxy.Fault{Status: 503, Code: "SlowDown"})(r) }},
-		{"replaced while read", true, func(r *rig, bucket string) {
+		{"half 503", false, func(r *scene, _ string) { storm(proxy.Fault{Status: 503, Code: "SlowDown"})(r) }},
+		{"replaced while read", true, func(r *scene, bucket string) {
 			theStage.server.MustPut(r.t, bucket, object, make([]byte, 4*theStage.size+4096))
 		}},
 	}
@@ -110,7 +108,7 @@ func meet(t *testing.T, p peer, c peerCase) (outcome, error) {
 	if err := theStage.server.PutFile(t.Context(), bucket, object, original); err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
+	r := &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
 	r.proxy.SetShape(proxy.Shape{PerConnection: 20e6, Total: 40e6})
 	mount, dir := mountPeer(t, p, r.proxy.Endpoint, bucket)
 	path := filepath.Join(dir, object)
@@ -133,7 +131,7 @@ func meet(t *testing.T, p peer, c peerCase) (outcome, error) {
 func largeCheckpoint(t *testing.T) (path, digest string) {
 	t.Helper()
 	dir := t.TempDir()
-	names, err := checkpoint.Write(dir, checkpoint.Spec{Size: 4 * theStage.size})
+	names, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Size: 4 * theStage.size})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,12 +144,12 @@ func largeCheckpoint(t *testing.T) (path, digest string) {
 
 // readWithin is readFile for readers that may hang. One that does cannot be
 // killed before its mount was.
-func readWithin(t *testing.T, mount *child.Process, path string) (o outcome, err error) {
+func readWithin(t *testing.T, mount *rig.Process, path string) (o outcome, err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), peerLimit())
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { _ = mount.Kill() })()
-	result, err := harness.Run(ctx, nil, theStage.reader, "sequential", path)
+	result, err := rig.Run(ctx, nil, theStage.reader, "sequential", path)
 	if ctx.Err() != nil {
 		return o, fmt.Errorf("HUNG, killed after %v", peerLimit())
 	}
@@ -162,7 +160,7 @@ func readWithin(t *testing.T, mount *child.Process, path string) (o outcome, err
 }
 
 // mountPeer mounts a peer for the length of the test.
-func mountPeer(t *testing.T, p peer, endpoint, bucket string) (mount *child.Process, dir string) {
+func mountPeer(t *testing.T, p peer, endpoint, bucket string) (mount *rig.Process, dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	cmd := p.command(endpoint, bucket, dir, t.TempDir())
@@ -170,7 +168,7 @@ func mountPeer(t *testing.T, p peer, endpoint, bucket string) (mount *child.Proc
 		return v == "AWS_SESSION_TOKEN=" // s3fs takes an empty one for a wrong one
 	})...)
 	cmd.Env = append(cmd.Env, "AWS_ENDPOINT_URL="+endpoint)
-	mount, err := child.Start(cmd)
+	mount, err := rig.StartProcess(cmd)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +181,7 @@ func mountPeer(t *testing.T, p peer, endpoint, bucket string) (mount *child.Proc
 	if !eventually(quietLimit, func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), quietLimit)
 		defer cancel()
-		result, err := harness.Run(ctx, nil, "stat", object)
+		result, err := rig.Run(ctx, nil, "stat", object)
 		return err == nil && result.Code == 0
 	}) {
 		t.Fatalf("%s does not mount: %.200s", p.name, mount.Output())

@@ -14,9 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"weightfs/tests/child"
-	"weightfs/tests/harness"
 	"weightfs/tests/proxy"
+	"weightfs/tests/rig"
 )
 
 // seenBy begins a row of the table.
@@ -40,7 +39,7 @@ func TestSignals(t *testing.T) {
 		t.Run(name+"/file open", func(t *testing.T) {
 			t.Parallel()
 			seen := seenBy(t, "detached, intact, exit 0")
-			r := newRig(t)
+			r := newScene(t)
 			reader := hold(t, r.file())
 			signal(t, r.mount, sig)
 			awaitDetached(t, r.mount)
@@ -72,7 +71,7 @@ func TestSignalWithFileLeftOpen(t *testing.T) {
 }
 
 // checkCutOff holds that mountd ends with exit 1 and its reader with an error.
-func checkCutOff(t *testing.T, m *harness.Mount, reader *heldReader, seen *strings.Builder) {
+func checkCutOff(t *testing.T, m *rig.Mount, reader *heldReader, seen *strings.Builder) {
 	t.Helper()
 	began := time.Now()
 	code := m.Wait()
@@ -84,7 +83,7 @@ func checkCutOff(t *testing.T, m *harness.Mount, reader *heldReader, seen *strin
 	checkUnmounted(t, m.Dir)
 }
 
-func signal(t *testing.T, m *harness.Mount, sig os.Signal) {
+func signal(t *testing.T, m *rig.Mount, sig os.Signal) {
 	t.Helper()
 	if err := m.Signal(sig); err != nil {
 		t.Fatal(err)
@@ -100,17 +99,17 @@ func must(t *testing.T, o outcome) outcome {
 	return o
 }
 
-func awaitDetached(t *testing.T, m *harness.Mount) {
+func awaitDetached(t *testing.T, m *rig.Mount) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), quietLimit)
 	defer cancel()
-	if err := harness.AwaitUnmount(ctx, m.Dir); err != nil {
+	if err := rig.AwaitUnmount(ctx, m.Dir); err != nil {
 		t.Fatalf("still mounted: %v", err)
 	}
 }
 
 // awaitExit waits for mountd's end with that exit code and nothing mounted.
-func awaitExit(t *testing.T, m *harness.Mount, seen *strings.Builder, want int) {
+func awaitExit(t *testing.T, m *rig.Mount, seen *strings.Builder, want int) {
 	t.Helper()
 	select {
 	case <-m.Done():
@@ -127,7 +126,7 @@ func awaitExit(t *testing.T, m *harness.Mount, seen *strings.Builder, want int) 
 
 func checkUnmounted(t *testing.T, dir string) {
 	t.Helper()
-	if mounted, err := harness.IsMounted(dir); mounted || err != nil {
+	if mounted, err := rig.IsMounted(dir); mounted || err != nil {
 		t.Errorf("still mounted: %v, %v", mounted, err)
 	}
 }
@@ -139,7 +138,7 @@ func TestKilledAndStartedAgain(t *testing.T) {
 	t.Parallel()
 	seen := seenBy(t, "stale mount cleaned up, back in under 2 s, intact")
 	dir := t.TempDir()
-	opts := harness.MountOptions{Source: "s3://" + bucket, Dir: dir, Env: theStage.server.Env()}
+	opts := rig.MountOptions{Source: "s3://" + bucket, Dir: dir, Env: theStage.server.Env()}
 	dead, err := theStage.Mount(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
@@ -176,7 +175,7 @@ func TestFrozenDaemon(t *testing.T) {
 	}
 	p := proxy.Start(t, theStage.server.Endpoint)
 	p.SetShape(proxy.Shape{FirstByte: 20 * time.Millisecond, PerConnection: 20e6, Total: 100e6})
-	m := mountFor(t, harness.MountOptions{
+	m := mountFor(t, rig.MountOptions{
 		Source: "s3://" + bucket, Env: append(theStage.server.Env(), "AWS_ENDPOINT_URL="+p.Endpoint),
 	})
 	result := make(chan outcome, 1)
@@ -223,7 +222,7 @@ func TestUnmountWhileReading(t *testing.T) {
 				expected = "detached, intact, exit 0"
 			}
 			seen := seenBy(t, expected)
-			r := newRig(t)
+			r := newScene(t)
 			reader := hold(t, r.file())
 			reader.goOn()
 			result := runChild(t, nil, c.command[0], append(c.command[1:], r.mount.Dir)...)
@@ -251,7 +250,7 @@ func TestManyHandles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			seen := seenBy(t, "nothing left")
-			m := mountFor(t, harness.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env(), Args: []string{"--memory-limit", "32Mi"}})
+			m := mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env(), Args: []string{"--memory-limit", "32Mi"}})
 			path := m.Dir + "/" + object
 			must(t, readFile(t, "sequential", path))
 			checkQuiet(t, m)
@@ -276,13 +275,13 @@ func TestFewDescriptors(t *testing.T) {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
 			seen := seenBy(t, "intact; unmounts")
-			m := mountFor(t, harness.MountOptions{
+			m := mountFor(t, rig.MountOptions{
 				Source: "s3://" + bucket, Env: theStage.server.Env(),
 				Args: []string{"--memory-limit", "32Mi", "--part-size", "1Mi"},
 			})
 			used := usageOf(t, m).descriptors
 			limitDescriptors(t, m, used+3)
-			r := &rig{t: t, mount: m}
+			r := &scene{t: t, mount: m}
 			fmt.Fprintf(seen, "%v with %d descriptors", must(t, r.read(way)), used+3)
 			limitDescriptors(t, m, 1024)
 			checkQuiet(t, m)
@@ -295,7 +294,7 @@ func TestFewDescriptors(t *testing.T) {
 }
 
 // limitDescriptors sets how many descriptors a mountd may have.
-func limitDescriptors(t *testing.T, m *harness.Mount, n int) {
+func limitDescriptors(t *testing.T, m *rig.Mount, n int) {
 	t.Helper()
 	var limit unix.Rlimit
 	if err := unix.Prlimit(m.PID(), unix.RLIMIT_NOFILE, nil, &limit); err != nil {
@@ -316,7 +315,7 @@ func TestMemoryLimitAboveCgroup(t *testing.T) {
 	if err := putSparse(t, key, size); err != nil {
 		t.Fatal(err)
 	}
-	group, err := harness.NewCgroup("weightfs-faults")
+	group, err := rig.NewCgroup("weightfs-faults")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +327,7 @@ func TestMemoryLimitAboveCgroup(t *testing.T) {
 	if err := group.SetLimit(allowed); err != nil {
 		t.Fatal(err)
 	}
-	m := mountFor(t, harness.MountOptions{
+	m := mountFor(t, rig.MountOptions{
 		Source: "s3://" + bucket, Env: theStage.server.Env(), Cgroup: group, Args: []string{"--memory-limit", "4Gi"},
 	})
 	if o := readFile(t, "parallel", filepath.Join(m.Dir, key)); len(o.Failures) > 0 {
@@ -353,7 +352,7 @@ func TestMemoryLimitAboveCgroup(t *testing.T) {
 }
 
 // memoryLimitOf is the limit by which a mountd goes.
-func memoryLimitOf(t *testing.T, m *harness.Mount) int64 {
+func memoryLimitOf(t *testing.T, m *rig.Mount) int64 {
 	t.Helper()
 	var report struct {
 		MemoryLimit int64 `json:"memory_limit"`
@@ -371,10 +370,10 @@ func TestKilledReader(t *testing.T) {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
 			seen := seenBy(t, "reader and fetches end")
-			r := newRig(t)
+			r := newScene(t)
 			succeed(t, "stat", r.file())
 			r.proxy.SetRules(1, proxy.Rule{Op: "GET", Fault: proxy.Fault{End: proxy.Stall, After: 1000}})
-			reader, err := child.Start(exec.Command(theStage.reader, way, r.file()))
+			reader, err := rig.StartProcess(exec.Command(theStage.reader, way, r.file()))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -11,16 +11,14 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"weightfs/tests/child"
-	"weightfs/tests/harness"
 	"weightfs/tests/proxy"
-	"weightfs/tests/s3test"
+	"weightfs/tests/rig"
 )
 
 // TestUnknownAuthority holds that a server whose authority nobody knows is
 // refused at the start, and trusted where --ca-bundle names it.
 func TestUnknownAuthority(t *testing.T) {
-	server := s3test.StartTLS(t)
+	server := rig.StartTLSServer(t)
 	if err := theStage.fill(t.Context(), server); err != nil {
 		t.Fatal(err)
 	}
@@ -44,10 +42,10 @@ func TestUnknownAuthority(t *testing.T) {
 	for _, way := range ways() {
 		t.Run("with --ca-bundle/"+way, func(t *testing.T) {
 			seen := seenBy(t, "intact")
-			m := mountFor(t, harness.MountOptions{
+			m := mountFor(t, rig.MountOptions{
 				Source: "s3://" + bucket, Env: env, Args: []string{"--memory-limit", "128Mi", "--part-size", "1Mi", "--ca-bundle", server.CABundle},
 			})
-			r := &rig{t: t, mount: m}
+			r := &scene{t: t, mount: m}
 			fmt.Fprintf(seen, "%v", must(t, r.read(way)))
 			checkAsked(t, m, seen)
 		})
@@ -61,7 +59,7 @@ func TestUnknownAuthority(t *testing.T) {
 
 // checkAsked is checkRefetched and checkRate where no proxy can look in: by what
 // mountd says of itself.
-func checkAsked(t *testing.T, m *harness.Mount, seen *strings.Builder) {
+func checkAsked(t *testing.T, m *rig.Mount, seen *strings.Builder) {
 	t.Helper()
 	now := measures(t, m.Dir)
 	fetched, gets := float64(now["store_bytes_total"])/float64(theStage.size), now["store_gets_total"]
@@ -111,7 +109,7 @@ func TestNamesFailForEver(t *testing.T) {
 }
 
 // failNamesForAWhile begins in the middle of the reading.
-func failNamesForAWhile(r *rig) {
+func failNamesForAWhile(r *scene) {
 	begin := make(chan struct{}, 1)
 	r.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: 5, Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) {
 		begin <- struct{}{}
@@ -130,17 +128,17 @@ func failNamesForAWhile(r *rig) {
 }
 
 // failNames has no name be resolved, and breaks the connections that need none.
-func failNames(r *rig) {
+func failNames(r *scene) {
 	r.names.fail.Store(true)
 	r.proxy.Break()
 }
 
 // newRigWithNames is newRig for programs that resolve names by a server of ours
 // alone. It mounts in a mount namespace of its own, into which readers go.
-func newRigWithNames(t *testing.T, flags ...string) *rig {
+func newRigWithNames(t *testing.T, flags ...string) *scene {
 	t.Helper()
 	names := startNameServer(t)
-	r := &rig{t: t, proxy: proxy.Start(t, theStage.server.Endpoint), names: names}
+	r := &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint), names: names}
 	r.proxy.SetShape(proxy.Shape{PerConnection: 20e6, Total: paceTotal})
 	resolv := filepath.Join(t.TempDir(), "resolv.conf")
 	if err := os.WriteFile(resolv, fmt.Appendf(nil, "nameserver %s\noptions timeout:1 attempts:1\n", names.address), 0o644); err != nil {
@@ -154,11 +152,11 @@ func newRigWithNames(t *testing.T, flags ...string) *rig {
 		"--metadata-ttl", "1h", "--force-path-style", "--endpoint-url", r.endpoint}, flags...)
 	cmd := exec.Command("unshare", append(args, "s3://"+bucket, dir)...)
 	cmd.Env = append(os.Environ(), append(theStage.server.Env(), "AWS_ENDPOINT_URL=")...)
-	process, err := child.Start(cmd)
+	process, err := rig.StartProcess(cmd)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.mount = &harness.Mount{Dir: dir, Process: process}
+	r.mount = &rig.Mount{Dir: dir, Process: process}
 	t.Cleanup(func() {
 		if err := process.Stop(childLimit); err != nil {
 			t.Error(err)

@@ -45,7 +45,7 @@ func rateLimit(way string) int64 {
 }
 
 // beginCounting forgets the requests and dials so far.
-func (r *rig) beginCounting() {
+func (r *scene) beginCounting() {
 	r.proxy.ResetStats()
 	r.dials = watchDials(r.t, r.proxy.Endpoint)
 	if r.names != nil {
@@ -55,7 +55,7 @@ func (r *rig) beginCounting() {
 
 // checkFired holds that the fault met somebody. A connection that is refused
 // reaches no proxy: it shows as one that was tried and not accepted.
-func (r *rig) checkFired() {
+func (r *scene) checkFired() {
 	r.t.Helper()
 	s := r.proxy.Stats()
 	if r.outage {
@@ -80,7 +80,7 @@ func (r *rig) checkFired() {
 }
 
 // checkRefetched holds that the store was asked for little more than the object.
-func (r *rig) checkRefetched(late lateness) {
+func (r *scene) checkRefetched(late lateness) {
 	r.t.Helper()
 	limit := refetchLimit
 	if late.longest >= lateMatters {
@@ -94,7 +94,7 @@ func (r *rig) checkRefetched(late lateness) {
 }
 
 // checkRate holds that no more requests or dials than limit came in a second.
-func (r *rig) checkRate(limit int64) {
+func (r *scene) checkRate(limit int64) {
 	r.t.Helper()
 	requests, dials := r.proxy.Stats().PeakPerSecond, r.dials.peak()
 	fmt.Fprintf(&r.seen, ", at most %d requests/s, %d dials/s", requests, dials)

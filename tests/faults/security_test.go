@@ -19,8 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"weightfs/tests/child"
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // TestOthersAreKeptOut holds who may look into a mount: its owner alone, or with
@@ -103,7 +102,7 @@ func TestCapabilities(t *testing.T) {
 func TestSecretsStaySecret(t *testing.T) {
 	seen := seenBy(t, "nowhere")
 	server := theStage.server
-	m := mountFor(t, harness.MountOptions{
+	m := mountFor(t, rig.MountOptions{
 		Source: "s3://" + bucket, Env: server.Env(), Args: []string{"--log-level", "debug", "--http", "127.0.0.1:0"},
 	})
 	succeed(t, "cat", filepath.Join(m.Dir, object))
@@ -127,7 +126,7 @@ func TestSecretsStaySecret(t *testing.T) {
 	fmt.Fprintf(seen, "looked at %d places", len(shown))
 }
 
-func readProc(t *testing.T, m *harness.Mount, name string) string {
+func readProc(t *testing.T, m *rig.Mount, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", m.PID(), name))
 	if err != nil {
@@ -137,7 +136,7 @@ func readProc(t *testing.T, m *harness.Mount, name string) string {
 }
 
 // metricsURL finds it in the log.
-func metricsURL(t *testing.T, m *harness.Mount) string {
+func metricsURL(t *testing.T, m *rig.Mount) string {
 	t.Helper()
 	match := awaitLogged(t, m.Process, `url=(http://\S+/metrics)`)
 	if match == nil {
@@ -181,7 +180,7 @@ func get(t *testing.T, url string) string {
 // would hold the credentials.
 func TestCoreDump(t *testing.T) {
 	seen := seenBy(t, "no core dumped")
-	m := mountFor(t, harness.MountOptions{
+	m := mountFor(t, rig.MountOptions{
 		Source: "s3://" + bucket, Env: append(theStage.server.Env(), "GOTRACEBACK=crash"),
 	}, -int(syscall.SIGABRT))
 	limit := unix.Rlimit{}
@@ -223,7 +222,7 @@ func TestControlSocket(t *testing.T) {
 // else, and lets no client hang it.
 func TestMetricsEndpoint(t *testing.T) {
 	seen := seenBy(t, "metrics alone, read-only")
-	m := mountFor(t, harness.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env(), Args: []string{"--http", "127.0.0.1:0"}})
+	m := mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env(), Args: []string{"--http", "127.0.0.1:0"}})
 	url := metricsURL(t, m)
 	address := strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/metrics")
 	for range 200 { // clients that say nothing
@@ -359,12 +358,12 @@ func TestHostileCheckpoints(t *testing.T) {
 // measured runs a child to its end and returns its largest resident set too.
 func measured(t *testing.T, name string, args ...string) (code int, out string, peak int64) {
 	t.Helper()
-	process, err := child.Start(exec.Command(name, args...))
+	process, err := rig.StartProcess(exec.Command(name, args...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !eventually(childLimit, func() bool {
-		if now, err := harness.PeakRSS(process.PID()); err == nil {
+		if now, err := rig.PeakRSS(process.PID()); err == nil {
 			peak = max(peak, now)
 		}
 		select {

@@ -13,9 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"weightfs/tests/child"
-	"weightfs/tests/harness"
 	"weightfs/tests/proxy"
+	"weightfs/tests/rig"
 )
 
 const (
@@ -36,7 +35,7 @@ const (
 
 // soak is a mount that is read for a long time under changing faults.
 type soak struct {
-	*rig
+	*scene
 	ctx           context.Context // ends with the soak
 	reads, faults atomic.Int64
 	samples       []usage // by the one who samples
@@ -55,9 +54,9 @@ func TestSoak(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := &soak{rig: &rig{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}}
+	s := &soak{scene: &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}}
 	s.proxy.SetShape(proxy.Shape{FirstByte: 2 * time.Millisecond, PerConnection: 20e6, Total: 100e6})
-	s.mount = mountFor(t, harness.MountOptions{
+	s.mount = mountFor(t, rig.MountOptions{
 		Source: "s3://" + bucket, Args: []string{"--memory-limit", fmt.Sprint(soakMemory, "Mi"), "--metadata-ttl", "2s", "--log-level", "error"},
 		Env: append(theStage.server.Env(), "AWS_ENDPOINT_URL="+s.proxy.Endpoint),
 	})
@@ -112,7 +111,7 @@ func (s *soak) killReaders(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
 	for i := 0; s.ctx.Err() == nil; i++ {
 		way := ways()[random.IntN(3)]
-		reader, err := child.Start(exec.Command(theStage.reader, way, filepath.Join(s.mount.Dir, soakKey(i%soakObjects))))
+		reader, err := rig.StartProcess(exec.Command(theStage.reader, way, filepath.Join(s.mount.Dir, soakKey(i%soakObjects))))
 		if err != nil {
 			t.Fatal(err)
 		}

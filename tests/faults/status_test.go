@@ -7,8 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"weightfs/tests/child"
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // quietLimit bounds the wait for what follows a reader's end by itself: the
@@ -22,7 +21,7 @@ func measures(t *testing.T, dir string) map[string]int64 {
 	var report struct {
 		Measures map[string]int64 `json:"measures"`
 	}
-	var result harness.Result
+	var result rig.Result
 	if !eventually(quietLimit, func() bool {
 		result = runChild(t, nil, theStage.Mountd, "status", "--json", dir)
 		return result.Code == 0
@@ -36,7 +35,7 @@ func measures(t *testing.T, dir string) map[string]int64 {
 }
 
 // checkQuiet holds that soon nothing is held for readers that are gone.
-func checkQuiet(t *testing.T, m *harness.Mount) {
+func checkQuiet(t *testing.T, m *rig.Mount) {
 	t.Helper()
 	leaked := map[string]int64{}
 	if eventually(quietLimit, func() bool {
@@ -56,7 +55,7 @@ func checkQuiet(t *testing.T, m *harness.Mount) {
 
 // awaitLogged waits for what process logs to match pattern, and returns the first
 // match with its groups, or nil if it does not come.
-func awaitLogged(t *testing.T, process *child.Process, pattern string) []string {
+func awaitLogged(t *testing.T, process *rig.Process, pattern string) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), quietLimit)
 	defer cancel()

@@ -13,22 +13,22 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"weightfs/tests/harness"
 	"weightfs/tests/proxy"
+	"weightfs/tests/rig"
 )
 
 // storageCase is a fault of the store.
 type storageCase struct {
 	name string
 	// inflict makes the store sick; the reading begins when it returns.
-	inflict func(r *rig)
+	inflict func(r *scene)
 }
 
 // passing are the faults of which a reader must notice nothing but the time.
 func passing() []storageCase {
-	get := func(fault proxy.Fault, conditions proxy.Rule) func(*rig) {
+	get := func(fault proxy.Fault, conditions proxy.Rule) func(*scene) {
 		conditions.Op, conditions.Fault = "GET", fault
-		return func(r *rig) { r.proxy.SetRules(1, conditions) }
+		return func(r *scene) { r.proxy.SetRules(1, conditions) }
 	}
 	some := proxy.Rule{Probability: 0.2}
 	twice := proxy.Rule{Skip: 3, Count: 2}
@@ -50,12 +50,12 @@ func passing() []storageCase {
 		{"200 in place of 206, twice", get(proxy.Fault{Edit: wholeAnswer}, twice)},
 		{"ETag corrupted, twice", get(proxy.Fault{Response: otherETag()}, twice)},
 		{"signed header rewritten", rewriteSignedHeader},
-		{"latency of 2 s", func(r *rig) { r.proxy.SetRules(1, proxy.Rule{Fault: proxy.Fault{Latency: 2 * time.Second}}) }},
+		{"latency of 2 s", func(r *scene) { r.proxy.SetRules(1, proxy.Rule{Fault: proxy.Fault{Latency: 2 * time.Second}}) }},
 	}
 }
 
 // rewriteSignedHeader is what Google's front end does to every request.
-func rewriteSignedHeader(r *rig) {
+func rewriteSignedHeader(r *scene) {
 	r.proxy.SetRules(1, proxy.Rule{Fault: proxy.Fault{Request: map[string]string{"Accept-Encoding": "identity,gzip(gfe)"}}})
 }
 
@@ -80,7 +80,7 @@ func wholeAnswer(_ proxy.Request, h *proxy.Head) {
 	}
 }
 
-func refuse(r *rig) {
+func refuse(r *scene) {
 	r.outage = true
 	if err := r.proxy.Refuse(); err != nil {
 		r.t.Fatal(err)
@@ -88,10 +88,10 @@ func refuse(r *rig) {
 }
 
 // refuseForAWhile refuses connections, beginning in the middle of the reading.
-func refuseForAWhile(r *rig) { refuseAfter(r, 5) }
+func refuseForAWhile(r *scene) { refuseAfter(r, 5) }
 
 // refuseAfter refuses connections for a while after that many GETs.
-func refuseAfter(r *rig, gets int) {
+func refuseAfter(r *scene, gets int) {
 	r.outage = true
 	begin := make(chan struct{}, 1)
 	r.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: gets, Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) {
@@ -113,8 +113,8 @@ func refuseAfter(r *rig, gets int) {
 
 // storm fails half of all requests for a while, from the first that it fails on:
 // a reader that starts slowly shall not miss it.
-func storm(fault proxy.Fault) func(*rig) {
-	return func(r *rig) {
+func storm(fault proxy.Fault) func(*scene) {
+	return func(r *scene) {
 		r.proxy.SetRules(1, proxy.Rule{Probability: 0.5, Fault: fault})
 		r.during(func(ctx context.Context) error {
 			for r.proxy.Stats().Faults == 0 && ctx.Err() == nil {
@@ -138,7 +138,7 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 // during runs fn beside the reading; it ends with the test at the latest.
-func (r *rig) during(fn func(context.Context) error) {
+func (r *scene) during(fn func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- fn(ctx) }()
@@ -156,7 +156,7 @@ func TestPassingFaults(t *testing.T) {
 		for _, way := range append(ways(), direct) {
 			t.Run(c.name+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				r := newRig(t)
+				r := newScene(t)
 				theStage.table.add(t, "intact", &r.seen)
 				r.beginCounting()
 				c.inflict(r)
@@ -187,7 +187,7 @@ func TestStallCost(t *testing.T) {
 		p := proxy.Start(t, theStage.server.Endpoint)
 		p.SetShape(proxy.Shape{FirstByte: 20 * time.Millisecond, PerConnection: 20e6, Total: 150e6})
 		p.SetRules(1, rules...)
-		m := mountFor(t, harness.MountOptions{
+		m := mountFor(t, rig.MountOptions{
 			Source: "s3://" + bucket, Env: append(theStage.server.Env(), "AWS_ENDPOINT_URL="+p.Endpoint),
 		})
 		o := readFile(t, "sequential", filepath.Join(m.Dir, key))

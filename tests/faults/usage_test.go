@@ -7,7 +7,7 @@ import (
 	"os"
 	"testing"
 
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // usage is what a process holds.
@@ -21,7 +21,7 @@ func (u usage) String() string {
 }
 
 // usageOf returns what a mountd holds now.
-func usageOf(t *testing.T, m *harness.Mount) usage {
+func usageOf(t *testing.T, m *rig.Mount) usage {
 	t.Helper()
 	proc := fmt.Sprintf("/proc/%d/", m.PID())
 	descriptors, err := os.ReadDir(proc + "fd")
@@ -32,7 +32,7 @@ func usageOf(t *testing.T, m *harness.Mount) usage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resident, err := harness.RSS(m.PID())
+	resident, err := rig.RSS(m.PID())
 	if err != nil {
 		t.Fatal(err)
 	}

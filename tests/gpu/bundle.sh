@@ -10,7 +10,7 @@ flags=(-trimpath -ldflags "-s -w")
 
 export CGO_ENABLED=0
 go build "${flags[@]}" -o "$out/programs/" ./cmd/mountd ./cmd/gpuload ./tests/cmd/mkcheckpoint ./tests/gpu/gputest
-GOBIN=$out/programs GOFLAGS='' go install "${flags[@]}" "$(cat tests/s3test/VERSITYGW)"
+GOBIN=$out/programs GOFLAGS='' go install "${flags[@]}" "$(cat tests/rig/VERSITYGW)"
 
 # The oldest header, so that the programs start with every driver since 11.8.
 settings=$(tests/tools/cuda.sh env 11.8)

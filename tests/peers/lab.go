@@ -11,10 +11,8 @@ import (
 	"time"
 
 	"weightfs/tests/bench/workload"
-	"weightfs/tests/checkpoint"
-	"weightfs/tests/harness"
 	"weightfs/tests/proxy"
-	"weightfs/tests/s3test"
+	"weightfs/tests/rig"
 )
 
 // bucket holds one object.
@@ -24,8 +22,8 @@ const bucket = "models"
 type lab struct {
 	opts     options
 	root     string // of the module
-	programs *harness.Programs
-	server   *s3test.Server
+	programs *rig.Programs
+	server   *rig.Server
 	proxy    *proxy.Proxy
 	scratch  string // on tmpfs: the server's files and the peers' caches
 	local    string // on a disk
@@ -60,7 +58,7 @@ func newLab(ctx context.Context, o options) (_ *lab, err error) {
 			err = errors.Join(err, l.close())
 		}
 	}()
-	if l.root, err = harness.Root(); err != nil {
+	if l.root, err = rig.Root(); err != nil {
 		return nil, err
 	}
 	if l.scratch, err = os.MkdirTemp(o.scratch, "weightfs-peers-"); err != nil {
@@ -69,14 +67,14 @@ func newLab(ctx context.Context, o options) (_ *lab, err error) {
 	if l.local, err = os.MkdirTemp(o.local, "weightfs-peers-"); err != nil {
 		return nil, err
 	}
-	if l.programs, err = harness.Build(ctx, l.local); err != nil {
+	if l.programs, err = rig.Build(ctx, l.local); err != nil {
 		return nil, err
 	}
 	data := filepath.Join(l.scratch, "served")
 	if err = os.Mkdir(data, 0o755); err != nil {
 		return nil, err
 	}
-	if l.server, err = s3test.New(ctx, s3test.Options{Dir: data}); err != nil {
+	if l.server, err = rig.NewServer(ctx, rig.ServerOptions{Dir: data}); err != nil {
 		return nil, err
 	}
 	if l.proxy, err = proxy.New(l.server.Endpoint, ""); err != nil {
@@ -91,7 +89,7 @@ func (l *lab) upload(ctx context.Context) error {
 	if err := os.Mkdir(held, 0o755); err != nil {
 		return err
 	}
-	names, err := checkpoint.Write(held, checkpoint.Spec{Size: int64(l.opts.size), Dtypes: []string{"F16"}})
+	names, err := rig.WriteCheckpoint(held, rig.Checkpoint{Size: int64(l.opts.size), Dtypes: []string{"F16"}})
 	if err != nil {
 		return err
 	}

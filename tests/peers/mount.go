@@ -12,8 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"weightfs/tests/child"
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // How long a peer may take to mount and to end.
@@ -40,7 +39,7 @@ type mounter struct {
 type mount struct {
 	dir, cache string
 	object     string // the path of the object
-	proc       *child.Process
+	proc       *rig.Process
 }
 
 // mount starts a peer and returns once its mount answers. The caller closes it.
@@ -66,7 +65,7 @@ func (l *lab) mount(ctx context.Context, p mounter, endpoint string) (_ *mount, 
 		return nil, err
 	}
 	cmd.Env = l.environment(endpoint)
-	if m.proc, err = child.Start(cmd); err != nil {
+	if m.proc, err = rig.StartProcess(cmd); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, mountLimit, errors.New("it does not answer"))
@@ -106,7 +105,7 @@ func (m *mount) peak() (int64, error) {
 	if m.proc == nil {
 		return 0, nil
 	}
-	return harness.PeakRSS(m.proc.PID())
+	return rig.PeakRSS(m.proc.PID())
 }
 
 // close ends the peer whatever state it is in, and removes what it cached.

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // weightfs is the name of ours.
@@ -65,7 +65,7 @@ func (l *lab) tool(name string) string { return filepath.Join(l.root, ".tools", 
 // said finds the version in what a program prints.
 func said(program string, args ...string) func(context.Context, *lab) (string, error) {
 	return func(ctx context.Context, _ *lab) (string, error) {
-		out, err := harness.Output(ctx, nil, program, args...)
+		out, err := rig.Output(ctx, nil, program, args...)
 		if err != nil {
 			return "", err
 		}
@@ -75,6 +75,6 @@ func said(program string, args ...string) func(context.Context, *lab) (string, e
 
 // ourVersion is the commit.
 func ourVersion(ctx context.Context, l *lab) (string, error) {
-	out, err := harness.Output(ctx, nil, "git", "-C", l.root, "rev-parse", "--short", "HEAD")
+	out, err := rig.Output(ctx, nil, "git", "-C", l.root, "rev-parse", "--short", "HEAD")
 	return lastLine(out), err
 }

@@ -14,9 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"weightfs/tests/child"
-	"weightfs/tests/harness"
-	"weightfs/tests/s3test"
+	"weightfs/tests/rig"
 )
 
 // The sums are those of Mountpoint's own tests.
@@ -57,7 +55,7 @@ func TestLoadChecksTheBytes(t *testing.T) {
 	if err := os.WriteFile(gpuload, []byte("#!/bin/sh\necho '{\"bytes\": 4095}'\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{programs: &harness.Programs{Gpuload: gpuload}, server: &s3test.Server{}, tensors: 4096}
+	l := &lab{programs: &rig.Programs{Gpuload: gpuload}, server: &rig.Server{}, tensors: 4096}
 	if _, err := l.load(t.Context(), client{name: "gpuload"}, "x", ""); err == nil || !strings.Contains(err.Error(), "4095") {
 		t.Errorf("a short load: %v", err)
 	}
@@ -69,7 +67,7 @@ func TestLoadChecksTheBytes(t *testing.T) {
 
 // A client that took too long was killed for that, and its dying words say less.
 func TestLoadThatTakesTooLong(t *testing.T) {
-	l := &lab{programs: &harness.Programs{Python: "/bin/sh"}, server: &s3test.Server{}, root: t.TempDir()}
+	l := &lab{programs: &rig.Programs{Python: "/bin/sh"}, server: &rig.Server{}, root: t.TempDir()}
 	dir := filepath.Join(l.root, "tests", "peers", "python")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -131,7 +129,7 @@ func TestCacheIsCounted(t *testing.T) {
 		t.Errorf("%d bytes in the folder, want one MiB", got)
 	}
 	var err error
-	if m.proc, err = child.Start(exec.Command("sh", "-c", `exec sleep 60 <"$0"`, name)); err != nil {
+	if m.proc, err = rig.StartProcess(exec.Command("sh", "-c", `exec sleep 60 <"$0"`, name)); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = m.proc.Stop(time.Second) }()

@@ -21,7 +21,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"go.uber.org/goleak"
 
-	"weightfs/tests/s3test"
+	"weightfs/tests/rig"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,14 +29,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fixture is a proxy before a server that holds "bucket/object".
 type fixture struct {
 	*Proxy
-	server  *s3test.Server
+	server  *rig.Server
 	client  *s3.Client
 	content []byte
 }
 
 func start(tb testing.TB, size int) *fixture {
 	tb.Helper()
-	server := s3test.Start(tb)
+	server := rig.StartServer(tb)
 	content := make([]byte, size)
 	rand.NewChaCha8([32]byte{1}).Read(content)
 	server.Fill(tb, "bucket", map[string][]byte{"object": content})

@@ -7,7 +7,7 @@ import (
 	"io"
 	"os"
 
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // Fill reads what the page cache lacks of files that were read before, until it
@@ -47,7 +47,7 @@ func fill(ctx context.Context, path string) (n int64, err error) {
 	defer f.Close()
 	var missing []int64
 	for range fills {
-		if missing, err = harness.MissingPages(f); err != nil || len(missing) == 0 {
+		if missing, err = rig.MissingPages(f); err != nil || len(missing) == 0 {
 			return n, err
 		}
 		for _, off := range missing {

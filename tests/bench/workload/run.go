@@ -11,7 +11,7 @@ import (
 	"os/exec"
 	"strings"
 
-	"weightfs/tests/child"
+	"weightfs/tests/rig"
 )
 
 // Options say how children run.
@@ -87,7 +87,7 @@ func finish(ctx context.Context, runners []*runner) (reports []Report, err error
 // runner is a running child.
 type runner struct {
 	kind   string
-	proc   *child.Process
+	proc   *rig.Process
 	stdin  *os.File
 	stdout *bufio.Reader
 	pipe   *os.File // under stdout
@@ -116,7 +116,7 @@ func start(ctx context.Context, opts Options, w Workload) (_ *runner, err error)
 	}
 	defer childOut.Close()
 	cmd.Stdin, cmd.Stdout = childIn, childOut
-	proc, err := child.Start(cmd)
+	proc, err := rig.StartProcess(cmd)
 	if err != nil {
 		return nil, errors.Join(err, in.Close(), out.Close())
 	}

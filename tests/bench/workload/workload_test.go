@@ -13,8 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"weightfs/tests/checkpoint"
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 func TestMain(m *testing.M) {
@@ -69,7 +68,7 @@ func TestDivisionCoversEveryByteOnce(t *testing.T) {
 func writeFile(t *testing.T) (path string, size int64) {
 	t.Helper()
 	dir := t.TempDir()
-	names, err := checkpoint.Write(dir, checkpoint.Spec{Size: 8 << 20, TensorSize: 1 << 20, Dtypes: []string{"F16"}})
+	names, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Size: 8 << 20, TensorSize: 1 << 20, Dtypes: []string{"F16"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +144,7 @@ func TestFillReadsWhatThePageCacheLacks(t *testing.T) {
 	defer f.Close()
 	const pages = 5
 	_, err = f.Write(make([]byte, pages*os.Getpagesize()-1))
-	if err := errors.Join(err, harness.Evict(f)); err != nil {
+	if err := errors.Join(err, rig.Evict(f)); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []int64{pages, 0} {
@@ -153,7 +152,7 @@ func TestFillReadsWhatThePageCacheLacks(t *testing.T) {
 		if err != nil || reports[0].Items != want {
 			t.Errorf("%+v, %v; want %d pages", reports, err, want)
 		}
-		if missing, err := harness.MissingPages(f); err != nil || len(missing) > 0 {
+		if missing, err := rig.MissingPages(f); err != nil || len(missing) > 0 {
 			t.Errorf("missing afterwards: %v, %v", missing, err)
 		}
 	}

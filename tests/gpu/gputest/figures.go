@@ -23,7 +23,7 @@ const (
 )
 
 // measureAll prints the table of figures and holds them to the promises.
-func measureAll(ctx context.Context, r *rig, s *score) error {
+func measureAll(ctx context.Context, r *lab, s *score) error {
 	dir := r.path("large")
 	if _, err := r.output(ctx, "mkcheckpoint", "--shards", "4", "--size", fmt.Sprint(r.size), dir); err != nil {
 		return err
@@ -52,7 +52,7 @@ func measureAll(ctx context.Context, r *rig, s *score) error {
 }
 
 // measure runs both programs in turn, after one run of each that does not count.
-func (r *rig) measure(ctx context.Context, sc scenario) (outcome, error) {
+func (r *lab) measure(ctx context.Context, sc scenario) (outcome, error) {
 	var loads, loops []report
 	for i := range r.runs + 1 {
 		if i > 0 {
@@ -75,7 +75,7 @@ func (r *rig) measure(ctx context.Context, sc scenario) (outcome, error) {
 	return newOutcome(loads, loops), sc.holds(ctx)
 }
 
-func (r *rig) print(rows [][]string, others []other) {
+func (r *lab) print(rows [][]string, others []other) {
 	fmt.Printf("\n%s\n%.1f GiB of bf16 in four shards, medians of %d runs after one to warm up. "+
 		"Rates begin when the device is ready; times and sums begin when it is opened. "+
 		"The bare loop opens the device, page-locks and copies one after the other.\n\n%s",

@@ -9,8 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"weightfs/tests/child"
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // holdPoll is how often the holder's socket is looked for, holdLimit for how
@@ -22,9 +21,9 @@ const (
 
 // checkHeld has Python's torch map a model that gpuload holds. Without torch
 // and a GPU it checks nothing, and says so.
-func (r *rig) checkHeld(ctx context.Context, s *score, checkpoint string, want map[string]harness.Tensor) error {
+func (r *lab) checkHeld(ctx context.Context, s *score, checkpoint string, want map[string]rig.Tensor) error {
 	socket := r.path("held")
-	holder, err := child.Start(exec.Command(filepath.Join(r.bin, "gpuload"),
+	holder, err := rig.StartProcess(exec.Command(filepath.Join(r.bin, "gpuload"),
 		"load", filepath.Join(r.path("corpus"), checkpoint), "--device", r.device, "--hold", socket))
 	if err != nil {
 		return err
@@ -43,7 +42,7 @@ func (r *rig) checkHeld(ctx context.Context, s *score, checkpoint string, want m
 		s.skip(what, "no torch with a GPU here")
 		return nil
 	}
-	got, err := harness.ParseManifest(text)
+	got, err := rig.ParseManifest(text)
 	if err != nil {
 		return err
 	}
@@ -51,7 +50,7 @@ func (r *rig) checkHeld(ctx context.Context, s *score, checkpoint string, want m
 		t.File = want[name].File
 		got[name] = t
 	}
-	s.add(what, harness.Compare(got, want))
+	s.add(what, rig.Compare(got, want))
 	return nil
 }
 

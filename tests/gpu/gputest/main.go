@@ -73,7 +73,7 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	r, err := newRig(ctx, s)
+	r, err := newLab(ctx, s)
 	if err != nil {
 		return err
 	}

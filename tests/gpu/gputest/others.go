@@ -7,7 +7,7 @@ import (
 	"os"
 	"strings"
 
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // other is a loader of somebody else's, over the same local files.
@@ -20,7 +20,7 @@ type other struct {
 
 // others measures safetensors' load_file, which comes first, and what else there
 // is from PyPI. What is not installed or does not run is a row that says so.
-func (r *rig) others(ctx context.Context, files []string) []other {
+func (r *lab) others(ctx context.Context, files []string) []other {
 	var all []other
 	for _, name := range []string{"safetensors", "runai-model-streamer", "fastsafetensors", "instanttensor"} {
 		all = append(all, r.other(ctx, name, files))
@@ -29,7 +29,7 @@ func (r *rig) others(ctx context.Context, files []string) []other {
 }
 
 // other takes one run more than are counted, the first, which warms up.
-func (r *rig) other(ctx context.Context, name string, files []string) other {
+func (r *lab) other(ctx context.Context, name string, files []string) other {
 	o := other{name: name}
 	if r.device == "cpu" {
 		o.absent = "no GPU"
@@ -117,11 +117,11 @@ func checkCached(path string) error {
 	if err != nil {
 		return err
 	}
-	held, err := harness.CachedPages(f)
+	held, err := rig.CachedPages(f)
 	if err != nil {
 		return err
 	}
-	if all := harness.Pages(info.Size()); held < all {
+	if all := rig.Pages(info.Size()); held < all {
 		return fmt.Errorf("%s: %d of %d pages are in the page cache", path, held, all)
 	}
 	return nil

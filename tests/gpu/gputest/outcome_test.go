@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"weightfs/tests/harness"
+	"weightfs/tests/rig"
 )
 
 // quick is a load that holds every promise beside loop.
@@ -72,7 +72,7 @@ func TestCachedIsVerified(t *testing.T) {
 	if _, err := f.Write(make([]byte, 1<<20+1)); err != nil {
 		t.Fatal(err)
 	}
-	if err := harness.Evict(f); err != nil {
+	if err := rig.Evict(f); err != nil {
 		t.Fatalf("%v: on a tmpfs they stay; set TMPDIR to a folder on a disk", err)
 	}
 	if err := checkCached(name); err == nil {

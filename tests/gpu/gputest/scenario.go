@@ -23,7 +23,7 @@ type scenario struct {
 }
 
 // scenarios are the ways to the checkpoint in dir, which is also in the bucket.
-func (r *rig) scenarios(ctx context.Context, dir, uri string) ([]scenario, error) {
+func (r *lab) scenarios(ctx context.Context, dir, uri string) ([]scenario, error) {
 	names, err := shards(dir)
 	if err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func (r *rig) scenarios(ctx context.Context, dir, uri string) ([]scenario, error
 
 // heldBy fails, from its second call on, where the daemon has fetched anything
 // since the call before.
-func (r *rig) heldBy(mounted string) func(context.Context) error {
+func (r *lab) heldBy(mounted string) func(context.Context) error {
 	before := int64(-1)
 	return func(ctx context.Context) error {
 		text, err := r.output(ctx, "mountd", "status", "--json", mounted)

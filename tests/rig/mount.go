@@ -1,4 +1,4 @@
-package harness
+package rig
 
 import (
 	"context"
@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"weightfs/tests/child"
 )
 
 // How long a mount may take: to answer, and to go.
@@ -39,7 +37,7 @@ type Mount struct {
 	// Dir is the mountpoint.
 	Dir string
 	// Process is mountd.
-	*child.Process
+	*Process
 
 	made bool // Dir was made by us
 }
@@ -63,7 +61,7 @@ func (p *Programs) Mount(ctx context.Context, opts MountOptions) (*Mount, error)
 	// A test that Ctrl-C ends leaves no stale mount: mountd unmounts.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	var err error
-	if m.Process, err = child.Start(cmd); err != nil {
+	if m.Process, err = StartProcess(cmd); err != nil {
 		return nil, errors.Join(err, m.removeDir())
 	}
 	ctx, cancel := context.WithTimeout(ctx, mountLimit)

@@ -1,4 +1,4 @@
-package s3test
+package rig
 
 import (
 	"bytes"
@@ -29,7 +29,7 @@ func get(tb testing.TB, s *Server, bucket, key string) ([]byte, string) {
 }
 
 func TestServerKeepsObjects(t *testing.T) {
-	for name, start := range map[string]func(testing.TB) *Server{"http": Start, "https": StartTLS} {
+	for name, start := range map[string]func(testing.TB) *Server{"http": StartServer, "https": StartTLSServer} {
 		t.Run(name, func(t *testing.T) {
 			s := start(t)
 			s.Fill(t, "models", map[string][]byte{"a/b.safetensors": []byte("weights")})
@@ -46,7 +46,7 @@ func TestServerKeepsObjects(t *testing.T) {
 }
 
 func TestLargeFileIsUploadedInParts(t *testing.T) {
-	s := Start(t)
+	s := StartServer(t)
 	s.Fill(t, "models", nil)
 	dir := t.TempDir()
 	want := bytes.Repeat([]byte("0123456789abcde\n"), (uploadPart+uploadPart/2)/16)
@@ -66,7 +66,7 @@ func TestLargeFileIsUploadedInParts(t *testing.T) {
 }
 
 func TestDeleteRemoves(t *testing.T) {
-	s := Start(t)
+	s := StartServer(t)
 	s.Fill(t, "models", map[string][]byte{"x": []byte("x")})
 	if err := s.Delete(t.Context(), "models", "x"); err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestDeleteRemoves(t *testing.T) {
 }
 
 func TestCloseEndsTheServer(t *testing.T) {
-	s, err := New(t.Context(), Options{})
+	s, err := NewServer(t.Context(), ServerOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

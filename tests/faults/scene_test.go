@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"weightfs/tests/harness"
 	"weightfs/tests/proxy"
+	"weightfs/tests/rig"
 )
 
 // direct is the way of gpuload without a mount.
@@ -62,11 +62,11 @@ func (o outcome) String() string {
 	return fmt.Sprintf("%s x%d, last after %.1f s", o.Failures[0].Errno, len(o.Failures), last)
 }
 
-// rig is one mount before one proxy.
-type rig struct {
+// scene is one mount before one proxy.
+type scene struct {
 	t     *testing.T
 	proxy *proxy.Proxy
-	mount *harness.Mount
+	mount *rig.Mount
 	seen  strings.Builder // for the table
 	// prefix is the command that readers run under, if any.
 	prefix []string
@@ -80,19 +80,19 @@ type rig struct {
 	loadFlags []string
 }
 
-// paceTotal is what the proxy of a rig lets through, in bytes a second.
+// paceTotal is what the proxy of a scene lets through, in bytes a second.
 const paceTotal = 40e6
 
-// newRig mounts the bucket behind a proxy for the length of the test, with
+// newScene mounts the bucket behind a proxy for the length of the test, with
 // flags in addition. The proxy makes the store slow enough for faults to fall
 // into the reading.
-func newRig(t *testing.T, flags ...string) *rig {
+func newScene(t *testing.T, flags ...string) *scene {
 	t.Helper()
-	r := &rig{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
+	r := &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
 	r.endpoint = r.proxy.Endpoint
 	r.proxy.SetShape(proxy.Shape{FirstByte: 2 * time.Millisecond, PerConnection: 20e6, Total: paceTotal})
 	args := append([]string{"--memory-limit", "128Mi", "--part-size", "1Mi", "--metadata-ttl", "1h"}, flags...)
-	r.mount = mountFor(t, harness.MountOptions{
+	r.mount = mountFor(t, rig.MountOptions{
 		Source: "s3://" + bucket, Args: args,
 		Env: append(theStage.server.Env(), "AWS_ENDPOINT_URL="+r.proxy.Endpoint),
 	})
@@ -101,7 +101,7 @@ func newRig(t *testing.T, flags ...string) *rig {
 
 // mountFor mounts for the length of the test, whose end unmounts by SIGTERM. It
 // must end with exit 0, or the one given.
-func mountFor(t *testing.T, opts harness.MountOptions, exit ...int) *harness.Mount {
+func mountFor(t *testing.T, opts rig.MountOptions, exit ...int) *rig.Mount {
 	t.Helper()
 	m, err := theStage.Mount(t.Context(), opts)
 	if err != nil {
@@ -121,9 +121,9 @@ func mountFor(t *testing.T, opts harness.MountOptions, exit ...int) *harness.Mou
 }
 
 // mountBucket is mountFor with the bucket as it is, and no flags.
-func mountBucket(t *testing.T, exit ...int) *harness.Mount {
+func mountBucket(t *testing.T, exit ...int) *rig.Mount {
 	t.Helper()
-	return mountFor(t, harness.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env()}, exit...)
+	return mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env()}, exit...)
 }
 
 func lastLines(text string, n int) string {
@@ -132,17 +132,17 @@ func lastLines(text string, n int) string {
 }
 
 // file is the object in the mount.
-func (r *rig) file() string { return filepath.Join(r.mount.Dir, object) }
+func (r *scene) file() string { return filepath.Join(r.mount.Dir, object) }
 
 // read reads the object in one way, to the end or to the error.
-func (r *rig) read(way string) (o outcome) {
+func (r *scene) read(way string) (o outcome) {
 	r.t.Helper()
 	late := theStage.late.during(func() { o = r.readOnce(way) })
 	o.late = late
 	return o
 }
 
-func (r *rig) readOnce(way string) outcome {
+func (r *scene) readOnce(way string) outcome {
 	r.t.Helper()
 	switch way {
 	case "load":
@@ -185,7 +185,7 @@ func loadFile(t *testing.T, prefix []string, args ...string) outcome {
 		o.Failures = []failure{{errnoOf(result.Stderr), o.Seconds}}
 		return o
 	}
-	if err := harness.Compare(loaded, theStage.reference); err != nil {
+	if err := rig.Compare(loaded, theStage.reference); err != nil {
 		o.SHA256 = err.Error()
 		return o
 	}
@@ -195,7 +195,7 @@ func loadFile(t *testing.T, prefix []string, args ...string) outcome {
 
 // loadTensors has gpuload load under the command prefix, and returns what its
 // manifest has of the tensors.
-func loadTensors(t *testing.T, prefix []string, args ...string) (map[string]harness.Tensor, harness.Result) {
+func loadTensors(t *testing.T, prefix []string, args ...string) (map[string]rig.Tensor, rig.Result) {
 	t.Helper()
 	manifest := filepath.Join(t.TempDir(), "manifest")
 	command := []string{theStage.Gpuload, "load", "--device", "cpu", "--progress", "none", "--manifest", manifest}
@@ -207,7 +207,7 @@ func loadTensors(t *testing.T, prefix []string, args ...string) (map[string]harn
 	if err != nil {
 		t.Fatal(err)
 	}
-	loaded, err := harness.ParseManifest(string(text))
+	loaded, err := rig.ParseManifest(string(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,11 +227,11 @@ func errnoOf(message string) string {
 }
 
 // runChild runs a child, which must end within childLimit.
-func runChild(t *testing.T, env []string, name string, args ...string) harness.Result {
+func runChild(t *testing.T, env []string, name string, args ...string) rig.Result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), childLimit)
 	defer cancel()
-	result, err := harness.Run(ctx, env, name, args...)
+	result, err := rig.Run(ctx, env, name, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +239,7 @@ func runChild(t *testing.T, env []string, name string, args ...string) harness.R
 }
 
 // runUnder runs a child under the command prefix, with the server's credentials.
-func runUnder(t *testing.T, prefix []string, args ...string) harness.Result {
+func runUnder(t *testing.T, prefix []string, args ...string) rig.Result {
 	t.Helper()
 	args = append(append([]string{}, prefix...), args...)
 	return runChild(t, theStage.server.Env(), args[0], args[1:]...)

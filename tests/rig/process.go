@@ -1,6 +1,4 @@
-// Package child runs programs for tests, benchmarks and the demo so that each
-// ends with the program that started it, however that ends.
-package child
+package rig
 
 import (
 	"bytes"
@@ -26,12 +24,12 @@ type Process struct {
 	done   chan struct{} // closed once the child is reaped
 }
 
-// Start runs cmd. Output that cmd does not direct elsewhere is kept. The child
+// StartProcess runs cmd. Output that cmd does not direct elsewhere is kept. The child
 // is killed if this process ends first, or gets cmd.SysProcAttr.Pdeathsig if that
 // is set: the kernel does that when the thread that started the child ends, so
 // that thread is kept until then. A Ctrl-C on the terminal reaches this process
 // alone, which ends its children in order.
-func Start(cmd *exec.Cmd) (*Process, error) {
+func StartProcess(cmd *exec.Cmd) (*Process, error) {
 	p := &Process{cmd: cmd, done: make(chan struct{})}
 	if cmd.Stdout == nil {
 		cmd.Stdout = &p.output

@@ -1,4 +1,4 @@
-package child
+package rig
 
 import (
 	"context"
@@ -11,15 +11,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-func start(t *testing.T, script string) *Process {
+func startScript(t *testing.T, script string) *Process {
 	t.Helper()
-	p, err := Start(exec.Command("sh", "-c", script))
+	p, err := StartProcess(exec.Command("sh", "-c", script))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +23,7 @@ func start(t *testing.T, script string) *Process {
 }
 
 func TestWaitReturnsTheExitCode(t *testing.T) {
-	p := start(t, "echo out; echo err >&2; exit 3")
+	p := startScript(t, "echo out; echo err >&2; exit 3")
 	if code := p.Wait(); code != 3 || p.Output() != "out\nerr\n" {
 		t.Errorf("exit %d with %q", code, p.Output())
 	}
@@ -38,7 +34,7 @@ func TestWaitReturnsTheExitCode(t *testing.T) {
 
 func TestAwaitOutput(t *testing.T) {
 	told := regexp.MustCompile(`answer=(\d+)`)
-	p := start(t, "sleep 0.05; echo answer=42; exec sleep 100")
+	p := startScript(t, "sleep 0.05; echo answer=42; exec sleep 100")
 	if match, err := p.AwaitOutput(t.Context(), told); err != nil || match[1] != "42" {
 		t.Errorf("%q, %v", match, err)
 	}
@@ -50,7 +46,7 @@ func TestAwaitOutput(t *testing.T) {
 	if err := p.Kill(); err != nil {
 		t.Error(err)
 	}
-	p = start(t, "echo a last word")
+	p = startScript(t, "echo a last word")
 	if _, err := p.AwaitOutput(t.Context(), told); err == nil || !strings.Contains(err.Error(), "a last word") {
 		t.Errorf("of a child that ended: %v", err)
 	}
@@ -60,15 +56,15 @@ func TestAwaitOutput(t *testing.T) {
 }
 
 func TestKillAndStop(t *testing.T) {
-	p := start(t, "exec sleep 100")
+	p := startScript(t, "exec sleep 100")
 	if err := p.Kill(); err != nil || p.Wait() != -int(syscall.SIGKILL) {
 		t.Errorf("killed: %v, exit %d", err, p.Wait())
 	}
-	p = start(t, "exec sleep 100")
+	p = startScript(t, "exec sleep 100")
 	if err := p.Stop(time.Minute); err != nil || p.Wait() != -int(syscall.SIGTERM) {
 		t.Errorf("stopped: %v, exit %d", err, p.Wait())
 	}
-	p = start(t, "trap '' TERM; while :; do sleep 0.1; done")
+	p = startScript(t, "trap '' TERM; while :; do sleep 0.1; done")
 	if err := p.Stop(time.Millisecond); err == nil && p.Wait() != -int(syscall.SIGTERM) {
 		t.Error("a deaf child was stopped without an error")
 	}
@@ -83,7 +79,7 @@ func TestEndsWithItsParent(t *testing.T) {
 	dir := t.TempDir()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestEndsWithItsParent$")
 	cmd.Env = append(os.Environ(), parentVariable+"="+dir)
-	parent, err := Start(cmd)
+	parent, err := StartProcess(cmd)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +120,7 @@ func beParent(t *testing.T, dir string) {
 	told.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	for _, cmd := range []*exec.Cmd{deaf, told} {
 		cmd.Dir = dir
-		if _, err := Start(cmd); err != nil {
+		if _, err := StartProcess(cmd); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -132,7 +128,7 @@ func beParent(t *testing.T, dir string) {
 }
 
 func TestStartFails(t *testing.T) {
-	if _, err := Start(exec.Command("/nonexistent")); err == nil {
+	if _, err := StartProcess(exec.Command("/nonexistent")); err == nil {
 		t.Error("no error")
 	}
 }

@@ -11,8 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"weightfs/tests/harness"
-	"weightfs/tests/s3test"
+	"weightfs/tests/rig"
 )
 
 //go:embed *.py
@@ -21,17 +20,17 @@ var scripts embed.FS
 // bucket holds what the S3 server serves.
 const bucket = "models"
 
-// rig is what the checks and measurements run with. close removes it all.
-type rig struct {
+// lab is what the checks and measurements run with. close removes it all.
+type lab struct {
 	settings
 	dir      string // scratch folder
-	programs harness.Programs
-	server   *s3test.Server
-	mounts   []*harness.Mount
+	programs rig.Programs
+	server   *rig.Server
+	mounts   []*rig.Mount
 }
 
-func newRig(ctx context.Context, s settings) (_ *rig, err error) {
-	r := &rig{settings: s, programs: harness.Programs{
+func newLab(ctx context.Context, s settings) (_ *lab, err error) {
+	r := &lab{settings: s, programs: rig.Programs{
 		Mountd: filepath.Join(s.bin, "mountd"), Gpuload: filepath.Join(s.bin, "gpuload"), Python: s.python,
 	}}
 	if r.dir, err = os.MkdirTemp(s.work, "gputest-"); err != nil {
@@ -49,14 +48,14 @@ func newRig(ctx context.Context, s settings) (_ *rig, err error) {
 	if err := os.Mkdir(served, 0o755); err != nil {
 		return nil, err
 	}
-	r.server, err = s3test.New(ctx, s3test.Options{Dir: served, Binary: filepath.Join(s.bin, "versitygw")})
+	r.server, err = rig.NewServer(ctx, rig.ServerOptions{Dir: served, Binary: filepath.Join(s.bin, "versitygw")})
 	if err != nil {
 		return nil, err
 	}
 	return r, r.server.CreateBucket(ctx, bucket)
 }
 
-func (r *rig) close() error {
+func (r *lab) close() error {
 	var errs []error
 	for _, m := range r.mounts {
 		errs = append(errs, m.Close())
@@ -68,22 +67,22 @@ func (r *rig) close() error {
 }
 
 // path is a name in the scratch folder.
-func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }
+func (r *lab) path(name string) string { return filepath.Join(r.dir, name) }
 
 // output runs one of the bundle's programs to its end; its error has what the
 // program said.
-func (r *rig) output(ctx context.Context, program string, args ...string) (string, error) {
-	return harness.Output(ctx, r.server.Env(), filepath.Join(r.bin, program), args...)
+func (r *lab) output(ctx context.Context, program string, args ...string) (string, error) {
+	return rig.Output(ctx, r.server.Env(), filepath.Join(r.bin, program), args...)
 }
 
 // script runs one of the embedded scripts.
-func (r *rig) script(ctx context.Context, name string, args ...string) (string, error) {
-	return harness.Output(ctx, nil, r.python, append([]string{r.path(name)}, args...)...)
+func (r *lab) script(ctx context.Context, name string, args ...string) (string, error) {
+	return rig.Output(ctx, nil, r.python, append([]string{r.path(name)}, args...)...)
 }
 
 // mount mounts a source until the rig is closed and returns the mountpoint.
-func (r *rig) mount(ctx context.Context, source string, flags ...string) (string, error) {
-	m, err := r.programs.Mount(ctx, harness.MountOptions{Source: source, Args: flags, Env: r.server.Env()})
+func (r *lab) mount(ctx context.Context, source string, flags ...string) (string, error) {
+	m, err := r.programs.Mount(ctx, rig.MountOptions{Source: source, Args: flags, Env: r.server.Env()})
 	if err != nil {
 		return "", err
 	}
@@ -109,12 +108,12 @@ type phases struct {
 	FirstTensor float64 `json:"first_tensor"`
 }
 
-func (r *rig) load(ctx context.Context, source string, flags ...string) (report, error) {
+func (r *lab) load(ctx context.Context, source string, flags ...string) (report, error) {
 	args := append([]string{"load", source, "--device", r.device, "--json"}, flags...)
 	return parseReport(r.output(ctx, "gpuload", args...))
 }
 
-func (r *rig) bareloop(ctx context.Context, files []string, flags ...string) (report, error) {
+func (r *lab) bareloop(ctx context.Context, files []string, flags ...string) (report, error) {
 	args := append([]string{"--device", r.device}, flags...)
 	return parseReport(r.output(ctx, "bareloop", append(args, files...)...))
 }

@@ -1,4 +1,4 @@
-package checkpoint
+package rig
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func read(t *testing.T, dir string, names []string) (data []byte) {
+func readShards(t *testing.T, dir string, names []string) (data []byte) {
 	t.Helper()
 	for _, name := range names {
 		b, err := os.ReadFile(filepath.Join(dir, name))
@@ -22,15 +22,15 @@ func read(t *testing.T, dir string, names []string) (data []byte) {
 }
 
 func TestWriteIsDeterministic(t *testing.T) {
-	write := func(spec Spec) []byte {
+	write := func(spec Checkpoint) []byte {
 		dir := t.TempDir()
-		names, err := Write(dir, spec)
+		names, err := WriteCheckpoint(dir, spec)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return read(t, dir, names)
+		return readShards(t, dir, names)
 	}
-	spec := Spec{Shards: 3, Size: 5 << 20, TensorSize: 300_000, Dtypes: []string{"F32", "I8"}}
+	spec := Checkpoint{Shards: 3, Size: 5 << 20, TensorSize: 300_000, Dtypes: []string{"F32", "I8"}}
 	first := write(spec)
 	if !bytes.Equal(first, write(spec)) {
 		t.Error("the same spec made other bytes")
@@ -46,19 +46,19 @@ func TestWriteIsDeterministic(t *testing.T) {
 
 func TestWriteMakesValidFilesAndIndex(t *testing.T) {
 	dir := t.TempDir()
-	names, err := Write(dir, Spec{Shards: 2, Size: 1 << 20, TensorSize: 100_000, Odd: true})
+	names, err := WriteCheckpoint(dir, Checkpoint{Shards: 2, Size: 1 << 20, TensorSize: 100_000, Odd: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var index struct {
 		Weights map[string]string `json:"weight_map"`
 	}
-	if err := json.Unmarshal(read(t, dir, []string{"model.safetensors.index.json"}), &index); err != nil {
+	if err := json.Unmarshal(readShards(t, dir, []string{"model.safetensors.index.json"}), &index); err != nil {
 		t.Fatal(err)
 	}
 	seen := 0
 	for _, name := range names {
-		data := read(t, dir, []string{name})
+		data := readShards(t, dir, []string{name})
 		n := binary.LittleEndian.Uint64(data)
 		header := map[string]struct {
 			Offsets [2]int `json:"data_offsets"`
@@ -84,8 +84,8 @@ func TestWriteMakesValidFilesAndIndex(t *testing.T) {
 }
 
 func TestWriteRejects(t *testing.T) {
-	for _, spec := range []Spec{{Dtypes: []string{"F5"}}, {Size: -1}, {Shards: -1}} {
-		if _, err := Write(t.TempDir(), spec); err == nil {
+	for _, spec := range []Checkpoint{{Dtypes: []string{"F5"}}, {Size: -1}, {Shards: -1}} {
+		if _, err := WriteCheckpoint(t.TempDir(), spec); err == nil {
 			t.Errorf("%+v: no error", spec)
 		}
 	}
@@ -95,7 +95,7 @@ func BenchmarkWrite(b *testing.B) {
 	dir := b.TempDir()
 	b.SetBytes(512 << 20)
 	for b.Loop() {
-		if _, err := Write(dir, Spec{Shards: 2, Size: 512 << 20}); err != nil {
+		if _, err := WriteCheckpoint(dir, Checkpoint{Shards: 2, Size: 512 << 20}); err != nil {
 			b.Fatal(err)
 		}
 	}

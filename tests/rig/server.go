@@ -1,4 +1,4 @@
-package s3test
+package rig
 
 import (
 	"context"
@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-
-	"weightfs/tests/child"
 )
 
 // region is the only one that the server knows.
@@ -27,9 +25,9 @@ const startLimit = 30 * time.Second
 // ago may have been taken since.
 const portAttempts = 5
 
-// Options says how to run a server. The zero value is a plain HTTP server over
+// ServerOptions says how to run a server. The zero value is a plain HTTP server over
 // a temporary folder.
-type Options struct {
+type ServerOptions struct {
 	// Dir is the folder over which the server runs: its folders are buckets. ""
 	// is a temporary one, removed by Close. The file system must have extended
 	// attributes.
@@ -39,7 +37,7 @@ type Options struct {
 	TLS bool
 	// Accounts lets accounts beside the owner's come and go, see AddAccount.
 	Accounts bool
-	// Binary is the server's program; "" is the pinned one, see Binary.
+	// Binary is the server's program; "" is the pinned one, see ServerBinary.
 	Binary string
 }
 
@@ -61,19 +59,19 @@ type Server struct {
 	binary string
 	// accounts is the folder of the accounts, "" where there is the owner alone.
 	accounts string
-	proc     *child.Process
+	proc     *Process
 }
 
-// New starts a server and returns once it answers. ctx bounds the start alone.
-func New(ctx context.Context, opts Options) (*Server, error) {
+// NewServer starts a server and returns once it answers. ctx bounds the start alone.
+func NewServer(ctx context.Context, opts ServerOptions) (*Server, error) {
 	binary := opts.Binary
 	if binary == "" {
 		var err error
-		if binary, err = Binary(ctx); err != nil {
+		if binary, err = ServerBinary(ctx); err != nil {
 			return nil, fmt.Errorf("S3 server: %w", err)
 		}
 	}
-	state, err := os.MkdirTemp("", "s3test-")
+	state, err := os.MkdirTemp("", "s3-")
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +93,7 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 }
 
 // prepare makes the data folder and, where asked for, the certificates.
-func (s *Server) prepare(opts Options) error {
+func (s *Server) prepare(opts ServerOptions) error {
 	if s.Dir == "" {
 		s.Dir = filepath.Join(s.state, "data")
 		if err := os.Mkdir(s.Dir, 0o755); err != nil {
@@ -152,7 +150,7 @@ func (s *Server) startOnce(ctx context.Context) error {
 	if s.client, err = s.newClient(); err != nil {
 		return err
 	}
-	if s.proc, err = child.Start(cmd); err != nil {
+	if s.proc, err = StartProcess(cmd); err != nil {
 		return err
 	}
 	if err := s.waitReady(ctx); err != nil {
@@ -181,7 +179,7 @@ func (s *Server) waitReady(ctx context.Context) error {
 	}
 }
 
-// Close ends the server and removes what New made.
+// Close ends the server and removes what NewServer made.
 func (s *Server) Close() error {
 	return errors.Join(s.proc.Kill(), os.RemoveAll(s.state))
 }

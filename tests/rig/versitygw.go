@@ -1,4 +1,4 @@
-package s3test
+package rig
 
 import (
 	"context"
@@ -14,35 +14,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// source is the server's package and version, as "PACKAGE@VERSION".
+// versitygw is the server's package and version, as "PACKAGE@VERSION".
 //
 //go:embed VERSITYGW
-var source string
+var versitygw string
 
-// moduleRoot returns the folder of the go.mod above the working directory,
-// which is where go test and the programs of this module are started.
-func moduleRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", errors.New("no go.mod at or above the working directory")
-		}
-		dir = parent
-	}
-}
-
-// Binary returns the path of the server binary of the pinned version, which
+// ServerBinary returns the path of the server binary of the pinned version, which
 // it builds where it is missing (a minute, once). Processes that call it at
 // the same time wait for the first one.
-func Binary(ctx context.Context) (string, error) {
-	root, err := moduleRoot()
+func ServerBinary(ctx context.Context) (string, error) {
+	root, err := Root()
 	if err != nil {
 		return "", err
 	}
@@ -59,19 +40,19 @@ func Binary(ctx context.Context) (string, error) {
 	if isPinned(path) {
 		return path, nil
 	}
-	if err := install(ctx, tools); err != nil {
+	if err := installVersitygw(ctx, tools); err != nil {
 		return "", err
 	}
 	return path, nil
 }
 
-// isPinned says whether path is a build of the version in source.
+// isPinned says whether path is a build of the pinned version.
 func isPinned(path string) bool {
 	info, err := buildinfo.ReadFile(path)
 	if err != nil {
 		return false
 	}
-	return info.Path+"@"+info.Main.Version == strings.TrimSpace(source)
+	return info.Path+"@"+info.Main.Version == strings.TrimSpace(versitygw)
 }
 
 // lock serializes the installers of all processes.
@@ -89,11 +70,11 @@ func lock(dir string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-func install(ctx context.Context, dir string) error {
-	cmd := exec.CommandContext(ctx, "go", "install", strings.TrimSpace(source))
+func installVersitygw(ctx context.Context, dir string) error {
+	cmd := exec.CommandContext(ctx, "go", "install", strings.TrimSpace(versitygw))
 	cmd.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=", "GOWORK=off", "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go install %s: %w: %s", strings.TrimSpace(source), err, out)
+		return fmt.Errorf("go install %s: %w: %s", strings.TrimSpace(versitygw), err, out)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package s3test
+package rig
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 )
 
 // AddAccount makes an account which may read and write every bucket, of a server
-// with Options.Accounts.
+// with ServerOptions.Accounts.
 func (s *Server) AddAccount(ctx context.Context, accessKey, secretKey string) error {
 	return s.administer(ctx, "create-user", "--access", accessKey, "--secret", secretKey, "--role", "admin")
 }

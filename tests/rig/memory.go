@@ -1,4 +1,4 @@
-package harness
+package rig
 
 import (
 	"bufio"
@@ -62,12 +62,19 @@ func NewCgroup(name string) (*Cgroup, error) {
 
 // SetLimit bounds the memory of the group, in bytes.
 func (g *Cgroup) SetLimit(n int64) error {
-	file := "memory.max"
-	if strings.HasPrefix(g.peak, "memory.max_usage") { // version 1
-		file = "memory.limit_in_bytes"
-	}
-	return os.WriteFile(filepath.Join(g.dir, file), strconv.AppendInt(nil, n, 10), 0o644)
+	return os.WriteFile(g.byVersion("memory.limit_in_bytes", "memory.max"), strconv.AppendInt(nil, n, 10), 0o644)
 }
+
+// byVersion is the path of a file by its name in version 1 or in version 2.
+func (g *Cgroup) byVersion(v1, v2 string) string {
+	if g.peak == "memory.peak" {
+		return filepath.Join(g.dir, v2)
+	}
+	return filepath.Join(g.dir, v1)
+}
+
+// Dir is the group's folder, with its cgroup.procs.
+func (g *Cgroup) Dir() string { return g.dir }
 
 // command returns a command that runs inside the group.
 func (g *Cgroup) command(name string, args ...string) *exec.Cmd {
@@ -76,8 +83,16 @@ func (g *Cgroup) command(name string, args ...string) *exec.Cmd {
 }
 
 // Peak returns the largest charge so far, in bytes.
-func (g *Cgroup) Peak() (int64, error) {
-	text, err := os.ReadFile(filepath.Join(g.dir, g.peak))
+func (g *Cgroup) Peak() (int64, error) { return readBytes(filepath.Join(g.dir, g.peak)) }
+
+// Charge returns what the group is charged now, in bytes.
+func (g *Cgroup) Charge() (int64, error) {
+	return readBytes(g.byVersion("memory.usage_in_bytes", "memory.current"))
+}
+
+// readBytes returns the number that a file consists of.
+func readBytes(file string) (int64, error) {
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return 0, err
 	}
@@ -87,11 +102,8 @@ func (g *Cgroup) Peak() (int64, error) {
 // Kills returns how many processes the kernel has killed for want of memory in
 // the group.
 func (g *Cgroup) Kills() (int64, error) {
-	file := "memory.events"
-	if strings.HasPrefix(g.peak, "memory.max_usage") { // version 1
-		file = "memory.oom_control"
-	}
-	text, err := os.ReadFile(filepath.Join(g.dir, file))
+	file := g.byVersion("memory.oom_control", "memory.events")
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return 0, err
 	}

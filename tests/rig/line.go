@@ -1,6 +1,4 @@
-// Package line is the line to a store in virtual time, for tests of what a
-// client asks for over it.
-package line
+package rig
 
 import (
 	"sync"

@@ -1,4 +1,4 @@
-package s3test
+package rig
 
 import (
 	"crypto/ecdsa"
@@ -30,7 +30,7 @@ func writeCertificates(dir string) error {
 	if err != nil {
 		return err
 	}
-	ca := template("s3test authority")
+	ca := certificateTemplate("weightfs test authority")
 	ca.IsCA = true
 	ca.BasicConstraintsValid = true
 	ca.KeyUsage = x509.KeyUsageCertSign
@@ -42,7 +42,7 @@ func writeCertificates(dir string) error {
 	if err != nil {
 		return err
 	}
-	leaf := template("localhost")
+	leaf := certificateTemplate("localhost")
 	leaf.DNSNames = []string{"localhost"}
 	leaf.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
 	leaf.KeyUsage = x509.KeyUsageDigitalSignature
@@ -66,8 +66,8 @@ func writeCertificates(dir string) error {
 	return nil
 }
 
-// template is what both certificates share.
-func template(name string) *x509.Certificate {
+// certificateTemplate is what both certificates share.
+func certificateTemplate(name string) *x509.Certificate {
 	now := time.Now()
 	return &x509.Certificate{
 		SerialNumber: big.NewInt(now.UnixNano()),

@@ -1,8 +1,4 @@
-// Package checkpoint writes safetensors checkpoints for tests, benchmarks and
-// the demo: as large as asked for, the same bytes for the same [Spec], at about
-// the speed of the disk. It knows the format by itself, so that it can be
-// compared with the product's reader.
-package checkpoint
+package rig
 
 import (
 	"bufio"
@@ -17,8 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Spec says what to write. Zero fields mean the defaults.
-type Spec struct {
+// Checkpoint says what to write. Zero fields mean the defaults.
+type Checkpoint struct {
 	// Shards is the number of files; 0 is 1.
 	Shards int
 	// Size is the bytes of all tensors together; 0 is 64 MiB. Each shard gets
@@ -48,10 +44,10 @@ func elementSizes() map[string]int64 {
 	}
 }
 
-// Write makes the files in dir, which must exist: "model.safetensors", or
+// WriteCheckpoint makes the files in dir, which must exist: "model.safetensors", or
 // shards named "model-00001-of-0000N.safetensors" with their index. It returns
 // the shards' names.
-func Write(dir string, spec Spec) ([]string, error) {
+func WriteCheckpoint(dir string, spec Checkpoint) ([]string, error) {
 	spec, err := spec.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint: %w", err)
@@ -62,7 +58,7 @@ func Write(dir string, spec Spec) ([]string, error) {
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range names {
 		names[i] = shardName(i, spec.Shards)
-		tensors := plan(spec, i)
+		tensors := planShard(spec, i)
 		for _, t := range tensors {
 			weights[t.name] = names[i]
 		}
@@ -79,7 +75,7 @@ func Write(dir string, spec Spec) ([]string, error) {
 	return names, writeIndex(dir, spec, weights)
 }
 
-func (s Spec) withDefaults() (Spec, error) {
+func (s Checkpoint) withDefaults() (Checkpoint, error) {
 	if s.Shards == 0 {
 		s.Shards = 1
 	}
@@ -110,20 +106,20 @@ func shardName(i, n int) string {
 	return fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, n)
 }
 
-// tensor is one tensor of a shard; its bytes follow those of the one before.
-type tensor struct {
+// shardTensor is one tensor of a shard; its bytes follow those of the one before.
+type shardTensor struct {
 	name, dtype string
 	shape       []int64
 	bytes       int64
 }
 
-// plan divides a shard's bytes into tensors, in the order of their names: so the
+// planShard divides a shard's bytes into tensors, in the order of their names: so the
 // format's own writer lays them out, and readers take them.
-func plan(spec Spec, shard int) []tensor {
+func planShard(spec Checkpoint, shard int) []shardTensor {
 	left := spec.Size / int64(spec.Shards)
-	var tensors []tensor
+	var tensors []shardTensor
 	add := func(kind, dtype string, shape ...int64) {
-		t := tensor{fmt.Sprintf("model.layers.%d.%05d.%s", shard, len(tensors), kind), dtype, shape, elementSizes()[dtype]}
+		t := shardTensor{fmt.Sprintf("model.layers.%d.%05d.%s", shard, len(tensors), kind), dtype, shape, elementSizes()[dtype]}
 		for _, n := range shape {
 			t.bytes *= n
 		}
@@ -147,7 +143,7 @@ func plan(spec Spec, shard int) []tensor {
 }
 
 // writeShard writes one file, which appears only when it is whole.
-func writeShard(path string, tensors []tensor, seed uint64) (err error) {
+func writeShard(path string, tensors []shardTensor, seed uint64) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path))
 	if err != nil {
 		return err
@@ -175,7 +171,7 @@ func writeShard(path string, tensors []tensor, seed uint64) (err error) {
 }
 
 // encodeHeader returns the length and the padded JSON, and the bytes of data.
-func encodeHeader(tensors []tensor) (header []byte, total int64, err error) {
+func encodeHeader(tensors []shardTensor) (header []byte, total int64, err error) {
 	type entry struct {
 		Dtype   string   `json:"dtype"`
 		Shape   []int64  `json:"shape"`
@@ -215,7 +211,7 @@ func writeContent(w *bufio.Writer, n int64, seed uint64) error {
 	return nil
 }
 
-func writeIndex(dir string, spec Spec, weights map[string]string) error {
+func writeIndex(dir string, spec Checkpoint, weights map[string]string) error {
 	data, err := json.MarshalIndent(map[string]any{
 		"metadata":   map[string]int64{"total_size": spec.Size},
 		"weight_map": weights,

@@ -1,4 +1,4 @@
-package harness
+package rig
 
 import (
 	"context"
@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"weightfs/tests/child"
 )
 
 func TestInTable(t *testing.T) {
@@ -58,12 +56,12 @@ func TestRunReportsTheExit(t *testing.T) {
 }
 
 func TestCgroupChargesTheChild(t *testing.T) {
-	g, err := NewCgroup("harness-test")
+	g, err := NewCgroup("rig-test")
 	if err != nil {
 		t.Fatal(err)
 	}
 	const size = 64 << 20
-	p, err := child.Start(g.command("dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"))
+	p, err := StartProcess(g.command("dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package s3test
+package rig
 
 import (
 	"bytes"
@@ -6,22 +6,22 @@ import (
 	"testing"
 )
 
-// Start runs a plain HTTP server over a temporary folder until tb ends.
-func Start(tb testing.TB) *Server {
+// StartServer runs a plain HTTP server over a temporary folder until tb ends.
+func StartServer(tb testing.TB) *Server {
 	tb.Helper()
-	return start(tb, Options{})
+	return startServer(tb, ServerOptions{})
 }
 
-// StartTLS runs an HTTPS server until tb ends; its authority is in
+// StartTLSServer runs an HTTPS server until tb ends; its authority is in
 // Server.CABundle.
-func StartTLS(tb testing.TB) *Server {
+func StartTLSServer(tb testing.TB) *Server {
 	tb.Helper()
-	return start(tb, Options{TLS: true})
+	return startServer(tb, ServerOptions{TLS: true})
 }
 
-func start(tb testing.TB, opts Options) *Server {
+func startServer(tb testing.TB, opts ServerOptions) *Server {
 	tb.Helper()
-	s, err := New(tb.Context(), opts)
+	s, err := NewServer(tb.Context(), opts)
 	if err != nil {
 		tb.Fatal(err)
 	}
