@@ -44,7 +44,7 @@ include tests/tools/cuda.mk
 ##@ Test
 
 .PHONY: test
-test: check unit one-processor fuzz-short cuda-test blackbox faults-short ## the whole suite
+test: check unit one-processor cuda-test blackbox faults-short ## the whole suite
 
 .PHONY: check
 check: $(TOOLS)/staticcheck ## format, vet, staticcheck
@@ -60,10 +60,6 @@ unit: packages $(TOOLS)/versitygw $(VENV)/done ## unit tests with the race detec
 .PHONY: one-processor
 one-processor: $(TOOLS)/versitygw
 	GOMAXPROCS=1 go test -p $$(nproc) $(CONCURRENT)
-
-.PHONY: fuzz-short
-fuzz-short:
-	tests/tools/fuzz.sh 3s
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (30s), recorded in bin/fuzz.txt
