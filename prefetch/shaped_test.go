@@ -9,7 +9,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"iter"
 	"slices"
 	"sync"
 	"testing"
@@ -23,7 +22,8 @@ import (
 // shapedStore is a distant store in virtual time: each GET waits for its first
 // byte, each connection and all together have a rate. Its bytes are zeros.
 type shapedStore struct {
-	firstByte time.Duration
+	remote.Store // nil: nothing else is asked of it
+	firstByte    time.Duration
 	line.Line
 
 	mu      sync.Mutex
@@ -45,16 +45,6 @@ func distant() *shapedStore {
 func near() *shapedStore {
 	return newShapedStore(time.Millisecond, 2.5e9, 2.5e9)
 }
-
-func (s *shapedStore) Stat(context.Context, string) (remote.Object, error) {
-	return remote.Object{}, io.ErrUnexpectedEOF
-}
-
-func (s *shapedStore) List(context.Context, string) iter.Seq2[remote.Entry, error] {
-	return func(func(remote.Entry, error) bool) {}
-}
-
-func (s *shapedStore) Close() error { return nil }
 
 func (s *shapedStore) OpenRange(ctx context.Context, _ remote.Object, _, n int64) (io.ReadCloser, error) {
 	s.mu.Lock()
