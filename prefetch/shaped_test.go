@@ -7,6 +7,7 @@ package prefetch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"slices"
@@ -124,6 +125,11 @@ func rate(bytes int64, load func()) float64 {
 	return float64(bytes) / time.Since(began).Seconds()
 }
 
+// median is that of values, which must not be empty.
+func median[T cmp.Ordered](values []T) T {
+	return slices.Sorted(slices.Values(values))[len(values)/2]
+}
+
 const gib = 1 << 30
 
 // One reader, sixteen of one file, four files at once: each fills the line, in the
@@ -167,9 +173,8 @@ func TestReadersFillTheLine(t *testing.T) {
 					}
 				})
 			}
-			slices.Sort(rates)
-			if median := rates[len(rates)/2]; median < tc.least {
-				t.Errorf("%.3f of the line, want %.2f", median, tc.least)
+			if got := median(rates); got < tc.least {
+				t.Errorf("%.3f of the line, want %.2f", got, tc.least)
 			}
 		})
 	}
