@@ -88,21 +88,6 @@ func TestFailureLogIsBounded(t *testing.T) {
 	})
 }
 
-func TestPanicBecomesEIO(t *testing.T) {
-	var out strings.Builder
-	cfg, err := Config{Logger: slog.New(slog.NewTextHandler(&out, nil))}.complete()
-	if err != nil {
-		t.Fatal(err)
-	}
-	tree := newTree(nil, nil, nil, &connection{}, cfg)
-	if status := tree.defect("boom"); status != fuse.EIO {
-		t.Errorf("status %v", status)
-	}
-	if !strings.Contains(out.String(), "boom") || !strings.Contains(out.String(), "internal_test.go") || tree.counters.panics.Load() != 1 {
-		t.Errorf("log:\n%s", &out)
-	}
-}
-
 // A handshake that fails must leave no mount behind.
 func TestFailedHandshake(t *testing.T) {
 	cfg, err := Config{}.complete()

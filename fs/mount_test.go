@@ -26,6 +26,8 @@ func TestMain(m *testing.M) {
 	if code, ok := asChild(os.Args[1:]); ok {
 		os.Exit(code)
 	}
+	// A child under the race detector waits for a second at its end.
+	os.Setenv("GORACE", os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	goleak.VerifyTestMain(m)
 }
 

@@ -23,14 +23,14 @@ func TestMain(m *testing.M) {
 const mib = 1 << 20
 
 func TestSequentialReadIsWholeAndFetchedOnce(t *testing.T) {
-	for _, size := range []int64{0, 1, chunkSize, blockSize - 1, blockSize, blockSize + 1, 3*blockSize + 5, 100*mib + 17} {
+	for _, size := range []int64{0, 1, chunkSize, blockSize - 1, blockSize, blockSize + 1, 3*blockSize + 5, 40*mib + 17} {
 		for _, step := range []int{4096, 128 << 10, mib, 3*mib + 1} {
 			t.Run(fmt.Sprintf("%d by %d", size, step), func(t *testing.T) {
 				if size > 10*mib && step < mib {
 					step *= 8
 				}
 				store := newMemStore(t, map[string]int64{"a": size})
-				c := newCache(t, store, Config{MemoryLimit: 32 * mib})
+				c := newCache(t, store, Config{MemoryLimit: MinMemoryLimit})
 				r := c.Open(store.Object("a"))
 				defer r.Close()
 				if err := readAll(t.Context(), r, store.Data("a"), step); err != nil {
@@ -67,7 +67,7 @@ func TestViewBeyondTheEndIsEmpty(t *testing.T) {
 // Many readers with little memory: every byte right, nobody stuck, no lease
 // left, and the arena accounted for to the last block.
 func TestManyReadersWithLittleMemory(t *testing.T) {
-	sizes := map[string]int64{"a": 40 * mib, "b": 9*mib + 3, "c": 5, "d": 64*mib - 1}
+	sizes := map[string]int64{"a": 24 * mib, "b": 9*mib + 3, "c": 5, "d": 40*mib - 1}
 	for _, mode := range []Mode{Auto, Sequential, Off} {
 		t.Run(mode.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
