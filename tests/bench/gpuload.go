@@ -13,7 +13,7 @@ import (
 // itself, or from a local folder whose pages are cached. Nobody counts requests
 // on loopback, so that the load is repeated for it.
 func gpuload(where store, d dataset, flags ...string) sample {
-	return func(ctx context.Context, l *lab) (outcome, error) {
+	return func(ctx context.Context, l *bench) (outcome, error) {
 		f, err := l.place(ctx, where, d)
 		if err != nil {
 			return outcome{}, err
@@ -42,7 +42,7 @@ func gpuload(where store, d dataset, flags ...string) sample {
 
 // gpuloadMounted loads a dataset through a new mount.
 func gpuloadMounted(spec mountSpec, d dataset) sample {
-	return func(ctx context.Context, l *lab) (o outcome, err error) {
+	return func(ctx context.Context, l *bench) (o outcome, err error) {
 		if _, err := l.place(ctx, spec.where, d); err != nil {
 			return o, err
 		}
@@ -61,7 +61,7 @@ func gpuloadMounted(spec mountSpec, d dataset) sample {
 // processor reads a block, as large as its cache can hold, and copies it to its
 // place in memory.
 func readAndCopy(d dataset, to workload.Target) sample {
-	return func(ctx context.Context, l *lab) (outcome, error) {
+	return func(ctx context.Context, l *bench) (outcome, error) {
 		f, err := l.local(d)
 		if err != nil {
 			return outcome{}, err
@@ -76,7 +76,7 @@ func readAndCopy(d dataset, to workload.Target) sample {
 // mountedReadAndCopy is the same through a new mount, by the readers that the
 // mount's own rows have.
 func mountedReadAndCopy(spec mountSpec, d dataset, to workload.Target) sample {
-	return func(ctx context.Context, l *lab) (outcome, error) {
+	return func(ctx context.Context, l *bench) (outcome, error) {
 		f, err := l.place(ctx, spec.where, d)
 		if err != nil {
 			return outcome{}, err
@@ -86,13 +86,13 @@ func mountedReadAndCopy(spec mountSpec, d dataset, to workload.Target) sample {
 }
 
 // loader is a run of gpuload.
-func (l *lab) loader(source string, flags ...string) *workload.Gpuload {
+func (l *bench) loader(source string, flags ...string) *workload.Gpuload {
 	args := append([]string{"--device", "cpu", "--progress", "none"}, flags...)
 	return &workload.Gpuload{Program: l.programs.Gpuload, Args: append(args, source)}
 }
 
 // load times a run of gpuload by work or runAndSum. The report's time is what gpuload says of the load.
-func (l *lab) load(ctx context.Context, work worker, where store, source string, flags ...string) (outcome, error) {
+func (l *bench) load(ctx context.Context, work worker, where store, source string, flags ...string) (outcome, error) {
 	o, err := work(ctx, workload.Options{Env: l.env(where)}, l.loader(source, flags...))
 	if err == nil {
 		o.report.End = o.report.Begin + o.report.Latencies[0]

@@ -24,7 +24,7 @@ print(len(json.loads(f.read(int.from_bytes(f.read(8), "little")))))`
 
 // headerFile is a local file of many tensors without a byte, made the first
 // time.
-func (l *lab) headerFile() (path string, size int64, err error) {
+func (l *bench) headerFile() (path string, size int64, err error) {
 	path = filepath.Join(l.disk, "many.safetensors")
 	if info, err := os.Stat(path); err == nil {
 		return path, info.Size(), nil
@@ -41,8 +41,8 @@ func (l *lab) headerFile() (path string, size int64, err error) {
 
 // headerBy reads the header of many tensors by a program, which gets the path
 // as its last argument. Its start is counted.
-func headerBy(command func(l *lab) []string) sample {
-	return func(ctx context.Context, l *lab) (outcome, error) {
+func headerBy(command func(l *bench) []string) sample {
+	return func(ctx context.Context, l *bench) (outcome, error) {
 		path, size, err := l.headerFile()
 		if err != nil {
 			return outcome{}, err
@@ -62,6 +62,6 @@ func headerBy(command func(l *lab) []string) sample {
 	}
 }
 
-func inspectJSON(l *lab) []string { return []string{l.programs.Gpuload, "inspect", "--json"} }
+func inspectJSON(l *bench) []string { return []string{l.programs.Gpuload, "inspect", "--json"} }
 
-func pythonJSON(l *lab) []string { return []string{l.programs.Python, "-c", parseHeader} }
+func pythonJSON(l *bench) []string { return []string{l.programs.Python, "-c", parseHeader} }

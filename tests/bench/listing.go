@@ -30,7 +30,7 @@ func folderName(i int) string { return fmt.Sprintf("step-%05d", i) }
 
 // storeTree makes the objects where the server finds them. By its API that
 // would take minutes.
-func (l *lab) storeTree(t tree) error {
+func (l *bench) storeTree(t tree) error {
 	if _, ok := l.stored[t.name]; ok {
 		return nil
 	}
@@ -63,7 +63,7 @@ func storeSmall(path string, k int) error {
 
 // listClient lists the tree's folders one after the other by the plain client.
 func listClient(where store, t tree) sample {
-	return func(ctx context.Context, l *lab) (outcome, error) {
+	return func(ctx context.Context, l *bench) (outcome, error) {
 		if err := l.storeTree(t); err != nil {
 			return outcome{}, err
 		}
@@ -86,7 +86,7 @@ const (
 // findTree runs find over the tree, through a new mount, two times. Timed and
 // counted is the first.
 func findTree(where store, t tree) sample {
-	return func(ctx context.Context, l *lab) (o outcome, err error) {
+	return func(ctx context.Context, l *bench) (o outcome, err error) {
 		if err := l.storeTree(t); err != nil {
 			return o, err
 		}
@@ -115,7 +115,7 @@ func findTree(where store, t tree) sample {
 
 // namesOf reads the names of a long folder, which must be in order.
 func namesOf(t tree) sample {
-	return func(ctx context.Context, l *lab) (o outcome, err error) {
+	return func(ctx context.Context, l *bench) (o outcome, err error) {
 		if err := l.storeTree(t); err != nil {
 			return o, err
 		}

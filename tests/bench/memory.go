@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"weightfs/cmd/cli"
-	"weightfs/tests/bench/figure"
 	"weightfs/tests/bench/workload"
+	"weightfs/tests/lab"
 	"weightfs/tests/rig"
 )
 
@@ -48,7 +48,7 @@ const (
 // pressure has 64 readers on 8 files read for a time, through each of some
 // mounts at once. inCgroup bounds each mountd's cgroup to the limit and some.
 func pressure(limit int64, mounts int, inCgroup bool) sample {
-	return func(ctx context.Context, l *lab) (o outcome, err error) {
+	return func(ctx context.Context, l *bench) (o outcome, err error) {
 		f, err := l.storeOnly(ctx, eight())
 		if err != nil {
 			return o, err
@@ -92,7 +92,7 @@ func newGroup(name string, limit int64) (*rig.Cgroup, error) {
 }
 
 // press runs the readers of all mounts at once, and says what it came to.
-func (l *lab) press(ctx context.Context, watched []*watch, f files, cache *rig.Cgroup, limit int64) (outcome, error) {
+func (l *bench) press(ctx context.Context, watched []*watch, f files, cache *rig.Cgroup, limit int64) (outcome, error) {
 	var all []workload.Workload
 	for i, w := range watched {
 		for k, path := range f.paths(w.mount.Dir, eight()) {
@@ -156,7 +156,7 @@ func (w *watch) judge(ctx context.Context, o *outcome, reports []workload.Report
 // keepSlowest notes the slowest and the median reader, where they are further
 // apart than those noted before.
 func keepSlowest(values map[string]float64, slowest, median string, bytes []float64) {
-	low, middle := slices.Min(bytes), figure.Median(bytes)
+	low, middle := slices.Min(bytes), lab.Median(bytes)
 	if before, ok := values[slowest]; !ok || low/middle < before/values[median] {
 		values[slowest], values[median] = low, middle
 	}
@@ -180,7 +180,7 @@ type watch struct {
 
 // watch mounts, inside a cgroup of its own whose charge is bounded by room
 // where that is not 0.
-func (l *lab) watch(ctx context.Context, name string, limit, room int64) (*watch, error) {
+func (l *bench) watch(ctx context.Context, name string, limit, room int64) (*watch, error) {
 	group, err := newGroup(name, room)
 	if err != nil {
 		return nil, err
@@ -235,8 +235,8 @@ func (w *watch) peaks() (resident, charge int64, err error) {
 }
 
 // series is the resident memory over time, in MiB.
-func (w *watch) series(name string) figure.Series {
-	s := figure.Series{Name: name, X: w.seconds}
+func (w *watch) series(name string) lab.Series {
+	s := lab.Series{Name: name, X: w.seconds}
 	for _, bytes := range w.resident {
 		s.Y = append(s.Y, bytes/mib)
 	}
@@ -251,7 +251,7 @@ const refusedValue = "refused, and the named limit works"
 
 // tooSmall starts mountd with a limit that cannot work, and then with the one
 // that it says would.
-func tooSmall(ctx context.Context, l *lab) (outcome, error) {
+func tooSmall(ctx context.Context, l *bench) (outcome, error) {
 	args := []string{"--memory-limit=1Mi", "s3://" + bucket, l.disk}
 	res, err := rig.Run(ctx, l.env(loopback), l.programs.Mountd, args...)
 	if err != nil {

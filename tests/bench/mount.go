@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"weightfs/tests/bench/figure"
+	"weightfs/tests/lab"
 	"weightfs/tests/rig"
 )
 
@@ -32,12 +32,12 @@ type mountSpec struct {
 // mount is a running mountd and where its requests are counted.
 type mount struct {
 	*rig.Mount
-	lab   *lab
+	bench *bench
 	where store
 }
 
 // mount starts a mountd. The caller closes it.
-func (l *lab) mount(ctx context.Context, spec mountSpec) (*mount, error) {
+func (l *bench) mount(ctx context.Context, spec mountSpec) (*mount, error) {
 	source := "s3://" + bucket
 	if spec.where == folder {
 		source = l.localDir()
@@ -54,7 +54,7 @@ func (l *lab) mount(ctx context.Context, spec mountSpec) (*mount, error) {
 			return nil, errors.Join(err, m.Close())
 		}
 	}
-	mounted := &mount{Mount: m, lab: l, where: spec.where}
+	mounted := &mount{Mount: m, bench: l, where: spec.where}
 	err = mounted.awaitStatus(ctx)
 	if err == nil && !spec.hasty {
 		err = mounted.awaitMemory(ctx)
@@ -110,7 +110,7 @@ func setReadAhead(dir string, bytes int64) error {
 
 // status is mountd's own measures by name.
 func (m *mount) status(ctx context.Context) (map[string]int64, error) {
-	out, err := rig.Output(ctx, nil, m.lab.programs.Mountd, "status", "--json", m.Dir)
+	out, err := rig.Output(ctx, nil, m.bench.programs.Mountd, "status", "--json", m.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -160,17 +160,17 @@ func poll(ctx context.Context, late string, done func(context.Context) (bool, er
 
 // traffic is what the mount has asked for since it began: as the proxy counted
 // it before a distant store, and mountd otherwise.
-func (m *mount) traffic(ctx context.Context) (figure.Traffic, error) {
+func (m *mount) traffic(ctx context.Context) (lab.Traffic, error) {
 	status, err := m.quiet(ctx)
 	if err != nil {
-		return figure.Traffic{}, err
+		return lab.Traffic{}, err
 	}
 	if m.where == distant {
-		t := m.lab.proxyTraffic()
+		t := m.bench.proxyTraffic()
 		t.READs = status["reads_total"]
 		return t, nil
 	}
-	return figure.Traffic{
+	return lab.Traffic{
 		GETs: status["store_gets_total"], LISTs: status["store_lists_total"], HEADs: status["store_heads_total"],
 		Bytes: status["store_bytes_total"], READs: status["reads_total"],
 	}, nil

@@ -7,14 +7,14 @@ import (
 	"path/filepath"
 	"time"
 
-	"weightfs/tests/bench/figure"
 	"weightfs/tests/bench/workload"
+	"weightfs/tests/lab"
 	"weightfs/tests/rig"
 )
 
 // safeOpen reads all tensors of the files one after the other, in Python.
 func safeOpen(spec mountSpec, d dataset) sample {
-	return func(ctx context.Context, l *lab) (outcome, error) {
+	return func(ctx context.Context, l *bench) (outcome, error) {
 		return coldRead(spec, d, func(paths []string) []workload.Workload {
 			return []workload.Workload{&workload.SafeOpen{
 				Python: l.programs.Python,
@@ -72,7 +72,7 @@ func ranks(columns bool) readers {
 // tensorParallel has ranks read a file of four times the memory limit, in a
 // memory cgroup of a quarter of the file, so that neither cache holds it.
 func tensorParallel(columns bool) sample {
-	return func(ctx context.Context, l *lab) (o outcome, err error) {
+	return func(ctx context.Context, l *bench) (o outcome, err error) {
 		f, err := l.store(ctx, two())
 		if err != nil {
 			return o, err
@@ -101,7 +101,7 @@ func tensorParallel(columns bool) sample {
 
 // sized adds the size of the dataset's first file to the values of a sample.
 func sized(d dataset, take sample) sample {
-	return func(ctx context.Context, l *lab) (outcome, error) {
+	return func(ctx context.Context, l *bench) (outcome, error) {
 		o, err := take(ctx, l)
 		o.values = map[string]float64{sizeValue: float64(l.stored[d.name].size)}
 		return o, err
@@ -119,8 +119,8 @@ const (
 
 // sweep reads with each fixed concurrency, and with the adaptive default. Each
 // step has its own traffic.
-func sweep(ctx context.Context, l *lab) (outcome, error) {
-	all := outcome{values: map[string]float64{}, parts: map[string]figure.Traffic{}}
+func sweep(ctx context.Context, l *bench) (outcome, error) {
+	all := outcome{values: map[string]float64{}, parts: map[string]lab.Traffic{}}
 	for _, n := range sweepSteps() {
 		name := fmt.Sprint(n)
 		if err := l.sweepStep(ctx, &all, name, "--concurrency", name); err != nil {
@@ -134,7 +134,7 @@ func sweep(ctx context.Context, l *lab) (outcome, error) {
 }
 
 // sweepStep adds what one reader gets from a mountd with these flags.
-func (l *lab) sweepStep(ctx context.Context, all *outcome, name string, flags ...string) error {
+func (l *bench) sweepStep(ctx context.Context, all *outcome, name string, flags ...string) error {
 	o, err := coldRead(mountSpec{where: distant, flags: flags}, one(), buffered(1))(ctx, l)
 	if err != nil {
 		return fmt.Errorf("concurrency %s: %w", name, err)
@@ -145,7 +145,7 @@ func (l *lab) sweepStep(ctx context.Context, all *outcome, name string, flags ..
 
 // retained reads model A three times and model B twice, in a cache that holds
 // one and a half of them, and then counts what reading B once more fetches.
-func retained(ctx context.Context, l *lab) (o outcome, err error) {
+func retained(ctx context.Context, l *bench) (o outcome, err error) {
 	a, err := l.store(ctx, modelA())
 	if err != nil {
 		return o, err

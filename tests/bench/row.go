@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"weightfs/tests/bench/figure"
 	"weightfs/tests/bench/workload"
+	"weightfs/tests/lab"
 )
 
 // sampleLimit bounds one sample of one side: the longest takes a minute and a
@@ -30,15 +30,15 @@ type row struct {
 }
 
 // sample measures one side once.
-type sample func(ctx context.Context, l *lab) (outcome, error)
+type sample func(ctx context.Context, l *bench) (outcome, error)
 
 // outcome is what came of a sample.
 type outcome struct {
 	report  workload.Report
-	traffic figure.Traffic
+	traffic lab.Traffic
 	// parts are the traffic of single figures, by their names, where they are not
 	// all of one load.
-	parts map[string]figure.Traffic
+	parts map[string]lab.Traffic
 	// uncounted says that nobody has counted the traffic.
 	uncounted bool
 	// values are further numbers, by the names that the sample gives them.
@@ -47,7 +47,7 @@ type outcome struct {
 
 // trafficOf is what the load asked for, for the figure of a name; false where
 // that is not known.
-func (o outcome) trafficOf(name string) (figure.Traffic, bool) {
+func (o outcome) trafficOf(name string) (lab.Traffic, bool) {
 	if t, ok := o.parts[name]; ok {
 		return t, true
 	}
@@ -56,26 +56,26 @@ func (o outcome) trafficOf(name string) (figure.Traffic, bool) {
 
 // comparison is a figure and how its pairs come from the outcomes.
 type comparison struct {
-	figure.Spec
-	pair func(base, load outcome) figure.Pair
+	lab.Spec
+	pair func(base, load outcome) lab.Pair
 }
 
 // results are the figures of a run.
 type results struct {
-	figures []figure.Figure
+	figures []lab.Figure
 	// memory is what mountd held over time, for each memory row.
-	memory []figure.Series
+	memory []lab.Series
 	failed []error
 	ended  error // why rows are missing, or nil
 	began  time.Time
 }
 
 // runAll measures the rows one after the other. One that fails is noted.
-func (l *lab) runAll(ctx context.Context, chosen []row) results {
-	var all results
+func (l *bench) runAll(ctx context.Context, chosen []row) results {
+	all := results{began: l.began}
 	for i, r := range chosen {
 		figures, err := l.run(ctx, r)
-		figures = slices.DeleteFunc(figures, func(f figure.Figure) bool { return len(f.Pairs) == 0 })
+		figures = slices.DeleteFunc(figures, func(f lab.Figure) bool { return len(f.Pairs) == 0 })
 		for _, f := range figures {
 			fmt.Println(f.Line())
 		}
@@ -95,16 +95,18 @@ func (l *lab) runAll(ctx context.Context, chosen []row) results {
 }
 
 // run measures one row. With an error come the figures of the samples before.
-func (l *lab) run(ctx context.Context, r row) ([]figure.Figure, error) {
-	figures := make([]figure.Figure, len(r.compare))
+func (l *bench) run(ctx context.Context, r row) ([]lab.Figure, error) {
+	figures := make([]lab.Figure, len(r.compare))
 	for i, c := range r.compare {
-		figures[i] = figure.Figure{Row: r.name, State: r.state, Spec: c.Spec}
+		figures[i] = lab.Figure{Row: r.name, State: r.state, Spec: c.Spec}
 	}
-	for range r.samples(l.opts.runs) {
-		base, load, err := l.pair(ctx, r)
-		if err != nil {
-			return figures, err
-		}
+	sides := []func(context.Context) (outcome, error){l.side(r.load)}
+	if r.base != nil {
+		sides = append(sides, l.side(r.base))
+	}
+	rounds, err := lab.InTurns(ctx, r.samples(l.opts.Runs), sides...)
+	for _, round := range rounds {
+		load, base := round[0], round[len(round)-1]
 		for i, c := range r.compare {
 			figures[i].Pairs = append(figures[i].Pairs, c.pair(base, load))
 			if t, counted := load.trafficOf(c.Name); counted {
@@ -112,7 +114,7 @@ func (l *lab) run(ctx context.Context, r row) ([]figure.Figure, error) {
 			}
 		}
 	}
-	return figures, nil
+	return figures, err
 }
 
 // briefRuns is how many samples a brief row has for each of another row.
@@ -129,25 +131,11 @@ func (r row) samples(runs int) int {
 	return runs
 }
 
-// pair takes one sample of each side.
-func (l *lab) pair(ctx context.Context, r row) (base, load outcome, err error) {
-	if r.base != nil {
-		if base, err = l.sample(ctx, r.base); err != nil {
-			return base, load, fmt.Errorf("baseline: %w", err)
-		}
+// side is a sample within its time.
+func (l *bench) side(take sample) func(context.Context) (outcome, error) {
+	return func(ctx context.Context) (outcome, error) {
+		return lab.Within(ctx, sampleLimit, func(ctx context.Context) (outcome, error) { return take(ctx, l) })
 	}
-	load, err = l.sample(ctx, r.load)
-	return base, load, err
-}
-
-func (l *lab) sample(ctx context.Context, take sample) (outcome, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, sampleLimit, fmt.Errorf("no end within %v", sampleLimit))
-	defer cancel()
-	o, err := take(ctx, l)
-	if err != nil && ctx.Err() != nil {
-		err = errors.Join(context.Cause(ctx), err)
-	}
-	return o, err
 }
 
 // verdict is an error that names what was missed or could not be measured.

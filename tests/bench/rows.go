@@ -3,8 +3,8 @@ package main
 import (
 	"fmt"
 
-	"weightfs/tests/bench/figure"
 	"weightfs/tests/bench/workload"
+	"weightfs/tests/lab"
 	"weightfs/tests/proxy"
 )
 
@@ -35,7 +35,7 @@ func rows(far proxy.Shape) []row {
 }
 
 // against is a row of one figure, a rate.
-func against(baseline, name, state string, base, load sample, target figure.Target) row {
+func against(baseline, name, state string, base, load sample, target lab.Target) row {
 	return row{name: name, state: state, base: base, load: load, compare: []comparison{rates(baseline, target)}}
 }
 
@@ -60,30 +60,30 @@ const (
 func loopbackRows() []row {
 	r := plainClient(loopback, one(), 16, workload.Nowhere)
 	plain := func(name string, how readers, bound float64) row {
-		return against(clientR, "loopback: "+name, cold, r, coldRead(mountSpec{}, one(), how), figure.AtLeast(bound))
+		return against(clientR, "loopback: "+name, cold, r, coldRead(mountSpec{}, one(), how), lab.AtLeast(bound))
 	}
 	return []row{
 		plain("dd bs=1M", dd, 0.50),
 		against(clientR, "loopback: dd bs=1M, mounted just now", hasty, r,
-			coldRead(mountSpec{hasty: true}, one(), dd), figure.Target{}),
+			coldRead(mountSpec{hasty: true}, one(), dd), lab.Target{}),
 		plain("16 readers of one file, sixteenths by 2 MiB", buffered(16), 0.50),
 		plain("1 thread copies a mapping", mapped(1), 0.45),
 		plain("8 threads copy a mapping", mapped(8), 0.45),
 		plain("8 readers, O_DIRECT, eighths by 8 MiB", direct(8), 0.70),
 		plain("8 readers, O_DIRECT, 8 MiB in turns", inTurns(8, workload.Nowhere, 0), 0.70),
 		against("R over TLS", "TLS: dd bs=1M", cold, plainClient(overTLS, one(), 16, workload.Nowhere),
-			coldRead(mountSpec{where: overTLS}, one(), dd), figure.AtLeast(0.50)),
+			coldRead(mountSpec{where: overTLS}, one(), dd), lab.AtLeast(0.50)),
 		against(clientR, "loopback: dd bs=1M, limit 64 MiB", cold, r,
-			coldRead(mountSpec{flags: []string{"--memory-limit=64Mi"}}, one(), dd), figure.AtLeast(0.35)),
+			coldRead(mountSpec{flags: []string{"--memory-limit=64Mi"}}, one(), dd), lab.AtLeast(0.35)),
 		{
 			name: "loopback: two processes read one object, buffered", state: cold,
 			load:    sized(one(), coldRead(mountSpec{}, one(), twice(buffered(1)))),
-			compare: []comparison{fetchedOfSize(figure.AtMost(1.02))},
+			compare: []comparison{fetchedOfSize(lab.AtMost(1.02))},
 		},
 		{
 			name: "loopback: two processes read one object, O_DIRECT", state: cold,
 			load:    sized(one(), coldRead(mountSpec{}, one(), twice(direct(1)))),
-			compare: []comparison{fetchedOfSize(figure.AtMost(1.02))},
+			compare: []comparison{fetchedOfSize(lab.AtMost(1.02))},
 		},
 	}
 }
@@ -100,18 +100,18 @@ func warmRows() []row {
 			return inBrief(r)
 		}
 		return []row{
-			unread(against(onceN, "loopback: second "+name, paged, freshCopy(one(), how), second, figure.AtLeast(0.90))),
-			unread(against(twiceN, "loopback: third "+name, paged, freshCopy(one(), how, how), third, figure.AtLeast(0.90))),
-			against(smallN, "loopback: second "+name+", pages used often", paged, smallPages(one(), how), second, figure.Target{}),
-			against(smallN, "loopback: third "+name+", pages used often", paged, smallPages(one(), how), third, figure.Target{}),
-			against(localN, "loopback: second "+name+", a file on disk", paged, localRead(one(), true, how), second, figure.Target{}),
-			against(bareF, "loopback: second "+name+", go-fuse alone", paged, bareFuse(one(), how, how, fill), second, figure.Target{}),
-			against(bareF, "loopback: third "+name+", go-fuse alone", paged, bareFuse(one(), how, how, how, fill), third, figure.Target{}),
+			unread(against(onceN, "loopback: second "+name, paged, freshCopy(one(), how), second, lab.AtLeast(0.90))),
+			unread(against(twiceN, "loopback: third "+name, paged, freshCopy(one(), how, how), third, lab.AtLeast(0.90))),
+			against(smallN, "loopback: second "+name+", pages used often", paged, smallPages(one(), how), second, lab.Target{}),
+			against(smallN, "loopback: third "+name+", pages used often", paged, smallPages(one(), how), third, lab.Target{}),
+			against(localN, "loopback: second "+name+", a file on disk", paged, localRead(one(), true, how), second, lab.Target{}),
+			against(bareF, "loopback: second "+name+", go-fuse alone", paged, bareFuse(one(), how, how, fill), second, lab.Target{}),
+			against(bareF, "loopback: third "+name+", go-fuse alone", paged, bareFuse(one(), how, how, how, fill), third, lab.Target{}),
 		}
 	}
 	all := []row{
 		against(bareF, "loopback: 8 readers, O_DIRECT, held by the daemon", held, bareFuse(one(), direct(8), direct(8)),
-			warmRead(mountSpec{}, one(), direct(8), direct(8)), figure.AtLeast(0.80)),
+			warmRead(mountSpec{}, one(), direct(8), direct(8)), lab.AtLeast(0.80)),
 	}
 	all = append(all, again("dd bs=1M", dd)...)
 	return append(all, again("mapping, 1 thread", mapped(1))...)
@@ -122,9 +122,9 @@ func localRows() []row {
 	both := func(name string, how readers) []row {
 		return []row{
 			inBrief(against(localN, "local folder, warm: "+name, lone,
-				localRead(one(), true, how), folderRead(one(), true, how), figure.AtLeast(0.90))),
+				localRead(one(), true, how), folderRead(one(), true, how), lab.AtLeast(0.90))),
 			against("N, on disk, cold", "local folder, cold: "+name, coldPage,
-				localRead(one(), false, how), folderRead(one(), false, how), figure.AtLeast(0.90)),
+				localRead(one(), false, how), folderRead(one(), false, how), lab.AtLeast(0.90)),
 		}
 	}
 	return append(both("dd bs=1M", dd), both("8 threads copy a mapping", mapped(8))...)
@@ -136,11 +136,11 @@ func unprivilegedRows() []row {
 	r := plainClient(loopback, one(), 16, workload.Nowhere)
 	small := func(name string, how readers) row {
 		return against(clientR, "readahead 128 KiB: "+name, cold, r,
-			coldRead(mountSpec{readAhead: 128 << 10}, one(), how), figure.Target{})
+			coldRead(mountSpec{readAhead: 128 << 10}, one(), how), lab.Target{})
 	}
 	daemon := func(name string, how readers) row {
 		return against(localN, "local folder, no passthrough, readahead 128 KiB: "+name, lone,
-			localRead(one(), true, how), unprivilegedRead(one(), how), figure.Target{})
+			localRead(one(), true, how), unprivilegedRead(one(), how), lab.Target{})
 	}
 	return []row{
 		small("dd bs=1M", dd),
@@ -161,23 +161,23 @@ func unprivilegedRows() []row {
 func gpuloadRows() []row {
 	return []row{
 		against("R and a copy", "gpuload: directly from S3", straight,
-			plainClient(loopback, one(), 16, workload.Touched), gpuload(loopback, one()), figure.AtLeast(0.90)),
+			plainClient(loopback, one(), 16, workload.Touched), gpuload(loopback, one()), lab.AtLeast(0.90)),
 		against("R and a copy to fresh memory", "gpuload: directly from S3, fresh memory on both sides", straight,
-			plainClient(loopback, one(), 16, workload.Fresh), gpuload(loopback, one()), figure.Target{}),
+			plainClient(loopback, one(), 16, workload.Fresh), gpuload(loopback, one()), lab.Target{}),
 		against("8 readers, O_DIRECT, 8 MiB in turns", "gpuload: through the mount", cold,
-			coldRead(mountSpec{}, one(), inTurns(8, workload.Nowhere, 0)), gpuloadMounted(mountSpec{}, one()), figure.AtLeast(0.85)),
+			coldRead(mountSpec{}, one(), inTurns(8, workload.Nowhere, 0)), gpuloadMounted(mountSpec{}, one()), lab.AtLeast(0.85)),
 		against("8 readers, O_DIRECT, 8 MiB in turns, and a copy to fresh memory", "gpuload: through the mount, fresh memory on both sides", cold,
-			mountedReadAndCopy(mountSpec{}, one(), workload.Fresh), gpuloadMounted(mountSpec{}, one()), figure.Target{}),
+			mountedReadAndCopy(mountSpec{}, one(), workload.Fresh), gpuloadMounted(mountSpec{}, one()), lab.Target{}),
 		inBrief(against("parallel read and copy", "gpuload: a local file", paged,
-			readAndCopy(one(), workload.Fresh), gpuload(folder, one()), figure.AtLeast(0.85))),
+			readAndCopy(one(), workload.Fresh), gpuload(folder, one()), lab.AtLeast(0.85))),
 		inBrief(against("parallel read and copy to memory touched before", "gpuload: a local file, beside memory touched before", paged,
-			readAndCopy(one(), workload.Touched), gpuload(folder, one()), figure.Target{})),
+			readAndCopy(one(), workload.Touched), gpuload(folder, one()), lab.Target{})),
 		inBrief(against("parallel read and copy to memory touched before", "parallel read and copy", paged,
-			readAndCopy(one(), workload.Touched), readAndCopy(one(), workload.Fresh), figure.Target{})),
+			readAndCopy(one(), workload.Touched), readAndCopy(one(), workload.Fresh), lab.Target{})),
 		against("memory limit -1", "gpuload: a local file, memory limit 0", paged,
-			gpuload(folder, one(), "--memory-limit=-1"), gpuload(folder, one(), "--memory-limit=0"), figure.AtLeast(0.80)),
+			gpuload(folder, one(), "--memory-limit=-1"), gpuload(folder, one(), "--memory-limit=0"), lab.AtLeast(0.80)),
 		against("Python's json of the header", "gpuload inspect: 100,000 tensors", paged,
-			headerBy(pythonJSON), headerBy(inspectJSON), figure.AtLeast(0.80)),
+			headerBy(pythonJSON), headerBy(inspectJSON), lab.AtLeast(0.80)),
 	}
 }
 
@@ -185,12 +185,12 @@ func gpuloadRows() []row {
 func distantRows(far proxy.Shape) []row {
 	spec := mountSpec{where: distant}
 	full := lineTarget(far)
-	rate := func(name string, load sample, target figure.Target) row {
+	rate := func(name string, load sample, target lab.Target) row {
 		return row{name: "S3-like: " + name, state: cold, load: load, compare: []comparison{ofStore(far, target)}}
 	}
 	client := func(connections int) row {
 		r := rate(fmt.Sprintf("plain client, %d connections", connections),
-			plainClient(distant, two(), connections, workload.Nowhere), figure.Target{})
+			plainClient(distant, two(), connections, workload.Nowhere), lab.Target{})
 		r.state = straight
 		return r
 	}
@@ -201,18 +201,18 @@ func distantRows(far proxy.Shape) []row {
 		rate("1 thread copies a mapping", coldRead(spec, two(), mapped(1)), full),
 		rate("16 readers of one file", coldRead(spec, two(), buffered(16)), full),
 		rate("4 files by 4 processes", coldRead(spec, shards(), buffered(1)), full),
-		rate("4 shards one after the other, safe_open", safeOpen(spec, shards()), figure.AtLeast(0.88)),
+		rate("4 shards one after the other, safe_open", safeOpen(spec, shards()), lab.AtLeast(0.88)),
 		sweepRow(far),
 	}
 }
 
 // lineTarget is how much of a distant store's rate the rows must reach: less of
 // one that is not of the default shape, which takes many cores.
-func lineTarget(far proxy.Shape) figure.Target {
+func lineTarget(far proxy.Shape) lab.Target {
 	if far != proxy.S3Like() {
-		return figure.AtLeast(0.85)
+		return lab.AtLeast(0.85)
 	}
-	return figure.AtLeast(0.90)
+	return lab.AtLeast(0.90)
 }
 
 // sweepName is the name of the row that is plotted.
@@ -222,14 +222,14 @@ const sweepName = "S3-like: concurrency"
 func sweepRow(far proxy.Shape) row {
 	r := row{name: sweepName, state: cold, load: sweep}
 	for _, n := range sweepSteps() {
-		r.compare = append(r.compare, value(fmt.Sprint(n), sweepBest, figure.Rate, figure.Target{}))
+		r.compare = append(r.compare, value(fmt.Sprint(n), sweepBest, lab.Rate, lab.Target{}))
 	}
-	best := value(sweepBest, "", figure.Rate, lineTarget(far))
+	best := value(sweepBest, "", lab.Rate, lineTarget(far))
 	best.Baseline = "the store's limit"
-	best.pair = func(_, load outcome) figure.Pair {
-		return figure.Pair{Base: float64(far.Total), Load: load.values[sweepBest]}
+	best.pair = func(_, load outcome) lab.Pair {
+		return lab.Pair{Base: float64(far.Total), Load: load.values[sweepBest]}
 	}
-	r.compare = append(r.compare, best, value(sweepAdaptive, sweepBest, figure.Rate, figure.AtLeast(0.95)))
+	r.compare = append(r.compare, best, value(sweepAdaptive, sweepBest, lab.Rate, lab.AtLeast(0.95)))
 	return r
 }
 
@@ -239,7 +239,7 @@ func patternRows(far proxy.Shape) []row {
 	parallel := func(name string, columns bool) row {
 		return row{
 			name: "S3-like: tensor parallel, " + name, state: cold, load: tensorParallel(columns),
-			compare: []comparison{fetchedOfSize(figure.AtMost(1.1)), ofStore(far, figure.Target{})},
+			compare: []comparison{fetchedOfSize(lab.AtMost(1.1)), ofStore(far, lab.Target{})},
 		}
 	}
 	return []row{
@@ -247,19 +247,19 @@ func patternRows(far proxy.Shape) []row {
 		parallel("by columns", true),
 		{
 			name: "S3-like: expert parallel, 1 tensor of 8", state: cold, load: coldRead(spec, two(), skipping),
-			compare: []comparison{fetchedOfAsked(figure.AtMost(1.3)), ofStore(far, figure.Target{})},
+			compare: []comparison{fetchedOfAsked(lab.AtMost(1.3)), ofStore(far, lab.Target{})},
 		},
 		{
 			name: "S3-like: header of a file, folders listed", state: cold + ", which has been listed",
-			load: headerRead(true), compare: []comparison{roundTrips(far, figure.AtMost(1.5))},
+			load: headerRead(true), compare: []comparison{roundTrips(far, lab.AtMost(1.5))},
 		},
 		{
 			name: "S3-like: header of a file, two folders not listed", state: cold,
-			load: headerRead(false), compare: []comparison{roundTrips(far, figure.AtMost(3.5))},
+			load: headerRead(false), compare: []comparison{roundTrips(far, lab.AtMost(3.5))},
 		},
 		{
 			name: "S3-like: 1,000 random reads of 128 KiB, 8 threads", state: cold, load: coldRead(spec, two(), random),
-			compare: []comparison{medianLatency(far, figure.AtMost(1.4)), highLatency(far), fetchedOfAsked(figure.AtMost(8))},
+			compare: []comparison{latency("median latency", 0.5, far, lab.AtMost(1.4)), latency("99th percentile", 0.99, far, lab.Target{}), fetchedOfAsked(lab.AtMost(8))},
 		},
 	}
 }
@@ -271,9 +271,9 @@ func listingRows() []row {
 			name: name + ": find -printf %s, 100,000 objects in 1,000 folders", state: cold,
 			base: listClient(where, manyFolders()), load: findTree(where, manyFolders()),
 			compare: []comparison{
-				seconds("the plain client", figure.AtMost(bound)),
-				value(perFileValue, "", figure.Count, figure.AtMost(0)),
-				value(againValue, "", figure.Count, figure.AtMost(0)),
+				seconds("the plain client", lab.AtMost(bound)),
+				value(perFileValue, "", lab.Count, lab.AtMost(0)),
+				value(againValue, "", lab.Count, lab.AtMost(0)),
 			},
 		}
 	}
@@ -282,7 +282,7 @@ func listingRows() []row {
 		find("S3-like", distant, 0.25),
 		{
 			name: "loopback: a folder of 20,000 entries", state: cold, load: namesOf(oneFolder()),
-			compare: []comparison{value(listedValue, objectsValue, figure.Count, figure.AtLeast(1))},
+			compare: []comparison{value(listedValue, objectsValue, lab.Count, lab.AtLeast(1))},
 		},
 	}
 }
@@ -292,11 +292,11 @@ func memoryRows() []row {
 	all := []row{
 		{
 			name: "memory: a limit that is too small", state: "", load: tooSmall,
-			compare: []comparison{value(refusedValue, "", figure.Count, figure.AtLeast(1))},
+			compare: []comparison{value(refusedValue, "", lab.Count, lab.AtLeast(1))},
 		},
 		{
 			name: "memory: model B, read twice after model A three times", state: "O_DIRECT; the cache holds one and a half models",
-			load: retained, compare: []comparison{fetchedOfSize(figure.AtMost(0.02))},
+			load: retained, compare: []comparison{fetchedOfSize(lab.AtMost(0.02))},
 		},
 	}
 	for _, limit := range []int64{64, 256, 4096} {
@@ -314,11 +314,11 @@ func pressureRow(name string, load sample) row {
 		name: name, load: load, once: true,
 		state: "one run, its memory sampled every 100 ms: 64 buffered readers of 8 files, whose page cache is bounded to 512 MiB",
 		compare: []comparison{
-			value(residentValue, promiseValue, figure.MemoryBytes, figure.AtMost(1)),
-			value(chargeValue, promiseValue, figure.MemoryBytes, figure.AtMost(1)),
-			value(sequentialValue, medianSeqValue, figure.Bytes, figure.AtLeast(0.25)),
-			value(randomValue, medianRandValue, figure.Bytes, figure.AtLeast(0.25)),
-			value(leasesValue, "", figure.Count, figure.AtMost(0)),
+			value(residentValue, promiseValue, lab.MemoryBytes, lab.AtMost(1)),
+			value(chargeValue, promiseValue, lab.MemoryBytes, lab.AtMost(1)),
+			value(sequentialValue, medianSeqValue, lab.Bytes, lab.AtLeast(0.25)),
+			value(randomValue, medianRandValue, lab.Bytes, lab.AtLeast(0.25)),
+			value(leasesValue, "", lab.Count, lab.AtMost(0)),
 		},
 	}
 }

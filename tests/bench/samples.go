@@ -13,6 +13,7 @@ import (
 
 	"weightfs/fs"
 	"weightfs/tests/bench/workload"
+	"weightfs/tests/lab"
 	"weightfs/tests/rig"
 )
 
@@ -73,7 +74,7 @@ func fill(paths []string) []workload.Workload {
 
 // plainClient is baseline R: the first file of the dataset by ranged GETs.
 func plainClient(where store, d dataset, connections int, to workload.Target) sample {
-	return func(ctx context.Context, l *lab) (outcome, error) {
+	return func(ctx context.Context, l *bench) (outcome, error) {
 		f, err := l.store(ctx, d)
 		if err != nil {
 			return outcome{}, err
@@ -95,7 +96,7 @@ type worker func(context.Context, workload.Options, ...workload.Workload) (outco
 
 // work runs the workloads of a sample, right after memory was touched, and sums
 // their reports.
-func (l *lab) work(ctx context.Context, opts workload.Options, w ...workload.Workload) (outcome, error) {
+func (l *bench) work(ctx context.Context, opts workload.Options, w ...workload.Workload) (outcome, error) {
 	opts.First = l.touch()
 	return runAndSum(ctx, opts, w...)
 }
@@ -131,7 +132,7 @@ func warmRead(spec mountSpec, d dataset, r readers, before ...readers) sample {
 }
 
 func read(spec mountSpec, d dataset, r readers, before ...readers) sample {
-	return func(ctx context.Context, l *lab) (o outcome, err error) {
+	return func(ctx context.Context, l *bench) (o outcome, err error) {
 		f, err := l.place(ctx, spec.where, d)
 		if err != nil {
 			return o, err
@@ -176,7 +177,7 @@ func (m *mount) count(ctx context.Context, do func() (outcome, error)) (outcome,
 
 // place puts the dataset where a mount of the store finds it. What is on disk
 // is in the page cache then.
-func (l *lab) place(ctx context.Context, where store, d dataset) (files, error) {
+func (l *bench) place(ctx context.Context, where store, d dataset) (files, error) {
 	if where == folder {
 		return l.local(d)
 	}
@@ -186,7 +187,7 @@ func (l *lab) place(ctx context.Context, where store, d dataset) (files, error) 
 // localRead is baseline N: a dataset on disk by the same readers, without us;
 // warm after one read, or cold after its pages were dropped.
 func localRead(d dataset, warm bool, r readers) sample {
-	return func(ctx context.Context, l *lab) (outcome, error) {
+	return func(ctx context.Context, l *bench) (outcome, error) {
 		f, err := l.local(d)
 		if err != nil {
 			return outcome{}, err
@@ -205,7 +206,7 @@ func localRead(d dataset, warm bool, r readers) sample {
 // smallPages is the same for a file of the same size whose cached pages are of
 // 4 KiB, as those of FUSE are: the server's own, on tmpfs, read many times.
 func smallPages(d dataset, r readers) sample {
-	return func(ctx context.Context, l *lab) (outcome, error) {
+	return func(ctx context.Context, l *bench) (outcome, error) {
 		f, err := l.store(ctx, d)
 		if err != nil {
 			return outcome{}, err
@@ -223,7 +224,7 @@ func smallPages(d dataset, r readers) sample {
 // been used as often: the kernel moves a page to its active list at the second use
 // (folio_mark_accessed), which takes a fifth to a third of that use's time.
 func freshCopy(d dataset, r readers, before ...readers) sample {
-	return func(ctx context.Context, l *lab) (o outcome, err error) {
+	return func(ctx context.Context, l *bench) (o outcome, err error) {
 		f, err := l.store(ctx, d)
 		if err != nil {
 			return o, err
@@ -250,7 +251,7 @@ func freshCopy(d dataset, r readers, before ...readers) sample {
 // folderRead is localRead through a mount of the folder.
 func folderRead(d dataset, warm bool, r readers) sample {
 	cold := coldRead(mountSpec{where: folder}, d, r)
-	return func(ctx context.Context, l *lab) (outcome, error) {
+	return func(ctx context.Context, l *bench) (outcome, error) {
 		f, err := l.local(d)
 		if err != nil {
 			return outcome{}, err
@@ -270,18 +271,13 @@ func heat(ctx context.Context, paths []string, warm bool) error {
 	if warm {
 		return workBefore(ctx, paths, []readers{dd, fill})
 	}
-	for _, path := range paths {
-		if err := evict(path); err != nil {
-			return err
-		}
-	}
-	return nil
+	return lab.Evict(paths...)
 }
 
 // bareFuse is baseline F: the dataset's size of memory behind go-fuse alone,
 // after the reads before, with the readahead that mountd sets.
 func bareFuse(d dataset, r readers, before ...readers) sample {
-	return func(ctx context.Context, l *lab) (o outcome, err error) {
+	return func(ctx context.Context, l *bench) (o outcome, err error) {
 		if err := l.touchNow(ctx); err != nil {
 			return o, err
 		}
@@ -289,7 +285,7 @@ func bareFuse(d dataset, r readers, before ...readers) sample {
 		if err != nil {
 			return o, err
 		}
-		proc, err := rig.StartProcess(exec.Command(l.barefuse, strconv.FormatInt(int64(l.opts.size)/4*d.quarters, 10), dir))
+		proc, err := rig.StartProcess(exec.Command(l.barefuse, strconv.FormatInt(int64(l.opts.Size)/4*d.quarters, 10), dir))
 		if err != nil {
 			return o, err
 		}

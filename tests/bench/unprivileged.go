@@ -27,7 +27,7 @@ const unmountGrace = 30 * time.Second
 // passes no file through and reads ahead as far as it does by itself. Readers
 // find the files in the page cache of the folder.
 func unprivilegedRead(d dataset, r readers) sample {
-	return func(ctx context.Context, l *lab) (o outcome, err error) {
+	return func(ctx context.Context, l *bench) (o outcome, err error) {
 		f, err := l.local(d)
 		if err != nil {
 			return o, err
@@ -82,7 +82,7 @@ func mountDevice(dir string) (*os.File, error) {
 }
 
 // serveAsNobody starts a mountd that serves the local datasets through device.
-func (l *lab) serveAsNobody(device *os.File) (*rig.Process, error) {
+func (l *bench) serveAsNobody(device *os.File) (*rig.Process, error) {
 	for _, dir := range []string{l.disk, l.localDir()} {
 		if err := os.Chmod(dir, 0o755); err != nil {
 			return nil, err

@@ -100,6 +100,19 @@ const childArgument = "workload-child"
 // IsChild says whether the program's arguments are those of a child.
 func IsChild(args []string) bool { return len(args) == 5 && args[1] == childArgument }
 
+// MainIfChild does a child's work, and exits, where the program was started as
+// one.
+func MainIfChild() {
+	if !IsChild(os.Args) {
+		return
+	}
+	if err := Main(os.Args); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
 // ready is the line that a prepared child prints.
 const ready = "ready"
 

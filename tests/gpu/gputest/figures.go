@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
+	"time"
 
-	"golang.org/x/sys/unix"
+	"weightfs/tests/lab"
 )
 
 // What is promised of a load onto a GPU.
@@ -23,7 +23,7 @@ const (
 )
 
 // measureAll prints the table of figures and holds them to the promises.
-func measureAll(ctx context.Context, r *lab, s *score) error {
+func measureAll(ctx context.Context, r *suite, s *score) error {
 	dir := r.path("large")
 	if _, err := r.output(ctx, "mkcheckpoint", "--shards", "4", "--size", fmt.Sprint(r.size), dir); err != nil {
 		return err
@@ -52,7 +52,7 @@ func measureAll(ctx context.Context, r *lab, s *score) error {
 }
 
 // measure runs both programs in turn, after one run of each that does not count.
-func (r *lab) measure(ctx context.Context, sc scenario) (outcome, error) {
+func (r *suite) measure(ctx context.Context, sc scenario) (outcome, error) {
 	var loads, loops []report
 	for i := range r.runs + 1 {
 		if i > 0 {
@@ -75,29 +75,24 @@ func (r *lab) measure(ctx context.Context, sc scenario) (outcome, error) {
 	return newOutcome(loads, loops), sc.holds(ctx)
 }
 
-func (r *lab) print(rows [][]string, others []other) {
+func (r *suite) print(rows [][]string, others []other) {
 	fmt.Printf("\n%s\n%.1f GiB of bf16 in four shards, medians of %d runs after one to warm up. "+
 		"Rates begin when the device is ready; times and sums begin when it is opened. "+
 		"The bare loop opens the device, page-locks and copies one after the other.\n\n%s",
-		machine(), float64(r.size)/(1<<30), r.runs, table(columns(), rows))
+		machine(), float64(r.size)/(1<<30), r.runs, lab.Table(columns(), rows))
 	var beside [][]string
 	for _, o := range others {
 		beside = append(beside, o.row())
 	}
-	fmt.Printf("\nThe same local files, onto %s, by others:\n\n%s", r.device, table([]string{"loader", "version", "GB/s"}, beside))
+	fmt.Printf("\nThe same local files, onto %s, by others:\n\n%s", r.device, lab.Table([]string{"loader", "version", "GB/s"}, beside))
 }
 
 // machine is a line about this one.
 func machine() string {
-	var uts unix.Utsname
-	kernel := "unknown"
-	if err := unix.Uname(&uts); err == nil {
-		kernel = unix.ByteSliceToString(uts.Release[:])
-	}
 	driver, err := os.ReadFile("/proc/driver/nvidia/version")
 	if errors.Is(err, os.ErrNotExist) {
 		driver = []byte("no NVIDIA driver")
 	}
 	first, _, _ := strings.Cut(string(driver), "\n")
-	return fmt.Sprintf("%d cores, Linux %s, %s.", runtime.NumCPU(), kernel, first)
+	return lab.Machine(time.Now()) + ", " + first + "."
 }

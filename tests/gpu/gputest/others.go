@@ -4,10 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
 
-	"weightfs/tests/rig"
+	"weightfs/tests/lab"
 )
 
 // other is a loader of somebody else's, over the same local files.
@@ -20,7 +19,7 @@ type other struct {
 
 // others measures safetensors' load_file, which comes first, and what else there
 // is from PyPI. What is not installed or does not run is a row that says so.
-func (r *lab) others(ctx context.Context, files []string) []other {
+func (r *suite) others(ctx context.Context, files []string) []other {
 	var all []other
 	for _, name := range []string{"safetensors", "runai-model-streamer", "fastsafetensors", "instanttensor"} {
 		all = append(all, r.other(ctx, name, files))
@@ -29,7 +28,7 @@ func (r *lab) others(ctx context.Context, files []string) []other {
 }
 
 // other takes one run more than are counted, the first, which warms up.
-func (r *lab) other(ctx context.Context, name string, files []string) other {
+func (r *suite) other(ctx context.Context, name string, files []string) other {
 	o := other{name: name}
 	if r.device == "cpu" {
 		o.absent = "no GPU"
@@ -37,7 +36,7 @@ func (r *lab) other(ctx context.Context, name string, files []string) other {
 	}
 	var rates []float64
 	for i := range r.runs + 1 {
-		if err := inPageCache(files); err != nil { // which some of them drop
+		if err := lab.Heat(1, files...); err != nil { // which some of them drop
 			o.absent = err.Error()
 			return o
 		}
@@ -63,7 +62,7 @@ func (r *lab) other(ctx context.Context, name string, files []string) other {
 			rates = append(rates, float64(p.Bytes)/p.Seconds)
 		}
 	}
-	o.rate = median(rates)
+	o.rate = lab.Median(rates)
 	return o
 }
 
@@ -91,38 +90,4 @@ func (s *score) judgeLoadFile(rate float64, loadFile other) {
 func lastLine(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return lines[len(lines)-1]
-}
-
-// inPageCache reads the files and makes sure that the kernel holds all of them:
-// a figure of cached files must not be one of a disk.
-func inPageCache(files []string) error {
-	for _, path := range files {
-		if _, err := os.ReadFile(path); err != nil {
-			return err
-		}
-		if err := checkCached(path); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func checkCached(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	held, err := rig.CachedPages(f)
-	if err != nil {
-		return err
-	}
-	if all := rig.Pages(info.Size()); held < all {
-		return fmt.Errorf("%s: %d of %d pages are in the page cache", path, held, all)
-	}
-	return nil
 }

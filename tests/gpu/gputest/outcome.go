@@ -1,6 +1,10 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+
+	"weightfs/tests/lab"
+)
 
 // outcome is the medians of a scenario's runs.
 type outcome struct {
@@ -30,9 +34,9 @@ func newOutcome(loads, loops []report) outcome {
 		o.loopRuns = append(o.loopRuns, float64(l.Bytes)/l.Seconds)
 		loopWhole = append(loopWhole, l.OpenSeconds+l.Seconds)
 	}
-	o.loader, o.loop = median(o.loaderRuns), median(o.loopRuns)
-	o.device, o.firstByte, o.firstTensor = median(device), median(byte), median(tensor)
-	o.whole, o.loopWhole = median(whole), median(loopWhole)
+	o.loader, o.loop = lab.Median(o.loaderRuns), lab.Median(o.loopRuns)
+	o.device, o.firstByte, o.firstTensor = lab.Median(device), lab.Median(byte), lab.Median(tensor)
+	o.whole, o.loopWhole = lab.Median(whole), lab.Median(loopWhole)
 	return o
 }
 

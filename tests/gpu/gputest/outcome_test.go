@@ -1,12 +1,6 @@
 package main
 
-import (
-	"os"
-	"path/filepath"
-	"testing"
-
-	"weightfs/tests/rig"
-)
+import "testing"
 
 // quick is a load that holds every promise beside loop.
 func quick() report {
@@ -59,29 +53,5 @@ func TestNotJudgedIsNotPassed(t *testing.T) {
 	s.judgeLoadFile(49, other{rate: 10})
 	if s.failed != 1 || s.verdict(true) == nil {
 		t.Errorf("less than five times as fast: %+v, %v", s, s.verdict(true))
-	}
-}
-
-func TestCachedIsVerified(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "file")
-	f, err := os.Create(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.Write(make([]byte, 1<<20+1)); err != nil {
-		t.Fatal(err)
-	}
-	if err := rig.Evict(f); err != nil {
-		t.Fatalf("%v: on a tmpfs they stay; set TMPDIR to a folder on a disk", err)
-	}
-	if err := checkCached(name); err == nil {
-		t.Error("a file without a page in the page cache passes for cached")
-	}
-	if err := inPageCache([]string{name}); err != nil {
-		t.Error(err)
-	}
-	if err := checkCached(name); err != nil {
-		t.Error(err)
 	}
 }

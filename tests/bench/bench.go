@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"weightfs/tests/bench/figure"
 	"weightfs/tests/bench/workload"
+	"weightfs/tests/lab"
 	"weightfs/tests/proxy"
 	"weightfs/tests/rig"
 )
@@ -18,8 +18,8 @@ import (
 // bucket holds a folder for each dataset.
 const bucket = "bench"
 
-// lab is what the samples share. It is used by one goroutine.
-type lab struct {
+// bench is what the samples share. It is used by one goroutine.
+type bench struct {
 	opts     options
 	root     string // of the module
 	programs *rig.Programs
@@ -31,7 +31,7 @@ type lab struct {
 	disk     string       // local files
 	stored   map[string]files
 	copied   map[string]files
-	memory   []figure.Series
+	memory   []lab.Series
 	began    time.Time
 }
 
@@ -45,9 +45,9 @@ const (
 	folder  // a local folder
 )
 
-// newLab builds the programs and starts the servers.
-func newLab(ctx context.Context, o options) (_ *lab, err error) {
-	l := &lab{opts: o, stored: map[string]files{}, copied: map[string]files{}, began: time.Now()}
+// newBench builds the programs and starts the servers.
+func newBench(ctx context.Context, o options) (_ *bench, err error) {
+	l := &bench{opts: o, stored: map[string]files{}, copied: map[string]files{}, began: time.Now()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.close())
@@ -56,10 +56,10 @@ func newLab(ctx context.Context, o options) (_ *lab, err error) {
 	if l.root, err = rig.Root(); err != nil {
 		return nil, err
 	}
-	if l.scratch, err = os.MkdirTemp(o.scratch, "weightfs-bench-"); err != nil {
+	if l.scratch, err = os.MkdirTemp(o.Scratch, "weightfs-bench-"); err != nil {
 		return nil, err
 	}
-	if l.disk, err = os.MkdirTemp(o.local, "weightfs-bench-"); err != nil {
+	if l.disk, err = os.MkdirTemp(o.Local, "weightfs-bench-"); err != nil {
 		return nil, err
 	}
 	if err := l.build(ctx); err != nil {
@@ -69,7 +69,7 @@ func newLab(ctx context.Context, o options) (_ *lab, err error) {
 }
 
 // build makes the programs, from what the working tree holds.
-func (l *lab) build(ctx context.Context) (err error) {
+func (l *bench) build(ctx context.Context) (err error) {
 	if l.programs, err = rig.Build(ctx, l.disk); err != nil {
 		return err
 	}
@@ -84,10 +84,10 @@ func (l *lab) build(ctx context.Context) (err error) {
 
 // touch is more memory than a sample of one object takes in its own time, of the
 // page cache or for tensors, to be touched and freed before it.
-func (l *lab) touch() *workload.Touch {
+func (l *bench) touch() *workload.Touch {
 	n := int64(l.opts.touch)
 	if n == 0 {
-		n = 2 * int64(l.opts.size)
+		n = 2 * int64(l.opts.Size)
 	}
 	return &workload.Touch{Bytes: n}
 }
@@ -95,13 +95,13 @@ func (l *lab) touch() *workload.Touch {
 // touchNow touches and frees it, for a sample that work does not take: one that
 // needs what is in the page cache, of which the touching makes the kernel reclaim
 // some, or that cannot wait.
-func (l *lab) touchNow(ctx context.Context) error {
+func (l *bench) touchNow(ctx context.Context) error {
 	_, err := workload.Run(ctx, workload.Options{}, l.touch())
 	return err
 }
 
 // startServers starts two servers over one folder, and the proxy.
-func (l *lab) startServers(ctx context.Context) (err error) {
+func (l *bench) startServers(ctx context.Context) (err error) {
 	data := filepath.Join(l.scratch, "served")
 	if err = os.Mkdir(data, 0o755); err != nil {
 		return err
@@ -120,7 +120,7 @@ func (l *lab) startServers(ctx context.Context) (err error) {
 }
 
 // close ends the servers and removes all files.
-func (l *lab) close() error {
+func (l *bench) close() error {
 	var errs []error
 	if l.proxy != nil {
 		errs = append(errs, l.proxy.Close())
@@ -139,7 +139,7 @@ func (l *lab) close() error {
 }
 
 // env is what a client of the store needs in its environment.
-func (l *lab) env(where store) []string {
+func (l *bench) env(where store) []string {
 	switch where {
 	case overTLS:
 		return l.tls.Env()
@@ -152,7 +152,7 @@ func (l *lab) env(where store) []string {
 
 // counted is what do, which sends its requests to the distant store, asks for,
 // as the proxy counts it.
-func (l *lab) counted(do func() (outcome, error)) (outcome, error) {
+func (l *bench) counted(do func() (outcome, error)) (outcome, error) {
 	l.proxy.ResetStats()
 	o, err := do()
 	o.traffic = l.proxyTraffic()
@@ -160,21 +160,21 @@ func (l *lab) counted(do func() (outcome, error)) (outcome, error) {
 }
 
 // proxyTraffic is what the proxy has counted since its counters were reset.
-func (l *lab) proxyTraffic() figure.Traffic {
+func (l *bench) proxyTraffic() lab.Traffic {
 	s := l.proxy.Stats()
-	return figure.Traffic{
+	return lab.Traffic{
 		GETs: s.Requests["GET"], LISTs: s.Requests["LIST"], HEADs: s.Requests["HEAD"], Bytes: s.Bytes["GET"],
 	}
 }
 
 // requestsOf counts what do asks for in a run of its own, which is not timed:
 // through the proxy as a wire, for a load that is timed without it.
-func (l *lab) requestsOf(do func() (outcome, error)) (figure.Traffic, error) {
+func (l *bench) requestsOf(do func() (outcome, error)) (lab.Traffic, error) {
 	l.proxy.SetShape(proxy.Shape{})
 	defer l.proxy.SetShape(l.opts.far)
 	o, err := l.counted(do)
 	if err != nil {
-		return figure.Traffic{}, fmt.Errorf("count the requests: %w", err)
+		return lab.Traffic{}, fmt.Errorf("count the requests: %w", err)
 	}
 	return o.traffic, nil
 }

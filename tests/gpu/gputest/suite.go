@@ -20,8 +20,8 @@ var scripts embed.FS
 // bucket holds what the S3 server serves.
 const bucket = "models"
 
-// lab is what the checks and measurements run with. close removes it all.
-type lab struct {
+// suite is what the checks and measurements run with. close removes it all.
+type suite struct {
 	settings
 	dir      string // scratch folder
 	programs rig.Programs
@@ -29,8 +29,8 @@ type lab struct {
 	mounts   []*rig.Mount
 }
 
-func newLab(ctx context.Context, s settings) (_ *lab, err error) {
-	r := &lab{settings: s, programs: rig.Programs{
+func newSuite(ctx context.Context, s settings) (_ *suite, err error) {
+	r := &suite{settings: s, programs: rig.Programs{
 		Mountd: filepath.Join(s.bin, "mountd"), Gpuload: filepath.Join(s.bin, "gpuload"), Python: s.python,
 	}}
 	if r.dir, err = os.MkdirTemp(s.work, "gputest-"); err != nil {
@@ -55,7 +55,7 @@ func newLab(ctx context.Context, s settings) (_ *lab, err error) {
 	return r, r.server.CreateBucket(ctx, bucket)
 }
 
-func (r *lab) close() error {
+func (r *suite) close() error {
 	var errs []error
 	for _, m := range r.mounts {
 		errs = append(errs, m.Close())
@@ -67,21 +67,21 @@ func (r *lab) close() error {
 }
 
 // path is a name in the scratch folder.
-func (r *lab) path(name string) string { return filepath.Join(r.dir, name) }
+func (r *suite) path(name string) string { return filepath.Join(r.dir, name) }
 
 // output runs one of the bundle's programs to its end; its error has what the
 // program said.
-func (r *lab) output(ctx context.Context, program string, args ...string) (string, error) {
+func (r *suite) output(ctx context.Context, program string, args ...string) (string, error) {
 	return rig.Output(ctx, r.server.Env(), filepath.Join(r.bin, program), args...)
 }
 
 // script runs one of the embedded scripts.
-func (r *lab) script(ctx context.Context, name string, args ...string) (string, error) {
+func (r *suite) script(ctx context.Context, name string, args ...string) (string, error) {
 	return rig.Output(ctx, nil, r.python, append([]string{r.path(name)}, args...)...)
 }
 
 // mount mounts a source until the rig is closed and returns the mountpoint.
-func (r *lab) mount(ctx context.Context, source string, flags ...string) (string, error) {
+func (r *suite) mount(ctx context.Context, source string, flags ...string) (string, error) {
 	m, err := r.programs.Mount(ctx, rig.MountOptions{Source: source, Args: flags, Env: r.server.Env()})
 	if err != nil {
 		return "", err
@@ -108,12 +108,12 @@ type phases struct {
 	FirstTensor float64 `json:"first_tensor"`
 }
 
-func (r *lab) load(ctx context.Context, source string, flags ...string) (report, error) {
+func (r *suite) load(ctx context.Context, source string, flags ...string) (report, error) {
 	args := append([]string{"load", source, "--device", r.device, "--json"}, flags...)
 	return parseReport(r.output(ctx, "gpuload", args...))
 }
 
-func (r *lab) bareloop(ctx context.Context, files []string, flags ...string) (report, error) {
+func (r *suite) bareloop(ctx context.Context, files []string, flags ...string) (report, error) {
 	args := append([]string{"--device", r.device}, flags...)
 	return parseReport(r.output(ctx, "bareloop", append(args, files...)...))
 }
