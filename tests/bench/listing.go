@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weightfs/tests/bench/workload"
+	"weightfs/tests/lab"
 )
 
 // tree is a folder of small objects: folders times files.
@@ -61,26 +62,35 @@ func storeSmall(path string, k int) error {
 	return nil
 }
 
-// listClient lists the tree's folders one after the other by the plain client.
-func listClient(where store, t tree) sample {
-	return func(ctx context.Context, l *bench) (outcome, error) {
-		if err := l.storeTree(t); err != nil {
-			return outcome{}, err
-		}
-		o, err := l.work(ctx, workload.Options{Env: l.env(where)}, &workload.ListFolders{Bucket: bucket, Prefix: t.name + "/"})
-		if err == nil && o.report.Items != int64(t.objects()) {
-			err = fmt.Errorf("the plain client lists %d of %d objects", o.report.Items, t.objects())
-		}
-		return o, err
+// listers are the plain client that lists a tree: its folders one after the other
+// or 32 at once, or all of its names without folders.
+func listers(where store) swept {
+	ways := []workload.List{{AtOnce: 1}, {AtOnce: 32}, {AtOnce: 1, Flat: true}}
+	return swept{
+		name:     "plain listing, " + where.String(),
+		settings: []string{"a folder at a time", "32 folders at once", "flat"},
+		score:    func(o outcome) float64 { return float64(o.report.Items) / o.report.Seconds() }, unit: lab.Count, runs: 1,
+		sample: func(i int) sample {
+			return func(ctx context.Context, l *bench) (outcome, error) {
+				t, way := manyFolders(), ways[i]
+				if err := l.storeTree(t); err != nil {
+					return outcome{}, err
+				}
+				way.Bucket, way.Prefix = bucket, t.name+"/"
+				o, err := l.work(ctx, workload.Options{Env: l.reach(where)}, &way)
+				if err == nil && o.report.Items != int64(t.objects()) {
+					err = fmt.Errorf("the plain client lists %d of %d objects", o.report.Items, t.objects())
+				}
+				return o, err
+			}
+		},
 	}
 }
 
 // The names of a listing's values.
 const (
-	perFileValue = "requests for files"
-	againValue   = "requests of a second find"
-	listedValue  = "names"
-	objectsValue = "objects"
+	perFileValue = "per file"
+	againValue   = "again"
 )
 
 // findTree runs find over the tree, through a new mount, two times. Timed and
@@ -127,7 +137,7 @@ func namesOf(t tree) sample {
 		o, err = m.count(ctx, func() (outcome, error) {
 			return l.work(ctx, workload.Options{}, &workload.Names{Dir: t.first(m.Dir)})
 		})
-		o.values = map[string]float64{listedValue: float64(o.report.Items), objectsValue: float64(t.objects())}
+		o.values = map[string]float64{"names": float64(o.report.Items), "objects": float64(t.objects())}
 		return o, err
 	}
 }

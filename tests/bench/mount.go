@@ -44,7 +44,7 @@ func (l *bench) mount(ctx context.Context, spec mountSpec) (*mount, error) {
 	}
 	m, err := l.programs.Mount(ctx, rig.MountOptions{
 		Source: source, Args: append(append([]string{}, spec.flags...), l.opts.mountd...),
-		Env: l.env(spec.where), Cgroup: spec.cgroup,
+		Env: l.reach(spec.where), Cgroup: spec.cgroup,
 	})
 	if err != nil {
 		return nil, err
@@ -165,7 +165,7 @@ func (m *mount) traffic(ctx context.Context) (lab.Traffic, error) {
 	if err != nil {
 		return lab.Traffic{}, err
 	}
-	if m.where == distant {
+	if m.where == distant || m.where == uneven {
 		t := m.bench.proxyTraffic()
 		t.READs = status["reads_total"]
 		return t, nil

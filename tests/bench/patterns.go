@@ -15,7 +15,7 @@ import (
 // safeOpen reads all tensors of the files one after the other, in Python.
 func safeOpen(spec mountSpec, d dataset) sample {
 	return func(ctx context.Context, l *bench) (outcome, error) {
-		return coldRead(spec, d, func(paths []string) []workload.Workload {
+		return read(spec, d, func(paths []string) []workload.Workload {
 			return []workload.Workload{&workload.SafeOpen{
 				Python: l.programs.Python,
 				Script: filepath.Join(l.root, "tests", "bench", "workload", "safe_open.py"),
@@ -42,11 +42,11 @@ func header(paths []string) []workload.Workload {
 
 // headerRead opens a file of the distant store and reads its header, where the
 // folders down to it have been listed before or not.
-func headerRead(listed bool) sample {
+func headerRead(where store, listed bool) sample {
 	if !listed {
-		return coldRead(mountSpec{where: distant}, two(), header)
+		return read(mountSpec{where: where}, two(), header)
 	}
-	return warmRead(mountSpec{where: distant}, two(), header, func(paths []string) []workload.Workload {
+	return read(mountSpec{where: where}, two(), header, func(paths []string) []workload.Workload {
 		return []workload.Workload{&workload.Names{Dir: filepath.Dir(paths[0])}}
 	})
 }
@@ -71,7 +71,7 @@ func ranks(columns bool) readers {
 
 // tensorParallel has ranks read a file of four times the memory limit, in a
 // memory cgroup of a quarter of the file, so that neither cache holds it.
-func tensorParallel(columns bool) sample {
+func tensorParallel(where store, columns bool) sample {
 	return func(ctx context.Context, l *bench) (o outcome, err error) {
 		f, err := l.store(ctx, two())
 		if err != nil {
@@ -86,7 +86,7 @@ func tensorParallel(columns bool) sample {
 			return o, err
 		}
 		limit := fmt.Sprintf("--memory-limit=%d", f.size/4)
-		m, err := l.mount(ctx, mountSpec{where: distant, flags: []string{limit}})
+		m, err := l.mount(ctx, mountSpec{where: where, flags: []string{limit}})
 		if err != nil {
 			return o, err
 		}
@@ -108,39 +108,39 @@ func sized(d dataset, take sample) sample {
 	}
 }
 
-// sweepSteps are the fixed concurrencies of the sweep.
-func sweepSteps() []int { return []int{1, 4, 8, 16, 32, 64} }
+// fixedConcurrencies are compared with each other and with the default.
+func fixedConcurrencies() []int { return []int{4, 8, 16, 32, 64} }
 
-// The names of the sweep's values, beside the steps themselves.
+// The names of further values.
 const (
-	sweepAdaptive = "adaptive"
-	sweepBest     = "the best fixed one"
+	adaptive  = "adaptive"
+	bestFixed = "the best fixed one"
 )
 
-// sweep reads with each fixed concurrency, and with the adaptive default. Each
-// step has its own traffic.
-func sweep(ctx context.Context, l *bench) (outcome, error) {
-	all := outcome{values: map[string]float64{}, parts: map[string]lab.Traffic{}}
-	for _, n := range sweepSteps() {
-		name := fmt.Sprint(n)
-		if err := l.sweepStep(ctx, &all, name, "--concurrency", name); err != nil {
-			return all, err
+// concurrencies has one reader read with each fixed concurrency, and with the
+// adaptive default. Each has its own traffic.
+func concurrencies(where store) sample {
+	return func(ctx context.Context, l *bench) (outcome, error) {
+		all := outcome{values: map[string]float64{}, parts: map[string]lab.Traffic{}}
+		step := func(name string, flags ...string) error {
+			o, err := read(mountSpec{where: where, flags: flags}, one(), buffered(1))(ctx, l)
+			if err != nil {
+				return fmt.Errorf("concurrency %s: %w", name, err)
+			}
+			all.values[name], all.parts[name] = o.report.Rate(), o.traffic
+			return nil
 		}
-		if all.values[name] > all.values[sweepBest] {
-			all.values[sweepBest], all.parts[sweepBest] = all.values[name], all.parts[name]
+		for _, n := range fixedConcurrencies() {
+			name := fmt.Sprint(n)
+			if err := step(name, "--concurrency", name); err != nil {
+				return all, err
+			}
+			if all.values[name] > all.values[bestFixed] {
+				all.values[bestFixed], all.parts[bestFixed] = all.values[name], all.parts[name]
+			}
 		}
+		return all, step(adaptive)
 	}
-	return all, l.sweepStep(ctx, &all, sweepAdaptive)
-}
-
-// sweepStep adds what one reader gets from a mountd with these flags.
-func (l *bench) sweepStep(ctx context.Context, all *outcome, name string, flags ...string) error {
-	o, err := coldRead(mountSpec{where: distant, flags: flags}, one(), buffered(1))(ctx, l)
-	if err != nil {
-		return fmt.Errorf("concurrency %s: %w", name, err)
-	}
-	all.values[name], all.parts[name] = o.report.Rate(), o.traffic
-	return nil
 }
 
 // retained reads model A three times and model B twice, in a cache that holds
@@ -161,11 +161,11 @@ func retained(ctx context.Context, l *bench) (o outcome, err error) {
 	defer func() { err = errors.Join(err, m.Close()) }()
 	pathsA, pathsB := a.paths(m.Dir, modelA()), b.paths(m.Dir, modelB())
 	for _, paths := range [][]string{pathsA, pathsA, pathsA, pathsB, pathsB} {
-		if _, err := workload.Run(ctx, workload.Options{}, direct(1)(paths)...); err != nil {
+		if _, err := workload.Run(ctx, workload.Options{}, eighths(1)(paths)...); err != nil {
 			return o, err
 		}
 	}
-	o, err = m.count(ctx, func() (outcome, error) { return l.work(ctx, workload.Options{}, direct(1)(pathsB)...) })
+	o, err = m.count(ctx, func() (outcome, error) { return l.work(ctx, workload.Options{}, eighths(1)(pathsB)...) })
 	o.values = map[string]float64{sizeValue: float64(b.size)}
 	return o, err
 }

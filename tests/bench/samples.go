@@ -51,8 +51,8 @@ func mapped(n int) readers {
 	return single(workload.Read{Way: workload.Mapped, Threads: n, Block: mib})
 }
 
-// direct is n threads that read contiguous parts by 8 MiB, past the page cache.
-func direct(n int) readers {
+// eighths is n threads that read contiguous parts by 8 MiB, past the page cache.
+func eighths(n int) readers {
 	return single(workload.Read{Way: workload.Direct, Threads: n, Block: 8 * mib})
 }
 
@@ -72,22 +72,41 @@ func fill(paths []string) []workload.Workload {
 	return []workload.Workload{&workload.Fill{Paths: paths}}
 }
 
-// plainClient is baseline R: the first file of the dataset by ranged GETs.
-func plainClient(where store, d dataset, connections int, to workload.Target) sample {
-	return func(ctx context.Context, l *bench) (outcome, error) {
-		f, err := l.store(ctx, d)
-		if err != nil {
-			return outcome{}, err
-		}
-		fetch := func() (outcome, error) {
-			return l.work(ctx, workload.Options{Env: l.env(where)}, &workload.Fetch{
-				Bucket: bucket, Key: d.name + "/" + f.names[0], Connections: connections, Part: 8 * mib, Copy: to,
+// sweepRuns are the rounds of a sweep on this machine, and before a distant store,
+// which is steadier and takes longer.
+const sweepRuns, distantRuns = 3, 2
+
+// plainClient is baseline R: the object by ranged GETs, over as many connections
+// and in parts as large as are best. whole has it timed from exec to exit.
+func plainClient(where store, to workload.Target, whole bool) swept {
+	d, runs := one(), sweepRuns
+	if where == distant || where == uneven {
+		d, runs = two(), distantRuns // swept is the half of it
+	}
+	name := "R, " + where.String()
+	if to != workload.Nowhere {
+		name += " and a copy to " + string(to) + " memory"
+	}
+	requests, settings := lab.Requests()
+	get := func(i int, d dataset) sample {
+		return func(ctx context.Context, l *bench) (o outcome, err error) {
+			f, err := l.store(ctx, d)
+			if err != nil {
+				return o, err
+			}
+			fetch := workload.Workload(&workload.Fetch{
+				Bucket: bucket, Key: d.name + "/" + f.names[0],
+				Connections: requests[i].Connections, Part: requests[i].Part, Copy: to,
 			})
+			if whole {
+				fetch = workload.FromExecToExit(fetch)
+			}
+			return l.work(ctx, workload.Options{Env: l.reach(where)}, fetch)
 		}
-		if where == distant {
-			return l.counted(fetch)
-		}
-		return fetch()
+	}
+	return swept{
+		name: name, settings: settings, score: rate, unit: lab.Rate, runs: runs,
+		trial: func(i int) sample { return get(i, one()) }, sample: func(i int) sample { return get(i, d) },
 	}
 }
 
@@ -120,17 +139,8 @@ func workBefore(ctx context.Context, paths []string, before []readers) error {
 	return nil
 }
 
-// coldRead reads a dataset through a new mount.
-func coldRead(spec mountSpec, d dataset, r readers) sample {
-	return read(spec, d, r)
-}
-
-// warmRead reads a dataset through a new mount after it has been read by others,
-// one after the other. Counted is the last time only.
-func warmRead(spec mountSpec, d dataset, r readers, before ...readers) sample {
-	return read(spec, d, r, before...)
-}
-
+// read reads a dataset through a new mount, after it has been read by others, one
+// after the other. Counted is the last time only.
 func read(spec mountSpec, d dataset, r readers, before ...readers) sample {
 	return func(ctx context.Context, l *bench) (o outcome, err error) {
 		f, err := l.place(ctx, spec.where, d)
@@ -250,7 +260,7 @@ func freshCopy(d dataset, r readers, before ...readers) sample {
 
 // folderRead is localRead through a mount of the folder.
 func folderRead(d dataset, warm bool, r readers) sample {
-	cold := coldRead(mountSpec{where: folder}, d, r)
+	mounted := read(mountSpec{where: folder}, d, r)
 	return func(ctx context.Context, l *bench) (outcome, error) {
 		f, err := l.local(d)
 		if err != nil {
@@ -262,7 +272,7 @@ func folderRead(d dataset, warm bool, r readers) sample {
 		if err := heat(ctx, f.paths(l.localDir(), d), warm); err != nil {
 			return outcome{}, err
 		}
-		return cold(ctx, l)
+		return mounted(ctx, l)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -110,14 +111,19 @@ func (f *Fetch) get(ctx context.Context, client *s3.Client, buf []byte, off int6
 	return errors.Join(err, out.Body.Close())
 }
 
-// ListFolders is the plain client's listing: the folders below a prefix, which
-// is "" or ends in a slash, one after the other. Items is the number of
-// objects, Bytes the sum of their sizes.
-type ListFolders struct{ Bucket, Prefix string }
+// List is the plain client's listing: what is below a prefix, which is "" or ends
+// in a slash, folder by folder or Flat. Items is the number of objects, Bytes the
+// sum of their sizes.
+type List struct {
+	Bucket, Prefix string
+	// AtOnce is how many folders are listed at the same time.
+	AtOnce int
+	Flat   bool
+}
 
-func (l *ListFolders) kind() string { return "list-folders" }
+func (l *List) kind() string { return "list" }
 
-func (l *ListFolders) prepare(ctx context.Context) (work, error) {
+func (l *List) prepare(ctx context.Context) (work, error) {
 	client, err := newClient(ctx)
 	if err != nil {
 		return nil, err
@@ -125,37 +131,51 @@ func (l *ListFolders) prepare(ctx context.Context) (work, error) {
 	if _, err := client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &l.Bucket, MaxKeys: aws.Int32(1)}); err != nil {
 		return nil, err // the connection is there when the clock starts, as the mount's is
 	}
-	return func(ctx context.Context) (Result, error) {
-		var result Result
-		folders := []string{l.Prefix}
-		for len(folders) > 0 {
-			more, err := l.list(ctx, client, folders[0], &result)
-			if err != nil {
-				return result, fmt.Errorf("list %s: %w", folders[0], err)
-			}
-			folders = append(folders[1:], more...)
-		}
-		return result, nil
-	}, nil
+	return func(ctx context.Context) (Result, error) { return l.run(ctx, client) }, nil
 }
 
-// list adds the objects of one folder to result and returns its subfolders.
-func (l *ListFolders) list(ctx context.Context, client *s3.Client, prefix string, result *Result) (folders []string, err error) {
-	pages := s3.NewListObjectsV2Paginator(client, &s3.ListObjectsV2Input{
-		Bucket: &l.Bucket, Prefix: &prefix, Delimiter: aws.String("/"),
-	})
-	for pages.HasMorePages() {
+// run lists the folders of one depth after those of the one above.
+func (l *List) run(ctx context.Context, client *s3.Client) (result Result, err error) {
+	var mu sync.Mutex
+	for folders := []string{l.Prefix}; len(folders) > 0; {
+		var below []string // guarded by mu, as result is
+		group, ctx := errgroup.WithContext(ctx)
+		group.SetLimit(l.AtOnce)
+		for _, folder := range folders {
+			group.Go(func() error {
+				return l.list(ctx, client, folder, func(page *s3.ListObjectsV2Output) {
+					mu.Lock()
+					defer mu.Unlock()
+					for _, object := range page.Contents {
+						result.Items++
+						result.Bytes += aws.ToInt64(object.Size)
+					}
+					for _, sub := range page.CommonPrefixes {
+						below = append(below, aws.ToString(sub.Prefix))
+					}
+				})
+			})
+		}
+		if err := group.Wait(); err != nil {
+			return result, err
+		}
+		folders = below
+	}
+	return result, nil
+}
+
+// list hands the pages of one folder over.
+func (l *List) list(ctx context.Context, client *s3.Client, prefix string, add func(*s3.ListObjectsV2Output)) error {
+	in := &s3.ListObjectsV2Input{Bucket: &l.Bucket, Prefix: &prefix}
+	if !l.Flat {
+		in.Delimiter = aws.String("/")
+	}
+	for pages := s3.NewListObjectsV2Paginator(client, in); pages.HasMorePages(); {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return nil, err
+			return fmt.Errorf("list %s: %w", prefix, err)
 		}
-		for _, object := range page.Contents {
-			result.Items++
-			result.Bytes += aws.ToInt64(object.Size)
-		}
-		for _, folder := range page.CommonPrefixes {
-			folders = append(folders, aws.ToString(folder.Prefix))
-		}
+		add(page)
 	}
-	return folders, nil
+	return nil
 }

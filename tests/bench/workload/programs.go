@@ -13,19 +13,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
+
+	"weightfs/tests/lab"
 )
 
 // run runs a program to its end and returns what it printed.
 func run(ctx context.Context, name string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
-	var said strings.Builder
-	cmd.Stderr = &said
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(said.String()))
-	}
-	return out, nil
+	r, err := lab.Exec(exec.CommandContext(ctx, name, args...))
+	return r.Output, err
 }
 
 // DD is dd with the given bs over the files, one after the other. Its start is
@@ -141,8 +136,7 @@ func (s *SafeOpen) prepare(ctx context.Context) (work, error) {
 	}, nil
 }
 
-// Gpuload is a run of gpuload load --json. The time is what gpuload itself
-// says of the load, in Latencies: the start of the process is not part of it.
+// Gpuload is a run of gpuload load --json, from exec to exit; Load is its report.
 type Gpuload struct {
 	Program string
 	Args    []string
@@ -156,14 +150,43 @@ func (g *Gpuload) prepare(context.Context) (work, error) {
 		if err != nil {
 			return Result{}, err
 		}
-		var load struct {
-			Bytes   int64   `json:"bytes"`
-			Seconds float64 `json:"seconds"`
+		load, err := lab.ParseLoad(out)
+		return Result{Bytes: load.Bytes, Load: &load}, err
+	}, nil
+}
+
+// Whole is another workload from exec to exit, in a child of the child: what it
+// prepares is timed too, as everything of a program is.
+type Whole struct {
+	Kind string
+	Spec json.RawMessage
+}
+
+// FromExecToExit is w with the clock of a program.
+func FromExecToExit(w Workload) *Whole {
+	spec, err := json.Marshal(w)
+	if err != nil {
+		panic(fmt.Sprintf("workload: %v", err)) // they are made to be sent
+	}
+	return &Whole{w.kind(), spec}
+}
+
+func (w *Whole) kind() string { return "whole" }
+
+func (w *Whole) prepare(context.Context) (work, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) (Result, error) {
+		cmd := exec.CommandContext(ctx, self, childArgument, w.Kind, "", string(w.Spec))
+		cmd.Stdin = strings.NewReader("go\n")
+		r, err := lab.Exec(cmd)
+		if err != nil {
+			return Result{}, err
 		}
-		if err := json.Unmarshal(out, &load); err != nil {
-			return Result{}, fmt.Errorf("gpuload printed %q: %w", out, err)
-		}
-		took := time.Duration(load.Seconds * float64(time.Second))
-		return Result{Bytes: load.Bytes, Latencies: []time.Duration{took}}, nil
+		var report Report
+		err = json.Unmarshal(bytes.TrimPrefix(r.Output, []byte(ready)), &report)
+		return report.Result, err
 	}, nil
 }

@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"weightfs/tests/lab"
 )
 
 // Workload is one child's work. Its exported fields reach the child as JSON.
@@ -41,8 +43,8 @@ type work func(ctx context.Context) (Result, error)
 // kinds returns an empty workload of each kind.
 func kinds() []Workload {
 	return []Workload{
-		&Read{}, &DD{}, &Fetch{}, &ListFolders{}, &Find{}, &Names{}, &Random{}, &Header{},
-		&Rank{}, &Skip{}, &Mix{}, &SafeOpen{}, &Gpuload{}, &Touch{}, &Fill{},
+		&Read{}, &DD{}, &Fetch{}, &List{}, &Find{}, &Names{}, &Random{}, &Header{},
+		&Rank{}, &Skip{}, &Mix{}, &SafeOpen{}, &Gpuload{}, &Touch{}, &Fill{}, &Whole{},
 	}
 }
 
@@ -56,6 +58,8 @@ type Result struct {
 	Each []int64
 	// Latencies are of the single reads where the kind says so, in no order.
 	Latencies []time.Duration
+	// Load is what gpuload says of itself.
+	Load *lab.Load
 }
 
 // Report is a result with its times, on a clock that all processes share.
@@ -70,7 +74,7 @@ func (r Report) Seconds() float64 { return (r.End - r.Begin).Seconds() }
 // Sum puts the reports of children that ran at once together: from the first
 // begin to the last end.
 func Sum(reports []Report) Report {
-	sum := reports[0]
+	sum := reports[0] // with its Load
 	for _, r := range reports[1:] {
 		sum.Begin, sum.End = min(sum.Begin, r.Begin), max(sum.End, r.End)
 		sum.Bytes += r.Bytes

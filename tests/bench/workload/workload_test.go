@@ -123,6 +123,20 @@ func TestFirstIsDoneBeforeTheOthersBegin(t *testing.T) {
 	}
 }
 
+// What is timed from exec to exit has its preparation in its time.
+func TestFromExecToExit(t *testing.T) {
+	path, size := writeFile(t)
+	whole := FromExecToExit(&Read{Path: path, Way: Buffered, Threads: 1, Block: 1 << 20, Copy: Fresh, Size: size})
+	reports, err := Run(t.Context(), Options{}, whole)
+	if err != nil || reports[0].Bytes != size || reports[0].Seconds() < 0.001 {
+		t.Errorf("%+v, %v", reports, err)
+	}
+	_, err = Run(t.Context(), Options{}, FromExecToExit(&Read{Path: "/no/such/file", Way: Buffered, Threads: 1, Block: 1}))
+	if err == nil || !strings.Contains(err.Error(), "/no/such/file") {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestTouchReportsItsBytes(t *testing.T) {
 	const size = 64 << 20
 	reports, err := Run(t.Context(), Options{First: &Touch{Bytes: size}}, &Touch{Bytes: size})
