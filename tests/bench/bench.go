@@ -214,6 +214,9 @@ func (l *bench) best(ctx context.Context, s swept) (int, error) {
 	if s.trial != nil {
 		trial = s.trial
 	}
+	if err := l.touchNow(ctx); err != nil {
+		return 0, err
+	}
 	taken := &lab.Sweep{Name: s.name, Settings: s.settings, Unit: s.unit}
 	err := taken.Take(ctx, s.runs, func(ctx context.Context, i int) (float64, error) {
 		o, err := trial(i)(ctx, l)

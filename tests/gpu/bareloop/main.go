@@ -56,7 +56,7 @@ func run() (err error) {
 	defer func() { err = errors.Join(err, dev.Close()) }()
 	opening := time.Since(start)
 	result, err := load(ctx, dev, objects, cfg)
-	result.OpenSeconds = opening.Seconds()
+	result.Phases.Open, result.Phases.Device = opening.Seconds(), opening.Seconds()
 	if err != nil {
 		return err
 	}
