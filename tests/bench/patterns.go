@@ -27,7 +27,7 @@ func safeOpen(spec mountSpec, d dataset) sample {
 
 // random is 1,000 reads of 128 KiB by 8 threads.
 func random(paths []string) []workload.Workload {
-	return []workload.Workload{&workload.Random{Path: paths[0], Threads: 8, Reads: 1000, Size: 128 << 10, Seed: 1}}
+	return []workload.Workload{&workload.Mix{Path: paths[0], Random: 8, Reads: 1000 / 8, Seed: 1}}
 }
 
 // skipping reads one matrix of eight.

@@ -17,22 +17,21 @@ import (
 // it pages cold regions out (Linux, admin-guide/mm/damon), goes by how long a
 // region of physical memory was not used, and so takes pages that were filled a
 // moment ago in memory that was free for a minute.
-type Fill struct{ Paths []string }
+type Fill struct {
+	unprepared
+	Paths []string
+}
 
-func (f *Fill) kind() string { return "fill" }
-
-func (f *Fill) prepare(context.Context) (work, error) {
-	return func(ctx context.Context) (Result, error) {
-		var result Result
-		for _, path := range f.Paths {
-			n, err := fill(ctx, path)
-			result.Items += n
-			if err != nil {
-				return result, err
-			}
+func (f *Fill) run(ctx context.Context) (Result, error) {
+	var result Result
+	for _, path := range f.Paths {
+		n, err := fill(ctx, path)
+		result.Items += n
+		if err != nil {
+			return result, err
 		}
-		return result, nil
-	}, nil
+	}
+	return result, nil
 }
 
 // fills bounds how often a file's pages are looked at.

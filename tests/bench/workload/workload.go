@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"syscall"
 	"time"
@@ -30,23 +31,19 @@ import (
 
 // Workload is one child's work. Its exported fields reach the child as JSON.
 type Workload interface {
-	// kind names the type.
-	kind() string
-	// prepare does what is not timed, which touches no file of the mount, and
-	// returns the rest.
-	prepare(ctx context.Context) (work, error)
+	// prepare does what is not timed, which touches no file of the mount.
+	prepare(ctx context.Context) error
+	// run is what is timed.
+	run(ctx context.Context) (Result, error)
 }
 
-// work is the timed part of a workload.
-type work func(ctx context.Context) (Result, error)
+// unprepared is embedded by workloads without a prepare.
+type unprepared struct{}
 
-// kinds returns an empty workload of each kind.
-func kinds() []Workload {
-	return []Workload{
-		&Read{}, &DD{}, &Fetch{}, &List{}, &Find{}, &Names{}, &Random{}, &Header{},
-		&Rank{}, &Skip{}, &Mix{}, &SafeOpen{}, &Gpuload{}, &Touch{}, &Fill{}, &Whole{},
-	}
-}
+func (unprepared) prepare(context.Context) error { return nil }
+
+// kindOf is the name of a workload's type.
+func kindOf(w Workload) string { return reflect.TypeOf(w).Elem().Name() }
 
 // Result is what came of a work.
 type Result struct {
@@ -135,8 +132,7 @@ func Main(args []string) error {
 	if err != nil {
 		return err
 	}
-	work, err := w.prepare(ctx)
-	if err != nil {
+	if err := w.prepare(ctx); err != nil {
 		return fmt.Errorf("prepare %s: %w", kind, err)
 	}
 	fmt.Println(ready)
@@ -144,7 +140,7 @@ func Main(args []string) error {
 		return fmt.Errorf("wait for the start: %w", err)
 	}
 	report := Report{Begin: now()}
-	if report.Result, err = work(ctx); err != nil {
+	if report.Result, err = w.run(ctx); err != nil {
 		return fmt.Errorf("%s: %w", kind, err)
 	}
 	report.End = now()
@@ -153,8 +149,11 @@ func Main(args []string) error {
 
 // decode reads the workload of that kind.
 func decode(kind, spec string) (Workload, error) {
-	for _, w := range kinds() {
-		if w.kind() == kind {
+	for _, w := range []Workload{
+		&Read{}, &DD{}, &Fetch{}, &List{}, &Find{}, &Names{}, &Header{}, &Rank{}, &Skip{}, &Mix{},
+		&SafeOpen{}, &Gpuload{}, &Touch{}, &Fill{}, &Whole{},
+	} {
+		if kindOf(w) == kind {
 			return w, json.Unmarshal([]byte(spec), w)
 		}
 	}

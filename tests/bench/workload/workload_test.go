@@ -27,16 +27,6 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-func TestKindsDiffer(t *testing.T) {
-	seen := map[string]bool{}
-	for _, w := range kinds() {
-		if seen[w.kind()] {
-			t.Errorf("two kinds are called %s", w.kind())
-		}
-		seen[w.kind()] = true
-	}
-}
-
 func TestDivisionCoversEveryByteOnce(t *testing.T) {
 	for _, c := range []struct {
 		size, block int64
@@ -192,7 +182,7 @@ func TestRanksShareTheMatrices(t *testing.T) {
 
 func TestSmallReaders(t *testing.T) {
 	path, size := writeFile(t)
-	reports, err := Run(t.Context(), Options{}, &Random{Path: path, Threads: 2, Reads: 10, Size: 8192},
+	reports, err := Run(t.Context(), Options{}, &Mix{Path: path, Random: 2, Reads: 5},
 		&Skip{Path: path, Every: 4}, &Mix{Path: path, Sequential: 2, Random: 2, For: time.Millisecond}, &Header{Path: path})
 	if err != nil {
 		t.Fatal(err)
