@@ -2,41 +2,32 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"path/filepath"
 	"runtime"
+	"strings"
 
 	"weightfs/tests/bench/workload"
 	"weightfs/tests/lab"
 	"weightfs/tests/proxy"
 )
 
-// gpuload loads a dataset onto the CPU device: from the bucket on loopback
-// itself, or from a local folder whose pages are cached. Nobody counts requests
-// on loopback, so that the load is repeated for it.
+// gpuload loads a dataset onto the CPU device: from the bucket on loopback itself,
+// or from a local folder whose pages are cached. Nobody counts requests on
+// loopback, so that the load is repeated for it.
 func gpuload(where store, d dataset, flags ...string) sample {
+	if where == folder {
+		return from(folder, d, onDisk(true), loader(flags...))
+	}
 	return func(ctx context.Context, l *bench) (outcome, error) {
-		f, err := l.place(ctx, where, d)
-		if err != nil {
+		if _, err := l.store(ctx, d); err != nil {
 			return outcome{}, err
 		}
-		work := worker(l.work)
-		source := "s3://" + bucket + "/" + d.name + "/"
-		if where == folder {
-			source, work = filepath.Join(l.localDir(), d.name), runAndSum
-			if err := l.touchNow(ctx); err != nil {
-				return outcome{}, err
-			}
-			if err := heat(ctx, f.paths(l.localDir(), d), true); err != nil {
-				return outcome{}, err
-			}
-		}
-		o, err := work(ctx, workload.Options{Env: l.reach(where)}, l.loader(source, flags...))
-		if err != nil || where == folder {
+		load := loader(flags...)(l, []string{"s3://" + bucket + "/" + d.name + "/"})
+		o, err := l.work(ctx, workload.Options{Env: l.reach(where)}, load...)
+		if err != nil {
 			return o, err
 		}
-		if _, err := runAndSum(ctx, workload.Options{Env: l.through(proxy.Shape{})}, l.loader(source, flags...)); err != nil {
+		if _, err := runAndSum(ctx, workload.Options{Env: l.through(proxy.Shape{})}, load...); err != nil {
 			return o, fmt.Errorf("count the requests: %w", err)
 		}
 		o.traffic = l.proxyTraffic()
@@ -44,27 +35,19 @@ func gpuload(where store, d dataset, flags ...string) sample {
 	}
 }
 
-// gpuloadMounted loads a dataset through a new mount.
-func gpuloadMounted(spec mountSpec, d dataset) sample {
-	return func(ctx context.Context, l *bench) (o outcome, err error) {
-		if _, err := l.place(ctx, spec.where, d); err != nil {
-			return o, err
-		}
-		m, err := l.mount(ctx, spec)
-		if err != nil {
-			return o, err
-		}
-		defer func() { err = errors.Join(err, m.Close()) }()
-		return m.count(ctx, func() (outcome, error) {
-			return l.work(ctx, workload.Options{}, l.loader(filepath.Join(m.Dir, d.name)))
-		})
+// loader is a run of gpuload over the folder of the first path.
+func loader(flags ...string) readers {
+	return func(l *bench, paths []string) []workload.Workload {
+		folder := paths[0][:strings.LastIndexByte(paths[0], '/')+1]
+		args := append([]string{"--device", "cpu", "--progress", "none"}, flags...)
+		return []workload.Workload{&workload.Gpuload{Program: l.programs.Gpuload, Args: append(args, folder)}}
 	}
 }
 
 // timed has readers timed from exec to exit where whole says so.
 func timed(r readers, whole bool) readers {
-	return func(paths []string) []workload.Workload {
-		all := r(paths)
+	return func(l *bench, paths []string) []workload.Workload {
+		all := r(l, paths)
 		for i := range all {
 			if whole {
 				all[i] = workload.FromExecToExit(all[i])
@@ -94,7 +77,7 @@ func readAndCopy(to workload.Target, whole bool) swept {
 			}
 			loop := loops[i]
 			loop.Size = f.size
-			return localRead(one(), true, timed(single(loop), whole))(ctx, l)
+			return from(folder, one(), onDisk(true), timed(single(loop), whole))(ctx, l)
 		}
 	}}
 }
@@ -116,10 +99,4 @@ func mountedTurns(to workload.Target, whole bool) swept {
 			return read(mountSpec{}, one(), timed(inTurns(readers[i], to, f.size), whole))(ctx, l)
 		}
 	}}
-}
-
-// loader is a run of gpuload.
-func (l *bench) loader(source string, flags ...string) *workload.Gpuload {
-	args := append([]string{"--device", "cpu", "--progress", "none"}, flags...)
-	return &workload.Gpuload{Program: l.programs.Gpuload, Args: append(args, source)}
 }

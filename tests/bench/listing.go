@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,9 +22,6 @@ func manyFolders() tree { return tree{"folders", 1000, 100} }
 func oneFolder() tree   { return tree{"long", 1, 20000} }
 
 func (t tree) objects() int { return t.folders * t.files }
-
-// first is the path of the first folder below a mount.
-func (t tree) first(dir string) string { return filepath.Join(dir, t.name, folderName(0)) }
 
 func folderName(i int) string { return fmt.Sprintf("step-%05d", i) }
 
@@ -96,19 +92,12 @@ const (
 // findTree runs find over the tree, through a new mount, two times. Timed and
 // counted is the first.
 func findTree(where store, t tree) sample {
-	return func(ctx context.Context, l *bench) (o outcome, err error) {
-		if err := l.storeTree(t); err != nil {
-			return o, err
-		}
-		m, err := l.mount(ctx, mountSpec{where: where})
-		if err != nil {
-			return o, err
-		}
-		defer func() { err = errors.Join(err, m.Close()) }()
+	return inTree(where, t, func(ctx context.Context, l *bench, m *mount) (outcome, error) {
 		find := func() (outcome, error) {
 			return l.work(ctx, workload.Options{}, &workload.Find{Dir: filepath.Join(m.Dir, t.name)})
 		}
-		if o, err = m.count(ctx, find); err != nil {
+		o, err := m.count(ctx, find)
+		if err != nil {
 			return o, err
 		}
 		if o.report.Items != int64(t.objects()) {
@@ -120,24 +109,26 @@ func findTree(where store, t tree) sample {
 			againValue:   float64(again.traffic.GETs + again.traffic.HEADs + again.traffic.LISTs),
 		}
 		return o, err
-	}
+	})
 }
 
 // namesOf reads the names of a long folder, which must be in order.
 func namesOf(t tree) sample {
-	return func(ctx context.Context, l *bench) (o outcome, err error) {
-		if err := l.storeTree(t); err != nil {
-			return o, err
-		}
-		m, err := l.mount(ctx, mountSpec{})
-		if err != nil {
-			return o, err
-		}
-		defer func() { err = errors.Join(err, m.Close()) }()
-		o, err = m.count(ctx, func() (outcome, error) {
-			return l.work(ctx, workload.Options{}, &workload.Names{Dir: t.first(m.Dir)})
+	return inTree(loopback, t, func(ctx context.Context, l *bench, m *mount) (outcome, error) {
+		o, err := m.count(ctx, func() (outcome, error) {
+			return l.work(ctx, workload.Options{}, &workload.Names{Dir: filepath.Join(m.Dir, t.name, folderName(0))})
 		})
 		o.values = map[string]float64{"names": float64(o.report.Items), "objects": float64(t.objects())}
 		return o, err
+	})
+}
+
+// inTree does something with a new mount of the store that the tree is in.
+func inTree(where store, t tree, do func(context.Context, *bench, *mount) (outcome, error)) sample {
+	return func(ctx context.Context, l *bench) (outcome, error) {
+		if err := l.storeTree(t); err != nil {
+			return outcome{}, err
+		}
+		return l.withMount(ctx, mountSpec{where: where}, func(m *mount) (outcome, error) { return do(ctx, l, m) })
 	}
 }

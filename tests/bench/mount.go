@@ -66,6 +66,16 @@ func (l *bench) mount(ctx context.Context, spec mountSpec) (*mount, error) {
 	return mounted, nil
 }
 
+// withMount does something with a new mount.
+func (l *bench) withMount(ctx context.Context, spec mountSpec, do func(*mount) (outcome, error)) (o outcome, err error) {
+	m, err := l.mount(ctx, spec)
+	if err != nil {
+		return o, err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	return do(m)
+}
+
 // awaitStatus waits until mountd answers to status, which may be a moment after
 // the mount does.
 func (m *mount) awaitStatus(ctx context.Context) error {
@@ -174,4 +184,19 @@ func (m *mount) traffic(ctx context.Context) (lab.Traffic, error) {
 		GETs: status["store_gets_total"], LISTs: status["store_lists_total"], HEADs: status["store_heads_total"],
 		Bytes: status["store_bytes_total"], READs: status["reads_total"],
 	}, nil
+}
+
+// count adds the traffic of what do does to its outcome.
+func (m *mount) count(ctx context.Context, do func() (outcome, error)) (outcome, error) {
+	before, err := m.traffic(ctx)
+	if err != nil {
+		return outcome{}, err
+	}
+	o, err := do()
+	if err != nil {
+		return o, err
+	}
+	after, err := m.traffic(ctx)
+	o.traffic = after.Less(before)
+	return o, err
 }

@@ -13,40 +13,33 @@ import (
 )
 
 // safeOpen reads all tensors of the files one after the other, in Python.
-func safeOpen(spec mountSpec, d dataset) sample {
-	return func(ctx context.Context, l *bench) (outcome, error) {
-		return read(spec, d, func(paths []string) []workload.Workload {
-			return []workload.Workload{&workload.SafeOpen{
-				Python: l.programs.Python,
-				Script: filepath.Join(l.root, "tests", "bench", "workload", "safe_open.py"),
-				Paths:  paths,
-			}}
-		})(ctx, l)
-	}
+func safeOpen(l *bench, paths []string) []workload.Workload {
+	script := filepath.Join(l.root, "tests", "bench", "workload", "safe_open.py")
+	return []workload.Workload{&workload.SafeOpen{Python: l.programs.Python, Script: script, Paths: paths}}
 }
 
 // random is 1,000 reads of 128 KiB by 8 threads.
-func random(paths []string) []workload.Workload {
+func random(_ *bench, paths []string) []workload.Workload {
 	return []workload.Workload{&workload.Mix{Path: paths[0], Random: 8, Reads: 1000 / 8, Seed: 1}}
 }
 
 // skipping reads one matrix of eight.
-func skipping(paths []string) []workload.Workload {
+func skipping(_ *bench, paths []string) []workload.Workload {
 	return []workload.Workload{&workload.Skip{Path: paths[0], Every: 8}}
 }
 
 // header opens the file and reads its header.
-func header(paths []string) []workload.Workload {
+func header(_ *bench, paths []string) []workload.Workload {
 	return []workload.Workload{&workload.Header{Path: paths[0]}}
 }
 
-// headerRead opens a file of the distant store and reads its header, where the
+// headerRead opens a file of a distant store and reads its header, where the
 // folders down to it have been listed before or not.
 func headerRead(where store, listed bool) sample {
 	if !listed {
 		return read(mountSpec{where: where}, two(), header)
 	}
-	return read(mountSpec{where: where}, two(), header, func(paths []string) []workload.Workload {
+	return read(mountSpec{where: where}, two(), header, func(_ *bench, paths []string) []workload.Workload {
 		return []workload.Workload{&workload.Names{Dir: filepath.Dir(paths[0])}}
 	})
 }
@@ -59,7 +52,7 @@ const rankSpread = time.Second
 
 // ranks are the processes of a tensor-parallel load of one file.
 func ranks(columns bool) readers {
-	return func(paths []string) (all []workload.Workload) {
+	return func(_ *bench, paths []string) (all []workload.Workload) {
 		for i := range time.Duration(rankCount) {
 			all = append(all, &workload.Rank{
 				Path: paths[0], Rank: int64(i), Of: rankCount, Columns: columns, Delay: rankSpread * i / (rankCount - 1),
@@ -86,13 +79,10 @@ func tensorParallel(where store, columns bool) sample {
 			return o, err
 		}
 		limit := fmt.Sprintf("--memory-limit=%d", f.size/4)
-		m, err := l.mount(ctx, mountSpec{where: where, flags: []string{limit}})
-		if err != nil {
-			return o, err
-		}
-		defer func() { err = errors.Join(err, m.Close()) }()
-		o, err = m.count(ctx, func() (outcome, error) {
-			return l.work(ctx, workload.Options{Cgroup: group.Dir()}, ranks(columns)(f.paths(m.Dir, two()))...)
+		o, err = l.withMount(ctx, mountSpec{where: where, flags: []string{limit}}, func(m *mount) (outcome, error) {
+			return m.count(ctx, func() (outcome, error) {
+				return l.work(ctx, workload.Options{Cgroup: group.Dir()}, ranks(columns)(l, f.paths(m.Dir, two()))...)
+			})
 		})
 		o.values = map[string]float64{sizeValue: float64(f.size)}
 		return o, err
@@ -143,8 +133,8 @@ func concurrencies(where store) sample {
 	}
 }
 
-// retained reads model A three times and model B twice, in a cache that holds
-// one and a half of them, and then counts what reading B once more fetches.
+// retained reads model A three times and model B twice, in a cache that holds one
+// and a half of them, and then counts what reading B once more fetches.
 func retained(ctx context.Context, l *bench) (o outcome, err error) {
 	a, err := l.store(ctx, modelA())
 	if err != nil {
@@ -154,18 +144,16 @@ func retained(ctx context.Context, l *bench) (o outcome, err error) {
 	if err != nil {
 		return o, err
 	}
-	m, err := l.mount(ctx, mountSpec{flags: []string{fmt.Sprintf("--memory-limit=%d", a.size*3/2)}})
-	if err != nil {
-		return o, err
-	}
-	defer func() { err = errors.Join(err, m.Close()) }()
-	pathsA, pathsB := a.paths(m.Dir, modelA()), b.paths(m.Dir, modelB())
-	for _, paths := range [][]string{pathsA, pathsA, pathsA, pathsB, pathsB} {
-		if _, err := workload.Run(ctx, workload.Options{}, eighths(1)(paths)...); err != nil {
-			return o, err
+	spec := mountSpec{flags: []string{fmt.Sprintf("--memory-limit=%d", a.size*3/2)}}
+	o, err = l.withMount(ctx, spec, func(m *mount) (outcome, error) {
+		pathsA, pathsB := a.paths(m.Dir, modelA()), b.paths(m.Dir, modelB())
+		for _, paths := range [][]string{pathsA, pathsA, pathsA, pathsB, pathsB} {
+			if o, err := runAndSum(ctx, workload.Options{}, eighths(1)(l, paths)...); err != nil {
+				return o, err
+			}
 		}
-	}
-	o, err = m.count(ctx, func() (outcome, error) { return l.work(ctx, workload.Options{}, eighths(1)(pathsB)...) })
+		return m.count(ctx, func() (outcome, error) { return l.work(ctx, workload.Options{}, eighths(1)(l, pathsB)...) })
+	})
 	o.values = map[string]float64{sizeValue: float64(b.size)}
 	return o, err
 }

@@ -10,12 +10,12 @@ import (
 
 // What rows say of their state.
 const (
-	cold   = "cold"               // a new mountd and mount for each sample
-	hasty  = "cold, read at once" // and mountd still touches its memory
-	onDisk = "cold disk"          // a new mount; the file was evicted, as mincore says
-	held   = "held by mountd"     // read once before by O_DIRECT
-	paged  = "in the page cache"  // read before, and mincore finds every page
-	direct = "nothing between"    // nothing is cached on the way
+	cold    = "cold"               // a new mountd and mount for each sample
+	hasty   = "cold, read at once" // and mountd still touches its memory
+	evicted = "cold disk"          // a new mount; the file was evicted, as mincore says
+	held    = "held by mountd"     // read once before by O_DIRECT
+	paged   = "in the page cache"  // read before, and mincore finds every page
+	direct  = "nothing between"    // nothing is cached on the way
 )
 
 // rows are all comparisons with their targets, in the order of the table.
@@ -96,19 +96,19 @@ func warmRows() []row {
 			return r
 		}
 		return []row{
-			unread(against(onceN, "loopback: second "+name, paged, freshCopy(one(), how), second, lab.AtLeast(0.90))),
-			unread(against(twiceN, "loopback: third "+name, paged, freshCopy(one(), how, how), third, lab.AtLeast(0.90))),
-			beside(smallN, "third "+name+", pages used often", smallPages(one(), how), third),
-			beside(localN, "second "+name+", a file on disk", localRead(one(), true, how), second),
-			beside(bareF, "second "+name+", go-fuse alone", bareFuse(one(), how, how, fill), second),
+			unread(against(onceN, "loopback: second "+name, paged, from(loopback, one(), copied, how), second, lab.AtLeast(0.90))),
+			unread(against(twiceN, "loopback: third "+name, paged, from(loopback, one(), copied, how, how), third, lab.AtLeast(0.90))),
+			beside(smallN, "third "+name+", pages used often", from(loopback, one(), served, how), third),
+			beside(localN, "second "+name+", a file on disk", from(folder, one(), onDisk(true), how), second),
+			beside(bareF, "second "+name+", go-fuse alone", from(loopback, one(), bare, how, how, fill), second),
 		}
 	}
 	heldBy := read(mountSpec{}, one(), eighths(8), eighths(8))
 	all := []row{
-		against(bareF, "loopback: 8 readers, O_DIRECT, held by the daemon", held, bareFuse(one(), eighths(8), eighths(8)),
+		against(bareF, "loopback: 8 readers, O_DIRECT, held by the daemon", held, from(loopback, one(), bare, eighths(8), eighths(8)),
 			heldBy, lab.AtLeast(0.80)),
 		against(smallN+", buffered", "loopback: 8 readers, O_DIRECT, held by the daemon, beside the page cache", held,
-			smallPages(one(), single(workload.Read{Way: workload.Buffered, Threads: 8, Block: 8 * mib})), heldBy, lab.Target{}),
+			from(loopback, one(), served, single(workload.Read{Way: workload.Buffered, Threads: 8, Block: 8 * mib})), heldBy, lab.Target{}),
 	}
 	all = append(all, again("dd bs=1M", dd)...)
 	return append(all, again("mapping, 1 thread", mapped(1))...)
@@ -118,10 +118,10 @@ func warmRows() []row {
 func localRows() []row {
 	both := func(name string, how readers) []row {
 		warm := against(localN, "local folder, warm: "+name, paged,
-			localRead(one(), true, how), folderRead(one(), true, how), lab.AtLeast(0.90))
+			from(folder, one(), onDisk(true), how), from(folder, one(), throughMount(true), how), lab.AtLeast(0.90))
 		warm.effort = many
-		return []row{warm, against("N, on disk, cold", "local folder, cold: "+name, onDisk,
-			localRead(one(), false, how), folderRead(one(), false, how), lab.AtLeast(0.90))}
+		return []row{warm, against("N, on disk, cold", "local folder, cold: "+name, evicted,
+			from(folder, one(), onDisk(false), how), from(folder, one(), throughMount(false), how), lab.AtLeast(0.90))}
 	}
 	return append(both("dd bs=1M", dd), both("8 threads copy a mapping", mapped(8))...)
 }
@@ -138,7 +138,7 @@ func unprivilegedRows() []row {
 	}
 	folder := func(name string, how readers) row {
 		r := against(localN, "local folder, no passthrough, readahead 128 KiB: "+name, paged,
-			localRead(one(), true, how), unprivilegedRead(one(), how), lab.Target{})
+			from(folder, one(), onDisk(true), how), from(folder, one(), after(onDisk(true), unprivileged), how), lab.Target{})
 		r.effort = few
 		return r
 	}
@@ -154,7 +154,7 @@ func unprivilegedRows() []row {
 // and have touched their memory before or copy nothing: what gpuload can lose
 // only. Other rows have the same clock and fresh memory on both sides.
 func gpuloadRows() []row {
-	fromS3, mounted := gpuload(loopback, one()), gpuloadMounted(mountSpec{}, one())
+	fromS3, mounted := gpuload(loopback, one()), read(mountSpec{}, one(), loader())
 	local := gpuload(folder, one())
 	beside := func(baseline, name, state string, base, load sample, effort effort) row {
 		r := against(baseline, "gpuload: "+name, state, base, load, lab.Target{})
@@ -235,7 +235,7 @@ func distantRows(p profile) []row {
 		reached("1 thread copies a mapping", read(spec, two(), mapped(1)), full),
 		reached("16 readers of one file", read(spec, two(), buffered(16)), full),
 		reached("4 files by 4 processes", read(spec, shards(), buffered(1)), full),
-		reached("4 shards one after the other, safe_open", safeOpen(spec, shards()), lab.AtLeast(0.88)),
+		reached("4 shards one after the other, safe_open", read(spec, shards(), safeOpen), lab.AtLeast(0.88)),
 		concurrencyRow(p),
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"weightfs/tests/rig"
 )
 
 func TestQuantile(t *testing.T) {
@@ -201,22 +203,30 @@ func TestInsideAddsUp(t *testing.T) {
 	}
 }
 
-func TestHeatAndEvict(t *testing.T) {
+func TestHeatFillAndEvict(t *testing.T) {
 	f, err := os.CreateTemp("/var/tmp", "heat-") // /tmp may be a tmpfs, whose pages are the files
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	_, err = f.Write(make([]byte, 1<<20+1))
+	const pages = 5
+	_, err = f.Write(make([]byte, pages*os.Getpagesize()-1))
 	if err := errors.Join(err, Evict(f.Name())); err != nil {
 		t.Fatal(err)
 	}
-	if cached(f) == nil {
-		t.Error("a file without a page in the page cache passes for cached")
+	for _, want := range []int64{pages, 0} {
+		n, err := Fill(t.Context(), f.Name())
+		missing, err2 := rig.MissingPages(f)
+		if err := errors.Join(err, err2); err != nil || n != want || len(missing) > 0 {
+			t.Errorf("read %d pages, want %d; missing %v, %v", n, want, missing, err)
+		}
 	}
-	if err := errors.Join(Heat(2, f.Name()), cached(f)); err != nil {
+	if err := errors.Join(Evict(f.Name()), Heat(t.Context(), 2, f.Name())); err != nil {
 		t.Error(err)
+	}
+	if n, err := Fill(t.Context(), f.Name()); n != 0 || err != nil {
+		t.Errorf("%d pages lack after heating, %v", n, err)
 	}
 }
 

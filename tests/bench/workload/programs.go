@@ -93,6 +93,22 @@ func (n *Names) run(_ context.Context) (Result, error) {
 	return Result{Items: int64(len(names))}, err
 }
 
+// Fill is lab.Fill of the files. Items is how many pages it read.
+type Fill struct {
+	unprepared
+	Paths []string
+}
+
+func (f *Fill) run(ctx context.Context) (result Result, err error) {
+	for _, path := range f.Paths {
+		n, err := lab.Fill(ctx, path)
+		if result.Items += n; err != nil {
+			return result, err
+		}
+	}
+	return result, nil
+}
+
 // SafeOpen reads all tensors of the files, one after the other, by safetensors'
 // safe_open in Python. Python's start and imports are not timed.
 type SafeOpen struct {

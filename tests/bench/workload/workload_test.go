@@ -2,7 +2,6 @@ package workload
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -135,30 +134,6 @@ func TestTouchReportsItsBytes(t *testing.T) {
 	}
 	if _, err := Run(t.Context(), Options{}, &Touch{Bytes: 1 << 60}); err == nil || !strings.Contains(err.Error(), "bytes of memory") {
 		t.Errorf("%v; want that there is no such memory", err)
-	}
-}
-
-func TestFillReadsWhatThePageCacheLacks(t *testing.T) {
-	// /tmp may be a tmpfs, whose pages are the files themselves.
-	f, err := os.CreateTemp("/var/tmp", "fill-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	const pages = 5
-	_, err = f.Write(make([]byte, pages*os.Getpagesize()-1))
-	if err := errors.Join(err, rig.Evict(f)); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []int64{pages, 0} {
-		reports, err := Run(t.Context(), Options{}, &Fill{Paths: []string{f.Name()}})
-		if err != nil || reports[0].Items != want {
-			t.Errorf("%+v, %v; want %d pages", reports, err, want)
-		}
-		if missing, err := rig.MissingPages(f); err != nil || len(missing) > 0 {
-			t.Errorf("missing afterwards: %v, %v", missing, err)
-		}
 	}
 }
 

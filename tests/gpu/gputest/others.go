@@ -38,7 +38,7 @@ func (r *suite) other(ctx context.Context, name string, files []string) other {
 	}
 	var seconds, rates []float64
 	for i := range r.runs + 1 {
-		if err := lab.Heat(1, files...); err != nil { // which some of them drop
+		if err := lab.Heat(ctx, 1, files...); err != nil { // which some of them drop
 			o.absent = err.Error()
 			return o
 		}

@@ -41,7 +41,7 @@ func (r *suite) scenarios(ctx context.Context, dir, uri string) ([]scenario, err
 	local := under(dir, names)
 	return []scenario{{
 		name: "local files, in the page cache", source: dir, files: local, least: leastOfLoop, overlaps: true,
-		holds: func(context.Context) error { return lab.Heat(1, local...) },
+		holds: func(ctx context.Context) error { return lab.Heat(ctx, 1, local...) },
 	}, {
 		name: "mounted bucket, blocks held by mountd", source: mounted, files: under(mounted, names), least: leastOfLoop,
 		flags: []string{"--direct"}, holds: r.heldBy(mounted),
