@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"weightfs/tests/lab"
 	"weightfs/tests/rig"
@@ -55,12 +54,16 @@ func (l *bench) mount(ctx context.Context, spec mountSpec) (*mount, error) {
 		}
 	}
 	mounted := &mount{Mount: m, bench: l, where: spec.where}
-	err = mounted.awaitStatus(ctx)
+	var last error
+	err = lab.Poll(ctx, quietLimit, "mountd does not answer", func(ctx context.Context) (bool, error) {
+		_, last = mounted.status(ctx) // it may come a moment after the mount
+		return last == nil, nil
+	})
 	if err == nil && !spec.hasty {
 		err = mounted.awaitMemory(ctx)
 	}
 	if err != nil {
-		return nil, errors.Join(err, m.Close())
+		return nil, errors.Join(err, last, m.Close())
 	}
 	l.proxy.ResetStats()
 	return mounted, nil
@@ -76,17 +79,6 @@ func (l *bench) withMount(ctx context.Context, spec mountSpec, do func(*mount) (
 	return do(m)
 }
 
-// awaitStatus waits until mountd answers to status, which may be a moment after
-// the mount does.
-func (m *mount) awaitStatus(ctx context.Context) error {
-	var last error
-	err := poll(ctx, "mountd does not answer", func(ctx context.Context) (bool, error) {
-		_, last = m.status(ctx)
-		return last == nil, nil
-	})
-	return errors.Join(err, last)
-}
-
 // settled is for how many ticks mountd's memory must not have grown.
 const settled = 10
 
@@ -94,7 +86,7 @@ const settled = 10
 // does before a read, so that this falls into no sample.
 func (m *mount) awaitMemory(ctx context.Context) error {
 	last, same := int64(0), 0
-	return poll(ctx, "the memory of mountd grows without a reader", func(context.Context) (bool, error) {
+	return lab.Poll(ctx, quietLimit, "the memory of mountd grows without a reader", func(context.Context) (bool, error) {
 		now, err := rig.PeakRSS(m.PID())
 		if same++; now > last {
 			last, same = now, 0
@@ -105,68 +97,30 @@ func (m *mount) awaitMemory(ctx context.Context) error {
 
 // setReadAhead sets how far the kernel reads ahead on a mount.
 func setReadAhead(dir string, bytes int64) error {
-	table, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return err
+	var info unix.Stat_t
+	if err := unix.Stat(dir, &info); err != nil {
+		return fmt.Errorf("readahead of %s: %w", dir, err)
 	}
-	for line := range strings.Lines(string(table)) {
-		if fields := strings.Fields(line); len(fields) > 4 && fields[4] == dir {
-			name := filepath.Join("/sys/class/bdi", fields[2], "read_ahead_kb")
-			return os.WriteFile(name, []byte(strconv.FormatInt(bytes>>10, 10)), 0)
-		}
-	}
-	return fmt.Errorf("%s is not in the table of mounts", dir)
+	name := fmt.Sprintf("/sys/class/bdi/%d:%d/read_ahead_kb", unix.Major(info.Dev), unix.Minor(info.Dev))
+	return os.WriteFile(name, []byte(strconv.FormatInt(bytes>>10, 10)), 0)
 }
 
 // status is mountd's own measures by name.
 func (m *mount) status(ctx context.Context) (map[string]int64, error) {
-	out, err := rig.Output(ctx, nil, m.bench.programs.Mountd, "status", "--json", m.Dir)
-	if err != nil {
-		return nil, err
-	}
-	var report struct {
-		Measures map[string]int64 `json:"measures"`
-	}
-	if err := json.Unmarshal([]byte(out), &report); err != nil {
-		return nil, fmt.Errorf("mountd status: %w", err)
-	}
-	return report.Measures, nil
+	return lab.Measures(ctx, m.bench.programs.Mountd, m.Dir)
 }
 
 // quiet waits until no fetch is under way, and returns the measures.
 func (m *mount) quiet(ctx context.Context) (status map[string]int64, err error) {
-	err = poll(ctx, "fetches go on without a reader", func(ctx context.Context) (bool, error) {
+	err = lab.Poll(ctx, quietLimit, "fetches go on without a reader", func(ctx context.Context) (bool, error) {
 		status, err = m.status(ctx)
 		return status["active_fetches"] == 0, err
 	})
 	return status, err
 }
 
-// How long something may take that no sample contains, and how often it is
-// looked at.
-const (
-	quietLimit = 10 * time.Second
-	quietTick  = 10 * time.Millisecond
-)
-
-// poll waits until done says so or fails. late is the error where it takes
-// longer than quietLimit, at which done's context ends.
-func poll(ctx context.Context, late string, done func(context.Context) (bool, error)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, quietLimit, errors.New(late))
-	defer cancel()
-	tick := time.NewTicker(quietTick)
-	defer tick.Stop()
-	for {
-		if ok, err := done(ctx); ok || err != nil {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
+// quietLimit is how long something may take that no sample contains.
+const quietLimit = 10 * time.Second
 
 // traffic is what the mount has asked for since it began: as the proxy counted
 // it before a distant store, and mountd otherwise.

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"time"
 
-
 	"weightfs/fs"
 	"weightfs/tests/bench/workload"
 	"weightfs/tests/lab"

@@ -106,9 +106,6 @@ func plainClient(where store, to workload.Target, whole bool) swept {
 	}
 }
 
-// worker is work or runAndSum.
-type worker func(context.Context, workload.Options, ...workload.Workload) (outcome, error)
-
 // work runs the workloads of a sample, right after memory was touched, and sums
 // their reports.
 func (l *bench) work(ctx context.Context, opts workload.Options, w ...workload.Workload) (outcome, error) {

@@ -34,8 +34,8 @@ type Fetch struct {
 	target  []byte
 }
 
-// newClient returns a client that keeps its connections, over HTTP/1.1 alone.
-func newClient(ctx context.Context) (*s3.Client, error) {
+// NewClient returns a client that keeps its connections, over HTTP/1.1 alone.
+func NewClient(ctx context.Context) (*s3.Client, error) {
 	transport := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		t.MaxIdleConnsPerHost = 256
 		t.ReadBufferSize = 32 << 10
@@ -56,7 +56,7 @@ func newClient(ctx context.Context) (*s3.Client, error) {
 // prepare asks for the size, which opens the first connection; the others are
 // part of what is timed.
 func (f *Fetch) prepare(ctx context.Context) (err error) {
-	if f.client, err = newClient(ctx); err != nil {
+	if f.client, err = NewClient(ctx); err != nil {
 		return err
 	}
 	head, err := f.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &f.Bucket, Key: &f.Key})
@@ -119,7 +119,7 @@ type List struct {
 }
 
 func (l *List) prepare(ctx context.Context) (err error) {
-	if l.client, err = newClient(ctx); err == nil { // the connection is there when the clock starts, as the mount's is
+	if l.client, err = NewClient(ctx); err == nil { // the connection is there when the clock starts, as the mount's is
 		_, err = l.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &l.Bucket, MaxKeys: aws.Int32(1)})
 	}
 	return err

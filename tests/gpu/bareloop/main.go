@@ -44,7 +44,7 @@ func run() (err error) {
 		return errors.New("needed: files or objects, at least one reader, and parts of whole pages")
 	}
 	ctx := context.Background()
-	objects, err := openAll(ctx, flags.Args(), cfg.readers, *direct)
+	objects, err := openAll(ctx, flags.Args(), *direct)
 	if err != nil {
 		return err
 	}
