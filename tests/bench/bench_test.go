@@ -101,7 +101,7 @@ func TestTargetsOfStores(t *testing.T) {
 }
 
 func TestEffort(t *testing.T) {
-	for e, want := range map[effort][2]int{usual: {5, 1}, many: {9, 1}, few: {3, 1}, lone: {1, 1}} {
+	for e, want := range map[effort][2]int{usual: {5, 1}, many: {7, 1}, few: {3, 1}, lone: {1, 1}} {
 		if got := [2]int{e.samples(5), e.samples(1)}; got != want {
 			t.Errorf("%d: %v", e, got)
 		}

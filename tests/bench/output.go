@@ -46,7 +46,9 @@ func (r results) table(o options) string {
 		lab.Machine(r.began), cli.FormatSize(int64(o.Size)), o.Runs, o.far.FirstByte, o.far.PerConnection/1e6, o.far.Total/1e6,
 		time.Since(r.began).Round(time.Second))
 	b.WriteString(lab.Figures(r.figures))
-	b.WriteString("\nThe baselines that were swept:\n" + lab.Sweeps(r.sweeps))
+	if len(r.sweeps) > 0 {
+		b.WriteString("\nThe baselines that were swept:\n" + lab.Sweeps(r.sweeps))
+	}
 	if len(r.inside) > 0 {
 		b.WriteString("\nInside gpuload, in milliseconds:\n\n" + lab.Table(append([]string{"row"}, lab.PhaseHead()...), r.inside))
 	}

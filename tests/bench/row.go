@@ -38,7 +38,7 @@ const (
 
 // samples is how many those are, where the flag says runs.
 func (e effort) samples(runs int) int {
-	return [...]int{usual: runs, many: 2*runs - 1, few: (runs + 1) / 2, lone: 1}[e]
+	return [...]int{usual: runs, many: (3*runs - 1) / 2, few: (runs + 1) / 2, lone: 1}[e]
 }
 
 // sample measures one side once.

@@ -35,9 +35,13 @@ func rows(far proxy.Shape) []row {
 	return append(all, memoryRows()...)
 }
 
-// against is a row of one figure, a rate.
+// against is a row of one figure, a rate. What is only printed takes few samples.
 func against(baseline, name, state string, base, load sample, target lab.Target) row {
-	return row{name: name, state: state, base: base, load: load, compare: []comparison{rates(baseline, target)}}
+	r := row{name: name, state: state, base: base, load: load, compare: []comparison{rates(baseline, target)}}
+	if target == (lab.Target{}) {
+		r.effort = few
+	}
+	return r
 }
 
 // The baselines, as the table calls them.
@@ -91,9 +95,7 @@ func warmRows() []row {
 			return r
 		}
 		beside := func(baseline, name string, base, load sample) row {
-			r := against(baseline, "loopback: "+name, paged, base, load, lab.Target{})
-			r.effort = few
-			return r
+			return against(baseline, "loopback: "+name, paged, base, load, lab.Target{})
 		}
 		return []row{
 			unread(against(onceN, "loopback: second "+name, paged, from(loopback, one(), copied, how), second, lab.AtLeast(0.90))),
@@ -129,18 +131,13 @@ func localRows() []row {
 // unprivilegedRows are what a mount without root gets: the kernel's own
 // readahead, and no passthrough.
 func unprivilegedRows() []row {
+	r := bestOf(plainClient(loopback, workload.Nowhere, false))
 	near := func(name string, how readers) row {
-		return row{
-			name: "readahead 128 KiB: " + name, state: cold, effort: few,
-			base: bestOf(plainClient(loopback, workload.Nowhere, false)), load: read(mountSpec{readAhead: 128 << 10}, one(), how),
-			compare: []comparison{rates(clientR, lab.Target{})},
-		}
+		return against(clientR, "readahead 128 KiB: "+name, cold, r, read(mountSpec{readAhead: 128 << 10}, one(), how), lab.Target{})
 	}
 	folder := func(name string, how readers) row {
-		r := against(localN, "local folder, no passthrough, readahead 128 KiB: "+name, paged,
+		return against(localN, "local folder, no passthrough, readahead 128 KiB: "+name, paged,
 			from(folder, one(), onDisk(true), how), from(folder, one(), after(onDisk(true), unprivileged), how), lab.Target{})
-		r.effort = few
-		return r
 	}
 	return []row{
 		near("dd bs=1M", dd), near("1 thread copies a mapping", mapped(1)),
@@ -156,10 +153,8 @@ func unprivilegedRows() []row {
 func gpuloadRows() []row {
 	fromS3, mounted := gpuload(loopback, one()), read(mountSpec{}, one(), loader())
 	local := gpuload(folder, one())
-	beside := func(baseline, name, state string, base, load sample, effort effort) row {
-		r := against(baseline, "gpuload: "+name, state, base, load, lab.Target{})
-		r.effort = effort
-		return r
+	beside := func(baseline, name, state string, base, load sample) row {
+		return against(baseline, "gpuload: "+name, state, base, load, lab.Target{})
 	}
 	files := against("parallel read and copy, exec to exit", "gpuload: a local file", paged,
 		bestOf(readAndCopy(workload.Fresh, true)), local, lab.AtLeast(0.85))
@@ -168,14 +163,14 @@ func gpuloadRows() []row {
 		against("R and a copy", "gpuload: directly from S3", direct,
 			bestOf(plainClient(loopback, workload.Touched, false)), fromS3, lab.AtLeast(0.90)),
 		beside("R and a copy to fresh memory, exec to exit", "directly from S3, one clock", direct,
-			bestOf(plainClient(loopback, workload.Fresh, true)), fromS3, usual),
+			bestOf(plainClient(loopback, workload.Fresh, true)), fromS3),
 		against("readers, O_DIRECT, 8 MiB in turns", "gpuload: through the mount", cold,
 			bestOf(mountedTurns(workload.Nowhere, false)), mounted, lab.AtLeast(0.85)),
 		beside("the same and a copy to fresh memory, exec to exit", "through the mount, one clock", cold,
-			bestOf(mountedTurns(workload.Fresh, true)), mounted, usual),
+			bestOf(mountedTurns(workload.Fresh, true)), mounted),
 		files,
 		beside("parallel read and copy to memory touched before", "a local file, beside memory touched before", paged,
-			bestOf(readAndCopy(workload.Touched, false)), local, usual),
+			bestOf(readAndCopy(workload.Touched, false)), local),
 		against("memory limit -1", "gpuload: a local file, memory limit 0", paged,
 			gpuload(folder, one(), "--memory-limit=-1"), gpuload(folder, one(), "--memory-limit=0"), lab.AtLeast(0.80)),
 		against("Python's json of the header", "gpuload inspect: 100,000 tensors", paged,
@@ -199,6 +194,14 @@ func (p profile) ifEven(t lab.Target) lab.Target {
 		return t
 	}
 	return lab.Target{}
+}
+
+// effort is that of the long rows, which are not repeated before a second store.
+func (p profile) effort() effort {
+	if p.even() {
+		return few
+	}
+	return lone
 }
 
 // profiles are the distant stores: the same one, even and with a tail.
@@ -254,13 +257,13 @@ const concurrencySuffix = ": concurrency"
 
 // concurrencyRow compares fixed concurrencies with each other and the default.
 func concurrencyRow(p profile) row {
-	r := row{name: p.where.String() + concurrencySuffix, state: cold, effort: few, load: concurrencies(p.where)}
+	r := row{name: p.where.String() + concurrencySuffix, state: cold, effort: p.effort(), load: concurrencies(p.where)}
 	for _, n := range fixedConcurrencies() {
 		r.compare = append(r.compare, value(fmt.Sprint(n), bestFixed, lab.Rate, lab.Target{}))
 	}
 	r.compare = append(r.compare,
 		of(bestFixed, lab.Rate, "the store's limit", p.ifEven(lineTarget(p.shape)), the(float64(p.shape.Total)), named(bestFixed)),
-		value(adaptive, bestFixed, lab.Rate, lab.AtLeast(0.95)))
+		value(adaptive, bestFixed, lab.Rate, p.ifEven(lab.AtLeast(0.95))))
 	return r
 }
 
@@ -268,7 +271,7 @@ func concurrencyRow(p profile) row {
 func patternRows(p profile) []row {
 	spec := mountSpec{where: p.where}
 	some := func(name, state string, load sample, compare ...comparison) row {
-		return row{name: p.where.String() + ": " + name, state: state, effort: few, load: load, compare: compare}
+		return row{name: p.where.String() + ": " + name, state: state, effort: p.effort(), load: load, compare: compare}
 	}
 	size := fetchedOf(sizeValue, named(sizeValue), 1.1)
 	return []row{
@@ -319,9 +322,10 @@ func memoryRows() []row {
 		},
 	}
 	for _, limit := range []int64{64, 256, 4096} {
-		all = append(all,
-			pressureRow(fmt.Sprintf("memory: limit %d MiB, in a cgroup of 192 MiB more", limit), pressure(limit*mib, 1, true)),
-			pressureRow(fmt.Sprintf("memory: limit %d MiB, two mounts at once", limit), pressure(limit*mib, 2, false)))
+		all = append(all, pressureRow(fmt.Sprintf("memory: limit %d MiB, in a cgroup of 192 MiB more", limit), pressure(limit*mib, 1, true)))
+	}
+	for _, limit := range []int64{64, 4096} {
+		all = append(all, pressureRow(fmt.Sprintf("memory: limit %d MiB, two mounts at once", limit), pressure(limit*mib, 2, false)))
 	}
 	return all
 }
