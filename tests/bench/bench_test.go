@@ -53,7 +53,7 @@ func TestPairs(t *testing.T) {
 		"slowest":  {profile{shape: far}.trips("", lab.Target{}, latency(1)), lab.Pair{Base: 0.03, Load: 3}},
 		"asked":    {fetchedOf("", asked, 1), lab.Pair{Base: 100, Load: 150}},
 		"size":     {fetchedOf("", named(sizeValue), 1), lab.Pair{Base: 50, Load: 150}},
-		"READs":    {nothing("READs", reads), lab.Pair{Base: 1, Load: 7}},
+		"READs":    {zero("READs", reads), lab.Pair{Base: 1, Load: 7}},
 		"value of": {value("a", "b", lab.Count, lab.Target{}), lab.Pair{Base: 3, Load: 6}},
 	} {
 		if got := c.pair(base, load); got != c.want {

@@ -33,8 +33,8 @@ func asked(o outcome) float64   { return float64(o.report.Bytes) }
 func fetched(o outcome) float64 { return float64(o.traffic.Bytes) }
 func reads(o outcome) float64   { return float64(o.traffic.READs) }
 
-// the is always n.
-func the(n float64) func(outcome) float64 { return func(outcome) float64 { return n } }
+// constant is always n.
+func constant(n float64) func(outcome) float64 { return func(outcome) float64 { return n } }
 
 // named is the value that a sample gives that name.
 func named(name string) func(outcome) float64 {
@@ -65,9 +65,9 @@ func fetchedOf(baseline string, base func(outcome) float64, most float64) compar
 // sizeValue is the value of a sample that is its dataset's size.
 const sizeValue = "size"
 
-// nothing holds that a count of the load is 0.
-func nothing(name string, count func(outcome) float64) comparison {
-	return of(name, lab.Count, "1", lab.AtMost(0), the(1), count)
+// zero holds that a count of the load is 0.
+func zero(name string, count func(outcome) float64) comparison {
+	return of(name, lab.Count, "1", lab.AtMost(0), constant(1), count)
 }
 
 // value compares a sample's value with another of its values.

@@ -16,7 +16,7 @@ import (
 // loopback, so that the load is repeated for it.
 func gpuload(where store, d dataset, flags ...string) sample {
 	if where == folder {
-		return from(folder, d, onDisk(true), loader(flags...))
+		return readAt(folder, d, onDisk(true), loader(flags...))
 	}
 	return func(ctx context.Context, l *bench) (outcome, error) {
 		if _, err := l.store(ctx, d); err != nil {
@@ -77,7 +77,7 @@ func readAndCopy(to workload.Target, whole bool) swept {
 			}
 			loop := loops[i]
 			loop.Size = f.size
-			return from(folder, one(), onDisk(true), timed(single(loop), whole))(ctx, l)
+			return readAt(folder, one(), onDisk(true), timed(single(loop), whole))(ctx, l)
 		}
 	}}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"sync"
 	"time"
 
 	"weightfs/cmd/cli"
@@ -162,17 +161,14 @@ func keepSlowest(values map[string]float64, slowest, median string, bytes []floa
 	}
 }
 
-// watchTick is how often memory is sampled.
-const watchTick = 100 * time.Millisecond
-
-// watch is a mount whose memory is sampled. start and stop are called once.
+// watch is a mount whose memory is sampled between start and stop, each of which is
+// called once.
 type watch struct {
 	mount *mount
 	group *rig.Cgroup
+	end   func()
 
-	done chan struct{}
-	wg   sync.WaitGroup
-	// Written by the sampling goroutine until stop has returned.
+	// What was seen, once stop has returned.
 	seconds, resident []float64
 	charge            int64
 	err               error
@@ -189,38 +185,25 @@ func (l *bench) watch(ctx context.Context, name string, limit, room int64) (*wat
 	if err != nil {
 		return nil, errors.Join(err, group.Close())
 	}
-	return &watch{mount: m, group: group, done: make(chan struct{})}, nil
+	return &watch{mount: m, group: group}, nil
 }
 
-func (w *watch) start() { w.wg.Go(w.sample) }
-
-// sample notes the memory until done is closed.
-func (w *watch) sample() {
-	tick := time.NewTicker(watchTick)
-	defer tick.Stop()
+func (w *watch) start() {
 	begin := time.Now()
-	for {
+	w.end = lab.Watch(func() {
 		resident, err := rig.RSS(w.mount.PID())
 		charge, chargeErr := w.group.Charge()
-		if err = errors.Join(err, chargeErr); err != nil {
-			w.err = err
+		if w.err = errors.Join(w.err, err, chargeErr); w.err != nil {
 			return
 		}
 		w.seconds = append(w.seconds, time.Since(begin).Seconds())
 		w.resident = append(w.resident, float64(resident))
 		w.charge = max(w.charge, charge)
-		select {
-		case <-tick.C:
-		case <-w.done:
-			return
-		}
-	}
+	})
 }
 
-// stop ends the sampling.
 func (w *watch) stop() error {
-	close(w.done)
-	w.wg.Wait()
+	w.end()
 	return w.err
 }
 

@@ -31,14 +31,14 @@ type place struct {
 // bucket and, for the store folder, on disk.
 type opener func(ctx context.Context, l *bench, d dataset, f files) (place, error)
 
-// from reads a dataset at a place, after it has been read there by others, one
+// readAt reads a dataset at a place, after it has been read there by others, one
 // after the other. Counted is the last time only. Memory is touched before the
 // place is made: what touches it makes the kernel reclaim some of its page cache.
-func from(where store, d dataset, open opener, r readers, before ...readers) sample {
+func readAt(where store, d dataset, open opener, r readers, before ...readers) sample {
 	return sampleAt(where, d, open, true, r, before...)
 }
 
-// read is from for a new mount. A cold one is mounted before memory is touched,
+// read is readAt for a new mount. A cold one is mounted before memory is touched,
 // unless it is read at once.
 func read(spec mountSpec, d dataset, r readers, before ...readers) sample {
 	return sampleAt(spec.where, d, mounted(spec), spec.hasty || len(before) > 0, r, before...)
@@ -104,10 +104,10 @@ func onDisk(warm bool) opener {
 }
 
 // throughMount is onDisk through a mount of the folder.
-func throughMount(warm bool) opener { return after(onDisk(warm), mounted(mountSpec{where: folder})) }
+func throughMount(warm bool) opener { return inOrder(onDisk(warm), mounted(mountSpec{where: folder})) }
 
-// after opens a second place when a first one, which stays, is made.
-func after(first, second opener) opener {
+// inOrder opens a second place when a first one, which stays, is made.
+func inOrder(first, second opener) opener {
 	return func(ctx context.Context, l *bench, d dataset, f files) (place, error) {
 		if _, err := first(ctx, l, d, f); err != nil {
 			return place{}, err

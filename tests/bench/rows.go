@@ -91,26 +91,26 @@ func warmRows() []row {
 	again := func(name string, how readers) []row {
 		second, third := read(mountSpec{}, one(), how, how, fill), read(mountSpec{}, one(), how, how, how, fill)
 		unread := func(r row) row {
-			r.compare, r.effort = append(r.compare, nothing("READs", reads)), many
+			r.compare, r.effort = append(r.compare, zero("READs", reads)), many
 			return r
 		}
 		beside := func(baseline, name string, base, load sample) row {
 			return against(baseline, "loopback: "+name, paged, base, load, lab.Target{})
 		}
 		return []row{
-			unread(against(onceN, "loopback: second "+name, paged, from(loopback, one(), copied, how), second, lab.AtLeast(0.90))),
-			unread(against(twiceN, "loopback: third "+name, paged, from(loopback, one(), copied, how, how), third, lab.AtLeast(0.90))),
-			beside(smallN, "third "+name+", pages used often", from(loopback, one(), served, how), third),
-			beside(localN, "second "+name+", a file on disk", from(folder, one(), onDisk(true), how), second),
-			beside(bareF, "second "+name+", go-fuse alone", from(loopback, one(), bare, how, how, fill), second),
+			unread(against(onceN, "loopback: second "+name, paged, readAt(loopback, one(), copied, how), second, lab.AtLeast(0.90))),
+			unread(against(twiceN, "loopback: third "+name, paged, readAt(loopback, one(), copied, how, how), third, lab.AtLeast(0.90))),
+			beside(smallN, "third "+name+", pages used often", readAt(loopback, one(), served, how), third),
+			beside(localN, "second "+name+", a file on disk", readAt(folder, one(), onDisk(true), how), second),
+			beside(bareF, "second "+name+", go-fuse alone", readAt(loopback, one(), bare, how, how, fill), second),
 		}
 	}
 	heldBy := read(mountSpec{}, one(), eighths(8), eighths(8))
 	all := []row{
-		against(bareF, "loopback: 8 readers, O_DIRECT, held by the daemon", held, from(loopback, one(), bare, eighths(8), eighths(8)),
+		against(bareF, "loopback: 8 readers, O_DIRECT, held by the daemon", held, readAt(loopback, one(), bare, eighths(8), eighths(8)),
 			heldBy, lab.AtLeast(0.80)),
 		against(smallN+", buffered", "loopback: 8 readers, O_DIRECT, held by the daemon, beside the page cache", held,
-			from(loopback, one(), served, single(workload.Read{Way: workload.Buffered, Threads: 8, Block: 8 * mib})), heldBy, lab.Target{}),
+			readAt(loopback, one(), served, single(workload.Read{Way: workload.Buffered, Threads: 8, Block: 8 * mib})), heldBy, lab.Target{}),
 	}
 	all = append(all, again("dd bs=1M", dd)...)
 	return append(all, again("mapping, 1 thread", mapped(1))...)
@@ -120,10 +120,10 @@ func warmRows() []row {
 func localRows() []row {
 	both := func(name string, how readers) []row {
 		warm := against(localN, "local folder, warm: "+name, paged,
-			from(folder, one(), onDisk(true), how), from(folder, one(), throughMount(true), how), lab.AtLeast(0.90))
+			readAt(folder, one(), onDisk(true), how), readAt(folder, one(), throughMount(true), how), lab.AtLeast(0.90))
 		warm.effort = many
 		return []row{warm, against("N, on disk, cold", "local folder, cold: "+name, evicted,
-			from(folder, one(), onDisk(false), how), from(folder, one(), throughMount(false), how), lab.AtLeast(0.90))}
+			readAt(folder, one(), onDisk(false), how), readAt(folder, one(), throughMount(false), how), lab.AtLeast(0.90))}
 	}
 	return append(both("dd bs=1M", dd), both("8 threads copy a mapping", mapped(8))...)
 }
@@ -137,7 +137,7 @@ func unprivilegedRows() []row {
 	}
 	folder := func(name string, how readers) row {
 		return against(localN, "local folder, no passthrough, readahead 128 KiB: "+name, paged,
-			from(folder, one(), onDisk(true), how), from(folder, one(), after(onDisk(true), unprivileged), how), lab.Target{})
+			readAt(folder, one(), onDisk(true), how), readAt(folder, one(), inOrder(onDisk(true), unprivileged), how), lab.Target{})
 	}
 	return []row{
 		near("dd bs=1M", dd), near("1 thread copies a mapping", mapped(1)),
@@ -213,13 +213,13 @@ func profiles(far proxy.Shape) []profile {
 
 // ofLimit compares bytes per second with what the store gives at most.
 func (p profile) ofLimit(target lab.Target) comparison {
-	return of("of the line", lab.Rate, "the store's limit", p.ifEven(target), the(float64(p.shape.Total)), rate)
+	return of("of the line", lab.Rate, "the store's limit", p.ifEven(target), constant(float64(p.shape.Total)), rate)
 }
 
 // trips compares a number of seconds with the store's median time to the first
 // byte.
 func (p profile) trips(name string, target lab.Target, number func(outcome) float64) comparison {
-	return of(name, lab.Time, "a round trip", p.ifEven(target), the(p.shape.FirstByte.Seconds()), number)
+	return of(name, lab.Time, "a round trip", p.ifEven(target), constant(p.shape.FirstByte.Seconds()), number)
 }
 
 // distantRows are before a store that looks like S3, with default flags.
@@ -262,7 +262,7 @@ func concurrencyRow(p profile) row {
 		r.compare = append(r.compare, value(fmt.Sprint(n), bestFixed, lab.Rate, lab.Target{}))
 	}
 	r.compare = append(r.compare,
-		of(bestFixed, lab.Rate, "the store's limit", p.ifEven(lineTarget(p.shape)), the(float64(p.shape.Total)), named(bestFixed)),
+		of(bestFixed, lab.Rate, "the store's limit", p.ifEven(lineTarget(p.shape)), constant(float64(p.shape.Total)), named(bestFixed)),
 		value(adaptive, bestFixed, lab.Rate, p.ifEven(lab.AtLeast(0.95))))
 	return r
 }
@@ -295,7 +295,7 @@ func listingRows(far proxy.Shape) []row {
 			base: bestOf(listers(where)), load: findTree(where, manyFolders()),
 			compare: []comparison{
 				ofBase("time", lab.Time, "the best plain listing", lab.AtMost(most), seconds),
-				nothing("requests for files", named(perFileValue)), nothing("requests of a second find", named(againValue)),
+				zero("requests for files", named(perFileValue)), zero("requests of a second find", named(againValue)),
 			},
 		}
 	}
@@ -314,7 +314,7 @@ func memoryRows() []row {
 	all := []row{
 		{
 			name: "memory: a limit that is too small", effort: lone, load: tooSmall,
-			compare: []comparison{of(refusedValue, lab.Count, "1", lab.AtLeast(1), the(1), named(refusedValue))},
+			compare: []comparison{of(refusedValue, lab.Count, "1", lab.AtLeast(1), constant(1), named(refusedValue))},
 		},
 		{
 			name: "memory: model B, read twice after model A three times", state: "O_DIRECT, room for 1.5 models", effort: few,
@@ -339,7 +339,7 @@ func pressureRow(name string, load sample) row {
 			value(chargeValue, promiseValue, lab.MemoryBytes, lab.AtMost(1)),
 			value(sequentialValue, medianSeqValue, lab.Bytes, lab.AtLeast(0.25)),
 			value(randomValue, medianRandValue, lab.Bytes, lab.AtLeast(0.25)),
-			nothing(leasesValue, named(leasesValue)),
+			zero(leasesValue, named(leasesValue)),
 		},
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"sync"
 	"syscall"
 	"time"
 
@@ -124,5 +125,33 @@ func Poll(ctx context.Context, limit time.Duration, late string, done func(conte
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+	}
+}
+
+// watchTick is how often Watch looks: some of what it looks for is gone soon.
+const watchTick = 100 * time.Millisecond
+
+// Watch looks at something again and again, in a goroutine of its own, until stop
+// is called, which is once; the last look is after that. What look writes may be
+// read when stop has returned.
+func Watch(look func()) (stop func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(watchTick)
+		defer tick.Stop()
+		for {
+			look()
+			select {
+			case <-tick.C:
+			case <-done:
+				look()
+				return
+			}
+		}
+	})
+	return func() {
+		close(done)
+		wg.Wait()
 	}
 }

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"testing"
 	"time"
@@ -47,5 +49,29 @@ func TestOneConnectionInFiftyIsSlow(t *testing.T) {
 	}
 	if slow != 20 || s.perConnection(2) == s.PerConnection {
 		t.Errorf("%d of 1,000 are slow, the second at %d bytes/s", slow, s.perConnection(2))
+	}
+}
+
+// What a store with a tail does begins anew when the counters are reset.
+func TestTailBeginsAnewAtAReset(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	p := Start(t, server.URL)
+	shape := Shape{FirstByte: 2 * time.Millisecond, Tail: Tail{Seed: 3, P99: 10}}
+	p.SetShape(shape)
+	for range 2 {
+		p.ResetStats()
+		for range 10 {
+			response, err := http.Get(p.Endpoint + "/bucket/key")
+			if err != nil {
+				t.Fatal(err)
+			}
+			response.Body.Close()
+		}
+		for i, r := range p.Log() {
+			if least := shape.firstByte(int64(i + 1)); r.FirstByte < least {
+				t.Errorf("request %d was answered after %v, want %v", i+1, r.FirstByte, least)
+			}
+		}
 	}
 }
