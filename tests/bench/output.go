@@ -25,7 +25,7 @@ const (
 // write puts the table, the samples and the plots into the folder for results,
 // and into the document where one is named and no row is missing.
 func (r results) write(o options) error {
-	samples, err := json.MarshalIndent(r.figures, "", "  ")
+	samples, err := json.MarshalIndent(map[string]any{"figures": r.figures, "sweeps": r.sweeps, "inside": r.inside}, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -42,8 +42,8 @@ func (r results) write(o options) error {
 // table returns the figures with what one must know to read them.
 func (r results) table(o options) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s. Object of %s, medians of %d where a row does not say otherwise. S3-like: %v to the first byte, %d MB/s a connection, %d MB/s in all. It took %v.\n\n",
-		lab.Machine(r.began), cli.FormatSize(int64(o.Size)), o.Runs, o.far.FirstByte, o.far.PerConnection/1e6, o.far.Total/1e6,
+	fmt.Fprintf(&b, "%s. Object of %s. S3-like: %v to the first byte, %d MB/s a connection, %d MB/s in all. It took %v.\n\n",
+		lab.Machine(r.began), cli.FormatSize(int64(o.Size)), o.far.FirstByte, o.far.PerConnection/1e6, o.far.Total/1e6,
 		time.Since(r.began).Round(time.Second))
 	b.WriteString(lab.Figures(r.figures))
 	if len(r.sweeps) > 0 {

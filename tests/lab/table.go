@@ -38,10 +38,10 @@ func Figures(figures []Figure) string {
 		t := f.shownTraffic()
 		rows = append(rows, []string{
 			f.Title(), f.State, f.Baseline, f.Unit.Format(f.Base()), f.Unit.Format(f.Load()), f.shownRatio(), f.verdict(),
-			fmt.Sprintf("%.3g–%.3g", lowest, highest), t[0], t[1], t[2], t[3],
+			fmt.Sprintf("%.3g–%.3g, %d", lowest, highest, len(f.Pairs)), t[0], t[1], t[2], t[3],
 		})
 	}
-	return Table([]string{"row", "state", "baseline", "baseline's median:", "median:", "ratio:", "target", "of rounds",
+	return Table([]string{"row", "state", "baseline", "baseline's median:", "median:", "ratio:", "target", "of rounds, samples",
 		"GETs:", "LISTs:", "fetched:", "READs:"}, rows)
 }
 

@@ -3,7 +3,6 @@ package workload
 import (
 	"context"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"time"
 )
@@ -36,24 +35,20 @@ func (m *Mix) prepare(context.Context) (err error) {
 }
 
 func (m *Mix) run(ctx context.Context) (Result, error) {
-	info, err := os.Stat(m.Path)
-	if err != nil {
-		return Result{}, err
-	}
 	end := now() + m.For
 	result := Result{Each: make([]int64, len(m.buffers))}
 	latencies := make([][]time.Duration, len(m.buffers))
-	err = threads(ctx, len(m.buffers), func(ctx context.Context, i int) error {
-		f, err := open(m.Path, Buffered, info.Size())
+	err := threads(ctx, len(m.buffers), func(ctx context.Context, i int) error {
+		f, err := open(m.Path, Buffered)
 		if err != nil {
 			return err
 		}
 		defer f.close()
-		next := m.pattern(i, info.Size())
+		next := m.pattern(i, f.size)
 		for ctx.Err() == nil {
 			off, n := next()
 			begin := now()
-			if err := preadFull(int(f.Fd()), m.buffers[i][:n], off); err != nil {
+			if err := f.read(m.buffers[i][:n:n], off); err != nil {
 				return err
 			}
 			result.Each[i] += n

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 )
@@ -16,13 +15,13 @@ type tensor struct{ off, size, row int64 }
 
 // readHeader reads the tensors of a safetensors file, in the order of the file.
 // It makes two reads.
-func readHeader(f *os.File) ([]tensor, error) {
+func readHeader(f *file) ([]tensor, error) {
 	var prefix [8]byte
-	if err := preadFull(int(f.Fd()), prefix[:], 0); err != nil {
+	if err := f.read(prefix[:], 0); err != nil {
 		return nil, err
 	}
 	text := make([]byte, binary.LittleEndian.Uint64(prefix[:]))
-	if err := preadFull(int(f.Fd()), text, int64(len(prefix))); err != nil {
+	if err := f.read(text, int64(len(prefix))); err != nil {
 		return nil, err
 	}
 	var entries map[string]struct {
@@ -55,11 +54,11 @@ type Header struct {
 }
 
 func (h *Header) run(_ context.Context) (Result, error) {
-	f, err := os.Open(h.Path)
+	f, err := open(h.Path, Buffered)
 	if err != nil {
 		return Result{}, err
 	}
-	defer f.Close()
+	defer f.close()
 	tensors, err := readHeader(f)
 	return Result{Items: int64(len(tensors))}, err
 }
@@ -95,16 +94,12 @@ func (r *Rank) run(ctx context.Context) (Result, error) {
 	case <-ctx.Done():
 		return Result{}, ctx.Err()
 	}
-	info, err := os.Stat(r.Path)
-	if err != nil {
-		return Result{}, err
-	}
-	f, err := open(r.Path, Mapped, info.Size())
+	f, err := open(r.Path, Mapped)
 	if err != nil {
 		return Result{}, err
 	}
 	defer f.close()
-	tensors, err := readHeader(f.File)
+	tensors, err := readHeader(&file{File: f.File}) // not from the mapping
 	if err != nil {
 		return Result{}, err
 	}
@@ -158,11 +153,11 @@ func (s *Skip) prepare(context.Context) (err error) {
 }
 
 func (s *Skip) run(ctx context.Context) (Result, error) {
-	f, err := os.Open(s.Path)
+	f, err := open(s.Path, Buffered)
 	if err != nil {
 		return Result{}, err
 	}
-	defer f.Close()
+	defer f.close()
 	tensors, err := readHeader(f)
 	if err != nil {
 		return Result{}, err
@@ -177,7 +172,8 @@ func (s *Skip) run(ctx context.Context) (Result, error) {
 			continue
 		}
 		for off := int64(0); off < t.size && ctx.Err() == nil; off += int64(len(s.buf)) {
-			if err := preadFull(int(f.Fd()), s.buf[:min(int64(len(s.buf)), t.size-off)], t.off+off); err != nil {
+			n := min(int64(len(s.buf)), t.size-off)
+			if err := f.read(s.buf[:n:n], t.off+off); err != nil {
 				return result, err
 			}
 		}
