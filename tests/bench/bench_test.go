@@ -2,15 +2,14 @@ package main
 
 import (
 	"errors"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"weightfs/tests/bench/figure"
 	"weightfs/tests/bench/workload"
+	"weightfs/tests/lab"
 	"weightfs/tests/proxy"
 )
 
@@ -41,22 +40,21 @@ func TestPairs(t *testing.T) {
 	}
 	far := proxy.Shape{FirstByte: 30 * time.Millisecond, Total: 500}
 	base := outcome{report: report(1, 100)}
-	load := outcome{report: report(2, 100), traffic: figure.Traffic{Bytes: 150, READs: 7}, values: map[string]float64{sizeValue: 50, "a": 6, "b": 3}}
+	load := outcome{report: report(2, 100), traffic: lab.Traffic{Bytes: 150, READs: 7}, values: map[string]float64{sizeValue: 50, "a": 6, "b": 3}}
 	for name, c := range map[string]struct {
 		comparison
-		want figure.Pair
+		want lab.Pair
 	}{
-		"rates":    {rates("R", figure.Target{}), figure.Pair{Base: 100, Load: 50}},
-		"store":    {ofStore(far, figure.Target{}), figure.Pair{Base: 500, Load: 50}},
-		"seconds":  {seconds("", figure.Target{}), figure.Pair{Base: 1, Load: 2}},
-		"trips":    {roundTrips(far, figure.Target{}), figure.Pair{Base: 0.03, Load: 2}},
-		"latency":  {medianLatency(far, figure.Target{}), figure.Pair{Base: 0.03, Load: 2}},
-		"tail":     {highLatency(far), figure.Pair{Base: 0.03, Load: 3}},
-		"asked":    {fetchedOfAsked(figure.Target{}), figure.Pair{Base: 100, Load: 150}},
-		"size":     {fetchedOfSize(figure.Target{}), figure.Pair{Base: 50, Load: 150}},
-		"READs":    {noREADs(), figure.Pair{Base: 1, Load: 7}},
-		"value":    {value("a", "", figure.Count, figure.Target{}), figure.Pair{Base: 1, Load: 6}},
-		"value of": {value("a", "b", figure.Count, figure.Target{}), figure.Pair{Base: 3, Load: 6}},
+		"rates":    {rates("R", lab.Target{}), lab.Pair{Base: 100, Load: 50}},
+		"limit":    {profile{shape: far}.ofLimit(lab.Target{}), lab.Pair{Base: 500, Load: 50}},
+		"seconds":  {ofBase("", lab.Time, "", lab.Target{}, seconds), lab.Pair{Base: 1, Load: 2}},
+		"trips":    {profile{shape: far}.trips("", lab.Target{}, seconds), lab.Pair{Base: 0.03, Load: 2}},
+		"latency":  {profile{shape: far}.trips("", lab.Target{}, latency(0.5)), lab.Pair{Base: 0.03, Load: 2}},
+		"slowest":  {profile{shape: far}.trips("", lab.Target{}, latency(1)), lab.Pair{Base: 0.03, Load: 3}},
+		"asked":    {fetchedOf("", asked, 1), lab.Pair{Base: 100, Load: 150}},
+		"size":     {fetchedOf("", named(sizeValue), 1), lab.Pair{Base: 50, Load: 150}},
+		"READs":    {zero("READs", reads), lab.Pair{Base: 1, Load: 7}},
+		"value of": {value("a", "b", lab.Count, lab.Target{}), lab.Pair{Base: 3, Load: 6}},
 	} {
 		if got := c.pair(base, load); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
@@ -67,15 +65,15 @@ func TestPairs(t *testing.T) {
 // TestTrafficOfFigures holds that each figure shows the traffic of its own load,
 // or that nobody counted it.
 func TestTrafficOfFigures(t *testing.T) {
-	all := figure.Traffic{GETs: 9}
+	all := lab.Traffic{GETs: 9}
 	for name, c := range map[string]struct {
 		load    outcome
-		want    figure.Traffic
+		want    lab.Traffic
 		counted bool
 	}{
 		"all":       {outcome{traffic: all}, all, true},
-		"a part":    {outcome{parts: map[string]figure.Traffic{"16": {GETs: 2}}}, figure.Traffic{GETs: 2}, true},
-		"uncounted": {outcome{uncounted: true}, figure.Traffic{}, false},
+		"a part":    {outcome{parts: map[string]lab.Traffic{"16": {GETs: 2}}}, lab.Traffic{GETs: 2}, true},
+		"uncounted": {outcome{uncounted: true}, lab.Traffic{}, false},
 	} {
 		if got, counted := c.load.trafficOf("16"); got != c.want || counted != c.counted {
 			t.Errorf("%s: %+v, %v", name, got, counted)
@@ -83,19 +81,29 @@ func TestTrafficOfFigures(t *testing.T) {
 	}
 }
 
-// TestTargetsOfAFasterStore holds what the rows that fill the line must reach
-// before the store of default shape, and before another.
-func TestTargetsOfAFasterStore(t *testing.T) {
+// TestTargetsOfStores holds what the rows that fill the line must reach before the
+// store of default shape and before a faster one, and that nothing is asked of the
+// limit of one with a tail.
+func TestTargetsOfStores(t *testing.T) {
 	fast := proxy.S3Like()
 	fast.PerConnection, fast.Total = 90e6, 5e9
 	for _, c := range []struct {
 		far  proxy.Shape
-		want figure.Target
-	}{{proxy.S3Like(), figure.AtLeast(0.90)}, {fast, figure.AtLeast(0.85)}} {
-		for _, r := range distantRows(c.far) {
-			if r.name == "S3-like: 1 reader, buffered" && r.compare[0].Target != c.want {
-				t.Errorf("%+v: %v", c.far, r.compare[0].Target)
+		want lab.Target
+	}{{proxy.S3Like(), lab.AtLeast(0.90)}, {fast, lab.AtLeast(0.85)}} {
+		for i, p := range profiles(c.far) {
+			ofLimit := []lab.Target{c.want, {}}[i]
+			if r := distantRows(p)[0]; r.compare[0].Target != c.want || r.compare[1].Target != ofLimit {
+				t.Errorf("%+v: %v, %v", c.far, r.compare[0].Target, r.compare[1].Target)
 			}
+		}
+	}
+}
+
+func TestEffort(t *testing.T) {
+	for e, want := range map[effort][2]int{usual: {5, 1}, many: {7, 1}, few: {3, 1}, lone: {1, 1}} {
+		if got := [2]int{e.samples(5), e.samples(1)}; got != want {
+			t.Errorf("%d: %v", e, got)
 		}
 	}
 }
@@ -114,62 +122,33 @@ func TestKeepSlowest(t *testing.T) {
 }
 
 func TestVerdictNamesWhatWasMissed(t *testing.T) {
-	good := figure.Figure{Row: "good", Spec: figure.Spec{Target: figure.AtMost(1)}, Pairs: []figure.Pair{{Base: 1, Load: 1}}}
-	bad := figure.Figure{Row: "bad", Spec: figure.Spec{Target: figure.AtMost(1)}, Pairs: []figure.Pair{{Base: 1, Load: 2}}}
-	if err := (results{figures: []figure.Figure{good}}).verdict(); err != nil {
+	good := lab.Figure{Row: "good", Spec: lab.Spec{Target: lab.AtMost(1)}, Pairs: []lab.Pair{{Base: 1, Load: 1}}}
+	bad := lab.Figure{Row: "bad", Spec: lab.Spec{Target: lab.AtMost(1)}, Pairs: []lab.Pair{{Base: 1, Load: 2}}}
+	if err := (results{figures: []lab.Figure{good}}).verdict(); err != nil {
 		t.Error(err)
 	}
-	err := results{figures: []figure.Figure{good, bad}, failed: []error{os.ErrClosed}}.verdict()
+	err := results{figures: []lab.Figure{good, bad}, failed: []error{os.ErrClosed}}.verdict()
 	if err == nil || !strings.Contains(err.Error(), "missed: bad is 2, must be ≤ 1") ||
 		!strings.Contains(err.Error(), "failed: file already closed") || strings.Contains(err.Error(), "good") {
 		t.Errorf("%v", err)
 	}
 }
 
-func TestReplaceTable(t *testing.T) {
-	text := "before\n" + tableBegin + "old\n" + tableEnd + "after\n"
-	got, err := replaceTable(text, "new\n")
-	if err != nil || got != strings.Replace(text, "old", "new", 1) {
-		t.Errorf("%q, %v", got, err)
-	}
-	if _, err := replaceTable("no marks", "new"); err == nil {
-		t.Error("a document without marks was accepted")
-	}
-}
-
-func TestPublish(t *testing.T) {
-	docs := filepath.Join(t.TempDir(), "page.md")
-	if err := os.WriteFile(docs, []byte("# Page\n"+tableBegin+tableEnd), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := publish(docs, map[string]string{tableFile: "the table\n", ratiosFile: "<svg/>", samplesFile: "[]"}); err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(docs)
-	if want := "# Page\n" + tableBegin + "the table\n\n![ratios](page/ratios.svg)\n" + tableEnd; err != nil || string(text) != want {
-		t.Errorf("%v\n%s\nwant\n%s", err, text, want)
-	}
-	plots, err := os.ReadDir(filepath.Join(filepath.Dir(docs), "page"))
-	if err != nil || len(plots) != 1 || plots[0].Name() != ratiosFile {
-		t.Errorf("%v, %v", plots, err)
-	}
-}
-
 // A run that lacks rows does not take the place of a whole one.
 func TestEndedRunIsNotPublished(t *testing.T) {
 	page := filepath.Join(t.TempDir(), "page.md")
-	text := tableBegin + "whole\n" + tableEnd
+	text := "<!-- bench: begin -->\nwhole\n<!-- bench: end -->\n"
 	if err := os.WriteFile(page, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	o := options{out: t.TempDir(), docs: page}
+	o := options{Settings: lab.Settings{Out: t.TempDir(), Docs: page}}
 	if err := (results{ended: errors.New("ended after 1 of 2 rows")}).write(o); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := os.ReadFile(page); err != nil || string(got) != text {
 		t.Errorf("%q, %v", got, err)
 	}
-	if got, err := os.ReadFile(filepath.Join(o.out, tableFile)); err != nil || !strings.Contains(string(got), "ended after 1 of 2 rows") {
+	if got, err := os.ReadFile(filepath.Join(o.Out, tableFile)); err != nil || !strings.Contains(string(got), "ended after 1 of 2 rows") {
 		t.Errorf("%q, %v", got, err)
 	}
 }
@@ -181,24 +160,14 @@ func TestPlotsOfAnEmptyRun(t *testing.T) {
 }
 
 func TestSweepChart(t *testing.T) {
-	pair := []figure.Pair{{Base: 1, Load: 2e6}}
-	name := sweepName
-	chart, ok := results{figures: []figure.Figure{
-		{Row: name, Spec: figure.Spec{Name: "16"}, Pairs: pair},
-		{Row: name, Spec: figure.Spec{Name: sweepAdaptive}, Pairs: pair},
-		{Row: "another", Spec: figure.Spec{Name: "32"}, Pairs: pair},
+	pair := []lab.Pair{{Base: 1, Load: 2e6}}
+	name := distant.String() + concurrencySuffix
+	chart, ok := results{figures: []lab.Figure{
+		{Row: name, Spec: lab.Spec{Name: "16"}, Pairs: pair},
+		{Row: name, Spec: lab.Spec{Name: adaptive}, Pairs: pair},
+		{Row: "another", Spec: lab.Spec{Name: "32"}, Pairs: pair},
 	}}.sweepChart()
 	if !ok || len(chart.Series[0].X) != 1 || chart.Series[0].X[0] != 16 || chart.Series[1].Y[0] != 2 {
 		t.Errorf("%v %+v", ok, chart)
-	}
-}
-
-func TestQuantile(t *testing.T) {
-	sorted := []time.Duration{1, 2, 3, 4}
-	if quantile(sorted, 0.5) != 3 || quantile(sorted, 0.99) != 4 || quantile(nil, 0.5) != 0 {
-		t.Error("wrong place")
-	}
-	if !math.IsNaN(figure.Median(nil)) {
-		t.Error("a median of nothing")
 	}
 }

@@ -47,13 +47,13 @@ func (f files) paths(dir string, d dataset) []string {
 }
 
 // write makes the dataset's folder in dir.
-func (l *lab) write(d dataset, dir string) (files, error) {
+func (l *bench) write(d dataset, dir string) (files, error) {
 	sub := filepath.Join(dir, d.name)
 	if err := os.Mkdir(sub, 0o755); err != nil {
 		return files{}, err
 	}
 	names, err := rig.WriteCheckpoint(sub, rig.Checkpoint{
-		Size: int64(l.opts.size) / 4 * d.quarters, Shards: d.shards,
+		Size: int64(l.opts.Size) / 4 * d.quarters, Shards: d.shards,
 		Dtypes: []string{"F16"}, // numpy has no bfloat16
 		Seed:   uint64(d.quarters)<<8 + uint64(d.name[0]),
 	})
@@ -72,7 +72,7 @@ func (l *lab) write(d dataset, dir string) (files, error) {
 }
 
 // store returns the dataset in the bucket, which it makes the first time.
-func (l *lab) store(ctx context.Context, d dataset) (files, error) {
+func (l *bench) store(ctx context.Context, d dataset) (files, error) {
 	if f, ok := l.stored[d.name]; ok {
 		return f, nil
 	}
@@ -93,7 +93,7 @@ func (l *lab) store(ctx context.Context, d dataset) (files, error) {
 }
 
 // storeOnly is store after all other datasets have been removed, to make room.
-func (l *lab) storeOnly(ctx context.Context, d dataset) (files, error) {
+func (l *bench) storeOnly(ctx context.Context, d dataset) (files, error) {
 	for name := range l.stored {
 		if name == d.name {
 			continue
@@ -107,7 +107,7 @@ func (l *lab) storeOnly(ctx context.Context, d dataset) (files, error) {
 }
 
 // local returns the dataset on disk, which it makes the first time.
-func (l *lab) local(d dataset) (files, error) {
+func (l *bench) local(d dataset) (files, error) {
 	if f, ok := l.copied[d.name]; ok {
 		return f, nil
 	}
@@ -124,15 +124,14 @@ func (l *lab) local(d dataset) (files, error) {
 	return f, nil
 }
 
-// localDir is the folder of local datasets.
-func (l *lab) localDir() string { return filepath.Join(l.disk, "local") }
-
-// evict drops the cached pages of a file on disk, and makes sure of it.
-func evict(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
+// dataset makes a dataset, the first time, where a mount of the store finds it.
+// What is on disk is in the page cache then.
+func (l *bench) dataset(ctx context.Context, where store, d dataset) (files, error) {
+	if where == folder {
+		return l.local(d)
 	}
-	defer f.Close()
-	return rig.Evict(f)
+	return l.store(ctx, d)
 }
+
+// localDir is the folder of local datasets.
+func (l *bench) localDir() string { return filepath.Join(l.disk, "local") }

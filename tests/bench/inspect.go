@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"weightfs/tests/bench/workload"
+	"weightfs/tests/lab"
 )
 
 // manyTensors is how many tensors the file has that is inspected: about as many
@@ -24,7 +26,7 @@ print(len(json.loads(f.read(int.from_bytes(f.read(8), "little")))))`
 
 // headerFile is a local file of many tensors without a byte, made the first
 // time.
-func (l *lab) headerFile() (path string, size int64, err error) {
+func (l *bench) headerFile() (path string, size int64, err error) {
 	path = filepath.Join(l.disk, "many.safetensors")
 	if info, err := os.Stat(path); err == nil {
 		return path, info.Size(), nil
@@ -41,27 +43,22 @@ func (l *lab) headerFile() (path string, size int64, err error) {
 
 // headerBy reads the header of many tensors by a program, which gets the path
 // as its last argument. Its start is counted.
-func headerBy(command func(l *lab) []string) sample {
-	return func(ctx context.Context, l *lab) (outcome, error) {
+func headerBy(command func(l *bench) []string) sample {
+	return func(ctx context.Context, l *bench) (outcome, error) {
 		path, size, err := l.headerFile()
 		if err != nil {
 			return outcome{}, err
 		}
+		if err := errors.Join(l.touchNow(ctx), lab.Heat(ctx, 1, path)); err != nil {
+			return outcome{}, err
+		}
 		args := append(command(l), path)
-		if err := l.touchNow(ctx); err != nil {
-			return outcome{}, err
-		}
-		if err := heat(ctx, []string{path}, true); err != nil {
-			return outcome{}, err
-		}
-		begin := time.Since(l.began)
-		if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
-			return outcome{}, fmt.Errorf("%s: %w: %s", args[0], err, out)
-		}
-		return outcome{report: workload.Report{Begin: begin, End: time.Since(l.began), Result: workload.Result{Bytes: size}}}, nil
+		r, err := lab.Exec(exec.CommandContext(ctx, args[0], args[1:]...))
+		took := time.Duration(r.Seconds * float64(time.Second))
+		return outcome{report: workload.Report{End: took, Result: workload.Result{Bytes: size}}}, err
 	}
 }
 
-func inspectJSON(l *lab) []string { return []string{l.programs.Gpuload, "inspect", "--json"} }
+func inspectJSON(l *bench) []string { return []string{l.programs.Gpuload, "inspect", "--json"} }
 
-func pythonJSON(l *lab) []string { return []string{l.programs.Python, "-c", parseHeader} }
+func pythonJSON(l *bench) []string { return []string{l.programs.Python, "-c", parseHeader} }

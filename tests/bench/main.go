@@ -16,48 +16,31 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"regexp"
-	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"weightfs/cmd/cli"
 	"weightfs/tests/bench/workload"
+	"weightfs/tests/lab"
 	"weightfs/tests/proxy"
 )
 
 // options are the flags.
 type options struct {
-	runs    int
-	size    cli.Size
-	touch   cli.Size
-	mix     time.Duration
-	limit   time.Duration
-	pattern *regexp.Regexp
-	out     string
-	docs    string
-	scratch string
-	local   string
-	mountd  []string
+	lab.Settings
+	touch  cli.Size
+	mix    time.Duration
+	limit  time.Duration
+	mountd []string
 	// far is the shape of the distant store.
 	far proxy.Shape
 }
 
 func main() {
-	if workload.IsChild(os.Args) {
-		if err := workload.Main(os.Args); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	if err := run(os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
+	workload.MainIfChild()
+	lab.Main("bench", run)
 }
 
 const usage = `Usage: bench [flags]
@@ -69,18 +52,12 @@ and for memory cgroups.
 
 // parse reads the flags; list asks for the names of the rows only.
 func parse(args []string) (o options, list bool, err error) {
-	o = options{size: 1 << 30, far: proxy.S3Like()}
+	o = options{Settings: lab.Settings{Runs: 5, Size: 1 << 30, Out: filepath.Join("bin", "bench")}, far: proxy.S3Like()}
 	flags := pflag.NewFlagSet("bench", pflag.ContinueOnError)
-	rows := flags.String("rows", "", "regular expression: the rows to measure (all)")
-	flags.IntVar(&o.runs, "runs", 5, "samples of each side of a row")
-	flags.Var(&o.size, "size", "bytes of the object; the other checkpoints are in proportion")
+	check := o.Register(flags, 64<<20)
 	flags.Var(&o.touch, "touch", "memory to touch before each sample, 0 for twice the object's size")
-	flags.DurationVar(&o.mix, "mix", time.Minute, "how long the readers of the memory rows read")
+	flags.DurationVar(&o.mix, "mix", 30*time.Second, "how long the readers of the memory rows read")
 	flags.DurationVar(&o.limit, "time-limit", 2*time.Hour, "for everything")
-	flags.StringVar(&o.out, "out", filepath.Join("bin", "bench"), "folder for table.md, results.json and the plots")
-	flags.StringVar(&o.docs, "docs", "", "Markdown file: put the table between its marks, and the plots into the folder of its name")
-	flags.StringVar(&o.scratch, "scratch", "/dev/shm", "folder on tmpfs for the server's files")
-	flags.StringVar(&o.local, "local", os.TempDir(), "folder on a disk for local files")
 	flags.StringArrayVar(&o.mountd, "mountd-flag", nil, "a flag for every mountd, as --mountd-flag=--part-size=16MiB")
 	flags.DurationVar(&o.far.FirstByte, "first-byte", o.far.FirstByte, "of the S3-like store: time to the first byte")
 	flags.Int64Var(&o.far.PerConnection, "per-connection", o.far.PerConnection, "of the S3-like store: bytes per second of a connection")
@@ -90,29 +67,17 @@ func parse(args []string) (o options, list bool, err error) {
 	if err := flags.Parse(args); err != nil {
 		return o, false, err
 	}
-	if o.pattern, err = regexp.Compile(*rows); err != nil {
-		return o, false, fmt.Errorf("--rows: %w", err)
-	}
-	if o.docs != "" && *rows != "" {
-		return o, false, errors.New("--docs is for all rows, without --rows: it replaces the whole table")
-	}
-	if o.runs < 1 || o.size < 64<<20 {
-		return o, false, errors.New("at least one run, and a size of at least 64MiB")
-	}
-	return o, list, nil
+	return o, list, check()
 }
 
-func run(args []string) error {
+func run(ctx context.Context, args []string) error {
 	o, list, err := parse(args)
-	if errors.Is(err, pflag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}
 	var chosen []row
 	for _, r := range rows(o.far) {
-		if o.pattern.MatchString(r.name) {
+		if o.Rows.MatchString(r.name) {
 			chosen = append(chosen, r)
 		}
 	}
@@ -128,8 +93,6 @@ func run(args []string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("dropping caches and memory cgroups need root")
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
 	ctx, cancel := context.WithTimeoutCause(ctx, o.limit, fmt.Errorf("not done within %v", o.limit))
 	defer cancel()
 	return measure(ctx, o, chosen)
@@ -138,13 +101,12 @@ func run(args []string) error {
 // measure runs the rows and writes what came of them, also where the run ended
 // early.
 func measure(ctx context.Context, o options, chosen []row) (err error) {
-	lab, err := newLab(ctx, o)
+	b, err := newBench(ctx, o)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, lab.close()) }()
-	results := lab.runAll(ctx, chosen)
-	results.began = lab.began
+	defer func() { err = errors.Join(err, b.close()) }()
+	results := b.runAll(ctx, chosen)
 	if err := results.write(o); err != nil {
 		return err
 	}

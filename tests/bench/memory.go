@@ -6,12 +6,11 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"sync"
 	"time"
 
 	"weightfs/cmd/cli"
-	"weightfs/tests/bench/figure"
 	"weightfs/tests/bench/workload"
+	"weightfs/tests/lab"
 	"weightfs/tests/rig"
 )
 
@@ -48,7 +47,7 @@ const (
 // pressure has 64 readers on 8 files read for a time, through each of some
 // mounts at once. inCgroup bounds each mountd's cgroup to the limit and some.
 func pressure(limit int64, mounts int, inCgroup bool) sample {
-	return func(ctx context.Context, l *lab) (o outcome, err error) {
+	return func(ctx context.Context, l *bench) (o outcome, err error) {
 		f, err := l.storeOnly(ctx, eight())
 		if err != nil {
 			return o, err
@@ -92,7 +91,7 @@ func newGroup(name string, limit int64) (*rig.Cgroup, error) {
 }
 
 // press runs the readers of all mounts at once, and says what it came to.
-func (l *lab) press(ctx context.Context, watched []*watch, f files, cache *rig.Cgroup, limit int64) (outcome, error) {
+func (l *bench) press(ctx context.Context, watched []*watch, f files, cache *rig.Cgroup, limit int64) (outcome, error) {
 	var all []workload.Workload
 	for i, w := range watched {
 		for k, path := range f.paths(w.mount.Dir, eight()) {
@@ -156,23 +155,20 @@ func (w *watch) judge(ctx context.Context, o *outcome, reports []workload.Report
 // keepSlowest notes the slowest and the median reader, where they are further
 // apart than those noted before.
 func keepSlowest(values map[string]float64, slowest, median string, bytes []float64) {
-	low, middle := slices.Min(bytes), figure.Median(bytes)
+	low, middle := slices.Min(bytes), lab.Median(bytes)
 	if before, ok := values[slowest]; !ok || low/middle < before/values[median] {
 		values[slowest], values[median] = low, middle
 	}
 }
 
-// watchTick is how often memory is sampled.
-const watchTick = 100 * time.Millisecond
-
-// watch is a mount whose memory is sampled. start and stop are called once.
+// watch is a mount whose memory is sampled between start and stop, each of which is
+// called once.
 type watch struct {
 	mount *mount
 	group *rig.Cgroup
+	end   func()
 
-	done chan struct{}
-	wg   sync.WaitGroup
-	// Written by the sampling goroutine until stop has returned.
+	// What was seen, once stop has returned.
 	seconds, resident []float64
 	charge            int64
 	err               error
@@ -180,7 +176,7 @@ type watch struct {
 
 // watch mounts, inside a cgroup of its own whose charge is bounded by room
 // where that is not 0.
-func (l *lab) watch(ctx context.Context, name string, limit, room int64) (*watch, error) {
+func (l *bench) watch(ctx context.Context, name string, limit, room int64) (*watch, error) {
 	group, err := newGroup(name, room)
 	if err != nil {
 		return nil, err
@@ -189,38 +185,25 @@ func (l *lab) watch(ctx context.Context, name string, limit, room int64) (*watch
 	if err != nil {
 		return nil, errors.Join(err, group.Close())
 	}
-	return &watch{mount: m, group: group, done: make(chan struct{})}, nil
+	return &watch{mount: m, group: group}, nil
 }
 
-func (w *watch) start() { w.wg.Go(w.sample) }
-
-// sample notes the memory until done is closed.
-func (w *watch) sample() {
-	tick := time.NewTicker(watchTick)
-	defer tick.Stop()
+func (w *watch) start() {
 	begin := time.Now()
-	for {
+	w.end = lab.Watch(func() {
 		resident, err := rig.RSS(w.mount.PID())
 		charge, chargeErr := w.group.Charge()
-		if err = errors.Join(err, chargeErr); err != nil {
-			w.err = err
+		if w.err = errors.Join(w.err, err, chargeErr); w.err != nil {
 			return
 		}
 		w.seconds = append(w.seconds, time.Since(begin).Seconds())
 		w.resident = append(w.resident, float64(resident))
 		w.charge = max(w.charge, charge)
-		select {
-		case <-tick.C:
-		case <-w.done:
-			return
-		}
-	}
+	})
 }
 
-// stop ends the sampling.
 func (w *watch) stop() error {
-	close(w.done)
-	w.wg.Wait()
+	w.end()
 	return w.err
 }
 
@@ -235,8 +218,8 @@ func (w *watch) peaks() (resident, charge int64, err error) {
 }
 
 // series is the resident memory over time, in MiB.
-func (w *watch) series(name string) figure.Series {
-	s := figure.Series{Name: name, X: w.seconds}
+func (w *watch) series(name string) lab.Series {
+	s := lab.Series{Name: name, X: w.seconds}
 	for _, bytes := range w.resident {
 		s.Y = append(s.Y, bytes/mib)
 	}
@@ -251,9 +234,9 @@ const refusedValue = "refused, and the named limit works"
 
 // tooSmall starts mountd with a limit that cannot work, and then with the one
 // that it says would.
-func tooSmall(ctx context.Context, l *lab) (outcome, error) {
+func tooSmall(ctx context.Context, l *bench) (outcome, error) {
 	args := []string{"--memory-limit=1Mi", "s3://" + bucket, l.disk}
-	res, err := rig.Run(ctx, l.env(loopback), l.programs.Mountd, args...)
+	res, err := rig.Run(ctx, l.reach(loopback), l.programs.Mountd, args...)
 	if err != nil {
 		return outcome{}, err
 	}

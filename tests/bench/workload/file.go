@@ -23,6 +23,18 @@ func memory(n int64) ([]byte, error) {
 	return data, nil
 }
 
+// memories are n times so many bytes.
+func memories(n int, bytes int64) ([][]byte, error) {
+	all := make([][]byte, n)
+	for i := range all {
+		var err error
+		if all[i], err = memory(bytes); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
 // Target is where a reader copies what it read once more.
 type Target string
 
@@ -57,34 +69,6 @@ func freshMemory(n int64) ([]byte, error) {
 		return nil, fmt.Errorf("%d bytes of fresh memory: %w", n, err)
 	}
 	return data, nil
-}
-
-// pread fills buf from fd at off. It ends early at the end of the file only.
-func pread(fd int, buf []byte, off int64) (int, error) {
-	done := 0
-	for done < len(buf) {
-		n, err := unix.Pread(fd, buf[done:], off+int64(done))
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil || n == 0 {
-			return done, err
-		}
-		done += n
-	}
-	return done, nil
-}
-
-// preadFull is pread that must fill buf.
-func preadFull(fd int, buf []byte, off int64) error {
-	n, err := pread(fd, buf, off)
-	if err == nil && n < len(buf) {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil {
-		return fmt.Errorf("read [%d,%d): %w", off, off+int64(len(buf)), err)
-	}
-	return nil
 }
 
 // threads runs n readers, each on a thread of its own, to their end. The Go
@@ -128,26 +112,19 @@ type Read struct {
 	// is the file's.
 	Copy Target
 	Size int64
+
+	buffers [][]byte
+	target  []byte
 }
 
-func (r *Read) kind() string { return "read" }
-
-func (r *Read) prepare(context.Context) (work, error) {
-	buffers := make([][]byte, r.Threads)
-	for i := range buffers {
-		var err error
-		if buffers[i], err = memory(r.Block); err != nil {
-			return nil, err
-		}
+func (r *Read) prepare(context.Context) (err error) {
+	if r.buffers, err = memories(r.Threads, r.Block); err == nil {
+		r.target, err = r.Copy.memory(r.Size)
 	}
-	target, err := r.Copy.memory(r.Size)
-	if err != nil {
-		return nil, err
-	}
-	return func(ctx context.Context) (Result, error) { return r.run(ctx, buffers, target) }, nil
+	return err
 }
 
-func (r *Read) run(ctx context.Context, buffers [][]byte, target []byte) (Result, error) {
+func (r *Read) run(ctx context.Context) (Result, error) {
 	info, err := os.Stat(r.Path)
 	if err != nil {
 		return Result{}, err
@@ -155,7 +132,7 @@ func (r *Read) run(ctx context.Context, buffers [][]byte, target []byte) (Result
 	blocks := newDivision(info.Size(), r.Block, r.Threads, r.Turns)
 	each := make([]int64, r.Threads)
 	err = threads(ctx, r.Threads, func(ctx context.Context, i int) error {
-		f, err := open(r.Path, r.Way, info.Size())
+		f, err := open(r.Path, r.Way)
 		if err != nil {
 			return err
 		}
@@ -165,11 +142,11 @@ func (r *Read) run(ctx context.Context, buffers [][]byte, target []byte) (Result
 			if n == 0 {
 				return nil
 			}
-			if err := f.read(buffers[i][:n], off); err != nil {
+			if err := f.read(r.buffers[i][:n], off); err != nil {
 				return err
 			}
-			if target != nil {
-				copy(target[off:], buffers[i][:n])
+			if r.target != nil {
+				copy(r.target[off:], r.buffers[i][:n])
 			}
 			each[i] += n
 		}
@@ -215,24 +192,31 @@ type file struct {
 	data []byte // the mapping, nil otherwise
 }
 
-func open(path string, way Way, size int64) (*file, error) {
+func open(path string, way Way) (*file, error) {
 	flags := os.O_RDONLY
 	if way == Direct {
 		flags |= unix.O_DIRECT
 	}
-	f, err := os.OpenFile(path, flags, 0)
-	if err != nil || way != Mapped {
-		return &file{File: f, size: size}, err
-	}
-	data, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_PRIVATE)
+	opened, err := os.OpenFile(path, flags, 0)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("map %s: %w", path, err), f.Close())
+		return nil, err
 	}
-	return &file{File: f, size: size, data: data}, nil
+	f := &file{File: opened}
+	info, err := f.Stat()
+	if err == nil {
+		f.size = info.Size()
+	}
+	if err == nil && way == Mapped {
+		f.data, err = unix.Mmap(int(f.Fd()), 0, int(f.size), unix.PROT_READ, unix.MAP_PRIVATE)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), f.Close())
+	}
+	return f, nil
 }
 
-// read fills buf from off. O_DIRECT is asked for whole pages, which buf has
-// room for.
+// read fills buf from off. O_DIRECT is asked for whole pages, which buf has room
+// for.
 func (f *file) read(buf []byte, off int64) error {
 	if f.data != nil {
 		copy(buf, f.data[off:])
@@ -242,12 +226,18 @@ func (f *file) read(buf []byte, off int64) error {
 	if rest := len(buf) % pageSize; rest != 0 && cap(buf) >= len(buf)+pageSize-rest {
 		asked = buf[:len(buf)+pageSize-rest]
 	}
-	n, err := pread(int(f.Fd()), asked, off)
-	if err == nil && n < len(buf) {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil {
-		return fmt.Errorf("read %s [%d,%d): %w", f.Name(), off, off+int64(len(buf)), err)
+	for done := 0; done < len(buf); {
+		n, err := unix.Pread(int(f.Fd()), asked[done:], off+int64(done))
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err == nil && n == 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return fmt.Errorf("read %s [%d,%d): %w", f.Name(), off, off+int64(len(buf)), err)
+		}
+		done += n
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 )
@@ -16,13 +15,13 @@ type tensor struct{ off, size, row int64 }
 
 // readHeader reads the tensors of a safetensors file, in the order of the file.
 // It makes two reads.
-func readHeader(f *os.File) ([]tensor, error) {
+func readHeader(f *file) ([]tensor, error) {
 	var prefix [8]byte
-	if err := preadFull(int(f.Fd()), prefix[:], 0); err != nil {
+	if err := f.read(prefix[:], 0); err != nil {
 		return nil, err
 	}
 	text := make([]byte, binary.LittleEndian.Uint64(prefix[:]))
-	if err := preadFull(int(f.Fd()), text, int64(len(prefix))); err != nil {
+	if err := f.read(text, int64(len(prefix))); err != nil {
 		return nil, err
 	}
 	var entries map[string]struct {
@@ -49,20 +48,19 @@ func readHeader(f *os.File) ([]tensor, error) {
 
 // Header opens a file and reads its safetensors header. Items is the number of
 // tensors.
-type Header struct{ Path string }
+type Header struct {
+	unprepared
+	Path string
+}
 
-func (h *Header) kind() string { return "header" }
-
-func (h *Header) prepare(context.Context) (work, error) {
-	return func(context.Context) (Result, error) {
-		f, err := os.Open(h.Path)
-		if err != nil {
-			return Result{}, err
-		}
-		defer f.Close()
-		tensors, err := readHeader(f)
-		return Result{Items: int64(len(tensors))}, err
-	}, nil
+func (h *Header) run(_ context.Context) (Result, error) {
+	f, err := open(h.Path, Buffered)
+	if err != nil {
+		return Result{}, err
+	}
+	defer f.close()
+	tensors, err := readHeader(f)
+	return Result{Items: int64(len(tensors))}, err
 }
 
 // Rank is one of Of processes that share the tensors of a file: it maps the
@@ -75,23 +73,20 @@ type Rank struct {
 	Columns bool
 	// Delay is how long after the others it begins.
 	Delay time.Duration
+
+	buf []byte
 }
 
-func (r *Rank) kind() string { return "rank" }
-
-func (r *Rank) prepare(context.Context) (work, error) {
-	buf, err := memory(rankBuffer)
-	if err != nil {
-		return nil, err
-	}
-	return func(ctx context.Context) (Result, error) { return r.run(ctx, buf) }, nil
+func (r *Rank) prepare(context.Context) (err error) {
+	r.buf, err = memory(rankBuffer)
+	return err
 }
 
 // rankBuffer is where a rank copies to, over and over: little, since the ranks
 // run in a small memory cgroup.
 const rankBuffer = 4 << 20
 
-func (r *Rank) run(ctx context.Context, buf []byte) (Result, error) {
+func (r *Rank) run(ctx context.Context) (Result, error) {
 	timer := time.NewTimer(r.Delay)
 	defer timer.Stop()
 	select {
@@ -99,16 +94,12 @@ func (r *Rank) run(ctx context.Context, buf []byte) (Result, error) {
 	case <-ctx.Done():
 		return Result{}, ctx.Err()
 	}
-	info, err := os.Stat(r.Path)
-	if err != nil {
-		return Result{}, err
-	}
-	f, err := open(r.Path, Mapped, info.Size())
+	f, err := open(r.Path, Mapped)
 	if err != nil {
 		return Result{}, err
 	}
 	defer f.close()
-	tensors, err := readHeader(f.File)
+	tensors, err := readHeader(&file{File: f.File}) // not from the mapping
 	if err != nil {
 		return Result{}, err
 	}
@@ -117,7 +108,7 @@ func (r *Rank) run(ctx context.Context, buf []byte) (Result, error) {
 		if ctx.Err() != nil {
 			return result, ctx.Err()
 		}
-		result.Bytes += r.copyPart(buf, f.data[t.off:t.off+t.size], t.row)
+		result.Bytes += r.copyPart(r.buf, f.data[t.off:t.off+t.size], t.row)
 	}
 	return result, nil
 }
@@ -152,24 +143,21 @@ func copyAll(buf, data []byte) int64 {
 type Skip struct {
 	Path  string
 	Every int
+
+	buf []byte
 }
 
-func (s *Skip) kind() string { return "skip" }
-
-func (s *Skip) prepare(context.Context) (work, error) {
-	buf, err := memory(1 << 20)
-	if err != nil {
-		return nil, err
-	}
-	return func(ctx context.Context) (Result, error) { return s.run(ctx, buf) }, nil
+func (s *Skip) prepare(context.Context) (err error) {
+	s.buf, err = memory(1 << 20)
+	return err
 }
 
-func (s *Skip) run(ctx context.Context, buf []byte) (Result, error) {
-	f, err := os.Open(s.Path)
+func (s *Skip) run(ctx context.Context) (Result, error) {
+	f, err := open(s.Path, Buffered)
 	if err != nil {
 		return Result{}, err
 	}
-	defer f.Close()
+	defer f.close()
 	tensors, err := readHeader(f)
 	if err != nil {
 		return Result{}, err
@@ -183,8 +171,9 @@ func (s *Skip) run(ctx context.Context, buf []byte) (Result, error) {
 		if matrices++; matrices%s.Every != 1 {
 			continue
 		}
-		for off := int64(0); off < t.size && ctx.Err() == nil; off += int64(len(buf)) {
-			if err := preadFull(int(f.Fd()), buf[:min(int64(len(buf)), t.size-off)], t.off+off); err != nil {
+		for off := int64(0); off < t.size && ctx.Err() == nil; off += int64(len(s.buf)) {
+			n := min(int64(len(s.buf)), t.size-off)
+			if err := f.read(s.buf[:n:n], t.off+off); err != nil {
 				return result, err
 			}
 		}

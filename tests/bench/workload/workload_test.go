@@ -2,8 +2,6 @@ package workload
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,24 +15,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if IsChild(os.Args) {
-		if err := Main(os.Args); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
+	MainIfChild()
 	goleak.VerifyTestMain(m)
-}
-
-func TestKindsDiffer(t *testing.T) {
-	seen := map[string]bool{}
-	for _, w := range kinds() {
-		if seen[w.kind()] {
-			t.Errorf("two kinds are called %s", w.kind())
-		}
-		seen[w.kind()] = true
-	}
 }
 
 func TestDivisionCoversEveryByteOnce(t *testing.T) {
@@ -123,38 +105,44 @@ func TestFirstIsDoneBeforeTheOthersBegin(t *testing.T) {
 	}
 }
 
-func TestTouchReportsItsBytes(t *testing.T) {
-	const size = 64 << 20
-	reports, err := Run(t.Context(), Options{First: &Touch{Bytes: size}}, &Touch{Bytes: size})
-	if err != nil || len(reports) != 1 || reports[0].Bytes != size {
-		t.Errorf("%+v, %v; want one report of %d bytes", reports, err, size)
-	}
-	if _, err := Run(t.Context(), Options{}, &Touch{Bytes: 1 << 60}); err == nil || !strings.Contains(err.Error(), "bytes of memory") {
-		t.Errorf("%v; want that there is no such memory", err)
-	}
-}
-
-func TestFillReadsWhatThePageCacheLacks(t *testing.T) {
-	// /tmp may be a tmpfs, whose pages are the files themselves.
-	f, err := os.CreateTemp("/var/tmp", "fill-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	const pages = 5
-	_, err = f.Write(make([]byte, pages*os.Getpagesize()-1))
-	if err := errors.Join(err, rig.Evict(f)); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []int64{pages, 0} {
-		reports, err := Run(t.Context(), Options{}, &Fill{Paths: []string{f.Name()}})
-		if err != nil || reports[0].Items != want {
-			t.Errorf("%+v, %v; want %d pages", reports, err, want)
+// TestWorkloads holds what each reports, and that one that fails says why.
+func TestWorkloads(t *testing.T) {
+	path, size := writeFile(t)
+	dir := t.TempDir()
+	for _, name := range []string{"b", "a", "c"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("12345"), 0o644); err != nil {
+			t.Fatal(err)
 		}
-		if missing, err := rig.MissingPages(f); err != nil || len(missing) > 0 {
-			t.Errorf("missing afterwards: %v, %v", missing, err)
+	}
+	nowhere := &Read{Path: "/no/such/file", Way: Buffered, Threads: 1, Block: 1}
+	for _, c := range []struct {
+		w            Workload
+		bytes, items int64
+		err          string
+	}{
+		{w: FromExecToExit(&Read{Path: path, Way: Buffered, Threads: 1, Block: 1 << 20, Copy: Fresh, Size: size}), bytes: size},
+		{w: FromExecToExit(nowhere), err: "/no/such/file"},
+		{w: nowhere, err: "/no/such/file"},
+		{w: &Touch{Bytes: 64 << 20}, bytes: 64 << 20},
+		{w: &Touch{Bytes: 1 << 60}, err: "bytes of memory"},
+		{w: &Skip{Path: path, Every: 4}, bytes: 2 << 20, items: 2},
+		{w: &Find{Dir: dir}, bytes: 15, items: 3},
+		{w: &Mix{Path: path, Random: 2, Reads: 5}, bytes: 10 * mixRandomRead, items: 10},
+		{w: &Fill{Paths: []string{path}}},
+	} {
+		reports, err := Run(t.Context(), Options{}, c.w)
+		if c.err != "" {
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%s: %v, want %s", kindOf(c.w), err, c.err)
+			}
+		} else if err != nil || reports[0].Bytes != c.bytes || reports[0].Items != c.items || reports[0].Seconds() <= 0 {
+			t.Errorf("%s: %+v, %v", kindOf(c.w), reports, err)
 		}
+	}
+	reports, err := Run(t.Context(), Options{}, &Mix{Path: path, Sequential: 2, Random: 2, For: time.Millisecond},
+		&Mix{Path: path, Random: 2, Reads: 5}, &Header{Path: path})
+	if err != nil || len(reports[0].Each) != 4 || slices.Contains(reports[0].Each, 0) || len(reports[1].Latencies) != 10 || reports[2].Items < 8 {
+		t.Errorf("%+v, %v", reports, err)
 	}
 }
 
@@ -176,28 +164,6 @@ func TestRanksShareTheMatrices(t *testing.T) {
 	}
 }
 
-func TestSmallReaders(t *testing.T) {
-	path, size := writeFile(t)
-	reports, err := Run(t.Context(), Options{}, &Random{Path: path, Threads: 2, Reads: 10, Size: 8192},
-		&Skip{Path: path, Every: 4}, &Mix{Path: path, Sequential: 2, Random: 2, For: time.Millisecond}, &Header{Path: path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	random, skip, mix, header := reports[0], reports[1], reports[2], reports[3]
-	if random.Items != 10 || len(random.Latencies) != 10 || slices.Contains(random.Latencies, 0) {
-		t.Errorf("random: %+v", random)
-	}
-	if skip.Items != 2 || skip.Bytes != 2<<20 {
-		t.Errorf("skip: %+v", skip)
-	}
-	if len(mix.Each) != 4 || slices.Contains(mix.Each, 0) {
-		t.Errorf("mix: %+v", mix)
-	}
-	if header.Items < 8 || size == 0 {
-		t.Errorf("header: %+v", header)
-	}
-}
-
 func TestSequentialReadersGoRound(t *testing.T) {
 	next := (&Mix{Sequential: 2}).pattern(1, 5<<20)
 	var got []int64
@@ -210,26 +176,6 @@ func TestSequentialReadersGoRound(t *testing.T) {
 	}
 	if !slices.Equal(got, []int64{2, 3, 4, 0, 1, 2}) {
 		t.Errorf("%v", got)
-	}
-}
-
-func TestFindAndNames(t *testing.T) {
-	dir := t.TempDir()
-	for _, name := range []string{"b", "c", "a"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("12345"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	reports, err := Run(t.Context(), Options{}, &Find{Dir: dir})
-	if err != nil || reports[0].Items != 3 || reports[0].Bytes != 15 {
-		t.Errorf("%+v, %v", reports, err)
-	}
-}
-
-func TestAFailedReaderSaysWhy(t *testing.T) {
-	_, err := Run(t.Context(), Options{}, &Read{Path: "/no/such/file", Way: Buffered, Threads: 1, Block: 1})
-	if err == nil || !strings.Contains(err.Error(), "/no/such/file") {
-		t.Errorf("error %v", err)
 	}
 }
 

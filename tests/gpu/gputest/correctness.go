@@ -18,7 +18,7 @@ type place struct{ name, root string }
 
 // checkAll runs the device's tests and loads the corpus in every way. Its error
 // is for what kept it from checking.
-func checkAll(ctx context.Context, r *lab) (*score, error) {
+func checkAll(ctx context.Context, r *suite) (*score, error) {
 	s := &score{}
 	if r.device != "cpu" {
 		_, err := r.output(ctx, "cuda.test", "-test.count=1")
@@ -47,7 +47,7 @@ func checkAll(ctx context.Context, r *lab) (*score, error) {
 	return s, nil
 }
 
-func (r *lab) places(ctx context.Context, corpus string) ([]place, error) {
+func (r *suite) places(ctx context.Context, corpus string) ([]place, error) {
 	uri := "s3://" + bucket + "/corpus"
 	folder, err := r.mount(ctx, corpus)
 	if err != nil {
@@ -62,7 +62,7 @@ func (r *lab) places(ctx context.Context, corpus string) ([]place, error) {
 
 // checkOne loads one checkpoint from everywhere under every limit, and holds it
 // for another process.
-func (r *lab) checkOne(ctx context.Context, s *score, places []place, name string) error {
+func (r *suite) checkOne(ctx context.Context, s *score, places []place, name string) error {
 	text, err := r.script(ctx, "digests.py", filepath.Join(r.path("corpus"), name))
 	if err != nil {
 		return err
@@ -84,7 +84,7 @@ func (r *lab) checkOne(ctx context.Context, s *score, places []place, name strin
 }
 
 // compare loads a source and compares what lies on the device with want.
-func (r *lab) compare(ctx context.Context, source, limit string, want map[string]rig.Tensor) error {
+func (r *suite) compare(ctx context.Context, source, limit string, want map[string]rig.Tensor) error {
 	manifest := r.path("manifest")
 	if _, err := r.load(ctx, source, "--memory-limit", limit, "--manifest", manifest, "--verify"); err != nil {
 		return err

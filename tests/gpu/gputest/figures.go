@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
+	"time"
 
-	"golang.org/x/sys/unix"
+	"weightfs/tests/lab"
 )
 
 // What is promised of a load onto a GPU.
@@ -23,7 +23,7 @@ const (
 )
 
 // measureAll prints the table of figures and holds them to the promises.
-func measureAll(ctx context.Context, r *lab, s *score) error {
+func measureAll(ctx context.Context, r *suite, s *score) error {
 	dir := r.path("large")
 	if _, err := r.output(ctx, "mkcheckpoint", "--shards", "4", "--size", fmt.Sprint(r.size), dir); err != nil {
 		return err
@@ -32,72 +32,62 @@ func measureAll(ctx context.Context, r *lab, s *score) error {
 	if err != nil {
 		return err
 	}
-	var rows [][]string
+	var rows, inside [][]string
 	var local float64
 	for i, sc := range scenarios {
 		o, err := r.measure(ctx, sc)
 		if err != nil {
 			return fmt.Errorf("%s: %w", sc.name, err)
 		}
-		rows = append(rows, o.row(sc.name))
+		rows, inside = append(rows, o.row(sc.name)), append(inside, o.inside(sc.name))
 		o.judge(s, sc, r.device != "cpu")
 		if i == 0 {
-			local = o.loader
+			local = lab.MedianOf(o.loads, sample.steady)
 		}
 	}
 	others := r.others(ctx, scenarios[0].files)
 	s.judgeLoadFile(local, others[0])
-	r.print(rows, others)
+	r.print(rows, inside, others)
 	return nil
 }
 
 // measure runs both programs in turn, after one run of each that does not count.
-func (r *lab) measure(ctx context.Context, sc scenario) (outcome, error) {
-	var loads, loops []report
-	for i := range r.runs + 1 {
-		if i > 0 {
-			if err := sc.holds(ctx); err != nil {
-				return outcome{}, err
-			}
-		}
-		load, err := r.load(ctx, sc.source)
-		if err != nil {
-			return outcome{}, err
-		}
-		loop, err := r.bareloop(ctx, sc.files, sc.flags...)
-		if err != nil {
-			return outcome{}, err
-		}
-		if i > 0 {
-			loads, loops = append(loads, load), append(loops, loop)
-		}
+func (r *suite) measure(ctx context.Context, sc scenario) (o outcome, err error) {
+	load := func(ctx context.Context) (sample, error) { return r.load(ctx, sc.source) }
+	loop := func(ctx context.Context) (sample, error) { return r.bareloop(ctx, sc) }
+	if _, err := lab.InTurns(ctx, 1, load, loop); err != nil {
+		return o, err
 	}
-	return newOutcome(loads, loops), sc.holds(ctx)
+	rounds, err := lab.InTurns(ctx, r.runs, func(ctx context.Context) (sample, error) {
+		if err := sc.holds(ctx); err != nil {
+			return sample{}, err
+		}
+		return load(ctx)
+	}, loop)
+	for _, round := range rounds {
+		o.loads, o.loops = append(o.loads, round[0]), append(o.loops, round[1])
+	}
+	return o, errors.Join(err, sc.holds(ctx))
 }
 
-func (r *lab) print(rows [][]string, others []other) {
+func (r *suite) print(rows, inside [][]string, others []other) {
 	fmt.Printf("\n%s\n%.1f GiB of bf16 in four shards, medians of %d runs after one to warm up. "+
-		"Rates begin when the device is ready; times and sums begin when it is opened. "+
-		"The bare loop opens the device, page-locks and copies one after the other.\n\n%s",
-		machine(), float64(r.size)/(1<<30), r.runs, table(columns(), rows))
+		"Seconds are from exec to exit; GB/s begin when the device is ready, or another loader's imports are done. "+
+		"The bare loop opens the device, page-locks and copies one after the other.\n\n%s\nInside gpuload, in milliseconds:\n\n%s",
+		machine(), float64(r.size)/(1<<30), r.runs, lab.Table(columns(), rows), lab.Table(append([]string{"from"}, lab.PhaseHead()...), inside))
 	var beside [][]string
 	for _, o := range others {
 		beside = append(beside, o.row())
 	}
-	fmt.Printf("\nThe same local files, onto %s, by others:\n\n%s", r.device, table([]string{"loader", "version", "GB/s"}, beside))
+	fmt.Printf("\nThe same local files, onto %s, by others:\n\n%s", r.device, lab.Table([]string{"loader", "version", "s:", "then GB/s:"}, beside))
 }
 
 // machine is a line about this one.
 func machine() string {
-	var uts unix.Utsname
-	kernel := "unknown"
-	if err := unix.Uname(&uts); err == nil {
-		kernel = unix.ByteSliceToString(uts.Release[:])
-	}
 	driver, err := os.ReadFile("/proc/driver/nvidia/version")
 	if errors.Is(err, os.ErrNotExist) {
 		driver = []byte("no NVIDIA driver")
 	}
 	first, _, _ := strings.Cut(string(driver), "\n")
-	return fmt.Sprintf("%d cores, Linux %s, %s.", runtime.NumCPU(), kernel, first)
+	return lab.Machine(time.Now()) + ", " + first + "."
 }

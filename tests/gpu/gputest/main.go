@@ -18,23 +18,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"github.com/spf13/pflag"
 
 	"weightfs/cmd/cli"
+	"weightfs/tests/lab"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "gputest:", err)
-		os.Exit(1)
-	}
-}
+func main() { lab.Main("gputest", run) }
 
 // settings are the command's flags.
 type settings struct {
@@ -68,12 +60,12 @@ func parse(args []string) (settings, error) {
 	return s, err
 }
 
-func run(ctx context.Context) (err error) {
-	s, err := parse(os.Args[1:])
+func run(ctx context.Context, args []string) (err error) {
+	s, err := parse(args)
 	if err != nil {
 		return err
 	}
-	r, err := newLab(ctx, s)
+	r, err := newSuite(ctx, s)
 	if err != nil {
 		return err
 	}

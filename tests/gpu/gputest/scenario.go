@@ -2,9 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+
+	"weightfs/tests/lab"
 )
 
 // scenario is one way to the large checkpoint, for both programs.
@@ -23,7 +24,7 @@ type scenario struct {
 }
 
 // scenarios are the ways to the checkpoint in dir, which is also in the bucket.
-func (r *lab) scenarios(ctx context.Context, dir, uri string) ([]scenario, error) {
+func (r *suite) scenarios(ctx context.Context, dir, uri string) ([]scenario, error) {
 	names, err := shards(dir)
 	if err != nil {
 		return nil, err
@@ -39,7 +40,7 @@ func (r *lab) scenarios(ctx context.Context, dir, uri string) ([]scenario, error
 	local := under(dir, names)
 	return []scenario{{
 		name: "local files, in the page cache", source: dir, files: local, least: leastOfLoop, overlaps: true,
-		holds: func(context.Context) error { return inPageCache(local) },
+		holds: func(ctx context.Context) error { return lab.Heat(ctx, 1, local...) },
 	}, {
 		name: "mounted bucket, blocks held by mountd", source: mounted, files: under(mounted, names), least: leastOfLoop,
 		flags: []string{"--direct"}, holds: r.heldBy(mounted),
@@ -52,20 +53,14 @@ func (r *lab) scenarios(ctx context.Context, dir, uri string) ([]scenario, error
 
 // heldBy fails, from its second call on, where the daemon has fetched anything
 // since the call before.
-func (r *lab) heldBy(mounted string) func(context.Context) error {
+func (r *suite) heldBy(mounted string) func(context.Context) error {
 	before := int64(-1)
 	return func(ctx context.Context) error {
-		text, err := r.output(ctx, "mountd", "status", "--json", mounted)
+		measures, err := lab.Measures(ctx, r.programs.Mountd, mounted)
 		if err != nil {
 			return err
 		}
-		var status struct {
-			Measures map[string]int64 `json:"measures"`
-		}
-		if err := json.Unmarshal([]byte(text), &status); err != nil {
-			return fmt.Errorf("mountd status: %w", err)
-		}
-		fetched, ok := status.Measures["fetched_bytes_total"]
+		fetched, ok := measures["fetched_bytes_total"]
 		if !ok {
 			return errors.New("mountd status has no fetched_bytes_total")
 		}

@@ -3,14 +3,16 @@ package main
 import (
 	"context"
 	"embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"weightfs/tests/lab"
 	"weightfs/tests/rig"
 )
 
@@ -20,8 +22,8 @@ var scripts embed.FS
 // bucket holds what the S3 server serves.
 const bucket = "models"
 
-// lab is what the checks and measurements run with. close removes it all.
-type lab struct {
+// suite is what the checks and measurements run with. close removes it all.
+type suite struct {
 	settings
 	dir      string // scratch folder
 	programs rig.Programs
@@ -29,8 +31,8 @@ type lab struct {
 	mounts   []*rig.Mount
 }
 
-func newLab(ctx context.Context, s settings) (_ *lab, err error) {
-	r := &lab{settings: s, programs: rig.Programs{
+func newSuite(ctx context.Context, s settings) (_ *suite, err error) {
+	r := &suite{settings: s, programs: rig.Programs{
 		Mountd: filepath.Join(s.bin, "mountd"), Gpuload: filepath.Join(s.bin, "gpuload"), Python: s.python,
 	}}
 	if r.dir, err = os.MkdirTemp(s.work, "gputest-"); err != nil {
@@ -55,7 +57,7 @@ func newLab(ctx context.Context, s settings) (_ *lab, err error) {
 	return r, r.server.CreateBucket(ctx, bucket)
 }
 
-func (r *lab) close() error {
+func (r *suite) close() error {
 	var errs []error
 	for _, m := range r.mounts {
 		errs = append(errs, m.Close())
@@ -67,21 +69,21 @@ func (r *lab) close() error {
 }
 
 // path is a name in the scratch folder.
-func (r *lab) path(name string) string { return filepath.Join(r.dir, name) }
+func (r *suite) path(name string) string { return filepath.Join(r.dir, name) }
 
 // output runs one of the bundle's programs to its end; its error has what the
 // program said.
-func (r *lab) output(ctx context.Context, program string, args ...string) (string, error) {
+func (r *suite) output(ctx context.Context, program string, args ...string) (string, error) {
 	return rig.Output(ctx, r.server.Env(), filepath.Join(r.bin, program), args...)
 }
 
 // script runs one of the embedded scripts.
-func (r *lab) script(ctx context.Context, name string, args ...string) (string, error) {
+func (r *suite) script(ctx context.Context, name string, args ...string) (string, error) {
 	return rig.Output(ctx, nil, r.python, append([]string{r.path(name)}, args...)...)
 }
 
 // mount mounts a source until the rig is closed and returns the mountpoint.
-func (r *lab) mount(ctx context.Context, source string, flags ...string) (string, error) {
+func (r *suite) mount(ctx context.Context, source string, flags ...string) (string, error) {
 	m, err := r.programs.Mount(ctx, rig.MountOptions{Source: source, Args: flags, Env: r.server.Env()})
 	if err != nil {
 		return "", err
@@ -90,43 +92,24 @@ func (r *lab) mount(ctx context.Context, source string, flags ...string) (string
 	return m.Dir, nil
 }
 
-// report is what gpuload load --json and bareloop print, as far as it is used.
-type report struct {
-	Bytes       int64   `json:"bytes"`
-	Seconds     float64 `json:"seconds"`
-	OpenSeconds float64 `json:"open_seconds"` // of bareloop
-	PageLocked  int64   `json:"page_locked_peak_bytes"`
-	Phases      phases  `json:"phases"`
-}
-
-// phases are seconds: Open and Device since the opening began, the others since
-// it was done.
-type phases struct {
-	Open        float64 `json:"open"`
-	Device      float64 `json:"device"`
-	FirstByte   float64 `json:"first_byte"`
-	FirstTensor float64 `json:"first_tensor"`
-}
-
-func (r *lab) load(ctx context.Context, source string, flags ...string) (report, error) {
-	args := append([]string{"load", source, "--device", r.device, "--json"}, flags...)
-	return parseReport(r.output(ctx, "gpuload", args...))
-}
-
-func (r *lab) bareloop(ctx context.Context, files []string, flags ...string) (report, error) {
-	args := append([]string{"--device", r.device}, flags...)
-	return parseReport(r.output(ctx, "bareloop", append(args, files...)...))
-}
-
-func parseReport(out string, err error) (report, error) {
-	var parsed report
+// timed runs one of the bundle's programs, which prints a report.
+func (r *suite) timed(ctx context.Context, program string, args ...string) (sample, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(r.bin, program), args...)
+	cmd.Env = append(os.Environ(), r.server.Env()...)
+	whole, err := lab.Exec(cmd)
 	if err != nil {
-		return parsed, err
+		return sample{}, err
 	}
-	if err := json.Unmarshal([]byte(out), &parsed); err != nil {
-		return parsed, fmt.Errorf("report %q: %w", out, err)
-	}
-	return parsed, nil
+	load, err := lab.ParseLoad(whole.Output)
+	return sample{whole.Seconds, load}, err
+}
+
+func (r *suite) load(ctx context.Context, source string, flags ...string) (sample, error) {
+	return r.timed(ctx, "gpuload", append([]string{"load", source, "--device", r.device, "--json"}, flags...)...)
+}
+
+func (r *suite) bareloop(ctx context.Context, sc scenario) (sample, error) {
+	return r.timed(ctx, "bareloop", slices.Concat([]string{"--device", r.device}, sc.flags, sc.files)...)
 }
 
 // shards are the safetensors files of a folder, by name.
