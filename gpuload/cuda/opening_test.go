@@ -4,9 +4,10 @@ package cuda_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"weightfs/gpuload"
 	"weightfs/gpuload/cuda"
@@ -22,14 +23,24 @@ func simulated(t *testing.T) {
 	}
 }
 
+// holdContext has the driver create no context until the returned function is
+// called, or the test ends.
+func holdContext(t *testing.T) (create func()) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "held")
+	must(t, os.WriteFile(file, nil, 0o600))
+	t.Setenv("CUDADRIVER_CONTEXT_HELD", file)
+	return func() { must(t, os.Remove(file)) }
+}
+
 // TestReadsWhileTheContextIsCreated holds that staging and streams are there
 // before the context is, and that copies from that staging are right.
 func TestReadsWhileTheContextIsCreated(t *testing.T) {
 	simulated(t)
-	const context = 500 * time.Millisecond
-	t.Setenv("CUDADRIVER_CONTEXT_MS", "500")
-	before := time.Now()
+	create := holdContext(t)
 	d := open(t)
+	ready := make(chan error, 1)
+	go func() { ready <- d.Wait() }()
 	s, err := d.NewStaging(mib)
 	must(t, err)
 	unused, err := d.NewStaging(mib)
@@ -41,13 +52,16 @@ func TestReadsWhileTheContextIsCreated(t *testing.T) {
 	for i := range s.Bytes() {
 		s.Bytes()[i] = byte(i * 7 >> 3)
 	}
-	read := time.Now()
 	if locked := d.PageLockedPeak(); locked != 0 {
 		t.Errorf("%d bytes are page-locked without a context", locked)
 	}
-	if at := d.ReadyAt(); !at.After(read) || at.Sub(before) < context {
-		t.Errorf("the context was there %v after the opening began, staging was read into after %v", at.Sub(before), read.Sub(before))
+	select {
+	case err := <-ready:
+		t.Errorf("the context was there before it was created: %v", err)
+	default:
 	}
+	create()
+	must(t, <-ready)
 	m, err := d.Alloc(mib)
 	must(t, err)
 	must(t, stream.Copy(m, 0, s.Bytes()))
@@ -69,13 +83,14 @@ func TestReadsWhileTheContextIsCreated(t *testing.T) {
 
 func TestContextThatCannotBeCreated(t *testing.T) {
 	simulated(t)
-	t.Setenv("CUDADRIVER_CONTEXT_MS", "100")
+	create := holdContext(t)
 	t.Setenv("CUDADRIVER_CONTEXT_FAILS", "1")
 	d := open(t)
 	s, err := d.NewStaging(mib)
 	must(t, err)
 	stream, err := d.NewStream()
 	must(t, err)
+	create()
 	_, allocErr := d.Alloc(mib)
 	_, recordErr := stream.Record()
 	_, stagingErr := d.NewStaging(mib)

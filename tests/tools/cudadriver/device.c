@@ -2,12 +2,10 @@
 #define _GNU_SOURCE
 #include "driver.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { MAX_DEVICES = 8 };
@@ -132,19 +130,18 @@ CUresult cuDeviceGetPCIBusId(char *id, int length, CUdevice device)
 
 /* Contexts. */
 
-/* Go preempts threads by signals, which end a sleep early. */
-static void pause_ms(long ms)
+/* Waits while the file of that name is there. */
+static void wait_while_held(const char *file)
 {
-	struct timespec left = {ms / 1000, ms % 1000 * 1000000};
-	while (nanosleep(&left, &left) != 0 && errno == EINTR)
-		;
+	while (file && access(file, F_OK) == 0)
+		usleep(1000); /* a signal, by which Go preempts threads, ends it early */
 }
 
 CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device)
 {
 	if (device < 0 || device >= device_count() || device >= MAX_DEVICES)
 		return CUDA_ERROR_INVALID_DEVICE;
-	pause_ms(setting("CUDADRIVER_CONTEXT_MS", 0));
+	wait_while_held(getenv("CUDADRIVER_CONTEXT_HELD"));
 	if (getenv("CUDADRIVER_CONTEXT_FAILS"))
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	pthread_mutex_lock(&driver_lock);

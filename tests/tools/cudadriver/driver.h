@@ -10,8 +10,8 @@
  *
  * Environment: CUDADRIVER_DEVICES (1), CUDADRIVER_MEMORY, bytes of each device
  * (8 GiB), CUDADRIVER_WRONG: each copy to a device leaves one bit wrong,
- * CUDADRIVER_CONTEXT_MS: how long creating a context takes (0), and
- * CUDADRIVER_CONTEXT_FAILS: it runs out of memory then.
+ * CUDADRIVER_CONTEXT_HELD: no context is created while a file of this name is
+ * there, and CUDADRIVER_CONTEXT_FAILS: creating one runs out of memory.
  */
 #ifndef CUDADRIVER_H
 #define CUDADRIVER_H
