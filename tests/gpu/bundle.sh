@@ -9,7 +9,7 @@ mkdir -p "$out/programs"
 flags=(-trimpath -ldflags "-s -w")
 
 export CGO_ENABLED=0
-go build "${flags[@]}" -o "$out/programs/" ./cmd/mountd ./cmd/gpuload ./tests/cmd/mkcheckpoint ./tests/gpu/gputest
+go build "${flags[@]}" -o "$out/programs/" ./cmd/mountd ./cmd/gpuload ./tests/gpu/gputest
 GOBIN=$out/programs GOFLAGS='' go install "${flags[@]}" "$(cat tests/rig/VERSITYGW)"
 
 # The oldest header, so that the programs start with every driver since 11.8.
