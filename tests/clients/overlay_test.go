@@ -23,7 +23,7 @@ const workOnOverlay = writable + `
 		rm many/file-1-*
 		[[ $(tail -c 8 text/config.json) == changed && ! -e $(echo many/file-1-*) ]]
 		head -c -8 text/config.json | cmp - "$1/text/config.json"
-		python "$SCRIPTS/import_module.py" . >/dev/null
+		python "$SCRIPTS/witness.py" import_module . >/dev/null
 		[[ -d package/__pycache__ && $(find "$TMP/upper" -type f | wc -l) -ge 4 ]]
 		cd "$LOWER"
 		sha256sum -c --quiet "$2"`
