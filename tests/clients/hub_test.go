@@ -1,9 +1,7 @@
 package clients
 
 import (
-	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
@@ -29,22 +27,13 @@ func TestHuggingFaceHome(t *testing.T) {
 	}
 	t.Run("lie", func(t *testing.T) {
 		wrong := filepath.Join(t.TempDir(), "wrong")
-		if err := lie(copied, wrong, flipSnapshot); err != nil {
+		if err := lie(copied, wrong, "snapshots", flip); err != nil {
 			t.Fatal(err)
 		}
 		if got := hub(mount(t, wrong)); got == want {
 			t.Errorf("did not notice: %s", got)
 		}
 	})
-}
-
-// flipSnapshot flips a bit of a model's file, and leaves be what the cache has
-// to find it by.
-func flipSnapshot(path string, content []byte) error {
-	if strings.Contains(path, "/snapshots/") {
-		return flip(path, content)
-	}
-	return os.WriteFile(path, content, 0o644)
 }
 
 // TestLinks holds that the links of a folder are shown as they are, and lead to
@@ -62,7 +51,7 @@ func TestLinks(t *testing.T) {
 func makeHub(t *testing.T) (home, copied string) {
 	t.Helper()
 	home, copied = filepath.Join(t.TempDir(), "home"), filepath.Join(t.TempDir(), "copied")
-	output(t, theStage.tree, `python "$SCRIPTS/make_hub.py" "$HOME" text/*.json sharded/model-00001-of-00003.safetensors
-		cp -rL "$HOME" "$COPIED"`, "HOME="+home, "COPIED="+copied)
+	output(t, theStage.tree, `python "$SCRIPTS/hub.py" text/*.json sharded/model-00001-of-00003.safetensors
+		cp -rL "$HF_HOME" "$COPIED"`, "HF_HOME="+home, "COPIED="+copied)
 	return home, copied
 }

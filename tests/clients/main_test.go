@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,7 +15,7 @@ import (
 )
 
 // childLimit bounds each child.
-const childLimit = 2 * time.Minute
+const childLimit = 5 * time.Minute
 
 // bucket holds what the tree holds.
 const bucket = "tree"
@@ -112,11 +114,40 @@ func (s *stage) makeTrees(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := lie(s.tree, s.flipped, flip); err != nil {
+	if err := lie(s.tree, s.flipped, "", flip); err != nil {
 		return err
 	}
-	return lie(s.tree, s.longer, lengthen)
+	return lie(s.tree, s.longer, "", lengthen)
 }
+
+// lie makes a copy of the tree at from in which change has changed the content of
+// each file below a folder named part; of each one if that is "".
+func lie(from, to, part string, change func(content []byte) []byte) error {
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		return err
+	}
+	return filepath.WalkDir(to, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.Contains(path, part) {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(path, change(content), 0o644)
+	})
+}
+
+// flip flips one bit of the byte in the middle. In a checkpoint that is a weight,
+// and in the trained one a word's.
+func flip(content []byte) []byte {
+	if len(content) > 0 {
+		content[len(content)/2] ^= 1
+	}
+	return content
+}
+
+func lengthen(content []byte) []byte { return append(content, 0) }
 
 // script returns the path of one of our Python scripts.
 func script(name string) string {

@@ -54,7 +54,7 @@ func run(t *testing.T, dir, text string, env ...string) rig.Result {
 	env = append([]string{
 		"LC_ALL=C", "TMP=" + tmp,
 		"PATH=" + filepath.Dir(theStage.Python) + ":" + os.Getenv("PATH"),
-		"SCRIPTS=" + script(""),
+		"SCRIPTS=" + script(""), "NEXT=" + filepath.Join(theStage.Python, "..", "..", "next"),
 		"RUNAI_STREAMER_LOG_LEVEL=ERROR",
 		"PYTHONDONTWRITEBYTECODE=", "PYTHONPYCACHEPREFIX=", // it tries, as it does by default
 	}, env...)
@@ -73,6 +73,15 @@ func output(t *testing.T, dir, text string, env ...string) string {
 		t.Fatalf("%s\nexit %d: %s", text, result.Code, tail(result.Stderr))
 	}
 	return result.Stdout
+}
+
+// refuse runs a bash script that must fail and say why; if not, passed is the
+// failure of the test.
+func refuse(t *testing.T, dir, text, why, passed string, env ...string) {
+	t.Helper()
+	if result := run(t, dir, text, env...); result.Code == 0 || !strings.Contains(result.Stderr, why) {
+		t.Errorf("%s: exit %d: %s", passed, result.Code, tail(result.Stderr))
+	}
 }
 
 // tail returns the end of a long text.

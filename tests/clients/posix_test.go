@@ -1,7 +1,7 @@
 package clients
 
 import (
-	"maps"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -21,49 +21,67 @@ func differences() map[string]string {
 // TestReadsAsPOSIX holds that every kind of read gets from a mount what it gets
 // from the file system of the originals, errors among them.
 func TestReadsAsPOSIX(t *testing.T) {
-	const script = `python "$SCRIPTS/posix.py"`
-	original := byName(t, output(t, theStage.tree, script))
-	want := maps.Clone(original)
+	w := witness{script: `python "$SCRIPTS/posix.py"`}
+	original := w.original(t)
+	for name, tree := range map[string]string{"a wrong byte": theStage.flipped, "a byte too many": theStage.longer} {
+		t.Run("lie/"+name, func(t *testing.T) { w.checkNotices(t, tree, original) })
+	}
+	want := original
 	for name, answer := range differences() {
-		want[name] = answer
+		want.Stdout = regexp.MustCompile(`(?m)^`+name+`: .*`).ReplaceAllString(want.Stdout, name+": "+answer)
 	}
 	for kind, source := range sources() {
-		t.Run(kind, func(t *testing.T) {
-			compare(t, byName(t, output(t, mount(t, source), script)), want)
-		})
-	}
-	for name, tree := range map[string]string{"a wrong byte": theStage.flipped, "a byte too many": theStage.longer} {
-		t.Run("lie/"+name, func(t *testing.T) {
-			if r := run(t, tree, script); r.Code == 0 && maps.Equal(byName(t, r.Stdout), original) {
-				t.Error("it passed for the original")
-			}
-		})
+		t.Run(kind, func(t *testing.T) { w.checkAgrees(t, mount(t, source), want) })
 	}
 }
 
-// byName splits lines of the form "NAME: ANSWER".
-func byName(t *testing.T, lines string) map[string]string {
-	t.Helper()
-	answers := map[string]string{}
-	for line := range strings.Lines(lines) {
-		name, answer, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
-		if !ok {
-			t.Fatalf("no answer in %q", line)
-		}
-		answers[name] = answer
+// TestWhatToolsTry holds the errno that each attempt to change something gets,
+// and that locks, which change nothing, work.
+func TestWhatToolsTry(t *testing.T) {
+	const script = `python "$SCRIPTS/writes.py"`
+	for kind, source := range sources() {
+		t.Run(kind, func(t *testing.T) { output(t, mount(t, source), script+`; sha256sum -c --quiet "$2"`) })
 	}
-	return answers
+	t.Run("lie", func(t *testing.T) {
+		if r := run(t, theStage.tree, `cp -r text "$TMP"; cd "$TMP"; `+script); !strings.Contains(r.Stderr, "rename: ok, not EROFS") {
+			t.Errorf("a folder that can be written to passed for a mount: exit %d: %s", r.Code, r.Stderr)
+		}
+	})
 }
 
-// compare reports each answer that is not the wanted one.
-func compare(t *testing.T, got, want map[string]string) {
-	t.Helper()
-	for name, answer := range want {
-		if got[name] != answer {
-			t.Errorf("%s: got %q, want %q", name, got[name], answer)
-		}
+// TestDiskUsage holds that du without -b counts of each file the blocks that its
+// size fills: the originals' file system allocates by more, so that it can be no
+// witness, and fewer would be a hole to tools that look for them.
+func TestDiskUsage(t *testing.T) {
+	const script = `
+		blocks() { find . -type f -printf '%s\t%p\n' | awk -F '\t' '{ printf "%d\t%s\n", ($1 + 511) / 512, $2 }' | sort; }
+		(cd "$1" && blocks) >"$TMP/want"
+		find . -type f -print0 | du --count-links --block-size=512 --files0-from=- | sort >"$TMP/got"
+		[[ -s "$TMP/got" ]]
+		diff "$TMP/want" "$TMP/got" >&2`
+	for kind, source := range sources() {
+		t.Run(kind, func(t *testing.T) { output(t, mount(t, source), script) })
 	}
-	if len(got) != len(want) {
-		t.Errorf("%d answers, want %d", len(got), len(want))
+	t.Run("lie", func(t *testing.T) { refuse(t, theStage.tree, script, "", "diff: holes passed for blocks") })
+}
+
+// asNobody runs a command as another user, who has no rights beyond his own.
+const asNobody = `setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all `
+
+// TestOtherUsers holds that others read with --allow-other, and are kept out
+// without, as FUSE does it.
+func TestOtherUsers(t *testing.T) {
+	for kind, source := range sources() {
+		t.Run(kind+" without", func(t *testing.T) {
+			refuse(t, "/", asNobody+`ls "$DIR"`, "Permission denied", "another user read the mount", "DIR="+mount(t, source))
+		})
+		t.Run(kind+" with", func(t *testing.T) {
+			dir := mount(t, source, "--allow-other")
+			output(t, dir, `sed 's/ \*\?/ /' "$2" | `+asNobody+`sha256sum -c --quiet -`)
+		})
+		t.Run(kind+" with, but no permission", func(t *testing.T) {
+			dir := mount(t, source, "--allow-other", "--file-mode", "0600", "--dir-mode", "0711")
+			refuse(t, dir, asNobody+`cat text/config.json`, "Permission denied", "another user read a file of mode 0600")
+		})
 	}
 }

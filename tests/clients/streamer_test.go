@@ -3,60 +3,121 @@ package clients
 import (
 	"fmt"
 	"path/filepath"
+	"syscall"
 	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"weightfs/tests/rig"
 )
 
-// TestStreamerAgreesWithGpuload holds that Run:ai Model Streamer and gpuload get
-// the same tensors through a mount, whatever the streamer's concurrency and
-// memory limit: minimal, a few tensors, unlimited.
-func TestStreamerAgreesWithGpuload(t *testing.T) {
-	for kind, source := range sources() {
-		t.Run(kind, func(t *testing.T) {
-			want := gpuloadManifest(t, filepath.Join(mount(t, source), "sharded"))
-			for _, concurrency := range []int{1, 8, 32} {
-				for _, limit := range []int{0, 4 << 20, -1} {
-					t.Run(fmt.Sprintf("concurrency %d, limit %d", concurrency, limit), func(t *testing.T) {
-						t.Parallel()
-						checkStreamer(t, mount(t, source), concurrency, limit, want)
-					})
+// engine is a way in which Run:ai Model Streamer reads files.
+type engine struct {
+	strategy string
+	// probe asks whether the kernel lets it be used; nil where that is certain.
+	probe func() syscall.Errno
+	// traces are what strace sees of it alone.
+	traces []string
+}
+
+// engines are all that version 0.17 has. Each opens files with O_NONBLOCK. Before
+// that the streamer opens one with O_DIRECT, whatever the engine, to see whether
+// it can.
+func engines() (uringDirect, uring, libaio, plain engine) {
+	const direct, buffered = `openat.*\.safetensors".*O_NONBLOCK\|O_DIRECT`, `openat.*\.safetensors".*O_NONBLOCK[^|]`
+	return engine{"io_uring_direct", ioUring, []string{direct, `io_uring_enter.*= [1-9]`}},
+		engine{"io_uring_buffered", ioUring, []string{buffered, `io_uring_enter.*= [1-9]`}},
+		engine{"libaio_direct", libAIO, []string{direct, `io_submit.*= [1-9]`}},
+		engine{"sync_buffered", nil, []string{buffered, ` read\(.*\.safetensors>`}}
+}
+
+// ioUring makes a ring, as the streamer does to see whether it may.
+func ioUring() syscall.Errno {
+	var params [30]uint32
+	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&params)), 0)
+	if errno == 0 {
+		unix.Close(int(fd))
+	}
+	return errno
+}
+
+// libAIO makes a context of native asynchronous I/O.
+func libAIO() syscall.Errno {
+	var context uintptr
+	_, _, errno := unix.Syscall(unix.SYS_IO_SETUP, 1, uintptr(unsafe.Pointer(&context)), 0)
+	if errno == 0 {
+		unix.Syscall(unix.SYS_IO_DESTROY, context, 0, 0)
+	}
+	return errno
+}
+
+// settings are the streamer's variables, less what they begin with.
+type settings map[string]any
+
+// TestStreamer holds that Run:ai Model Streamer gets by each of its engines, with
+// minimal, little and unlimited memory, from a mount what it gets from the
+// originals; that gpuload gets the same from the mount; and that the engine read,
+// rather than another in its place.
+func TestStreamer(t *testing.T) {
+	uringDirect, uring, libaio, plain := engines()
+	minimal := settings{"CONCURRENCY": 1, "MEMORY_LIMIT": 0, "FS_QUEUE_DEPTH": 1}
+	little := settings{"CONCURRENCY": 8, "MEMORY_LIMIT": 4 << 20, "FS_QUEUE_DEPTH": 3, "FS_MAX_ENGINES": 2,
+		"DIRECT_BLOCK": 64 << 10, "FS_CHUNK_BYTESIZE": 1 << 20}
+	unlimited := settings{"CONCURRENCY": 32, "MEMORY_LIMIT": -1}
+	flipped := mount(t, theStage.flipped)
+	files, err := filepath.Glob(filepath.Join(theStage.tree, "sharded", "*.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := theStage.Reference(t.Context(), files...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		engine
+		memory string
+		settings
+	}{
+		{uringDirect, "minimal", minimal}, {uringDirect, "unlimited", unlimited},
+		{uring, "little", little},
+		{libaio, "little", little},
+		{plain, "minimal", minimal}, {plain, "unlimited", unlimited},
+	} {
+		w := witness{
+			script: traced("openat,read,io_uring_enter,io_submit", `python "$SCRIPTS/witness.py" streamer sharded/*.safetensors`, c.traces...),
+			env:    []string{"RUNAI_STREAMER_FS_STRATEGY=" + c.strategy},
+		}
+		for name, value := range c.settings {
+			w.env = append(w.env, fmt.Sprintf("RUNAI_STREAMER_%s=%v", name, value))
+		}
+		t.Run(c.strategy+", "+c.memory, func(t *testing.T) {
+			t.Parallel()
+			if c.probe != nil {
+				if errno := c.probe(); errno != 0 {
+					t.Logf("%s is not to be had here: %v", c.strategy, errno)
+					refuse(t, theStage.tree, w.script, "can be served on this host", "it read without", w.env...)
+					return
 				}
 			}
-			t.Run("lie", func(t *testing.T) {
-				got := streamed(t, mount(t, theStage.flipped), 8, -1)
-				if rig.Compare(got, want) == nil {
-					t.Error("did not notice")
-				}
-			})
+			if err := rig.Compare(parse(t, w.check(t, flipped)), want); err != nil {
+				t.Error(err)
+			}
 		})
 	}
+	t.Run("gpuload", func(t *testing.T) {
+		t.Parallel()
+		load := fmt.Sprintf(`for file in sharded/*.safetensors; do
+			%q load --device cpu --manifest "$TMP/manifest" "$file" >&2
+			cat "$TMP/manifest"
+		done`, theStage.Gpuload)
+		if err := rig.Compare(parse(t, witness{script: load}.check(t, flipped)), want); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
-// gpuloadManifest is what gpuload says of the checkpoint in dir.
-func gpuloadManifest(t *testing.T, dir string) map[string]rig.Tensor {
-	t.Helper()
-	text := output(t, theStage.scratch, fmt.Sprintf(
-		`%q load --device cpu --manifest "$TMP/manifest" %q >&2 && cat "$TMP/manifest"`, theStage.Gpuload, dir))
-	return parse(t, text)
-}
-
-// checkStreamer compares what the streamer reads below dir.
-func checkStreamer(t *testing.T, dir string, concurrency, limit int, want map[string]rig.Tensor) {
-	t.Helper()
-	if err := rig.Compare(streamed(t, dir, concurrency, limit), want); err != nil {
-		t.Error(err)
-	}
-}
-
-// streamed is what the streamer says of the checkpoint below dir.
-func streamed(t *testing.T, dir string, concurrency, limit int) map[string]rig.Tensor {
-	t.Helper()
-	return parse(t, output(t, dir, `python "$SCRIPTS/streamer.py" sharded/*.safetensors`,
-		fmt.Sprintf("RUNAI_STREAMER_CONCURRENCY=%d", concurrency),
-		fmt.Sprintf("RUNAI_STREAMER_MEMORY_LIMIT=%d", limit)))
-}
-
+// parse reads a manifest.
 func parse(t *testing.T, manifest string) map[string]rig.Tensor {
 	t.Helper()
 	tensors, err := rig.ParseManifest(manifest)

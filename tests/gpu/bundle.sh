@@ -9,7 +9,7 @@ mkdir -p "$out/programs"
 flags=(-trimpath -ldflags "-s -w")
 
 export CGO_ENABLED=0
-go build "${flags[@]}" -o "$out/programs/" ./cmd/mountd ./cmd/gpuload ./tests/cmd/mkcheckpoint ./tests/gpu/gputest
+go build "${flags[@]}" -o "$out/programs/" ./cmd/mountd ./cmd/gpuload ./tests/gpu/gputest
 GOBIN=$out/programs GOFLAGS='' go install "${flags[@]}" "$(cat tests/rig/VERSITYGW)"
 
 # The oldest header, so that the programs start with every driver since 11.8.
@@ -23,7 +23,7 @@ go test -c "${flags[@]}" -o "$out/programs/cuda.test" ./gpuload/cuda
 # Other loaders, for a Python of that version. What cannot be had is a line of the
 # table there.
 mkdir "$out/wheels"
-for wheel in safetensors==0.8.0 runai-model-streamer==0.17.0 humanize==4.17.0 fastsafetensors==0.5.0 instanttensor==0.2.2; do
+for wheel in safetensors==0.8.0 runai-model-streamer==0.17.1 humanize==4.17.0 fastsafetensors==0.5.0 instanttensor==0.2.2; do
 	.venv/bin/pip download -q --disable-pip-version-check --no-deps --only-binary=:all: --implementation cp \
 		--python-version "${GPU_PYTHON:-3.12}" --platform manylinux_2_30_x86_64 --platform manylinux_2_28_x86_64 \
 		--platform manylinux_2_17_x86_64 -d "$out/wheels" "$wheel" || echo "left out: $wheel"

@@ -24,7 +24,7 @@ type Rule struct {
 	// OneIn takes only every Nth connection, counted from the first one.
 	OneIn int
 	// When, if set, is asked last. It is called with a lock held.
-	When func(Request) bool `json:"-"`
+	When func(Request) bool
 
 	Fault
 }
@@ -41,7 +41,7 @@ type Fault struct {
 	// Request and Response set header fields on the way; "" removes one.
 	Request, Response map[string]string
 	// Edit, if set, may change the head of the server's response.
-	Edit func(Request, *Head) `json:"-"`
+	Edit func(Request, *Head)
 	// End says how the body ends, after After bytes of it.
 	End   End
 	After int64

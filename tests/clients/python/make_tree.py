@@ -36,11 +36,32 @@ def main(root):
 
 
 def write_gguf(path, numbers):
+    """A llama of one layer, whose tokens are the bytes. A bit of the file's middle
+    is one of ffn_down, behind which nothing is rounded: llama.cpp takes what an
+    F16 matrix is multiplied with for F16, in which the bit would be lost.
+    """
+    width, hidden = 256, 3072
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    kinds = [gguf.TokenType.UNKNOWN, gguf.TokenType.CONTROL, gguf.TokenType.CONTROL, *[gguf.TokenType.BYTE] * 256]
     writer = gguf.GGUFWriter(path, "llama")
-    writer.add_block_count(2)
-    writer.add_tokenizer_model("gpt2")
-    for i in range(4):
-        writer.add_tensor(f"blk.{i}.weight", numbers.standard_normal((256, 513)).astype(numpy.float32))
+    writer.add_context_length(512)
+    writer.add_embedding_length(width)
+    writer.add_feed_forward_length(hidden)
+    writer.add_block_count(1)
+    writer.add_head_count(4)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_scores([0.0] * len(tokens))
+    writer.add_token_types(kinds)
+    shapes = {"token_embd": (len(tokens), width), **{f"blk.0.attn_{name}": (width, width) for name in ("q", "k", "v", "output")},
+              "blk.0.ffn_gate": (hidden, width), "blk.0.ffn_down": (width, hidden), "blk.0.ffn_up": (hidden, width),
+              "output": (len(tokens), width)}
+    for name in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"):
+        writer.add_tensor(f"{name}.weight", numpy.ones(width, numpy.float32))
+    for name, shape in shapes.items():
+        dtype = numpy.float32 if name == "output" else numpy.float16
+        writer.add_tensor(f"{name}.weight", (numbers.standard_normal(shape) / 16).astype(dtype))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -1,7 +1,7 @@
-"""What tools try in a model's folder beside reading it, and the errno of each.
+"""What tools try in a model's folder beside reading it, and the errno that each
+attempt must get. Says which got another one, and fails then.
 
-Prints a line for each attempt: its name, and the errno's name or "ok". The
-working directory must have a file text/config.json and a folder text.
+The working directory must have a file text/config.json and a folder text.
 """
 import ctypes
 import errno
@@ -67,56 +67,56 @@ def soft_locked(kind):
         pass
 
 
-ATTEMPTS = {
-    "open O_RDWR": lambda: opened(os.O_RDWR),
-    "open O_WRONLY": lambda: opened(os.O_WRONLY),
-    "open O_TRUNC": lambda: opened(os.O_RDONLY | os.O_TRUNC),
-    "open O_APPEND": lambda: opened(os.O_WRONLY | os.O_APPEND),
-    "open O_CREAT of a lock file": lambda: opened(os.O_RDWR | os.O_CREAT, FOLDER + "/.lock"),
-    "open O_CREAT|O_EXCL": lambda: opened(os.O_RDWR | os.O_CREAT | os.O_EXCL, FOLDER + "/tmp123"),
-    "open O_CREAT of a file that is there": lambda: opened(os.O_RDONLY | os.O_CREAT),
-    "open O_TMPFILE": lambda: opened(os.O_RDWR | os.O_TMPFILE, FOLDER),
-    "open O_NOATIME": lambda: opened(os.O_RDONLY | os.O_NOATIME),
-    "open O_DIRECTORY of a file": lambda: opened(os.O_RDONLY | os.O_DIRECTORY),
-    "open O_RDWR of a folder": lambda: opened(os.O_RDWR, FOLDER),
-    "mkdir .locks": lambda: os.mkdir(".locks"),
-    "mkdir __pycache__": lambda: os.mkdir(FOLDER + "/__pycache__"),
-    "mkdir of a folder that is there": lambda: os.mkdir(FOLDER),
-    "makedirs exist_ok": lambda: os.makedirs(FOLDER, exist_ok=True),
-    "mknod": lambda: os.mkfifo(FOLDER + "/fifo"),
-    "rename": lambda: os.rename(FILE, FILE + ".bak"),
-    "link": lambda: os.link(FILE, FILE + ".link"),
-    "symlink": lambda: os.symlink(FILE, FOLDER + "/symlink"),
-    "unlink": lambda: os.unlink(FILE),
-    "rmdir": lambda: os.rmdir(FOLDER),
-    "truncate": lambda: os.truncate(FILE, 0),
-    "fallocate": allocated,
-    "chmod": lambda: os.chmod(FILE, 0o600),
-    "chown": lambda: os.chown(FILE, 1, 1),
-    "utime": lambda: os.utime(FILE),
-    "setxattr": lambda: os.setxattr(FILE, "user.a", b"1"),
-    "access W_OK": lambda: accessed(os.W_OK),
-    "access R_OK": lambda: accessed(os.R_OK),
-    "flock LOCK_SH": lambda: locked(fcntl.LOCK_SH),
-    "flock LOCK_EX": lambda: locked(fcntl.LOCK_EX),
-    "flock LOCK_EX, held by another": locked_twice,
-    "lockf of reading": lambda: record_locked(fcntl.LOCK_SH),
-    "lockf of writing": lambda: record_locked(fcntl.LOCK_EX),
-    "mmap shared, read": lambda: mapped(mmap.MAP_SHARED, mmap.PROT_READ),
-    "mmap shared, write": lambda: mapped(mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE),
-    "mmap private, written": written_private_map,
-    "filelock.FileLock": lambda: soft_locked(filelock.FileLock),
-    "filelock.SoftFileLock": lambda: soft_locked(filelock.SoftFileLock),
-}
+ATTEMPTS = [
+    ("open O_RDWR", "EROFS", lambda: opened(os.O_RDWR)),
+    ("open O_WRONLY", "EROFS", lambda: opened(os.O_WRONLY)),
+    ("open O_TRUNC", "EROFS", lambda: opened(os.O_RDONLY | os.O_TRUNC)),
+    ("open O_APPEND", "EROFS", lambda: opened(os.O_WRONLY | os.O_APPEND)),
+    ("open O_CREAT of a lock file", "EROFS", lambda: opened(os.O_RDWR | os.O_CREAT, FOLDER + "/.lock")),
+    ("open O_CREAT|O_EXCL", "EROFS", lambda: opened(os.O_RDWR | os.O_CREAT | os.O_EXCL, FOLDER + "/tmp123")),
+    ("open O_CREAT of a file that is there", "ok", lambda: opened(os.O_RDONLY | os.O_CREAT)),
+    ("open O_TMPFILE", "EROFS", lambda: opened(os.O_RDWR | os.O_TMPFILE, FOLDER)),
+    ("open O_NOATIME", "ok", lambda: opened(os.O_RDONLY | os.O_NOATIME)),
+    ("open O_DIRECTORY of a file", "ENOTDIR", lambda: opened(os.O_RDONLY | os.O_DIRECTORY)),
+    ("open O_RDWR of a folder", "EISDIR", lambda: opened(os.O_RDWR, FOLDER)),
+    ("mkdir .locks", "EROFS", lambda: os.mkdir(".locks")),
+    ("mkdir __pycache__", "EROFS", lambda: os.mkdir(FOLDER + "/__pycache__")),
+    ("mkdir of a folder that is there", "EEXIST", lambda: os.mkdir(FOLDER)),
+    ("makedirs exist_ok", "ok", lambda: os.makedirs(FOLDER, exist_ok=True)),
+    ("mknod", "EROFS", lambda: os.mkfifo(FOLDER + "/fifo")),
+    ("rename", "EROFS", lambda: os.rename(FILE, FILE + ".bak")),
+    ("link", "EROFS", lambda: os.link(FILE, FILE + ".link")),
+    ("symlink", "EROFS", lambda: os.symlink(FILE, FOLDER + "/symlink")),
+    ("unlink", "EROFS", lambda: os.unlink(FILE)),
+    ("rmdir", "EROFS", lambda: os.rmdir(FOLDER)),
+    ("truncate", "EROFS", lambda: os.truncate(FILE, 0)),
+    ("fallocate", "EBADF", allocated),
+    ("chmod", "EROFS", lambda: os.chmod(FILE, 0o600)),
+    ("chown", "EROFS", lambda: os.chown(FILE, 1, 1)),
+    ("utime", "EROFS", lambda: os.utime(FILE)),
+    ("setxattr", "EROFS", lambda: os.setxattr(FILE, "user.a", b"1")),
+    ("access W_OK", "EROFS", lambda: accessed(os.W_OK)),
+    ("access R_OK", "ok", lambda: accessed(os.R_OK)),
+    ("flock LOCK_SH", "ok", lambda: locked(fcntl.LOCK_SH)),
+    ("flock LOCK_EX", "ok", lambda: locked(fcntl.LOCK_EX)),
+    ("flock LOCK_EX, held by another", "EAGAIN", locked_twice),
+    ("lockf of reading", "ok", lambda: record_locked(fcntl.LOCK_SH)),
+    ("lockf of writing", "EBADF", lambda: record_locked(fcntl.LOCK_EX)),
+    ("mmap shared, read", "ok", lambda: mapped(mmap.MAP_SHARED, mmap.PROT_READ)),
+    ("mmap shared, write", "EACCES", lambda: mapped(mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)),
+    ("mmap private, written", "ok", written_private_map),
+    ("filelock.FileLock", "EROFS", lambda: soft_locked(filelock.FileLock)),
+    ("filelock.SoftFileLock", "EROFS", lambda: soft_locked(filelock.SoftFileLock)),
+]
 
 
 def outcome(attempt):
     try:
         attempt()
     except OSError as error:
-        return errno.errorcode[error.errno]
+        return errno.errorcode.get(error.errno, "other")
     return "ok"
 
 
-for name, attempt in ATTEMPTS.items():
-    print(f"{name}: {outcome(attempt)}")
+wrong = [f"{name}: {got}, not {want}" for name, want, attempt in ATTEMPTS if (got := outcome(attempt)) != want]
+sys.exit("\n".join(wrong) or None)
