@@ -97,8 +97,10 @@ func writeIndex(path string, n int) error {
 // there is if each file were only held against a limit of its own, and measures
 // what it takes.
 func TestHostileCrowds(t *testing.T) {
+	t.Parallel()
 	for _, c := range crowds() {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			seen := seenBy(t, fmt.Sprintf("refused within %d MiB", c.limit>>20))
 			dir := t.TempDir()
 			if err := c.make(dir); err != nil {

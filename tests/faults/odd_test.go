@@ -1,6 +1,8 @@
 package faults
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,6 +18,7 @@ import (
 // TestOddKeys holds that every key which can be a file is one, with its content,
 // and that every other is hidden, counted and warned of once.
 func TestOddKeys(t *testing.T) {
+	t.Parallel()
 	seen := seenBy(t, "shown or hidden by the rule")
 	long := strings.Repeat("n", 255)
 	shown := []string{
@@ -25,9 +28,15 @@ func TestOddKeys(t *testing.T) {
 	}
 	hidden := []string{"a//b", "./dot", "x/./y", "../up", "x/../z", "/lead", long + "n", "x/" + long + "n/in", "nul\x00byte"}
 	directories := []string{"marker/", "both"} // of a key that is a directory too, the directory is shown
+	store, env := startMemoryStore(t)
+	for _, key := range slices.Concat(shown, hidden, directories) {
+		if err := store.put(key, []byte(key)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	m := mountFor(t, rig.MountOptions{
 		Source: "s3://keys", Args: []string{"--metadata-ttl", nameMemory.String()},
-		Env: startKeyServer(t, slices.Concat(shown, hidden, directories)),
+		Env: env,
 	})
 	checkTree(t, m.Dir, shown)
 	listed := measures(t, m.Dir)["store_lists_total"]
@@ -163,14 +172,27 @@ func TestOddFolder(t *testing.T) {
 	}
 }
 
-// TestFolderFileChanges holds that a file which grows or shrinks while it is
-// read hangs nobody, and soon shows as it is.
+// TestFolderFileChanges holds that who reads a file which grows or shrinks
+// meanwhile gets what the file system beneath would give, and that the file soon
+// shows as it is.
 func TestFolderFileChanges(t *testing.T) {
-	for name, size := range map[string]int64{"grows": 3, "shrinks": 0} {
-		for _, way := range []string{"held", "held-mapped"} {
+	t.Parallel()
+	zeroes := func(size int64) outcome {
+		sum := sha256.Sum256(make([]byte, size))
+		return outcome{Size: size, SHA256: hex.EncodeToString(sum[:])}
+	}
+	gone := outcome{Failures: []failure{{Errno: "SIGBUS"}}}
+	for name, c := range map[string]struct {
+		size int64 // then; it was 2
+		end  map[string]outcome
+	}{
+		"grows":   {3, map[string]outcome{"held": zeroes(2 << 20), "held mapped": zeroes(2 << 20)}},
+		"shrinks": {0, map[string]outcome{"held": zeroes(1 << 20), "held mapped": gone}},
+	} {
+		for _, way := range []string{"held", "held mapped"} {
 			t.Run(name+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				seen := seenBy(t, "the reader ends, then the new size")
+				seen := seenBy(t, "what the file system gives, then the new size")
 				file := filepath.Join(t.TempDir(), "source", "file")
 				if err := os.Mkdir(filepath.Dir(file), 0o755); err != nil {
 					t.Fatal(err)
@@ -178,20 +200,19 @@ func TestFolderFileChanges(t *testing.T) {
 				if err := os.WriteFile(file, make([]byte, 2<<20), 0o644); err != nil {
 					t.Fatal(err)
 				}
-				m := mountFor(t, rig.MountOptions{Source: filepath.Dir(file), Args: []string{"--metadata-ttl", "1s"}})
-				reader := holdIn(t, way, filepath.Join(m.Dir, "file"))
-				reader.goOn()
-				reader.await("read")
-				if err := os.Truncate(file, size<<20); err != nil {
+				m := mountFor(t, rig.MountOptions{Source: filepath.Dir(file), Args: []string{"--metadata-ttl", nameMemory.String()}})
+				reader := hold(t, filepath.Join(m.Dir, "file"), way == "held mapped")
+				reader.askHalf()
+				reader.awaitHalf()
+				if err := os.Truncate(file, c.size<<20); err != nil {
 					t.Fatal(err)
 				}
 				o := reader.finish()
-				end := "read what it opened"
-				if len(o.Failures) > 0 {
-					end = o.Failures[0].Errno
+				fmt.Fprintf(seen, "%d bytes, %s", o.Size, o.errno())
+				if !o.same(c.end[way]) {
+					t.Errorf("the reader got %#v, want %#v", o, c.end[way])
 				}
-				fmt.Fprintf(seen, "%s", end)
-				want := fmt.Sprintln(size << 20)
+				want := fmt.Sprintln(c.size << 20)
 				if !eventually(quietLimit, func() bool { return succeed(t, "stat", "-c", "%s", filepath.Join(m.Dir, "file")) == want }) {
 					t.Error("the new size does not show")
 				}
@@ -204,6 +225,7 @@ func TestFolderFileChanges(t *testing.T) {
 // TestFolderOnOtherFileSystems holds that folders on overlayfs and on FUSE can
 // be mounted and read.
 func TestFolderOnOtherFileSystems(t *testing.T) {
+	t.Parallel()
 	for name, source := range map[string]func(t *testing.T) string{
 		"overlayfs": overlay,
 		"FUSE": func(t *testing.T) string {
@@ -212,6 +234,7 @@ func TestFolderOnOtherFileSystems(t *testing.T) {
 	} {
 		for _, way := range ways() {
 			t.Run(name+"/"+way, func(t *testing.T) {
+				t.Parallel()
 				seen := seenBy(t, "intact")
 				m := mountFor(t, rig.MountOptions{Source: source(t)})
 				r := &scene{t: t, mount: m}
@@ -269,7 +292,7 @@ func TestUnreadableFile(t *testing.T) {
 	m := mountUnder(t, withoutOverride(), folder)
 	o := readFile(t, "sequential", filepath.Join(m.Dir, "file"))
 	fmt.Fprintf(seen, "%v", o)
-	if len(o.Failures) != 1 || o.Failures[0].Errno != "EACCES" {
+	if len(o.Failures) != 1 || o.errno() != "EACCES" {
 		t.Errorf("the reader got: %v", o)
 	}
 }

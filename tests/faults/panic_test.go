@@ -70,8 +70,10 @@ func (d defect) build(t *testing.T) string {
 // TestPanicInHandler holds that a defect costs the reader that meets it an EIO,
 // and nobody anything else: the daemon serves on, and unmounts.
 func TestPanicInHandler(t *testing.T) {
+	t.Parallel()
 	for _, d := range defects() {
 		t.Run(d.name, func(t *testing.T) {
+			t.Parallel()
 			programs := *theStage.Programs
 			programs.Mountd = d.build(t)
 			for _, way := range ways() {
@@ -83,7 +85,7 @@ func TestPanicInHandler(t *testing.T) {
 					r := &scene{t: t, mount: m}
 					o := r.read(way)
 					fmt.Fprintf(seen, "%v", o)
-					if len(o.Failures) == 0 || o.Failures[0].Errno != errno {
+					if len(o.Failures) == 0 || o.errno() != errno {
 						t.Errorf("the reader got: %v", o)
 					}
 					succeed(t, "dd", "if="+r.file(), "of=/dev/null", "bs=1M", "count=4", "status=none")

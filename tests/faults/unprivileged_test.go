@@ -51,9 +51,6 @@ func TestUnprivilegedMount(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if err := os.Chmod(theStage.scratch, 0o777); err != nil { // the program is there
-		t.Fatal(err)
-	}
 	if err := os.Chown(dir, 65534, 65534); err != nil {
 		t.Fatal(err)
 	}

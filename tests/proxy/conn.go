@@ -92,13 +92,14 @@ func (c *conn) exchange() error {
 		return err
 	}
 	now := time.Now()
-	req.Conn, req.Seq = c.number, c.proxy.ledger.begin(req.Op, now)
+	req.Conn, req.Seq = c.number, c.proxy.ledger.begin(req.Op)
 	rule, fault := c.proxy.rules.pick(req)
+	x := &exchange{conn: c, head: head, rule: rule, shape: c.proxy.currentShape()}
+	x.rec = Record{Request: req, Start: now}
 	if fault {
+		x.rec.Rule = &rule
 		c.proxy.ledger.faulted()
 	}
-	x := &exchange{conn: c, head: head, rule: rule, shape: c.proxy.currentShape()}
-	x.rec = Record{Request: req, Start: now, Rule: rule.Name}
 	err = x.run()
 	x.rec.Duration = time.Since(now)
 	if err != nil && err != errLast {
@@ -111,6 +112,13 @@ func (c *conn) exchange() error {
 func (x *exchange) run() error {
 	if err := x.proxy.sleepUntil(x.rec.Start.Add(x.rule.Latency)); err != nil {
 		return err
+	}
+	if x.rule.Hold != nil {
+		select {
+		case <-x.rule.Hold:
+		case <-x.proxy.ctx.Done():
+			return x.proxy.ctx.Err()
+		}
 	}
 	if x.rule.Status != 0 {
 		return x.answer()
