@@ -31,9 +31,7 @@ func usageOf(t *testing.T, m *rig.Mount) (u usage) {
 	proc := fmt.Sprintf("/proc/%d/", m.PID())
 	u.goroutines = int(measures(t, m.Dir)["goroutines"])
 	links, err := os.ReadDir(proc + "fd")
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	for _, link := range links {
 		target, err := os.Readlink(proc + "fd/" + link.Name())
 		switch {
@@ -45,9 +43,7 @@ func usageOf(t *testing.T, m *rig.Mount) (u usage) {
 		}
 	}
 	threads, err := os.ReadDir(proc + "task")
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	u.threads = len(threads)
 	if u.resident, err = rig.RSS(m.PID()); err != nil {
 		t.Fatal(err)
@@ -63,7 +59,7 @@ func checkAtEnd(t *testing.T, m *rig.Mount) {
 	before := usageOf(t, m)
 	t.Cleanup(func() {
 		mounted, err := rig.IsMounted(m.Dir)
-		if ended(m) || err != nil || !mounted {
+		if ended(m.Process) || err != nil || !mounted {
 			return // or it is about to end, and cannot be asked
 		}
 		checkQuiet(t, m)
@@ -77,10 +73,10 @@ func checkAtEnd(t *testing.T, m *rig.Mount) {
 	})
 }
 
-// ended tells whether a mountd has.
-func ended(m *rig.Mount) bool {
+// ended tells whether a child has.
+func ended(p *rig.Process) bool {
 	select {
-	case <-m.Done():
+	case <-p.Done():
 		return true
 	default:
 		return false

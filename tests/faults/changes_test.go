@@ -38,9 +38,7 @@ type change struct {
 func changes(t *testing.T) []change {
 	t.Helper()
 	old, err := os.ReadFile(theStage.original)
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	other := bytes.Clone(old)
 	data := other[8+binary.LittleEndian.Uint64(old):] // the header stays: a checkpoint again
 	for i := range data {
@@ -55,9 +53,7 @@ func changes(t *testing.T) []change {
 		put("replaced", other, false),
 		put("truncated", old[:len(old)/2], true),
 		{name: "deleted", apply: func(t *testing.T, key string) {
-			if err := theStage.server.Delete(context.WithoutCancel(t.Context()), bucket, key); err != nil {
-				t.Fatal(err)
-			}
+			noError(t, theStage.server.Delete(context.WithoutCancel(t.Context()), bucket, key))
 		}},
 	}
 }
@@ -77,9 +73,7 @@ func mountOfCopy(t *testing.T, c change, expected string, flags ...string) *copi
 	folder := strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())
 	r := &copied{scene: &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint), seen: seenBy(t, expected)}, change: c}
 	r.key = folder + "/" + object
-	if err := theStage.server.PutFile(t.Context(), bucket, r.key, theStage.original); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, theStage.server.PutFile(t.Context(), bucket, r.key, theStage.original))
 	r.mount = mountFor(t, rig.MountOptions{
 		Source: "s3://" + bucket + "/" + folder,
 		Args:   append([]string{"--memory-limit", "16Mi", "--part-size", "1Mi", "--metadata-ttl", nameMemory.String()}, flags...),
@@ -190,9 +184,7 @@ func (c change) load(t *testing.T, prefix []string, args ...string) outcome {
 func (c change) tensors(t *testing.T) map[string]rig.Tensor {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), object)
-	if err := os.WriteFile(file, c.content, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.WriteFile(file, c.content, 0o644))
 	loaded, result := loadTensors(t, nil, file)
 	if result.Code != 0 {
 		t.Fatal(result.Stderr)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -54,9 +53,10 @@ func TestCredentialsRunOut(t *testing.T) {
 				flags := []string{"--concurrency", fmt.Sprint(atOnce)}
 				r := sceneWith(t, sceneOptions{
 					expected: "intact, renewed in time", shape: proxy.Shape{Total: theStage.size / 3},
-					env: source(issuer), guard: issuer.guard, flags: flags,
+					env: source(issuer), flags: flags,
 				})
 				r.loadFlags = flags
+				r.proxy.SetRules(1, proxy.Rule{When: issuer.expired, Fault: failing(400, "ExpiredToken")})
 				before := issuer.count()
 				o := must(t, r.read(way))
 				issued := issuer.count() - before
@@ -140,9 +140,7 @@ func TestRevoked(t *testing.T) {
 			t.Parallel()
 			server, access, secret := theStage.server, rand.Text(), rand.Text()
 			ctx := context.WithoutCancel(t.Context())
-			if err := server.AddAccount(ctx, access, secret); err != nil {
-				t.Fatal(err)
-			}
+			noError(t, server.AddAccount(ctx, access, secret))
 			r := sceneWith(t, sceneOptions{
 				expected: refusal(way), flags: []string{"--concurrency", "2"},
 				env: append(server.Env(), "AWS_ACCESS_KEY_ID="+access, "AWS_SECRET_ACCESS_KEY="+secret),
@@ -160,17 +158,6 @@ func TestRevoked(t *testing.T) {
 			)
 			r.checkRefused(way, r.read(way), "InvalidAccessKeyId")
 		})
-	}
-}
-
-// TestNoCredentials holds that who has none is told so.
-func TestNoCredentials(t *testing.T) {
-	seen := seenBy(t, "exit 1")
-	env := append(theStage.server.Env(), "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=")
-	result := runChild(t, env, theStage.Mountd, "s3://"+bucket, t.TempDir())
-	fmt.Fprintf(seen, "exit %d", result.Code)
-	if result.Code != 1 || !strings.Contains(result.Stderr, "credentials") {
-		t.Errorf("exit %d: %s", result.Code, result.Stderr)
 	}
 }
 

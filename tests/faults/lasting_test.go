@@ -137,9 +137,7 @@ func (r *scene) heal() {
 	if r.names != nil {
 		r.names.fail.Store(false)
 	}
-	if err := r.proxy.Accept(); err != nil {
-		r.t.Fatal(err)
-	}
+	noError(r.t, r.proxy.Accept())
 }
 
 // TestWaitsOnce holds that a reader waits for the read time-out once: what the

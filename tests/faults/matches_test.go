@@ -20,9 +20,7 @@ func TestMatchesModel(t *testing.T) {
 	t.Run("real server", func(t *testing.T) {
 		t.Parallel()
 		const bucket = "model"
-		if err := theStage.server.CreateBucket(t.Context(), bucket); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, theStage.server.CreateBucket(t.Context(), bucket))
 		checkModels(t, realStore{bucket}, theStage.server.Env(), true)
 	})
 	t.Run("any keys", func(t *testing.T) {
@@ -35,9 +33,7 @@ func TestMatchesModel(t *testing.T) {
 // checkModels draws models. With asFiles, the keys are such as a folder can hold.
 func checkModels(t *testing.T, store modelStore, env []string, asFiles bool) {
 	seen := seenBy(t, "the mount is what the model says")
-	if err := store.put("anchor", []byte("an empty bucket is refused")); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, store.put("anchor", []byte("an empty bucket is refused")))
 	readers := make([]*reader, modelReaders)
 	for i := range readers {
 		readers[i] = startReader(t)

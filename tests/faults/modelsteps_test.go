@@ -71,9 +71,7 @@ func (m *model) swap(t *rapid.T) {
 
 // replace stores a version of a key.
 func (m *model) replace(t *rapid.T, key string, content []byte) {
-	if err := m.store.put(m.folder+"/"+key, content); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, m.store.put(m.folder+"/"+key, content))
 	m.history[key] = append(m.history[key], content)
 }
 
@@ -83,9 +81,7 @@ func (m *model) remove(t *rapid.T) {
 	if m.latest(key) == nil {
 		m.replace(t, key, m.drawContent(t, key))
 	}
-	if err := m.store.remove(m.folder + "/" + key); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, m.store.remove(m.folder+"/"+key))
 	m.history[key] = append(m.history[key], nil)
 }
 

@@ -30,9 +30,7 @@ func TestOddKeys(t *testing.T) {
 	directories := []string{"marker/", "both"} // of a key that is a directory too, the directory is shown
 	store, env := startMemoryStore(t)
 	for _, key := range slices.Concat(shown, hidden, directories) {
-		if err := store.put(key, []byte(key)); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, store.put(key, []byte(key)))
 	}
 	m := mountFor(t, rig.MountOptions{
 		Source: "s3://keys", Args: []string{"--metadata-ttl", nameMemory.String()},
@@ -80,45 +78,23 @@ func checkTree(t *testing.T, dir string, want []string) {
 	}
 }
 
-// TestEmptyObject holds that an empty object is an empty file.
-func TestEmptyObject(t *testing.T) {
-	seen := seenBy(t, "an empty file")
-	theStage.server.Fill(t, "empty", map[string][]byte{"nothing": nil})
-	m := mountFor(t, rig.MountOptions{Source: "s3://empty", Env: theStage.server.Env()})
-	got := succeed(t, "sh", "-c", `stat -c %s "$0" && wc -c <"$0"`, filepath.Join(m.Dir, "nothing"))
-	fmt.Fprintf(seen, "%q", got)
-	if got != "0\n0\n" {
-		t.Errorf("got %q", got)
-	}
-}
-
 // TestLargeFiles reads beyond 4 and 5 GiB of a sparse file, in a folder and in a
 // bucket.
 func TestLargeFiles(t *testing.T) {
 	const size, mark = 6 << 30, "the very end"
 	folder := filepath.Join(theStage.server.Dir, "large")
-	if err := theStage.server.CreateBucket(t.Context(), "large"); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, theStage.server.CreateBucket(t.Context(), "large"))
 	f, err := os.Create(filepath.Join(folder, "sparse"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Truncate(size); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
+	noError(t, f.Truncate(size))
 	for _, off := range []int64{1<<32 - 6, 5<<30 + 1, size - int64(len(mark))} {
 		if _, err := f.WriteAt([]byte(mark), off); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, f.Close())
 	// The server keeps ETags so; the file came without its help.
-	if err := unix.Setxattr(f.Name(), "user.etag", []byte("0123456789abcdef"), 0); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, unix.Setxattr(f.Name(), "user.etag", []byte("0123456789abcdef"), 0))
 	for name, source := range map[string]string{"folder": folder, "bucket": "s3://large"} {
 		t.Run(name, func(t *testing.T) {
 			seen := seenBy(t, "the right bytes at 4, 5 and 6 GiB")
@@ -194,19 +170,13 @@ func TestFolderFileChanges(t *testing.T) {
 				t.Parallel()
 				seen := seenBy(t, "what the file system gives, then the new size")
 				file := filepath.Join(t.TempDir(), "source", "file")
-				if err := os.Mkdir(filepath.Dir(file), 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(file, make([]byte, 2<<20), 0o644); err != nil {
-					t.Fatal(err)
-				}
+				noError(t, os.Mkdir(filepath.Dir(file), 0o755))
+				noError(t, os.WriteFile(file, make([]byte, 2<<20), 0o644))
 				m := mountFor(t, rig.MountOptions{Source: filepath.Dir(file), Args: []string{"--metadata-ttl", nameMemory.String()}})
 				reader := hold(t, filepath.Join(m.Dir, "file"), way == "held mapped")
 				reader.askHalf()
 				reader.awaitHalf()
-				if err := os.Truncate(file, c.size<<20); err != nil {
-					t.Fatal(err)
-				}
+				noError(t, os.Truncate(file, c.size<<20))
 				o := reader.finish()
 				fmt.Fprintf(seen, "%d bytes, %s", o.Size, o.errno())
 				if !o.same(c.end[way]) {
@@ -256,9 +226,7 @@ func overlay(t *testing.T) string {
 	}
 	t.Cleanup(func() { unmountNow(t, base) })
 	for _, name := range []string{"lower", "upper", "work", "merged"} {
-		if err := os.Mkdir(filepath.Join(base, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, os.Mkdir(filepath.Join(base, name), 0o755))
 	}
 	succeed(t, "cp", theStage.original, filepath.Join(base, "lower", object))
 	options := fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", base)
@@ -283,12 +251,8 @@ func TestUnreadableFile(t *testing.T) {
 	seen := seenBy(t, "EACCES")
 	folder := t.TempDir()
 	file := filepath.Join(folder, "file")
-	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chown(file, 65534, 65534); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.WriteFile(file, []byte("x"), 0o600))
+	noError(t, os.Chown(file, 65534, 65534))
 	m := mountUnder(t, withoutOverride(), folder)
 	o := readFile(t, "sequential", filepath.Join(m.Dir, "file"))
 	fmt.Fprintf(seen, "%v", o)

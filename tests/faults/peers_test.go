@@ -97,16 +97,12 @@ func TestPeers(t *testing.T) {
 func meet(t *testing.T, p peer, c peerCase) (outcome, error) {
 	t.Helper()
 	bucket := strings.ToLower(regexp.MustCompile(`[^A-Za-z0-9]+`).ReplaceAllString(t.Name(), "-"))
-	if err := theStage.server.CreateBucket(t.Context(), bucket); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, theStage.server.CreateBucket(t.Context(), bucket))
 	original, digest := theStage.original, theStage.digest
 	if c.replaced { // larger, so that not all is there before the change
 		original, digest = largeCheckpoint(t)
 	}
-	if err := theStage.server.PutFile(t.Context(), bucket, object, original); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, theStage.server.PutFile(t.Context(), bucket, object, original))
 	r := &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
 	r.proxy.SetShape(proxy.Shape{PerConnection: 20e6, Total: 40e6})
 	mount, dir := mountPeer(t, p, r.proxy.Endpoint, bucket)
@@ -131,9 +127,7 @@ func largeCheckpoint(t *testing.T) (path, digest string) {
 	t.Helper()
 	dir := t.TempDir()
 	names, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Size: 4 * theStage.size})
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	path = filepath.Join(dir, names[0])
 	if digest, err = fileDigest(path); err != nil {
 		t.Fatal(err)
@@ -163,9 +157,7 @@ func mountPeer(t *testing.T, p peer, endpoint, bucket string) (mount *rig.Proces
 	})...)
 	cmd.Env = append(cmd.Env, "AWS_ENDPOINT_URL="+endpoint)
 	mount, err := rig.StartProcess(cmd)
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	t.Cleanup(func() {
 		// Peers that hang are none of our failures, but must not stay.
 		_ = mount.Stop(30 * time.Second)

@@ -89,22 +89,16 @@ type reader struct {
 func startReader(t *testing.T, prefix ...string) *reader {
 	t.Helper()
 	in, stdin, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	stdout, out, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	command := append(append([]string{}, prefix...), theStage.reader)
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdin, cmd.Stdout = in, out
 	process, err := rig.StartProcess(cmd)
 	in.Close()
 	out.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	r := &reader{process, stdin, stdout, json.NewEncoder(stdin), json.NewDecoder(stdout)}
 	t.Cleanup(func() {
 		if err := r.Kill(); err != nil {
@@ -187,9 +181,7 @@ func hold(t *testing.T, path string, mapped bool) *heldReader {
 func (h *heldReader) askHalf() {
 	h.t.Helper()
 	h.left -= h.size / 2
-	if err := h.ask(order{Op: "next", Size: h.size / 2}); err != nil {
-		h.t.Fatal(err)
-	}
+	noError(h.t, h.ask(order{Op: "next", Size: h.size / 2}))
 }
 
 // awaitHalf waits until it is read.
@@ -205,8 +197,6 @@ func (h *heldReader) awaitHalf() {
 func (h *heldReader) finish() outcome {
 	h.t.Helper()
 	o := h.do(h.t, order{Op: "next", Size: h.left})
-	if err := h.Kill(); err != nil {
-		h.t.Fatal(err)
-	}
+	noError(h.t, h.Kill())
 	return o
 }

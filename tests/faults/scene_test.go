@@ -38,9 +38,7 @@ type sceneOptions struct {
 	expected string      // for the table
 	shape    proxy.Shape // the zero value is one slow enough for faults to fall into the reading
 	env      []string    // who asks; nil is the server's owner
-	// guard, if set, stands before the proxy at an endpoint, and returns its own.
-	guard func(endpoint string) string
-	flags []string // of mountd, in addition
+	flags    []string    // of mountd, in addition
 }
 
 // scene is one mount before one proxy.
@@ -70,14 +68,10 @@ func sceneWith(t *testing.T, opts sceneOptions) *scene {
 		opts.shape = proxy.Shape{FirstByte: 2 * time.Millisecond, PerConnection: 20e6, Total: 40e6}
 	}
 	r.proxy.SetShape(opts.shape)
-	endpoint := r.proxy.Endpoint
-	if opts.guard != nil {
-		endpoint = opts.guard(endpoint)
-	}
 	if opts.env == nil {
 		opts.env = theStage.server.Env()
 	}
-	r.env = append(slices.Clone(opts.env), "AWS_ENDPOINT_URL="+endpoint)
+	r.env = append(slices.Clone(opts.env), "AWS_ENDPOINT_URL="+r.proxy.Endpoint)
 	args := append([]string{"--memory-limit", "128Mi", "--part-size", "1Mi", "--metadata-ttl", "1h"}, opts.flags...)
 	r.mount = mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Args: args, Env: r.env})
 	return r
@@ -87,10 +81,14 @@ func sceneWith(t *testing.T, opts sceneOptions) *scene {
 // must end with exit 0, or the one given.
 func mountFor(t *testing.T, opts rig.MountOptions, exit ...int) *rig.Mount {
 	t.Helper()
-	m, err := theStage.Mount(t.Context(), opts)
-	if err != nil {
-		t.Fatal(err)
-	}
+	return mountWith(t, theStage.Programs, opts, exit...)
+}
+
+// mountWith is mountFor by other programs.
+func mountWith(t *testing.T, programs *rig.Programs, opts rig.MountOptions, exit ...int) *rig.Mount {
+	t.Helper()
+	m, err := programs.Mount(t.Context(), opts)
+	noError(t, err)
 	t.Cleanup(func() { checkNobodyAt(t, m.Dir) })
 	t.Cleanup(func() {
 		if err := m.Close(); err != nil && (len(exit) == 0 || m.Wait() != exit[0]) {
@@ -165,13 +163,9 @@ func loadTensors(t *testing.T, prefix []string, args ...string) (map[string]rig.
 		return nil, result
 	}
 	text, err := os.ReadFile(manifest)
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	loaded, err := rig.ParseManifest(string(text))
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	return loaded, result
 }
 
@@ -188,15 +182,21 @@ func errnoOf(message string) string {
 	return strings.TrimSpace(message)
 }
 
+// noError ends the test at an error of what it stands on.
+func noError(t failer, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+}
+
 // runChild runs a child, which must end within childLimit.
 func runChild(t *testing.T, env []string, name string, args ...string) rig.Result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), childLimit)
 	defer cancel()
 	result, err := rig.Run(ctx, env, name, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	return result
 }
 

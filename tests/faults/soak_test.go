@@ -46,13 +46,9 @@ type soak struct {
 // under random faults, and that mountd does not grow.
 func TestSoak(t *testing.T) {
 	const bucket = "soak"
-	if err := theStage.server.CreateBucket(t.Context(), bucket); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, theStage.server.CreateBucket(t.Context(), bucket))
 	for i := range soakObjects {
-		if err := theStage.server.PutFile(t.Context(), bucket, soakKey(i), theStage.original); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, theStage.server.PutFile(t.Context(), bucket, soakKey(i), theStage.original))
 	}
 	s := &soak{scene: &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint), seen: seenBy(t, "always intact, nothing grows")}}
 	s.proxy.SetShape(proxy.Shape{FirstByte: 2 * time.Millisecond, PerConnection: 20e6, Total: 100e6})
@@ -111,9 +107,7 @@ func (s *soak) killReaders(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
 	for i := 0; s.ctx.Err() == nil; i++ {
 		reader := startReader(t)
-		if err := reader.ask(order{Op: ways()[random.IntN(3)], Path: filepath.Join(s.mount.Dir, soakKey(i%soakObjects))}); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, reader.ask(order{Op: ways()[random.IntN(3)], Path: filepath.Join(s.mount.Dir, soakKey(i%soakObjects))}))
 		wait(s.ctx, time.Duration(random.Int64N(int64(500*time.Millisecond))))
 		if err := reader.Signal(syscall.SIGKILL); err != nil {
 			t.Error(err)
@@ -147,13 +141,9 @@ func (s *soak) inflictFaults(t *testing.T) {
 	for seed := uint64(0); s.ctx.Err() == nil; seed++ {
 		switch pick := random.IntN(len(faults) + 1); pick {
 		case len(faults): // an outage
-			if err := s.proxy.Refuse(); err != nil {
-				t.Fatal(err)
-			}
+			noError(t, s.proxy.Refuse())
 			wait(s.ctx, soakFault)
-			if err := s.proxy.Accept(); err != nil {
-				t.Fatal(err)
-			}
+			noError(t, s.proxy.Accept())
 		default:
 			s.proxy.SetRules(seed, faults[pick])
 			wait(s.ctx, soakFault)

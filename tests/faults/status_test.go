@@ -28,9 +28,7 @@ func measures(t *testing.T, dir string) map[string]int64 {
 	}) {
 		t.Fatalf("status: exit %d: %s", result.Code, result.Stderr)
 	}
-	if err := json.Unmarshal([]byte(result.Stdout), &report); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, json.Unmarshal([]byte(result.Stdout), &report))
 	return report.Measures
 }
 

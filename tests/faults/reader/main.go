@@ -25,8 +25,6 @@ import (
 //	sequential  read the file from the beginning to the end
 //	parallel    have 16 readers with a handle and a part of it each
 //	mapped      touch every page of a mapping
-//	opens       open, read a page and close it 10,000 times
-//	handles     have 1,000 handles at once, each reading a page
 //	open        open the file as Handle: past the page cache if Direct, without
 //	            readahead if Random, mapped too if Mapped
 //
@@ -106,10 +104,6 @@ func do(o order, handles map[int]*handle) (answer, error) {
 		return parallel(o.Path)
 	case "mapped":
 		return mapped(o.Path)
-	case "opens":
-		return opens(o.Path)
-	case "handles":
-		return manyHandles(o.Path)
 	case "open":
 		h, err := open(o)
 		if err == nil {

@@ -11,13 +11,8 @@ import (
 	"time"
 )
 
-const (
-	// readers is how many parallel has.
-	readers    = 16
-	openTimes  = 10_000
-	openAtOnce = 1_000
-	pageSize   = 4096
-)
+// readers is how many parallel has.
+const readers = 16
 
 func list(path string) (answer, error) {
 	entries, err := os.ReadDir(path)
@@ -96,42 +91,4 @@ func readPart(path string, part []byte, off int64) error {
 		}
 	}
 	return nil
-}
-
-// firstPage opens the file and reads its first page.
-func firstPage(path string) (*os.File, answer, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, answer{}, err
-	}
-	page := make([]byte, pageSize)
-	if _, err := f.ReadAt(page, 0); err != nil {
-		f.Close()
-		return nil, answer{}, err
-	}
-	return f, digest(page), nil
-}
-
-func opens(path string) (a answer, err error) {
-	for range openTimes {
-		var f *os.File
-		if f, a, err = firstPage(path); err != nil {
-			return a, err
-		}
-		if err := f.Close(); err != nil {
-			return a, err
-		}
-	}
-	return a, nil
-}
-
-func manyHandles(path string) (a answer, err error) {
-	for range openAtOnce {
-		var f *os.File
-		if f, a, err = firstPage(path); err != nil {
-			return a, err
-		}
-		defer f.Close() // all at the end
-	}
-	return a, nil
 }
