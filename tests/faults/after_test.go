@@ -1,10 +1,8 @@
 package faults
 
 import (
-	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -18,8 +16,10 @@ type usage struct {
 }
 
 func (u usage) String() string {
-	return fmt.Sprintf("%d descriptors, %d goroutines, %d threads, %d MiB", u.files+u.sockets, u.goroutines, u.threads, u.resident>>20)
+	return fmt.Sprintf("%d descriptors, %d goroutines, %d threads, %d MiB", u.descriptors(), u.goroutines, u.threads, u.resident>>20)
 }
+
+func (u usage) descriptors() int { return u.files + u.sockets }
 
 // idle is how many goroutines serve no idle connection to the store, each of which
 // is kept by two.
@@ -64,7 +64,7 @@ func checkAtEnd(t *testing.T, m *rig.Mount) {
 		}
 		checkQuiet(t, m)
 		var now usage
-		if !eventually(quietLimit, func() bool {
+		if !eventually(func() bool {
 			now = usageOf(t, m)
 			return now.files <= before.files+2 && now.idle() <= before.idle()+10
 		}) {
@@ -81,37 +81,4 @@ func ended(p *rig.Process) bool {
 	default:
 		return false
 	}
-}
-
-// checkNobodyAt holds that no process is left, in state D or any other, whose
-// command line names the mountpoint.
-func checkNobodyAt(t *testing.T, dir string) {
-	t.Helper()
-	var left string
-	if !eventually(quietLimit, func() bool {
-		left = processAt(dir)
-		return left == ""
-	}) {
-		t.Errorf("a process is left at %s: %s", dir, left)
-	}
-}
-
-// processAt is one whose command line names dir, "" if none does.
-func processAt(dir string) string {
-	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		return err.Error()
-	}
-	for _, line := range lines {
-		text, err := os.ReadFile(line) // fails for those that have ended meanwhile
-		if err != nil {
-			continue
-		}
-		for arg := range bytes.SplitSeq(text, []byte{0}) {
-			if string(arg) == dir || strings.HasPrefix(string(arg), dir+"/") {
-				return filepath.Dir(line) + ": " + string(bytes.ReplaceAll(text, []byte{0}, []byte{' '}))
-			}
-		}
-	}
-	return ""
 }

@@ -125,7 +125,7 @@ func TestChangedWhileOpen(t *testing.T) {
 				select {
 				case <-happened:
 					r.checkOld(o, "ESTALE")
-				case <-time.After(quietLimit): // gpuload may have ended a moment before
+				case <-time.After(childLimit): // gpuload may have ended a moment before
 					t.Error("it did not change")
 				}
 			})
@@ -198,7 +198,7 @@ func (c change) tensors(t *testing.T) map[string]rig.Tensor {
 func (r *copied) awaitShown(see func() bool) {
 	r.t.Helper()
 	looks := 0
-	if !eventually(childLimit, func() bool {
+	if !eventually(func() bool {
 		looks++
 		listed := r.listedSince()
 		if see() || r.t.Failed() {
@@ -285,7 +285,7 @@ func TestChangedBeforeOpen(t *testing.T) {
 				t.Parallel()
 				r := mountOfCopy(t, c, "one of the two, then the new state")
 				happened := r.happenIn("LIST", 0) // the answer is of before
-				if !eventually(childLimit, func() bool {
+				if !eventually(func() bool {
 					succeed(t, "ls", "-l", r.mount.Dir)
 					select {
 					case <-happened:

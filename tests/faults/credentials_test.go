@@ -49,14 +49,14 @@ func TestCredentialsRunOut(t *testing.T) {
 			t.Run(name+"/"+way, func(t *testing.T) {
 				t.Parallel()
 				issuer := startIssuer(t)
-				issuer.lifetime = 2 * time.Second // in whole ones, rounded down
+				issuer.lifetime = 4 * time.Second // in whole ones, rounded down
 				flags := []string{"--concurrency", fmt.Sprint(atOnce)}
 				r := sceneWith(t, sceneOptions{
-					expected: "intact, renewed in time", shape: proxy.Shape{Total: theStage.size / 3},
+					expected: "intact, renewed in time", shape: proxy.Shape{Total: theStage.size / 6},
 					env: source(issuer), flags: flags,
 				})
 				r.loadFlags = flags
-				r.proxy.SetRules(1, proxy.Rule{When: issuer.expired, Fault: failing(400, "ExpiredToken")})
+				r.proxy.SetRules(1, proxy.Rule{Op: "GET", When: issuer.expired, Fault: failing(400, "ExpiredToken")})
 				before := issuer.count()
 				o := must(t, r.read(way))
 				issued := issuer.count() - before

@@ -175,7 +175,7 @@ func measured(t *testing.T, name string, args ...string) (code int, out string, 
 	t.Helper()
 	process, err := rig.StartProcess(exec.Command(name, args...))
 	noError(t, err)
-	if !eventually(childLimit, func() bool {
+	if !eventually(func() bool {
 		if now, err := rig.PeakRSS(process.PID()); err == nil {
 			peak = max(peak, now)
 		}

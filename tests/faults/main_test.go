@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,7 +23,8 @@ const (
 	object = "model.safetensors"
 	// partSize is what one GET asks for.
 	partSize = 1 << 20
-	// childLimit bounds each child of a case: past it somebody hangs.
+	// childLimit bounds each child of a case, and each wait for what comes by
+	// itself: past it somebody hangs.
 	childLimit = 3 * time.Minute
 )
 
@@ -118,26 +120,24 @@ func (s *stage) setRapid() error {
 	return errors.Join(errs...)
 }
 
-// checkNobodyLeft holds that no mountd, gpuload or reader is left of any case,
-// which is what one that hangs in the kernel (state D) would be.
+// checkNobodyLeft holds that soon no mountd, gpuload or reader is left of any
+// case, which is what one that hangs in the kernel (state D) would be.
 func (s *stage) checkNobodyLeft() error {
-	programs, err := filepath.Glob("/proc/[0-9]*/exe")
-	if err != nil {
-		return err
-	}
-	var left []error
-	for _, link := range programs {
-		program, err := os.Readlink(link) // fails for those that have ended meanwhile
-		if err != nil || filepath.Dir(program) != s.scratch {
-			continue
+	var left []string
+	if eventually(func() bool {
+		left = nil
+		links, _ := filepath.Glob("/proc/[0-9]*/exe") // the pattern is right
+		for _, link := range links {
+			if program, err := os.Readlink(link); err == nil && filepath.Dir(program) == s.scratch {
+				command, _ := os.ReadFile(filepath.Join(filepath.Dir(link), "cmdline")) // it may just have ended
+				left = append(left, strings.ReplaceAll(string(command), "\x00", " "))
+			}
 		}
-		status, err := os.ReadFile(filepath.Join(filepath.Dir(link), "status"))
-		if err != nil {
-			continue
-		}
-		left = append(left, fmt.Errorf("%s is left: %.150s", program, status))
+		return len(left) == 0
+	}) {
+		return nil
 	}
-	return errors.Join(left...)
+	return fmt.Errorf("still running: %q", left)
 }
 
 // build builds the programs and makes the object.

@@ -274,7 +274,7 @@ func (m *model) settle(t *rapid.T) {
 	by := m.someReader(t)
 	m.forget()
 	wrong := ""
-	if !eventually(quietLimit, func() bool { wrong = m.compare(t, by); return wrong == "" }) {
+	if !eventually(func() bool { wrong = m.compare(t, by); return wrong == "" }) {
 		t.Fatalf("it does not become what it is: %s", wrong)
 	}
 	for n, h := range m.handles {

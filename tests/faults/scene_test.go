@@ -89,7 +89,6 @@ func mountWith(t *testing.T, programs *rig.Programs, opts rig.MountOptions, exit
 	t.Helper()
 	m, err := programs.Mount(t.Context(), opts)
 	noError(t, err)
-	t.Cleanup(func() { checkNobodyAt(t, m.Dir) })
 	t.Cleanup(func() {
 		if err := m.Close(); err != nil && (len(exit) == 0 || m.Wait() != exit[0]) {
 			t.Error(err)
@@ -102,10 +101,10 @@ func mountWith(t *testing.T, programs *rig.Programs, opts rig.MountOptions, exit
 	return m
 }
 
-// mountBucket is mountFor with the bucket as it is, and no flags.
-func mountBucket(t *testing.T, exit ...int) *rig.Mount {
+// mountBucket is mountFor with the bucket as it is.
+func mountBucket(t *testing.T, flags ...string) *rig.Mount {
 	t.Helper()
-	return mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env()}, exit...)
+	return mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env(), Args: flags})
 }
 
 func lastLines(text string, n int) string {
@@ -188,6 +187,15 @@ func noError(t failer, err error) {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
+}
+
+// atEnd calls fn at the end of the test.
+func atEnd(t *testing.T, fn func() error) {
+	t.Cleanup(func() {
+		if err := fn(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // runChild runs a child, which must end within childLimit.

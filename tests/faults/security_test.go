@@ -153,9 +153,7 @@ func gpuloadLog(t *testing.T, env []string) place {
 func TestSecretsStaySecret(t *testing.T) {
 	seen := seenBy(t, "nowhere")
 	server := theStage.server
-	m := mountFor(t, rig.MountOptions{
-		Source: "s3://" + bucket, Env: server.Env(), Args: []string{"--log-level", "debug", "--http", "127.0.0.1:0"},
-	})
+	m := mountBucket(t, "--log-level", "debug", "--http", "127.0.0.1:0")
 	succeed(t, "cat", filepath.Join(m.Dir, object))
 	const session = "the-session-token"
 	wrong := append(server.Env(), "AWS_SECRET_ACCESS_KEY="+server.SecretKey+"x", "AWS_SESSION_TOKEN="+session)
@@ -187,7 +185,7 @@ func ask(t *testing.T, method, host, path string) int {
 	r, err := http.NewRequestWithContext(t.Context(), method, host, nil)
 	noError(t, err)
 	r.URL.Opaque = path // as it is
-	response, err := (&http.Client{Timeout: quietLimit}).Do(r)
+	response, err := (&http.Client{Timeout: childLimit}).Do(r)
 	noError(t, err)
 	response.Body.Close()
 	return response.StatusCode
@@ -196,7 +194,7 @@ func ask(t *testing.T, method, host, path string) int {
 // get returns the body at url.
 func get(t *testing.T, url string) string {
 	t.Helper()
-	response, err := (&http.Client{Timeout: quietLimit}).Get(url)
+	response, err := (&http.Client{Timeout: childLimit}).Get(url)
 	noError(t, err)
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
@@ -243,7 +241,7 @@ func TestControlSocket(t *testing.T) {
 // else, and lets no client hang it.
 func TestMetricsEndpoint(t *testing.T) {
 	seen := seenBy(t, "metrics alone, read-only")
-	m := mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env(), Args: []string{"--http", "127.0.0.1:0"}})
+	m := mountBucket(t, "--http", "127.0.0.1:0")
 	url := metricsURL(t, m)
 	address := strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/metrics")
 	for range 200 { // clients that say nothing
@@ -269,7 +267,7 @@ func TestOffByDefault(t *testing.T) {
 	for want, flags := range [][]string{nil, {"--http", "127.0.0.1:0"}} {
 		t.Run(fmt.Sprint(flags), func(t *testing.T) {
 			seen := seenBy(t, fmt.Sprint(want))
-			m := mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env(), Args: flags})
+			m := mountBucket(t, flags...)
 			listening := listeningPorts(t, m)
 			fmt.Fprint(seen, listening)
 			if listening != want {
