@@ -183,7 +183,7 @@ func TestFrozenDaemon(t *testing.T) {
 	const held = 4
 	release := make(chan struct{})
 	r.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: 2, Count: held, Fault: proxy.Fault{Hold: release}})
-	reader := startReader(t)
+	reader, began := startReader(t), time.Now()
 	noError(t, reader.ask(order{Op: "sequential", Path: r.file()}))
 	if !eventually(func() bool { return r.proxy.Stats().Faults == held }) {
 		t.Fatal("too little is asked for")
@@ -194,7 +194,9 @@ func TestFrozenDaemon(t *testing.T) {
 		t.Error("the answers do not fit into the connections")
 	}
 	arrived := r.proxy.Log()
-	time.Sleep(3 * time.Second) // longer than any of them may be silent
+	// Longer than any of them may be silent: two seconds, or four times what an
+	// answer took so far.
+	time.Sleep(2*time.Second + 5*time.Since(began))
 	goesOn := time.Now()
 	signal(t, r.mount, syscall.SIGCONT)
 	o, err := reader.answer()

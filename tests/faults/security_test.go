@@ -115,10 +115,11 @@ func checkSecrets(t *testing.T, places []place, secrets ...string) int {
 // placesOf are those of a mountd that logs all and serves metrics.
 func placesOf(t *testing.T, m *rig.Mount) []place {
 	t.Helper()
+	_, metrics := ask(t, "GET", metricsAddress(t, m), "/metrics")
 	return []place{
 		{"the log", m.Output(), "s3://" + bucket},
 		{"status", succeed(t, theStage.Mountd, "status", "--json", m.Dir), "s3://" + bucket},
-		{"the metrics", get(t, metricsURL(t, m)), "store_gets_total"},
+		{"the metrics", metrics, "store_gets_total"},
 		{"the command line", readProc(t, m, "cmdline"), "s3://" + bucket},
 		{"the mounts", readProc(t, m, "mountinfo"), "s3://" + bucket},
 	}
@@ -169,37 +170,28 @@ func readProc(t *testing.T, m *rig.Mount, name string) string {
 	return string(text)
 }
 
-// metricsURL finds it in the log.
-func metricsURL(t *testing.T, m *rig.Mount) string {
+// metricsAddress finds it in the log.
+func metricsAddress(t *testing.T, m *rig.Mount) string {
 	t.Helper()
-	match := awaitLogged(t, m.Process, `url=(http://\S+/metrics)`)
+	match := awaitLogged(t, m.Process, `url=http://(\S+)/metrics`)
 	if match == nil {
 		t.FailNow()
 	}
 	return match[1]
 }
 
-// ask makes one request and returns the status.
-func ask(t *testing.T, method, host, path string) int {
+// ask makes one request, of the path as it is.
+func ask(t *testing.T, method, address, path string) (status int, body string) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, host, nil)
+	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+address, nil)
 	noError(t, err)
-	r.URL.Opaque = path // as it is
+	r.URL.Opaque = path
 	response, err := (&http.Client{Timeout: childLimit}).Do(r)
 	noError(t, err)
-	response.Body.Close()
-	return response.StatusCode
-}
-
-// get returns the body at url.
-func get(t *testing.T, url string) string {
-	t.Helper()
-	response, err := (&http.Client{Timeout: childLimit}).Get(url)
-	noError(t, err)
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	text, err := io.ReadAll(response.Body)
 	noError(t, err)
-	return string(body)
+	return response.StatusCode, string(text)
 }
 
 // TestCoreDump holds that a mountd that is shot leaves no core behind, which
@@ -242,8 +234,7 @@ func TestControlSocket(t *testing.T) {
 func TestMetricsEndpoint(t *testing.T) {
 	seen := seenBy(t, "metrics alone, read-only")
 	m := mountBucket(t, "--http", "127.0.0.1:0")
-	url := metricsURL(t, m)
-	address := strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/metrics")
+	address := metricsAddress(t, m)
 	for range 200 { // clients that say nothing
 		conn, err := net.Dial("tcp", address)
 		noError(t, err)
@@ -254,7 +245,7 @@ func TestMetricsEndpoint(t *testing.T) {
 		"GET /": 404, "GET /debug/pprof/": 404, "GET /etc/passwd": 404, "GET /../../etc/passwd": 404, "GET /metrics/..%2f..%2fetc/passwd": 404,
 	} {
 		method, path, _ := strings.Cut(request, " ")
-		if got := ask(t, method, "http://"+address, path); got != want {
+		if got, _ := ask(t, method, address, path); got != want {
 			t.Errorf("%s: %d, want %d", request, got, want)
 		}
 	}

@@ -164,6 +164,23 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// A held request is under way, and answered when it is released.
+func TestHold(t *testing.T) {
+	f := start(t, 10)
+	release, asked := make(chan struct{}), make(chan struct{})
+	f.SetRules(1, Rule{Fault: Fault{Hold: release}, When: func(Request) bool { close(asked); return true }})
+	go func() {
+		<-asked
+		if s := f.Stats(); s.InFlight != 1 || len(f.Log()) != 0 {
+			t.Errorf("%d requests are under way, %d are finished", s.InFlight, len(f.Log()))
+		}
+		close(release)
+	}()
+	if _, data, err := f.get(t.Context(), 0, 10); err != nil || !bytes.Equal(data, f.content) {
+		t.Errorf("%d bytes, %v", len(data), err)
+	}
+}
+
 func TestRefuseAndAccept(t *testing.T) {
 	f := start(t, 1000)
 	if err := f.Refuse(); err != nil {
