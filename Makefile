@@ -77,7 +77,7 @@ blackbox: bin/mountd bin/gpuload packages $(TOOLS)/versitygw $(VENV)/done ## the
 	go test -count 1 -timeout 20m ./tests ./tests/clients
 
 # Most cases wait for a fault to pass: more of them than there are processors.
-FAULTS := go test -count 1 -timeout 60m -v -parallel 12
+FAULTS := go test -count 1 -timeout 60m -v -parallel 16
 TABLE := grep -vE '^ *(===|--- (PASS|SKIP))|^PASS$$'
 
 .PHONY: faults

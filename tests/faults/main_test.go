@@ -33,12 +33,12 @@ type profile struct {
 	size        int64         // of the object
 	outage      time.Duration // of faults that pass
 	storm       int           // requests that an error storm fails
-	readTimeout time.Duration // for faults that last
+	readTimeout time.Duration // for faults that last; it leaves time for a stall to be seen
 	models      int           // that are drawn, unless -rapid.checks says
 }
 
 func shortProfile() profile {
-	return profile{size: 16 << 20, outage: time.Second, storm: 24, readTimeout: 3 * time.Second, models: 60}
+	return profile{size: 16 << 20, outage: time.Second, storm: 24, readTimeout: 8 * time.Second, models: 60}
 }
 
 func fullProfile() profile {

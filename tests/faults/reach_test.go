@@ -64,7 +64,7 @@ func TestNamesFailForEver(t *testing.T) {
 	for _, way := range everyWay() {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
-			r := sceneWithNames(t, c.expected(way), timeLimit()...)
+			r := sceneWithNames(t, c.expected(way), c.timeLimit()...)
 			succeed(t, r.prefix[0], append(r.prefix[1:], "stat", r.file())...)
 			r.checkLasting(c, way)
 		})
