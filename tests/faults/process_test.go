@@ -124,7 +124,7 @@ func TestKilledAndStartedAgain(t *testing.T) {
 			noError(t, err)
 			reader := hold(t, dir+"/"+object, false)
 			noError(t, dead.Kill())
-			w := watchStats(t, dir+"/"+object)
+			w := watchOpens(t, dir+"/"+object)
 			start(t, dir)
 			fmt.Fprint(seen, w.sinceNow())
 			if o := reader.finish(); len(o.Failures) == 0 {
@@ -135,8 +135,8 @@ func TestKilledAndStartedAgain(t *testing.T) {
 	}
 }
 
-// statWatch looks at a file without end, in several children.
-type statWatch struct {
+// openWatch opens a file without end, in several children.
+type openWatch struct {
 	t     *testing.T
 	there atomic.Bool  // the file is
 	looks atomic.Int64 // since
@@ -146,17 +146,20 @@ type statWatch struct {
 // enoughLooks is how many must find the file.
 const enoughLooks = 200
 
-func watchStats(t *testing.T, path string) *statWatch {
+func watchOpens(t *testing.T, path string) *openWatch {
 	t.Helper()
-	w := &statWatch{t: t}
+	w := &openWatch{t: t}
 	for range 3 {
 		reader := startReader(t)
 		w.wg.Go(func() {
 			for w.looks.Load() < enoughLooks && !t.Failed() {
 				there := w.there.Load()
-				o, err := reader.try(order{Op: "stat", Path: path})
+				o, err := reader.try(order{Op: "open", Path: path}) // attributes are the kernel's for a while
 				if err != nil || there && o.errno() != "" {
 					t.Errorf("a look at the file: %v, %v", o.Failures, err)
+				}
+				if err == nil && o.errno() == "" {
+					reader.try(order{Op: "close"}) // the next look tells if it ended
 				}
 				if there {
 					w.looks.Add(1)
@@ -169,7 +172,7 @@ func watchStats(t *testing.T, path string) *statWatch {
 }
 
 // sinceNow holds that from now on all looks find the file.
-func (w *statWatch) sinceNow() string {
+func (w *openWatch) sinceNow() string {
 	w.there.Store(true)
 	w.wg.Wait()
 	return fmt.Sprintf("%d looks found it", w.looks.Load())
