@@ -50,8 +50,8 @@ test: check unit one-processor cuda-test blackbox faults-short ## the whole suit
 check: $(TOOLS)/staticcheck ## format, vet, staticcheck
 	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
 	if [ -n "$$unformatted" ]; then echo "not formatted: $$unformatted"; exit 1; fi
-	go vet ./...
-	$(TOOLS)/staticcheck ./...
+	go vet ./... && go vet -tags soak ./tests/faults
+	$(TOOLS)/staticcheck ./... && $(TOOLS)/staticcheck -tags soak ./tests/faults
 
 .PHONY: unit
 unit: packages $(TOOLS)/versitygw $(VENV)/done ## unit tests with the race detector
@@ -65,26 +65,29 @@ one-processor: $(TOOLS)/versitygw
 fuzz: ## every fuzz target for FUZZTIME (30s), recorded in bin/fuzz.txt
 	tests/tools/fuzz.sh $(FUZZTIME)
 
+# The black-box tests take the programs from here, and build none.
+blackbox faults faults-short soak: export WEIGHTFS_BIN := $(CURDIR)/bin
+
 .PHONY: blackbox
-blackbox: packages $(TOOLS)/versitygw $(VENV)/done ## the built programs, mounted and read by what their users have
+blackbox: bin/mountd bin/gpuload packages $(TOOLS)/versitygw $(VENV)/done ## the built programs, mounted and read by what their users have
 	go test -count 1 -timeout 20m ./tests ./tests/clients
 
 # Most cases wait for a fault to pass: more of them than there are processors.
-FAULTS := go test -count 1 -timeout 60m -v -parallel 8 ./tests/faults -rclone $(TOOLS)/rclone
+FAULTS := go test -count 1 -timeout 60m -v -parallel 16
 TABLE := grep -vE '^ *(===|--- (PASS|SKIP))|^PASS$$'
 
 .PHONY: faults
-faults: packages $(TOOLS)/versitygw $(TOOLS)/rclone $(VENV)/done ## every fault case in full, beside other mounts: a table of case, expected, seen
-	$(FAULTS) | $(TABLE)
+faults: bin/mountd bin/gpuload packages $(TOOLS)/versitygw $(TOOLS)/rclone $(VENV)/done ## every fault case in full, beside other mounts: a table of case, expected, seen
+	$(FAULTS) ./tests/faults -rclone $(TOOLS)/rclone -s3fs s3fs | $(TABLE)
 
 .PHONY: faults-short
-faults-short: packages $(TOOLS)/versitygw $(TOOLS)/rclone $(VENV)/done
-	$(FAULTS) -short | $(TABLE)
+faults-short: bin/mountd bin/gpuload packages $(TOOLS)/versitygw $(VENV)/done
+	$(FAULTS) -short ./tests/faults | $(TABLE)
 
 SOAK_TIME ?= 20m
 .PHONY: soak
-soak: packages $(TOOLS)/versitygw $(VENV)/done ## mixed readers under random faults for SOAK_TIME (20m): memory and descriptors flat
-	$(FAULTS) -timeout 0 -short -run TestSoak -soak $(SOAK_TIME) | $(TABLE)
+soak: bin/mountd bin/gpuload packages $(TOOLS)/versitygw $(VENV)/done ## mixed readers under random faults for SOAK_TIME (20m): memory and descriptors flat
+	$(FAULTS) -timeout 0 -short -tags soak -run TestSoak ./tests/faults -soak $(SOAK_TIME) | $(TABLE)
 
 .PHONY: vuln
 vuln: ## known vulnerabilities in what we depend on

@@ -1,50 +1,54 @@
 package faults
 
 import (
-	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"weightfs/tests/rig"
 )
 
-// footprint is what a mountd holds that should not grow: descriptors that are no
-// connections, and goroutines that serve none.
-type footprint struct{ files, goroutines int }
+// usage is what a mountd holds.
+type usage struct {
+	files, sockets, goroutines, threads int
+	resident                            int64
+}
 
-// goroutinesEach is how many goroutines keep an idle connection to the store.
-const goroutinesEach = 2
+func (u usage) String() string {
+	return fmt.Sprintf("%d descriptors, %d goroutines, %d threads, %d MiB", u.descriptors(), u.goroutines, u.threads, u.resident>>20)
+}
 
-// footprintOf returns what a mountd holds now; ok is false where it has ended.
-func footprintOf(t *testing.T, m *rig.Mount) (f footprint, ok bool) {
+func (u usage) descriptors() int { return u.files + u.sockets }
+
+// idle is how many goroutines serve no idle connection to the store, each of which
+// is kept by two.
+func (u usage) idle() int { return u.goroutines - 2*u.sockets }
+
+// usageOf returns what a mountd that runs holds now.
+func usageOf(t *testing.T, m *rig.Mount) (u usage) {
 	t.Helper()
-	select {
-	case <-m.Done():
-		return f, false
-	default:
+	proc := fmt.Sprintf("/proc/%d/", m.PID())
+	u.goroutines = int(measures(t, m.Dir)["goroutines"])
+	links, err := os.ReadDir(proc + "fd")
+	noError(t, err)
+	for _, link := range links {
+		target, err := os.Readlink(proc + "fd/" + link.Name())
+		switch {
+		case err != nil: // closed meanwhile
+		case strings.HasPrefix(target, "socket:"):
+			u.sockets++
+		default:
+			u.files++
+		}
 	}
-	goroutines := int(measures(t, m.Dir)["goroutines"])
-	links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", m.PID()))
-	if err != nil {
+	threads, err := os.ReadDir(proc + "task")
+	noError(t, err)
+	u.threads = len(threads)
+	if u.resident, err = rig.RSS(m.PID()); err != nil {
 		t.Fatal(err)
 	}
-	sockets := 0
-	for _, link := range links {
-		target, err := os.Readlink(link)
-		if err != nil {
-			continue // closed meanwhile
-		}
-		if strings.HasPrefix(target, "socket:") {
-			sockets++
-		} else {
-			f.files++
-		}
-	}
-	f.goroutines = goroutines - goroutinesEach*sockets
-	return f, true
+	return u
 }
 
 // checkAtEnd holds, at the end of each case, that a mountd which still runs is
@@ -52,58 +56,29 @@ func footprintOf(t *testing.T, m *rig.Mount) (f footprint, ok bool) {
 // descriptor and no goroutine is left of readers, which have ended by then.
 func checkAtEnd(t *testing.T, m *rig.Mount) {
 	t.Helper()
-	if before, ok := footprintOf(t, m); ok {
-		t.Cleanup(func() { checkAfter(t, m, before) })
-	}
-}
-
-func checkAfter(t *testing.T, m *rig.Mount, before footprint) {
-	t.Helper()
-	if mounted, err := rig.IsMounted(m.Dir); err != nil || !mounted {
-		return // it is about to end, and cannot be asked
-	}
-	now, ok := footprintOf(t, m)
-	if !ok {
-		return
-	}
-	checkQuiet(t, m)
-	if !eventually(quietLimit, func() bool {
-		now, ok = footprintOf(t, m)
-		return !ok || now.files <= before.files+2 && now.goroutines <= before.goroutines+10
-	}) {
-		t.Errorf("mountd held %+v at its start and holds %+v", before, now)
-	}
-}
-
-// checkNobodyAt holds that no process is left, in state D or any other, whose
-// command line names the mountpoint.
-func checkNobodyAt(t *testing.T, dir string) {
-	t.Helper()
-	var left string
-	if !eventually(quietLimit, func() bool {
-		left = processAt(dir)
-		return left == ""
-	}) {
-		t.Errorf("a process is left at %s: %s", dir, left)
-	}
-}
-
-// processAt is one whose command line names dir, "" if none does.
-func processAt(dir string) string {
-	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		return err.Error()
-	}
-	for _, line := range lines {
-		text, err := os.ReadFile(line) // fails for those that have ended meanwhile
-		if err != nil {
-			continue
+	before := usageOf(t, m)
+	t.Cleanup(func() {
+		mounted, err := rig.IsMounted(m.Dir)
+		if ended(m.Process) || err != nil || !mounted {
+			return // or it is about to end, and cannot be asked
 		}
-		for arg := range bytes.SplitSeq(text, []byte{0}) {
-			if string(arg) == dir || strings.HasPrefix(string(arg), dir+"/") {
-				return filepath.Dir(line) + ": " + string(bytes.ReplaceAll(text, []byte{0}, []byte{' '}))
-			}
+		checkQuiet(t, m)
+		var now usage
+		if !eventually(func() bool {
+			now = usageOf(t, m)
+			return now.files <= before.files+2 && now.idle() <= before.idle()+10
+		}) {
+			t.Errorf("mountd held %+v at its start and holds %+v", before, now)
 		}
+	})
+}
+
+// ended tells whether a child has.
+func ended(p *rig.Process) bool {
+	select {
+	case <-p.Done():
+		return true
+	default:
+		return false
 	}
-	return ""
 }

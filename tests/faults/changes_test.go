@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,7 +20,7 @@ import (
 )
 
 // nameMemory is the --metadata-ttl of the mounts of these cases.
-const nameMemory = time.Second
+const nameMemory = 300 * time.Millisecond
 
 // change is something that happens to an object.
 type change struct {
@@ -37,9 +38,7 @@ type change struct {
 func changes(t *testing.T) []change {
 	t.Helper()
 	old, err := os.ReadFile(theStage.original)
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	other := bytes.Clone(old)
 	data := other[8+binary.LittleEndian.Uint64(old):] // the header stays: a checkpoint again
 	for i := range data {
@@ -54,97 +53,109 @@ func changes(t *testing.T) []change {
 		put("replaced", other, false),
 		put("truncated", old[:len(old)/2], true),
 		{name: "deleted", apply: func(t *testing.T, key string) {
-			if err := theStage.server.Delete(context.WithoutCancel(t.Context()), bucket, key); err != nil {
-				t.Fatal(err)
-			}
+			noError(t, theStage.server.Delete(context.WithoutCancel(t.Context()), bucket, key))
 		}},
 	}
 }
 
+// copied is a mount of a copy of the object, to which a change happens.
+type copied struct {
+	*scene
+	change
+	key  string
+	then atomic.Int64 // how many listings were asked for before the change
+}
+
 // mountOfCopy stores a copy of the object in a folder of its own and mounts that
 // with a short memory for names, through a proxy.
-func mountOfCopy(t *testing.T, flags ...string) (r *scene, key string) {
+func mountOfCopy(t *testing.T, c change, expected string, flags ...string) *copied {
 	t.Helper()
 	folder := strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())
-	key = folder + "/" + object
-	if err := theStage.server.PutFile(t.Context(), bucket, key, theStage.original); err != nil {
-		t.Fatal(err)
-	}
-	r = &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
+	r := &copied{scene: &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint), seen: seenBy(t, expected)}, change: c}
+	r.key = folder + "/" + object
+	noError(t, theStage.server.PutFile(t.Context(), bucket, r.key, theStage.original))
 	r.mount = mountFor(t, rig.MountOptions{
 		Source: "s3://" + bucket + "/" + folder,
 		Args:   append([]string{"--memory-limit", "16Mi", "--part-size", "1Mi", "--metadata-ttl", nameMemory.String()}, flags...),
 		Env:    append(theStage.server.Env(), "AWS_ENDPOINT_URL="+r.proxy.Endpoint),
 	})
-	return r, key
+	return r
 }
 
-// showLimit is how long a change may stay unseen: the memory for names, and a
-// moment for a busy machine.
-const showLimit = nameMemory + time.Second
+// happen makes the change.
+func (r *copied) happen() {
+	r.apply(r.t, r.key)
+	r.then.Store(r.proxy.Stats().Requests["LIST"])
+}
+
+// happenIn makes the change before the answer to a request of op that comes after
+// skip others, and returns what is closed then.
+func (r *copied) happenIn(op string, skip int) <-chan struct{} {
+	happened := make(chan struct{})
+	r.proxy.SetRules(1, proxy.Rule{Op: op, Skip: skip, Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) {
+		r.happen()
+		close(happened)
+	}}})
+	return happened
+}
 
 // TestChangedWhileOpen holds that a reader in the middle of an object that
 // changes gets the old content whole or an error, never a mixture, and that the
-// mount shows the change soon.
+// mount shows the change.
 func TestChangedWhileOpen(t *testing.T) {
+	t.Parallel()
 	for _, c := range changes(t) {
 		for way, errno := range map[string]string{"held": "ESTALE", "held mapped": "SIGBUS"} {
 			t.Run(c.name+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				seen := seenBy(t, "old whole or "+errno+", then the new state")
-				r, key := mountOfCopy(t, "--prefetch", "off")
-				reader := holdIn(t, strings.ReplaceAll(way, " ", "-"), r.file())
-				reader.goOn()
-				reader.await("read")
-				c.apply(t, key)
-				changed := time.Now()
-				o := reader.finish()
-				fmt.Fprintf(seen, "%v", o)
-				if !o.intact() && (len(o.Failures) != 1 || o.Failures[0].Errno != errno) {
-					t.Errorf("the reader got: %v", o)
-				}
-				r.awaitState(c, changed, seen)
-				checkQuiet(t, r.mount)
+				r := mountOfCopy(t, c, "old whole or "+errno+", then the new state", "--prefetch", "off")
+				reader := hold(t, r.file(), way == "held mapped")
+				reader.askHalf()
+				reader.awaitHalf()
+				r.happen()
+				r.checkOld(reader.finish(), errno)
 			})
 		}
 		for _, way := range []string{"load", direct} {
 			t.Run(c.name+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				seen := seenBy(t, "old whole or ESTALE, then the new state")
-				r, key := mountOfCopy(t, "--prefetch", "off")
-				changes := make(chan time.Time, 1)
-				r.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: 4, Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) {
-					c.apply(t, key) // gpuload has the header by then
-					changes <- time.Now()
-				}}})
-				o := r.readCopy(c, way, key)
-				fmt.Fprintf(seen, "%v", o)
-				if !o.intact() && (len(o.Failures) != 1 || o.Failures[0].Errno != "ESTALE") {
-					t.Errorf("gpuload got: %v", o)
-				}
+				r := mountOfCopy(t, c, "old whole or ESTALE, then the new state", "--prefetch", "off")
+				happened := r.happenIn("GET", 4) // gpuload has the header by then
+				o := r.readCopy(way)
 				select {
-				case changed := <-changes:
-					r.awaitState(c, changed, seen)
+				case <-happened:
+					r.checkOld(o, "ESTALE")
 				case <-time.After(childLimit): // gpuload may have ended a moment before
 					t.Error("it did not change")
 				}
-				checkQuiet(t, r.mount)
 			})
 		}
 	}
 }
 
+// checkOld holds that a reader got the old version, or errno, and that the new
+// state comes.
+func (r *copied) checkOld(o outcome, errno string) {
+	r.t.Helper()
+	fmt.Fprint(r.seen, o)
+	if !o.intact() && (len(o.Failures) != 1 || o.errno() != errno) {
+		r.t.Errorf("the reader got: %v", o)
+	}
+	r.awaitState()
+	checkQuiet(r.t, r.mount)
+}
+
 // cutOff is gpuload's word for a checkpoint that ends early.
 var cutOff = safetensors.ErrMetadataIncompleteBuffer.Error()
 
-// readCopy reads the copy of the object at key in one way.
-func (r *scene) readCopy(c change, way, key string) outcome {
+// readCopy reads the copy of the object in one way.
+func (r *copied) readCopy(way string) outcome {
 	r.t.Helper()
 	switch way {
 	case "load":
-		return c.load(r.t, nil, r.file())
+		return r.load(r.t, nil, r.file())
 	case direct:
-		return c.load(r.t, []string{"env", "AWS_ENDPOINT_URL=" + r.proxy.Endpoint}, "--part-size", "1Mi", "--concurrency", "2", "s3://"+bucket+"/"+key)
+		return r.load(r.t, []string{"env", "AWS_ENDPOINT_URL=" + r.proxy.Endpoint}, "--part-size", "1Mi", "--concurrency", "2", "s3://"+bucket+"/"+r.key)
 	default:
 		return readFile(r.t, way, r.file())
 	}
@@ -154,16 +165,13 @@ func (r *scene) readCopy(c change, way, key string) outcome {
 // digest.
 func (c change) load(t *testing.T, prefix []string, args ...string) outcome {
 	t.Helper()
-	began := time.Now()
 	loaded, result := loadTensors(t, prefix, args...)
-	o := outcome{Seconds: time.Since(began).Seconds()}
+	var o outcome
 	switch {
-	case strings.Contains(result.Stderr, "changed since it was listed"):
-		o.Failures = []failure{{"ESTALE", o.Seconds}} // what it is called without a mount
 	case c.refused && strings.Contains(result.Stderr, cutOff):
-		o.Failures = []failure{{cutOff, o.Seconds}}
+		o.Failures = []failure{{Errno: cutOff}}
 	case result.Code != 0:
-		o.Failures = []failure{{errnoOf(result.Stderr), o.Seconds}}
+		o.Failures = []failure{{Errno: errnoOf(result.Stderr)}}
 	case rig.Compare(loaded, theStage.reference) == nil:
 		o.SHA256 = theStage.digest
 	case c.content != nil && !c.refused && rig.Compare(loaded, c.tensors(t)) == nil:
@@ -176,9 +184,7 @@ func (c change) load(t *testing.T, prefix []string, args ...string) outcome {
 func (c change) tensors(t *testing.T) map[string]rig.Tensor {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), object)
-	if err := os.WriteFile(file, c.content, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.WriteFile(file, c.content, 0o644))
 	loaded, result := loadTensors(t, nil, file)
 	if result.Code != 0 {
 		t.Fatal(result.Stderr)
@@ -186,40 +192,58 @@ func (c change) tensors(t *testing.T) map[string]rig.Tensor {
 	return loaded
 }
 
-// awaitState holds that the file is what the change made of it for each reader
-// that opens it later than showLimit after. Until then each gets the old content,
-// the new one, or an errno that tells of the change.
-func (r *scene) awaitState(c change, changed time.Time, seen *strings.Builder) {
+// awaitShown looks until see says that it sees the change. Until mountd knows of a
+// new listing, it may look as it did; and that it knows of the first one is sure
+// when it has asked for more.
+func (r *copied) awaitShown(see func() bool) {
 	r.t.Helper()
-	for {
-		began := time.Since(changed)
-		o := readFile(r.t, "sequential", r.file())
-		c.checkWhole(r.t, o)
-		if c.isNew(o) {
-			fmt.Fprintf(seen, "; it shows after %.1f s", began.Seconds())
-			return
+	looks := 0
+	if !eventually(func() bool {
+		looks++
+		listed := r.listedSince()
+		if see() || r.t.Failed() {
+			return true
 		}
-		if began > showLimit || r.t.Failed() {
-			r.t.Errorf("the change does not show after %v: %v", began, o)
-			return
+		if listed > 2 {
+			r.t.Errorf("the change does not show after %d new listings", listed)
+		}
+		return false
+	}) {
+		r.t.Error("the change does not show")
+	}
+	fmt.Fprintf(r.seen, "; it shows to look %d, after %d listings", looks, r.listedSince())
+}
+
+// listedSince is how many listings were answered after the change, but for those
+// that were asked for before.
+func (r *copied) listedSince() int64 {
+	answered := -r.then.Load()
+	for _, record := range r.proxy.Log() {
+		if record.Op == "LIST" {
+			answered++
 		}
 	}
+	return max(answered, 0)
+}
+
+// awaitState holds that the file becomes what the change made of it. Until then
+// each reader gets the old content, the new one, or an errno that tells of the
+// change.
+func (r *copied) awaitState() {
+	r.t.Helper()
+	r.awaitShown(func() bool {
+		o := readFile(r.t, "sequential", r.file())
+		r.checkWhole(r.t, o)
+		return r.isNew(o)
+	})
 }
 
 // isNew tells whether a reader saw the new state.
 func (c change) isNew(o outcome) bool {
 	if c.after == "" {
-		return len(o.Failures) == 1 && o.Failures[0].Errno == "ENOENT"
+		return len(o.Failures) == 1 && o.errno() == "ENOENT"
 	}
 	return len(o.Failures) == 0 && o.SHA256 == c.after
-}
-
-// describe is the outcome for the table.
-func (c change) describe(o outcome) string {
-	if c.isNew(o) {
-		return fmt.Sprintf("the new state in %.1f s", o.Seconds)
-	}
-	return o.String()
 }
 
 // checkWhole holds that a reader who may have met the change got one of the two
@@ -230,7 +254,7 @@ func (c change) checkWhole(t *testing.T, o outcome) {
 		return
 	}
 	if len(o.Failures) == 1 {
-		switch errno := o.Failures[0].Errno; {
+		switch errno := o.errno(); {
 		case errno == "ESTALE", errno == "SIGBUS", c.after == "" && errno == "ENOENT":
 			return
 		case c.refused && errno == cutOff:
@@ -245,78 +269,26 @@ func (c change) checkWhole(t *testing.T, o outcome) {
 func changeWays() []string { return []string{"sequential", "mapped", "load"} }
 
 // TestChangedBeforeOpen holds the same where the object changes after it was
-// listed.
+// listed, and while it is.
 func TestChangedBeforeOpen(t *testing.T) {
+	t.Parallel()
 	for _, c := range changes(t) {
 		for _, way := range changeWays() {
 			t.Run(c.name+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				seen := seenBy(t, "old whole, new whole or an error, then the new state")
-				r, key := mountOfCopy(t)
+				r := mountOfCopy(t, c, "old whole, new whole or an error, then the new state")
 				succeed(t, "ls", "-l", r.mount.Dir)
-				c.apply(t, key)
-				changed := time.Now()
-				o := r.readCopy(c, way, key)
-				fmt.Fprint(seen, c.describe(o))
-				c.checkWhole(t, o)
-				r.awaitState(c, changed, seen)
+				r.happen()
+				r.checkAfter(way)
 			})
-		}
-	}
-}
-
-// TestChangeShows holds that a change shows to who only looks at names and
-// attributes, which tells mountd nothing: when the memory for names is over.
-func TestChangeShows(t *testing.T) {
-	for _, c := range changes(t) {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			seen := seenBy(t, "after the TTL of 1 s")
-			r, key := mountOfCopy(t)
-			look := func() string { // a version is an inode
-				return runChild(t, nil, "stat", "-c", "%i %s", r.file()).Stdout
-			}
-			before := look()
-			c.apply(t, key)
-			changed := time.Now()
-			for {
-				began := time.Since(changed)
-				now := look()
-				if now != before {
-					fmt.Fprintf(seen, "%.1f s", began.Seconds())
-					break
-				}
-				if began > showLimit {
-					t.Fatalf("after %v it is %q", began, now)
-				}
-				time.Sleep(20 * time.Millisecond)
-			}
-			if o := readFile(t, "sequential", r.file()); !c.isNew(o) {
-				t.Errorf("a reader then got: %v", o)
-			}
-		})
-	}
-}
-
-// TestChangedWhileListed holds the same where the object changes while the
-// listing is on its way.
-func TestChangedWhileListed(t *testing.T) {
-	for _, c := range changes(t) {
-		for _, way := range changeWays() {
-			t.Run(c.name+"/"+way, func(t *testing.T) {
+			t.Run(c.name+", while listed/"+way, func(t *testing.T) {
 				t.Parallel()
-				seen := seenBy(t, "one of the two, then the new state")
-				r, key := mountOfCopy(t)
-				listed := make(chan time.Time, 1)
-				r.proxy.SetRules(1, proxy.Rule{Op: "LIST", Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) {
-					c.apply(t, key) // the answer is of before
-					listed <- time.Now()
-				}}})
-				var changed time.Time
-				if !eventually(quietLimit, func() bool {
+				r := mountOfCopy(t, c, "one of the two, then the new state")
+				happened := r.happenIn("LIST", 0) // the answer is of before
+				if !eventually(func() bool {
 					succeed(t, "ls", "-l", r.mount.Dir)
 					select {
-					case changed = <-listed:
+					case <-happened:
 						return true
 					default:
 						return false
@@ -324,11 +296,38 @@ func TestChangedWhileListed(t *testing.T) {
 				}) {
 					t.Fatal("nothing was listed anew")
 				}
-				o := r.readCopy(c, way, key)
-				fmt.Fprint(seen, c.describe(o))
-				c.checkWhole(t, o)
-				r.awaitState(c, changed, seen)
+				r.checkAfter(way)
 			})
 		}
+	}
+}
+
+// checkAfter reads in one way what has changed, and holds that the new state comes.
+func (r *copied) checkAfter(way string) {
+	r.t.Helper()
+	o := r.readCopy(way)
+	fmt.Fprint(r.seen, map[bool]string{true: "the new state", false: o.String()}[r.isNew(o)])
+	r.checkWhole(r.t, o)
+	r.awaitState()
+}
+
+// TestChangeShows holds that a change shows to who only looks at names and
+// attributes, which tells mountd nothing: when the memory for names is over.
+func TestChangeShows(t *testing.T) {
+	t.Parallel()
+	for _, c := range changes(t) {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := mountOfCopy(t, c, "when it is listed anew")
+			look := func() string { // a version is an inode
+				return runChild(t, nil, "stat", "-c", "%i %s", r.file()).Stdout
+			}
+			before := look()
+			r.happen()
+			r.awaitShown(func() bool { return look() != before })
+			if o := readFile(t, "sequential", r.file()); !r.isNew(o) {
+				t.Errorf("a reader then got: %v", o)
+			}
+		})
 	}
 }

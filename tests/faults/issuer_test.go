@@ -7,14 +7,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"weightfs/tests/proxy"
 )
 
 // issuer hands out keys of the server, to who shows the current token: as a
@@ -144,40 +143,15 @@ func (i *issuer) issue() (access, secret string, expires time.Time, err error) {
 	return access, secret, expires, theStage.server.AddAccount(context.WithoutCancel(i.t.Context()), access, secret)
 }
 
-// guard stands before the server at upstream until the test ends, and refuses
-// keys that have expired, as S3 does. It returns its URL.
-func (i *issuer) guard(upstream string) string {
-	i.t.Helper()
-	target, err := url.Parse(upstream)
-	if err != nil {
-		i.t.Fatal(err)
-	}
-	forward := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(target)
-		r.Out.Host = r.In.Host // it is signed
-	}}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if i.expired(r) {
-			w.WriteHeader(http.StatusBadRequest)
-			fmt.Fprint(w, "<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>")
-			return
-		}
-		forward.ServeHTTP(w, r)
-	}))
-	i.t.Cleanup(server.Close)
-	return server.URL
-}
-
-// expired tells whether the keys that signed a request have expired, and counts
-// such requests.
-func (i *issuer) expired(r *http.Request) bool {
-	_, credential, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
-	access, _, _ := strings.Cut(credential, "/")
+// expired tells whether the keys that signed a request have, and counts such
+// requests.
+func (i *issuer) expired(r proxy.Request) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if expires, ok := i.expires[access]; ok && time.Now().After(expires) {
-		i.refused++
-		return true
+	expires, ok := i.expires[r.AccessKey]
+	if !ok || time.Now().Before(expires) {
+		return false
 	}
-	return false
+	i.refused++
+	return true
 }

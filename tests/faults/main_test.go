@@ -5,11 +5,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,7 +21,10 @@ const (
 	bucket = "faults"
 	// object is its key.
 	object = "model.safetensors"
-	// childLimit bounds each child of a case: past it somebody hangs.
+	// partSize is what one GET asks for.
+	partSize = 1 << 20
+	// childLimit bounds each child of a case, and each wait for what comes by
+	// itself: past it somebody hangs.
 	childLimit = 3 * time.Minute
 )
 
@@ -29,21 +32,17 @@ const (
 type profile struct {
 	size        int64         // of the object
 	outage      time.Duration // of faults that pass
-	storm       time.Duration // of error storms
-	readTimeout time.Duration // for faults that last
+	storm       int           // requests that an error storm fails
+	readTimeout time.Duration // for faults that last; it leaves time for a stall to be seen
 	models      int           // that are drawn, unless -rapid.checks says
-	modelTime   time.Duration // that they take at most, unless -rapid.checks says
 }
 
-// partSize is what one GET asks for.
-func (profile) partSize() int64 { return 1 << 20 }
-
 func shortProfile() profile {
-	return profile{size: 16 << 20, outage: 2 * time.Second, storm: 3 * time.Second, readTimeout: 3 * time.Second, models: 100, modelTime: 20 * time.Second}
+	return profile{size: 16 << 20, outage: time.Second, storm: 24, readTimeout: 8 * time.Second, models: 60}
 }
 
 func fullProfile() profile {
-	return profile{size: 64 << 20, outage: 10 * time.Second, storm: 20 * time.Second, readTimeout: 10 * time.Second, models: 50, modelTime: 2 * time.Minute}
+	return profile{size: 64 << 20, outage: 10 * time.Second, storm: 400, readTimeout: 10 * time.Second, models: 50}
 }
 
 // stage is what the cases share: it is set up once, by TestMain, and read only.
@@ -52,24 +51,25 @@ type stage struct {
 	profile
 	scratch   string
 	reader    string // the reader program
-	rclone    string // path of the program
+	rclone    string // path of the program, "" without it
+	s3fs      string // the same
 	soak      time.Duration
 	server    *rig.Server
 	original  string // the object's original file
 	digest    string // its SHA-256
 	reference map[string]rig.Tensor
 	table     table
-	late      lateMeter
 }
 
 // theStage is set before the first test runs.
 var theStage *stage
 
 func TestMain(m *testing.M) {
-	rclone := flag.String("rclone", "rclone", "`path` of rclone, a peer")
-	soak := flag.Duration("soak", 30*time.Second, "how long TestSoak takes")
+	rclone := flag.String("rclone", "", "`path` of rclone, a peer")
+	s3fs := flag.String("s3fs", "", "`path` of s3fs, a peer")
+	soak := flag.Duration("soak", 20*time.Minute, "how long TestSoak takes, which is there with -tags soak")
 	flag.Parse()
-	code, err := runOnStage(m, &stage{rclone: *rclone, soak: *soak})
+	code, err := runOnStage(m, &stage{rclone: *rclone, s3fs: *s3fs, soak: *soak})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "faults:", err)
 		code = 1
@@ -83,6 +83,9 @@ func runOnStage(m *testing.M, s *stage) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(s.scratch)) }()
+	if err := os.Chmod(s.scratch, 0o755); err != nil { // for programs that others run
+		return 1, err
+	}
 	s.profile = fullProfile()
 	if testing.Short() {
 		s.profile = shortProfile()
@@ -100,10 +103,6 @@ func runOnStage(m *testing.M, s *stage) (code int, err error) {
 	if err := s.fill(ctx, s.server); err != nil {
 		return 1, err
 	}
-	stop := make(chan struct{})
-	defer close(stop)
-	s.late.spans = map[*lateness]struct{}{}
-	go s.late.run(stop)
 	theStage = s
 	code = m.Run()
 	return code, errors.Join(s.table.print(os.Stdout), s.checkNobodyLeft())
@@ -113,12 +112,7 @@ func runOnStage(m *testing.M, s *stage) (code int, err error) {
 // of models and steps.
 func (s *stage) setRapid() error {
 	values := map[string]string{"rapid.checks": strconv.Itoa(s.models), "rapid.steps": "200", "rapid.nofailfile": "true"}
-	flag.Visit(func(f *flag.Flag) {
-		if f.Name == "rapid.checks" {
-			s.modelTime = math.MaxInt64
-		}
-		delete(values, f.Name)
-	})
+	flag.Visit(func(f *flag.Flag) { delete(values, f.Name) })
 	var errs []error
 	for name, value := range values {
 		errs = append(errs, flag.Set(name, value))
@@ -126,26 +120,24 @@ func (s *stage) setRapid() error {
 	return errors.Join(errs...)
 }
 
-// checkNobodyLeft holds that no mountd, gpuload or reader is left of any case,
-// which is what one that hangs in the kernel (state D) would be.
+// checkNobodyLeft holds that soon no mountd, gpuload or reader is left of any
+// case, which is what one that hangs in the kernel (state D) would be.
 func (s *stage) checkNobodyLeft() error {
-	programs, err := filepath.Glob("/proc/[0-9]*/exe")
-	if err != nil {
-		return err
-	}
-	var left []error
-	for _, link := range programs {
-		program, err := os.Readlink(link) // fails for those that have ended meanwhile
-		if err != nil || filepath.Dir(program) != s.scratch {
-			continue
+	var left []string
+	if eventually(func() bool {
+		left = nil
+		links, _ := filepath.Glob("/proc/[0-9]*/exe") // the pattern is right
+		for _, link := range links {
+			if program, err := os.Readlink(link); err == nil && filepath.Dir(program) == s.scratch {
+				command, _ := os.ReadFile(filepath.Join(filepath.Dir(link), "cmdline")) // it may just have ended
+				left = append(left, strings.ReplaceAll(string(command), "\x00", " "))
+			}
 		}
-		status, err := os.ReadFile(filepath.Join(filepath.Dir(link), "status"))
-		if err != nil {
-			continue
-		}
-		left = append(left, fmt.Errorf("%s is left: %.150s", program, status))
+		return len(left) == 0
+	}) {
+		return nil
 	}
-	return errors.Join(left...)
+	return fmt.Errorf("still running: %q", left)
 }
 
 // build builds the programs and makes the object.

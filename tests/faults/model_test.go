@@ -25,11 +25,11 @@ const modelLargest = 5 << 20
 type model struct {
 	store   modelStore
 	mount   *rig.Mount
-	agents  []*agent // the reader processes
-	folder  string   // of the bucket, fresh for each model
-	dir     string   // the same in the mount
-	keys    []string // that may be there
-	dirs    []string // that these may make, and "" for the root
+	readers []*reader // the reader processes
+	folder  string    // of the bucket, fresh for each model
+	dir     string    // the same in the mount
+	keys    []string  // that may be there
+	dirs    []string  // that these may make, and "" for the root
 	history map[string][][]byte
 	handles map[int]*handle
 	last    int // number of the last handle
@@ -46,7 +46,7 @@ type modelStore interface {
 // opened in, and always the same one.
 type handle struct {
 	key      string
-	agent    *agent
+	reader   *reader
 	versions [][]byte
 }
 
@@ -202,19 +202,19 @@ func (m *model) forget() map[string][][]byte {
 
 // compare returns a key or directory that does not look as it is, or "". The
 // model must have forgotten what was.
-func (m *model) compare(t *rapid.T, by *agent) string {
+func (m *model) compare(t *rapid.T, by *reader) string {
 	for _, dir := range m.dirs {
 		got := by.do(t, order{Op: "list", Path: path.Join(m.dir, dir)})
 		if must, _ := m.names(dir); !slices.Equal(got.Names, must) && (dir == "" || m.at(dir).dir) {
-			return fmt.Sprintf("directory %q is %+v, not %q", dir, got, must)
+			return fmt.Sprintf("directory %q is %#v, not %q", dir, got, must)
 		}
 	}
 	for _, key := range m.keys {
 		m.last++
 		got := by.do(t, order{Op: "open", Path: path.Join(m.dir, key), Handle: m.last})
-		if s := m.at(key); got.Errno != "" {
-			if !s.failure(got.Errno) {
-				return fmt.Sprintf("opening %q: %s", key, got.Errno)
+		if s := m.at(key); got.errno() != "" {
+			if !s.failure(got.errno()) {
+				return fmt.Sprintf("opening %q: %s", key, got.errno())
 			}
 			continue
 		}
@@ -222,7 +222,7 @@ func (m *model) compare(t *rapid.T, by *agent) string {
 		by.do(t, order{Op: "close", Handle: m.last})
 		s := m.at(key)
 		if len(s.versions) == 0 || !got.same(expected(s.versions[0], 0, modelLargest)) {
-			return fmt.Sprintf("%q has %+v", key, got)
+			return fmt.Sprintf("%q has %#v", key, got)
 		}
 	}
 	return ""

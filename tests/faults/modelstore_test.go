@@ -87,11 +87,22 @@ func (s *memoryStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", time.Unix(1e9, 0), bytes.NewReader(content))
 }
 
-// page is a listing with a continuation.
+// page is a page of a listing.
 type page struct {
-	listing
+	XMLName               xml.Name `xml:"ListBucketResult"`
+	EncodingType          string
+	IsTruncated           bool
+	Contents              []listedKey
+	CommonPrefixes        []listedPrefix
 	NextContinuationToken string `xml:",omitempty"`
 }
+
+type listedKey struct {
+	Key, LastModified, ETag string
+	Size                    int
+}
+
+type listedPrefix struct{ Prefix string }
 
 // list answers with the names after the token, which is the last one of the page
 // before.
@@ -99,7 +110,8 @@ func (s *memoryStore) list(query url.Values) page {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	prefix, delimiter := query.Get("prefix"), query.Get("delimiter")
-	names := map[string]bool{} // and whether they are folders
+	token, _ := url.QueryUnescape(query.Get("continuation-token")) // "" is the beginning
+	names := map[string]bool{}                                     // and whether they are folders
 	for key := range s.objects {
 		rest, ok := strings.CutPrefix(key, prefix)
 		if !ok {
@@ -112,7 +124,7 @@ func (s *memoryStore) list(query url.Values) page {
 			names[key] = false
 		}
 	}
-	return s.pageOf(names, query.Get("continuation-token"))
+	return s.pageOf(names, token)
 }
 
 // pageOf is called with the lock held.
@@ -124,10 +136,10 @@ func (s *memoryStore) pageOf(names map[string]bool, token string) page {
 		}
 	}
 	slices.Sort(sorted)
-	out := page{listing: listing{EncodingType: "url", IsTruncated: len(sorted) > pageKeys}}
+	out := page{EncodingType: "url", IsTruncated: len(sorted) > pageKeys}
 	sorted = sorted[:min(len(sorted), pageKeys)]
 	if out.IsTruncated {
-		out.NextContinuationToken = sorted[len(sorted)-1]
+		out.NextContinuationToken = url.QueryEscape(sorted[len(sorted)-1])
 	}
 	for _, name := range sorted {
 		if names[name] {

@@ -23,23 +23,15 @@ func withoutOverride() []string {
 func mountUnder(t *testing.T, prefix []string, source string, flags ...string) *rig.Mount {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "mnt-")
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	t.Cleanup(func() { os.Remove(dir) })
-	for _, shared := range []string{dir, theStage.scratch} { // the programs are in the latter
-		if err := os.Chmod(shared, 0o777); err != nil {
-			t.Fatal(err)
-		}
-	}
+	noError(t, os.Chmod(dir, 0o777))
 	args := append(append([]string{}, prefix...), theStage.Mountd)
 	args = append(append(args, flags...), source, dir)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), theStage.server.Env()...)
 	process, err := rig.StartProcess(cmd)
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	t.Cleanup(func() {
 		if err := process.Stop(childLimit); err != nil {
 			t.Error(err)

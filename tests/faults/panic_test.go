@@ -12,109 +12,77 @@ import (
 	"weightfs/tests/rig"
 )
 
-// defect is a panic put into a copy of the program: nothing of it is in what is
-// shipped.
-type defect struct {
-	name string
-	// file is changed: panics stands before the line that begins with at.
-	file, at, panics string
-}
-
-// defects are in the handler of a READ, and in what it calls, with the lock of
-// the cache held: at the bytes from 8 to 9 MiB of any file.
-func defects() []defect {
-	return []defect{
-		{"in the handler of READ", "fs/device.go", "	view, errno := d.tree.read(interrupted, in)",
-			`	if in.Offset>>20 == 8 { panic("a defect") }`},
-		{"under the cache's lock", "prefetch/view.go", "	c.follow(v)",
-			`	if v.end()-1 >= 8<<20 && v.off < 9<<20 { panic("a defect") }`},
+// defects are panics put into a copy of the program, before a line of a file:
+// nothing of them is in what is shipped. One is in the handler of a READ from 8 to
+// 9 MiB of any file, one in what it calls for 4 to 5 MiB, with the lock of the
+// cache held.
+func defects() [][3]string {
+	return [][3]string{
+		{"fs/device.go", "	view, errno := d.tree.read(interrupted, in)", `	if in.Offset>>20 == 8 { panic("a defect") }`},
+		{"prefetch/view.go", "	c.follow(v)", `	if v.end()-1 >= 4<<20 && v.off < 5<<20 { panic("a defect with the lock") }`},
 	}
 }
 
-// build builds a mountd that has the defect and returns its path.
-func (d defect) build(t *testing.T) string {
+// buildDefective builds a mountd that has the defects and returns its path.
+func buildDefective(t *testing.T) string {
 	t.Helper()
 	root, err := rig.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	source := filepath.Join(root, d.file)
-	text, err := os.ReadFile(source)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if strings.Count(string(text), d.at) != 1 {
-		t.Fatalf("%s has no line %q", d.file, d.at)
-	}
-	dir := t.TempDir()
-	changed, overlay, program := filepath.Join(dir, "changed.go"), filepath.Join(dir, "overlay"), filepath.Join(dir, "mountd")
-	replaced, err := json.Marshal(map[string]map[string]string{"Replace": {source: changed}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for path, content := range map[string]string{
-		changed: strings.Replace(string(text), d.at, d.panics+"\n"+d.at, 1), overlay: string(replaced),
-	} {
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-			t.Fatal(err)
+	noError(t, err)
+	dir, replaced := t.TempDir(), map[string]string{}
+	for i, d := range defects() {
+		source, changed := filepath.Join(root, d[0]), filepath.Join(dir, fmt.Sprint(i, ".go"))
+		text, err := os.ReadFile(source)
+		noError(t, err)
+		if strings.Count(string(text), d[1]) != 1 {
+			t.Fatalf("%s has no line %q", d[0], d[1])
 		}
+		noError(t, os.WriteFile(changed, []byte(strings.Replace(string(text), d[1], d[2]+"\n"+d[1], 1)), 0o644))
+		replaced[source] = changed
 	}
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-overlay", overlay, "-o", program, "./cmd/mountd")
+	overlay, err := json.Marshal(map[string]any{"Replace": replaced})
+	noError(t, err)
+	noError(t, os.WriteFile(filepath.Join(dir, "overlay"), overlay, 0o644))
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-overlay", filepath.Join(dir, "overlay"), "-o", dir+"/mountd", "./cmd/mountd")
 	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v: %s", err, out)
 	}
-	return program
+	return dir + "/mountd"
 }
 
 // TestPanicInHandler holds that a defect costs the reader that meets it an EIO,
 // and nobody anything else: the daemon serves on, and unmounts.
 func TestPanicInHandler(t *testing.T) {
-	for _, d := range defects() {
-		t.Run(d.name, func(t *testing.T) {
-			programs := *theStage.Programs
-			programs.Mountd = d.build(t)
-			for _, way := range ways() {
-				t.Run(way, func(t *testing.T) {
-					t.Parallel()
-					errno := errnoOfWay(way, "EIO")
-					seen := seenBy(t, errno+", serves on, exit 0")
-					m := mountProgram(t, &programs)
-					r := &scene{t: t, mount: m}
-					o := r.read(way)
-					fmt.Fprintf(seen, "%v", o)
-					if len(o.Failures) == 0 || o.Failures[0].Errno != errno {
-						t.Errorf("the reader got: %v", o)
-					}
-					succeed(t, "dd", "if="+r.file(), "of=/dev/null", "bs=1M", "count=4", "status=none")
-					succeed(t, "dd", "if="+r.file(), "of=/dev/null", "bs=1M", "skip=12", "iflag=direct", "status=none")
-					panics := measures(t, m.Dir)["panics_total"]
-					fmt.Fprintf(seen, "; %d panics", panics)
-					if panics == 0 {
-						t.Error("no panic is counted")
-					}
-					awaitLogged(t, m.Process, "a defect")
-				})
+	t.Parallel()
+	programs := *theStage.Programs
+	programs.Mountd = buildDefective(t)
+	for _, way := range ways() {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			errno := errnoOfWay(way, "EIO")
+			seen := seenBy(t, errno+", serves on, exit 0")
+			m := mountWith(t, &programs, rig.MountOptions{
+				Source: "s3://" + bucket, Env: theStage.server.Env(), Args: []string{"--memory-limit", "32Mi", "--part-size", "1Mi"},
+			})
+			r := &scene{t: t, mount: m}
+			o := r.read(way)
+			fmt.Fprint(seen, o)
+			if o.errno() != errno {
+				t.Errorf("the reader got: %v", o)
 			}
+			for _, flags := range []string{"count=1", "skip=12 iflag=direct", "skip=8 count=1 iflag=direct", "skip=4 count=1 iflag=direct"} {
+				dd := append([]string{"if=" + r.file(), "of=/dev/null", "bs=1M"}, strings.Fields(flags)...)
+				failed := runChild(t, nil, "dd", dd...).Code != 0
+				if defective := strings.HasPrefix(flags, "skip=8") || strings.HasPrefix(flags, "skip=4"); failed != defective {
+					t.Errorf("dd %s failed: %t", flags, failed)
+				}
+			}
+			panics := measures(t, m.Dir)["panics_total"]
+			fmt.Fprintf(seen, "; %d panics", panics)
+			if panics < 2 {
+				t.Errorf("%d panics are counted", panics)
+			}
+			awaitLogged(t, m.Process, "a defect with the lock")
 		})
 	}
-}
-
-// mountProgram mounts the bucket by other programs, for the length of the test.
-func mountProgram(t *testing.T, programs *rig.Programs) *rig.Mount {
-	t.Helper()
-	m, err := programs.Mount(t.Context(), rig.MountOptions{
-		Source: "s3://" + bucket, Env: theStage.server.Env(), Args: []string{"--memory-limit", "32Mi", "--part-size", "1Mi"},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { checkNobodyAt(t, m.Dir) })
-	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	checkAtEnd(t, m)
-	return m
 }

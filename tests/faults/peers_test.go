@@ -2,7 +2,7 @@ package faults
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,7 +19,7 @@ import (
 
 // peerLimit is how long a reader of a peer may take before it counts as hung:
 // many times what the faults last.
-func peerLimit() time.Duration { return 12 * theStage.outage }
+func peerLimit() time.Duration { return 24 * theStage.outage }
 
 // peer is a mount that users have, ours among them.
 type peer struct {
@@ -27,49 +27,53 @@ type peer struct {
 	command func(endpoint, bucket, dir, cache string) *exec.Cmd
 }
 
+// peers are ours and those whose programs are given.
 func peers() []peer {
-	return []peer{
-		{"weightfs", func(_, bucket, dir, _ string) *exec.Cmd {
-			return exec.Command(theStage.Mountd, "--memory-limit", "128Mi", "s3://"+bucket, dir)
-		}},
-		{"rclone", func(endpoint, bucket, dir, cache string) *exec.Cmd {
+	all := []peer{{"weightfs", func(_, bucket, dir, _ string) *exec.Cmd {
+		return exec.Command(theStage.Mountd, "--memory-limit", "128Mi", "s3://"+bucket, dir)
+	}}}
+	if theStage.rclone != "" {
+		all = append(all, peer{"rclone", func(endpoint, bucket, dir, cache string) *exec.Cmd {
 			remote := fmt.Sprintf(":s3,provider=Other,env_auth=true,force_path_style=true,endpoint='%s':%s", endpoint, bucket)
 			return exec.Command(theStage.rclone, "mount", remote, dir, "--read-only", "--config", os.DevNull,
 				"--cache-dir", cache, "--vfs-cache-mode", "full", "--vfs-read-chunk-streams", "16", "--vfs-read-chunk-size", "4Mi")
-		}},
-		{"s3fs", func(endpoint, bucket, dir, cache string) *exec.Cmd {
-			return exec.Command("s3fs", bucket, dir, "-f", "-o",
-				"ro,use_path_request_style,parallel_count=16,tmpdir="+cache+",url="+endpoint)
-		}},
+		}})
 	}
+	if theStage.s3fs != "" {
+		all = append(all, peer{"s3fs", func(endpoint, bucket, dir, cache string) *exec.Cmd {
+			return exec.Command(theStage.s3fs, bucket, dir, "-f", "-o",
+				"ro,use_path_request_style,parallel_count=16,tmpdir="+cache+",url="+endpoint)
+		}})
+	}
+	return all
 }
 
-// peerCase is a fault that peers meet too. The reader has a half of the object
-// when the fault begins, or else begins with it.
+// peerCase is a fault that peers meet too.
 type peerCase struct {
 	name    string
-	held    bool
-	inflict func(r *scene, bucket string)
+	inflict func(r *scene)
+	// replaced has the object change when the reader has a half of it.
+	replaced bool
 }
 
 func peerCases() []peerCase {
-	rule := func(rule proxy.Rule) func(*scene, string) {
-		return func(r *scene, _ string) { r.proxy.SetRules(1, rule) }
-	}
 	return []peerCase{
-		{"refused for a while", false, func(r *scene, _ string) { refuseAfter(r, 1) }},
-		{"stalled for ever", false, rule(proxy.Rule{Op: "GET", Skip: 1, Count: 2, Fault: proxy.Fault{End: proxy.Stall, After: 100_000}})},
-		{"truncated", false, rule(proxy.Rule{Op: "GET", Probability: 0.2, Fault: proxy.Fault{End: proxy.Truncate, After: 500_000}})},
-		{"half 503", false, func(r *scene, _ string) { storm(proxy.Fault{Status: 503, Code: "SlowDown"})(r) }},
-		{"replaced while read", true, func(r *scene, bucket string) {
-			theStage.server.MustPut(r.t, bucket, object, make([]byte, 4*theStage.size+4096))
-		}},
+		{"refused for a while", func(r *scene) { outageAfter(r, 1) }, false},
+		{"stalled for ever", inflicting(proxy.Fault{End: proxy.Stall, After: 100_000}, proxy.Rule{Skip: 1, Count: 2}), false},
+		{"truncated", inflicting(proxy.Fault{End: proxy.Truncate, After: 500_000}, proxy.Rule{Probability: 0.2}), false},
+		{"half 503", func(r *scene) { storm(r, failing(503, "SlowDown")) }, false},
+		{"replaced while read", nil, true},
 	}
 }
 
-// TestPeers has other mounts meet five of the faults. What they do is shown and
-// not judged; ours is judged elsewhere too.
+// TestPeers has mounts with their own settings meet five of the faults. What
+// other ones do is shown and not judged.
 func TestPeers(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	names, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Size: 2 * theStage.size}) // for not all to be there at half
+	noError(t, err)
+	original := filepath.Join(dir, names[0])
 	for _, c := range peerCases() {
 		for _, p := range peers() {
 			t.Run(c.name+"/"+p.name, func(t *testing.T) {
@@ -79,14 +83,13 @@ func TestPeers(t *testing.T) {
 					expected = "intact, or ESTALE where replaced"
 				}
 				seen := seenBy(t, expected)
-				o, err := meet(t, p, c)
+				o, err := meet(t, p, c, original)
+				fmt.Fprint(seen, o)
 				if err != nil {
-					fmt.Fprint(seen, err)
-				} else {
-					fmt.Fprint(seen, o)
+					fmt.Fprint(seen, ", ", err)
 				}
-				replaced := len(o.Failures) == 1 && o.Failures[0].Errno == "ESTALE" && c.held
-				if p.name == "weightfs" && !o.intact() && !replaced {
+				replaced := len(o.Failures) == 1 && o.errno() == "ESTALE" && c.replaced
+				if p.name == "weightfs" && (err != nil || !o.intact() && !replaced) {
 					t.Errorf("the reader got: %v, %v", o, err)
 				}
 			})
@@ -94,69 +97,35 @@ func TestPeers(t *testing.T) {
 	}
 }
 
-// meet mounts a peer, has the fault happen to it, and returns what a reader got.
-func meet(t *testing.T, p peer, c peerCase) (outcome, error) {
+// meet mounts a peer, has the fault happen to it, and returns what a reader of the
+// original got, as if that were the object.
+func meet(t *testing.T, p peer, c peerCase, original string) (outcome, error) {
 	t.Helper()
 	bucket := strings.ToLower(regexp.MustCompile(`[^A-Za-z0-9]+`).ReplaceAllString(t.Name(), "-"))
-	if err := theStage.server.CreateBucket(t.Context(), bucket); err != nil {
-		t.Fatal(err)
-	}
-	original, digest := theStage.original, theStage.digest
-	if c.held { // larger, so that not all is there before the change
-		original, digest = largeCheckpoint(t)
-	}
-	if err := theStage.server.PutFile(t.Context(), bucket, object, original); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, theStage.server.CreateBucket(t.Context(), bucket))
+	noError(t, theStage.server.PutFile(t.Context(), bucket, object, original))
 	r := &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
 	r.proxy.SetShape(proxy.Shape{PerConnection: 20e6, Total: 40e6})
 	mount, dir := mountPeer(t, p, r.proxy.Endpoint, bucket)
-	path := filepath.Join(dir, object)
-	if !c.held {
-		c.inflict(r, bucket)
-		return readWithin(t, mount, path)
+	reader := hold(t, filepath.Join(dir, object), false)
+	if c.replaced {
+		reader.askHalf()
+		reader.awaitHalf()
+		theStage.server.MustPut(t, bucket, object, make([]byte, 2*theStage.size+4096))
+	} else {
+		c.inflict(r)
 	}
-	reader := hold(t, path)
-	reader.goOn()
-	reader.await("read")
-	c.inflict(r, bucket)
-	o := reader.finish()
+	// One that hangs cannot be killed before its mount was.
+	hung := time.AfterFunc(peerLimit(), func() { _ = mount.Kill() })
+	o, err := reader.try(order{Op: "next", Size: reader.left})
+	if !hung.Stop() {
+		return o, fmt.Errorf("HUNG, killed after %v", peerLimit())
+	}
+	digest, digestErr := fileDigest(original)
 	if o.SHA256 == digest {
 		o.SHA256 = theStage.digest
 	}
-	return o, nil
-}
-
-// largeCheckpoint writes one and returns its digest.
-func largeCheckpoint(t *testing.T) (path, digest string) {
-	t.Helper()
-	dir := t.TempDir()
-	names, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Size: 4 * theStage.size})
-	if err != nil {
-		t.Fatal(err)
-	}
-	path = filepath.Join(dir, names[0])
-	if digest, err = fileDigest(path); err != nil {
-		t.Fatal(err)
-	}
-	return path, digest
-}
-
-// readWithin is readFile for readers that may hang. One that does cannot be
-// killed before its mount was.
-func readWithin(t *testing.T, mount *rig.Process, path string) (o outcome, err error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), peerLimit())
-	defer cancel()
-	defer context.AfterFunc(ctx, func() { _ = mount.Kill() })()
-	result, err := rig.Run(ctx, nil, theStage.reader, "sequential", path)
-	if ctx.Err() != nil {
-		return o, fmt.Errorf("HUNG, killed after %v", peerLimit())
-	}
-	if err != nil {
-		return o, err
-	}
-	return o, json.Unmarshal([]byte(result.Stdout), &o)
+	return o, errors.Join(err, digestErr)
 }
 
 // mountPeer mounts a peer for the length of the test.
@@ -169,17 +138,15 @@ func mountPeer(t *testing.T, p peer, endpoint, bucket string) (mount *rig.Proces
 	})...)
 	cmd.Env = append(cmd.Env, "AWS_ENDPOINT_URL="+endpoint)
 	mount, err := rig.StartProcess(cmd)
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	t.Cleanup(func() {
 		// Peers that hang are none of our failures, but must not stay.
 		_ = mount.Stop(30 * time.Second)
 		_ = exec.Command("fusermount3", "-u", "-z", dir).Run()
 	})
 	object := filepath.Join(dir, object)
-	if !eventually(quietLimit, func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), quietLimit)
+	if !eventually(func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), childLimit)
 		defer cancel()
 		result, err := rig.Run(ctx, nil, "stat", object)
 		return err == nil && result.Code == 0

@@ -2,12 +2,12 @@ package faults
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -18,16 +18,11 @@ import (
 	"weightfs/tests/rig"
 )
 
-// seenBy begins a row of the table.
-func seenBy(t *testing.T, expected string) *strings.Builder {
-	seen := &strings.Builder{}
-	theStage.table.add(t, expected, seen)
-	return seen
-}
-
 // TestSignals holds what SIGTERM and SIGINT do to a mount that is idle, one
-// whose open file is closed in time, and one that is told twice.
+// whose open file is closed in time, one that is told twice, and one whose file
+// nobody closes.
 func TestSignals(t *testing.T) {
+	t.Parallel()
 	for name, sig := range map[string]os.Signal{"SIGTERM": syscall.SIGTERM, "SIGINT": syscall.SIGINT} {
 		t.Run(name+"/idle", func(t *testing.T) {
 			t.Parallel()
@@ -38,70 +33,45 @@ func TestSignals(t *testing.T) {
 		})
 		t.Run(name+"/file open", func(t *testing.T) {
 			t.Parallel()
-			seen := seenBy(t, "detached, intact, exit 0")
-			r := newScene(t)
-			reader := hold(t, r.file())
+			r := newScene(t, "detached, intact, exit 0")
+			reader := hold(t, r.file(), false)
 			signal(t, r.mount, sig)
 			awaitDetached(t, r.mount)
-			fmt.Fprintf(seen, "detached, %v, ", must(t, reader.finish()))
-			awaitExit(t, r.mount, seen, 0)
+			fmt.Fprintf(r.seen, "detached, %v, ", must(t, reader.finish()))
+			awaitExit(t, r.mount, r.seen, 0)
 		})
-		t.Run(name+"/file open, again", func(t *testing.T) {
-			t.Parallel()
-			seen := seenBy(t, "detached, cut off at the second signal, exit 1")
-			m := mountBucket(t, 1)
-			reader := hold(t, m.Dir+"/"+object)
-			signal(t, m, sig)
-			awaitDetached(t, m)
-			signal(t, m, sig)
-			checkCutOff(t, m, reader, seen)
-		})
+		for again, expected := range map[bool]string{
+			true: "detached, cut off at the second signal, exit 1", false: "detached, cut off after 20 s, exit 1",
+		} {
+			t.Run(fmt.Sprintf("%s/file left open, again %t", name, again), func(t *testing.T) {
+				t.Parallel()
+				seen := seenBy(t, expected)
+				m := mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env()}, 1)
+				reader := hold(t, m.Dir+"/"+object, false)
+				signal(t, m, sig)
+				awaitDetached(t, m)
+				if again {
+					signal(t, m, sig)
+				}
+				awaitExit(t, m, seen, 1)
+				o := reader.finish()
+				fmt.Fprintf(seen, "; the reader: %v", o)
+				if len(o.Failures) == 0 {
+					t.Errorf("the reader got %v", o)
+				}
+			})
+		}
 	}
-}
-
-// TestSignalWithFileLeftOpen holds that a file which nobody closes does not keep
-// a mount for ever.
-func TestSignalWithFileLeftOpen(t *testing.T) {
-	t.Parallel()
-	seen := seenBy(t, "detached, cut off after 20 s, exit 1")
-	m := mountBucket(t, 1)
-	reader := hold(t, m.Dir+"/"+object)
-	signal(t, m, syscall.SIGTERM)
-	checkCutOff(t, m, reader, seen)
-}
-
-// checkCutOff holds that mountd ends with exit 1 and its reader with an error.
-func checkCutOff(t *testing.T, m *rig.Mount, reader *heldReader, seen *strings.Builder) {
-	t.Helper()
-	began := time.Now()
-	code := m.Wait()
-	o := reader.finish()
-	fmt.Fprintf(seen, "exit %d after %.1f s; the reader: %v", code, time.Since(began).Seconds(), o)
-	if code != 1 || len(o.Failures) == 0 {
-		t.Errorf("mountd ended with %d, its reader got %v", code, o)
-	}
-	checkUnmounted(t, m.Dir)
 }
 
 func signal(t *testing.T, m *rig.Mount, sig os.Signal) {
 	t.Helper()
-	if err := m.Signal(sig); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// must returns o, which must be intact.
-func must(t *testing.T, o outcome) outcome {
-	t.Helper()
-	if !o.intact() {
-		t.Errorf("the reader got: %v", o)
-	}
-	return o
+	noError(t, m.Signal(sig))
 }
 
 func awaitDetached(t *testing.T, m *rig.Mount) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), quietLimit)
+	ctx, cancel := context.WithTimeout(t.Context(), childLimit)
 	defer cancel()
 	if err := rig.AwaitUnmount(ctx, m.Dir); err != nil {
 		t.Fatalf("still mounted: %v", err)
@@ -132,80 +102,136 @@ func checkUnmounted(t *testing.T, dir string) {
 }
 
 // TestKilledAndStartedAgain holds that after SIGKILL a new mountd takes the
-// mountpoint over at once, says so, and serves; and that readers of the dead
-// one get an error.
+// mountpoint over, says so, and serves: from the moment on at which it is known to
+// be there, nobody meets the dead one any more, whose readers got an error.
 func TestKilledAndStartedAgain(t *testing.T) {
 	t.Parallel()
-	seen := seenBy(t, "stale mount cleaned up, back in under 2 s, intact")
-	dir := t.TempDir()
-	opts := rig.MountOptions{Source: "s3://" + bucket, Dir: dir, Env: theStage.server.Env()}
-	dead, err := theStage.Mount(t.Context(), opts)
-	if err != nil {
-		t.Fatal(err)
+	for name, start := range map[string]func(*testing.T, string){
+		"foreground": func(t *testing.T, dir string) {
+			m := mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Dir: dir, Env: theStage.server.Env()})
+			awaitLogged(t, m.Process, "daemon is gone")
+		},
+		"--daemon": func(t *testing.T, dir string) {
+			succeed(t, theStage.Mountd, "--daemon", "s3://"+bucket, dir)
+			t.Cleanup(func() { succeed(t, "umount", dir) })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			seen := seenBy(t, "no reader meets the dead mount once the new one is there")
+			dir := t.TempDir()
+			dead, err := theStage.Mount(t.Context(), rig.MountOptions{Source: "s3://" + bucket, Dir: dir, Env: theStage.server.Env()})
+			noError(t, err)
+			reader := hold(t, dir+"/"+object, false)
+			noError(t, dead.Kill())
+			w := watchOpens(t, dir+"/"+object)
+			start(t, dir)
+			fmt.Fprint(seen, w.sinceNow())
+			if o := reader.finish(); len(o.Failures) == 0 {
+				t.Errorf("the reader of the dead mount got: %v", o)
+			}
+			fmt.Fprintf(seen, ", %v", must(t, readFile(t, "sequential", dir+"/"+object)))
+		})
 	}
-	reader := hold(t, dir+"/"+object)
-	if err := dead.Kill(); err != nil {
-		t.Fatal(err)
+}
+
+// openWatch opens a file without end, in several children.
+type openWatch struct {
+	t     *testing.T
+	there atomic.Bool  // the file is
+	looks atomic.Int64 // since
+	wg    sync.WaitGroup
+}
+
+// enoughLooks is how many must find the file.
+const enoughLooks = 200
+
+func watchOpens(t *testing.T, path string) *openWatch {
+	t.Helper()
+	w := &openWatch{t: t}
+	for range 3 {
+		reader := startReader(t)
+		w.wg.Go(func() {
+			for w.looks.Load() < enoughLooks && !t.Failed() {
+				there := w.there.Load()
+				o, err := reader.try(order{Op: "open", Path: path}) // attributes are the kernel's for a while
+				if err != nil || there && o.errno() != "" {
+					t.Errorf("a look at the file: %v, %v", o.Failures, err)
+				}
+				if err == nil && o.errno() == "" {
+					reader.try(order{Op: "close"}) // the next look tells if it ended
+				}
+				if there {
+					w.looks.Add(1)
+				}
+			}
+		})
 	}
-	began := time.Now()
-	m := mountFor(t, opts)
-	if awaitLogged(t, m.Process, "msg=mounted") == nil { // the table shows the dead one until then
-		t.FailNow()
-	}
-	back := time.Since(began)
-	if o := reader.finish(); len(o.Failures) == 0 {
-		t.Errorf("the reader of the dead mount got: %v", o)
-	}
-	fmt.Fprintf(seen, "back in %.2f s, %v", back.Seconds(), must(t, readFile(t, "sequential", dir+"/"+object)))
-	if back > 2*time.Second {
-		t.Errorf("it took %v", back)
-	}
-	awaitLogged(t, m.Process, "daemon is gone")
-	checkQuiet(t, m)
+	t.Cleanup(w.wg.Wait)
+	return w
+}
+
+// sinceNow holds that from now on all looks find the file.
+func (w *openWatch) sinceNow() string {
+	w.there.Store(true)
+	w.wg.Wait()
+	return fmt.Sprintf("%d looks found it", w.looks.Load())
 }
 
 // TestFrozenDaemon holds that a mountd which does not run for a while takes the
 // bytes that came meanwhile, and does not ask for them again.
 func TestFrozenDaemon(t *testing.T) {
 	t.Parallel()
-	seen := seenBy(t, "nothing is fetched twice")
-	const size, key, freezes = 256 << 20, "frozen", 4
-	if err := putSparse(t, key, size); err != nil {
-		t.Fatal(err)
+	r := newScene(t, "nothing is fetched twice")
+	const held = 4
+	release := make(chan struct{})
+	r.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: 2, Count: held, Fault: proxy.Fault{Hold: release}})
+	reader, began := startReader(t), time.Now()
+	noError(t, reader.ask(order{Op: "sequential", Path: r.file()}))
+	if !eventually(func() bool { return r.proxy.Stats().Faults == held }) {
+		t.Fatal("too little is asked for")
 	}
-	p := proxy.Start(t, theStage.server.Endpoint)
-	p.SetShape(proxy.Shape{FirstByte: 20 * time.Millisecond, PerConnection: 20e6, Total: 100e6})
-	m := mountFor(t, rig.MountOptions{
-		Source: "s3://" + bucket, Env: append(theStage.server.Env(), "AWS_ENDPOINT_URL="+p.Endpoint),
-	})
-	result := make(chan outcome, 1)
-	go func() { result <- readFile(t, "sequential", m.Dir+"/"+key) }()
-	for i := range int64(freezes) {
-		if !eventually(quietLimit, func() bool { return measures(t, m.Dir)["fetched_bytes_total"] >= (2*i+1)*size/(2*freezes) }) {
-			t.Fatal("the reading does not go on")
+	signal(t, r.mount, syscall.SIGSTOP)
+	close(release)
+	if !eventually(func() bool { return r.proxy.Stats().InFlight == 0 }) {
+		t.Error("the answers do not fit into the connections")
+	}
+	arrived := r.proxy.Log()
+	// Longer than any of them may be silent: two seconds, or four times what an
+	// answer took so far.
+	time.Sleep(2*time.Second + min(5*time.Since(began), 20*time.Second))
+	goesOn := time.Now()
+	signal(t, r.mount, syscall.SIGCONT)
+	o, err := reader.answer()
+	fmt.Fprintf(r.seen, "%v, %v", must(t, o), err)
+	fmt.Fprintf(r.seen, ", %d answers came meanwhile", r.checkTaken(arrived, goesOn))
+}
+
+// checkTaken holds that nothing of the held answers that arrived was asked for
+// again later, and returns how many these are.
+func (r *scene) checkTaken(arrived []proxy.Record, later time.Time) (judged int) {
+	r.t.Helper()
+	for _, a := range arrived {
+		if a.Op != "GET" || a.Rule == nil || a.Err != "" {
+			continue
 		}
-		for _, s := range []os.Signal{syscall.SIGSTOP, syscall.SIGCONT} {
-			if err := m.Signal(s); err != nil {
-				t.Fatal(err)
-			}
-			if s == syscall.SIGSTOP {
-				time.Sleep(time.Second)
+		judged++
+		for _, b := range r.proxy.Log() {
+			if b.Op == "GET" && b.Start.After(later) && b.Offset < a.Offset+a.Length && b.Offset+b.Length > a.Offset {
+				r.t.Errorf("[%d,+%d) was asked for again: [%d,+%d)", a.Offset, a.Length, b.Offset, b.Length)
 			}
 		}
 	}
-	if o := <-result; len(o.Failures) > 0 {
-		t.Errorf("the reader got: %v", o)
+	if judged == 0 {
+		r.t.Error("no answer came while it was stopped")
 	}
-	stalls, known := measures(t, m.Dir)["store_stalls_total"]
-	fmt.Fprintf(seen, "stopped %d times for a second: %d requests replaced", freezes, stalls)
-	if stalls > 0 || !known {
-		t.Errorf("%d requests were taken for silent", stalls)
-	}
+	return judged
 }
 
 // TestUnmountWhileReading holds that a mount in use cannot be unmounted, and
 // that one which is detached serves its readers to their end.
 func TestUnmountWhileReading(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		command  []string
 		detached bool
@@ -221,47 +247,56 @@ func TestUnmountWhileReading(t *testing.T) {
 			if c.detached {
 				expected = "detached, intact, exit 0"
 			}
-			seen := seenBy(t, expected)
-			r := newScene(t)
-			reader := hold(t, r.file())
-			reader.goOn()
+			r := newScene(t, expected)
+			reader := hold(t, r.file(), false)
+			reader.askHalf()
 			result := runChild(t, nil, c.command[0], append(c.command[1:], r.mount.Dir)...)
 			if busy := result.Code != 0; busy == c.detached {
 				t.Errorf("%s: exit %d: %s", name, result.Code, result.Stderr)
 			}
-			reader.await("read")
-			fmt.Fprintf(seen, "%v, ", must(t, reader.finish()))
+			reader.awaitHalf()
+			fmt.Fprintf(r.seen, "%v, ", must(t, reader.finish()))
 			if !c.detached {
 				checkQuiet(t, r.mount)
 				succeed(t, c.command[0], append(c.command[1:], r.mount.Dir)...)
 			}
-			awaitExit(t, r.mount, seen, 0)
+			awaitExit(t, r.mount, r.seen, 0)
 		})
 	}
 }
 
 // TestManyHandles holds that opening and closing leaves nothing behind.
 func TestManyHandles(t *testing.T) {
-	page, err := pageDigest(theStage.original)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for way, name := range map[string]string{"opens": "10,000 opens", "handles": "1,000 handles at once"} {
-		t.Run(name, func(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ opens, atOnce int }{{10_000, 1}, {1_000, 1_000}} {
+		t.Run(fmt.Sprintf("%d opens, %d at once", c.opens, c.atOnce), func(t *testing.T) {
 			t.Parallel()
 			seen := seenBy(t, "nothing left")
-			m := mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env(), Args: []string{"--memory-limit", "32Mi"}})
+			m := mountBucket(t, "--memory-limit", "32Mi")
 			path := m.Dir + "/" + object
 			must(t, readFile(t, "sequential", path))
 			checkQuiet(t, m)
-			before := usageOf(t, m)
-			if o := readFile(t, way, path); o.SHA256 != page {
-				t.Errorf("the reader got: %v", o)
+			before, reader := usageOf(t, m), startReader(t)
+			reader.do(t, order{Op: "open", Path: theStage.original})
+			want := reader.do(t, order{Op: "read", Size: 4096})
+			for i := range c.opens {
+				reader.do(t, order{Op: "open", Path: path, Handle: i})
+				if o := reader.do(t, order{Op: "read", Handle: i, Size: 4096}); !o.same(want) {
+					t.Fatalf("open %d: %v", i, o)
+				}
+				if c.atOnce == 1 {
+					reader.do(t, order{Op: "close", Handle: i})
+				}
 			}
+			open := measures(t, m.Dir)["open_files"]
+			noError(t, reader.Kill())
 			checkQuiet(t, m)
 			after := usageOf(t, m)
-			fmt.Fprintf(seen, "%v before, %v after", before, after)
-			if after.descriptors > before.descriptors+5 || after.goroutines > before.goroutines+10 || after.threads > before.threads+40 {
+			fmt.Fprintf(seen, "%v before, %d open at the end, %v after", before, open, after)
+			if c.atOnce > 1 && open != int64(c.atOnce) {
+				t.Errorf("%d files were open", open)
+			}
+			if after.descriptors() > before.descriptors()+5 || after.goroutines > before.goroutines+10 || after.threads > before.threads+40 {
 				t.Errorf("%v before, %v after", before, after)
 			}
 		})
@@ -271,15 +306,13 @@ func TestManyHandles(t *testing.T) {
 // TestFewDescriptors holds that a mountd which may open hardly anything is slow
 // at most.
 func TestFewDescriptors(t *testing.T) {
+	t.Parallel()
 	for _, way := range ways() {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
 			seen := seenBy(t, "intact; unmounts")
-			m := mountFor(t, rig.MountOptions{
-				Source: "s3://" + bucket, Env: theStage.server.Env(),
-				Args: []string{"--memory-limit", "32Mi", "--part-size", "1Mi"},
-			})
-			used := usageOf(t, m).descriptors
+			m := mountBucket(t, "--memory-limit", "32Mi", "--part-size", "1Mi")
+			used := usageOf(t, m).descriptors()
 			limitDescriptors(t, m, used+3)
 			r := &scene{t: t, mount: m}
 			fmt.Fprintf(seen, "%v with %d descriptors", must(t, r.read(way)), used+3)
@@ -297,13 +330,9 @@ func TestFewDescriptors(t *testing.T) {
 func limitDescriptors(t *testing.T, m *rig.Mount, n int) {
 	t.Helper()
 	var limit unix.Rlimit
-	if err := unix.Prlimit(m.PID(), unix.RLIMIT_NOFILE, nil, &limit); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, unix.Prlimit(m.PID(), unix.RLIMIT_NOFILE, nil, &limit))
 	limit.Cur = uint64(n)
-	if err := unix.Prlimit(m.PID(), unix.RLIMIT_NOFILE, &limit, nil); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, unix.Prlimit(m.PID(), unix.RLIMIT_NOFILE, &limit, nil))
 }
 
 // TestMemoryLimitAboveCgroup holds that a limit which the cgroup does not allow
@@ -312,21 +341,11 @@ func limitDescriptors(t *testing.T, m *rig.Mount, n int) {
 func TestMemoryLimitAboveCgroup(t *testing.T) {
 	seen := seenBy(t, "lowered and said so, read whole, not killed")
 	const allowed, size, key = 384 << 20, 768 << 20, "above"
-	if err := putSparse(t, key, size); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, putSparse(t, key, size))
 	group, err := rig.NewCgroup("weightfs-faults")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := group.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := group.SetLimit(allowed); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
+	atEnd(t, group.Close)
+	noError(t, group.SetLimit(allowed))
 	m := mountFor(t, rig.MountOptions{
 		Source: "s3://" + bucket, Env: theStage.server.Env(), Cgroup: group, Args: []string{"--memory-limit", "4Gi"},
 	})
@@ -334,15 +353,11 @@ func TestMemoryLimitAboveCgroup(t *testing.T) {
 		t.Errorf("the reader got: %v", o)
 	}
 	must(t, readFile(t, "parallel", filepath.Join(m.Dir, object)))
-	limit := memoryLimitOf(t, m)
+	limit := reportOf(t, m.Dir).MemoryLimit
 	kills, err := group.Kills()
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	peak, err := group.Peak()
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	fmt.Fprintf(seen, "limit of %d MiB, peak of %d MiB, %d killed", limit>>20, peak>>20, kills)
 	if kills > 0 || limit >= allowed || limit < 16<<20 {
 		t.Errorf("limit of %d bytes, %d killed; the log: %s", limit, kills, m.Output())
@@ -351,47 +366,29 @@ func TestMemoryLimitAboveCgroup(t *testing.T) {
 	checkQuiet(t, m)
 }
 
-// memoryLimitOf is the limit by which a mountd goes.
-func memoryLimitOf(t *testing.T, m *rig.Mount) int64 {
-	t.Helper()
-	var report struct {
-		MemoryLimit int64 `json:"memory_limit"`
-	}
-	if err := json.Unmarshal([]byte(succeed(t, theStage.Mountd, "status", "--json", m.Dir)), &report); err != nil {
-		t.Fatal(err)
-	}
-	return report.MemoryLimit
-}
-
 // TestKilledReader holds that a reader can be killed while it waits for a store
 // that says nothing, and that its fetches end with it.
 func TestKilledReader(t *testing.T) {
+	t.Parallel()
 	for _, way := range []string{"sequential", "parallel", "mapped"} {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
-			seen := seenBy(t, "reader and fetches end")
-			r := newScene(t)
+			r := newScene(t, "reader and fetches end")
 			succeed(t, "stat", r.file())
 			r.proxy.SetRules(1, proxy.Rule{Op: "GET", Fault: proxy.Fault{End: proxy.Stall, After: 1000}})
-			reader, err := rig.StartProcess(exec.Command(theStage.reader, way, r.file()))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !eventually(quietLimit, func() bool { return measures(t, r.mount.Dir)["active_fetches"] > 0 }) {
+			reader := startReader(t)
+			noError(t, reader.ask(order{Op: way, Path: r.file()}))
+			if !eventually(func() bool { return measures(t, r.mount.Dir)["active_fetches"] > 0 }) {
 				t.Error("nothing is fetched")
 			}
-			began := time.Now()
-			if err := reader.Signal(syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
+			noError(t, reader.Signal(syscall.SIGKILL))
 			select {
 			case <-reader.Done():
-			case <-time.After(quietLimit):
+			case <-time.After(childLimit):
 				t.Fatal("the killed reader does not end")
 			}
-			dead := time.Since(began)
 			checkQuiet(t, r.mount)
-			fmt.Fprintf(seen, "the reader after %.1f s, all fetches after %.1f s", dead.Seconds(), time.Since(began).Seconds())
+			fmt.Fprint(r.seen, "reader and fetches ended")
 		})
 	}
 }

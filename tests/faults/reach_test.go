@@ -1,11 +1,9 @@
 package faults
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -19,77 +17,41 @@ import (
 // refused at the start, and trusted where --ca-bundle names it.
 func TestUnknownAuthority(t *testing.T) {
 	server := rig.StartTLSServer(t)
-	if err := theStage.fill(t.Context(), server); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, theStage.fill(t.Context(), server))
 	env := append(server.Env(), "AWS_CA_BUNDLE=")
-	t.Run("refused", func(t *testing.T) {
-		seen := seenBy(t, "exit 1 that names the certificate")
-		result := runChild(t, env, theStage.Mountd, "s3://"+bucket, t.TempDir())
-		fmt.Fprintf(seen, "exit %d", result.Code)
-		if result.Code != 1 || !strings.Contains(result.Stderr, "certificate") {
-			t.Errorf("exit %d: %s", result.Code, result.Stderr)
+	trust := []string{"--ca-bundle", server.CABundle}
+	seen := seenBy(t, "exit 1 that names the certificate, intact with --ca-bundle")
+	for _, p := range refusals(t, env, "certificate") {
+		if !strings.Contains(p.text, p.has) {
+			t.Errorf("%s does not name the %s: %s", p.name, p.has, p.text)
 		}
-	})
-	t.Run("refused/"+direct, func(t *testing.T) {
-		seen := seenBy(t, "exit 1 that names the certificate")
-		result := runChild(t, env, theStage.Gpuload, "load", "--device", "cpu", "s3://"+bucket+"/"+object)
-		fmt.Fprintf(seen, "exit %d", result.Code)
-		if result.Code != 1 || !strings.Contains(result.Stderr, "certificate") {
-			t.Errorf("exit %d: %s", result.Code, result.Stderr)
-		}
-	})
-	for _, way := range ways() {
-		t.Run("with --ca-bundle/"+way, func(t *testing.T) {
-			seen := seenBy(t, "intact")
-			m := mountFor(t, rig.MountOptions{
-				Source: "s3://" + bucket, Env: env, Args: []string{"--memory-limit", "128Mi", "--part-size", "1Mi", "--ca-bundle", server.CABundle},
-			})
-			r := &scene{t: t, mount: m}
-			fmt.Fprintf(seen, "%v", must(t, r.read(way)))
-			checkAsked(t, m, seen)
-		})
 	}
-	t.Run("with --ca-bundle/"+direct, func(t *testing.T) {
-		seen := seenBy(t, "intact")
-		prefix := append([]string{"env"}, env...)
-		fmt.Fprintf(seen, "%v", must(t, loadFile(t, prefix, "--ca-bundle", server.CABundle, "s3://"+bucket+"/"+object)))
-	})
-}
-
-// checkAsked is checkRefetched and checkRate where no proxy can look in: by what
-// mountd says of itself.
-func checkAsked(t *testing.T, m *rig.Mount, seen *strings.Builder) {
-	t.Helper()
-	now := measures(t, m.Dir)
-	fetched, gets := float64(now["store_bytes_total"])/float64(theStage.size), now["store_gets_total"]
-	fmt.Fprintf(seen, ", fetched %.2fx by %d GETs", fetched, gets)
-	if fetched < 1 || fetched > refetchLimit {
-		t.Errorf("fetched %.2f times the object, at most %.2f allowed", fetched, refetchLimit)
-	}
-	// A header and an end that are no whole parts, and parts that a reader who
-	// begins in the middle of one splits.
-	if limit := 2*theStage.size/theStage.partSize() + 4; gets > limit {
-		t.Errorf("%d GETs, at most %d allowed", gets, limit)
+	m := mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: env, Args: append(trust, "--memory-limit", "128Mi", "--part-size", "1Mi")})
+	for _, way := range everyWay() {
+		r := &scene{t: t, mount: m, env: env, loadFlags: trust}
+		fmt.Fprintf(seen, "%s: %v; ", way, must(t, r.read(way)))
 	}
 }
 
 // TestNamesFail holds that a time in which names cannot be resolved, and all
 // connections have broken, is invisible but for time.
 func TestNamesFail(t *testing.T) {
-	for _, way := range append(ways(), direct) {
+	t.Parallel()
+	for _, way := range everyWay() {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
-			r := newRigWithNames(t)
-			theStage.table.add(t, "intact", &r.seen)
-			r.beginCounting()
-			failNamesForAWhile(r)
-			o := must(t, r.read(way))
-			fmt.Fprintf(&r.seen, "%v", o)
-			r.checkFired()
-			r.checkRefetched(o.late)
-			r.checkRate(rateLimit(way))
-			checkQuiet(t, r.mount)
+			r := sceneWithNames(t, "intact")
+			r.checkPassing(storageCase{inflict: func(r *scene) {
+				begun := make(chan struct{})
+				r.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: 5, Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) {
+					failNames(r)
+					close(begun)
+				}}})
+				r.during(begun, func() error {
+					r.names.fail.Store(false)
+					return nil
+				})
+			}}, way)
 		})
 	}
 }
@@ -97,34 +59,16 @@ func TestNamesFail(t *testing.T) {
 // TestNamesFailForEver holds that readers get an error in time when names cannot
 // be resolved any more, and the object as soon as they can.
 func TestNamesFailForEver(t *testing.T) {
-	c := lastingCase{storageCase{"", failNames}, "EIO", "server misbehaving", "cannot be resolved"}
-	for _, way := range append(ways(), direct) {
+	t.Parallel()
+	c := lastingCase{storageCase{inflict: failNames}, "EIO", "server misbehaving", maxAttempts, "cannot be resolved"}
+	for _, way := range everyWay() {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
-			r := newRigWithNames(t, timeLimit()...)
+			r := sceneWithNames(t, c.expected(way), c.timeLimit()...)
 			succeed(t, r.prefix[0], append(r.prefix[1:], "stat", r.file())...)
 			r.checkLasting(c, way)
 		})
 	}
-}
-
-// failNamesForAWhile begins in the middle of the reading.
-func failNamesForAWhile(r *scene) {
-	begin := make(chan struct{}, 1)
-	r.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: 5, Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) {
-		begin <- struct{}{}
-	}}})
-	r.during(func(ctx context.Context) error {
-		select {
-		case <-begin:
-		case <-ctx.Done():
-			return fmt.Errorf("the outage did not begin")
-		}
-		failNames(r)
-		wait(ctx, theStage.outage)
-		r.names.fail.Store(false)
-		return nil
-	})
 }
 
 // failNames has no name be resolved, and breaks the connections that need none.
@@ -133,42 +77,22 @@ func failNames(r *scene) {
 	r.proxy.Break()
 }
 
-// newRigWithNames is newRig for programs that resolve names by a server of ours
+// sceneWithNames is newScene for programs that resolve names by a server of ours
 // alone. It mounts in a mount namespace of its own, into which readers go.
-func newRigWithNames(t *testing.T, flags ...string) *scene {
+func sceneWithNames(t *testing.T, expected string, flags ...string) *scene {
 	t.Helper()
 	names := startNameServer(t)
-	r := &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint), names: names}
-	r.proxy.SetShape(proxy.Shape{PerConnection: 20e6, Total: paceTotal})
+	r := &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint), names: names, seen: seenBy(t, expected)}
+	r.proxy.SetShape(proxy.Shape{PerConnection: 20e6, Total: 40e6})
 	resolv := filepath.Join(t.TempDir(), "resolv.conf")
-	if err := os.WriteFile(resolv, fmt.Appendf(nil, "nameserver %s\noptions timeout:1 attempts:1\n", names.address), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	port := r.proxy.Endpoint[strings.LastIndexByte(r.proxy.Endpoint, ':'):]
-	r.endpoint = "http://store.test" + port
-	dir := t.TempDir()
-	args := append([]string{"--mount", "--propagation", "private", "sh", "-c",
-		`mount --bind "$0" /etc/resolv.conf && exec "$@"`, resolv, theStage.Mountd, "--memory-limit", "128Mi", "--part-size", "1Mi",
-		"--metadata-ttl", "1h", "--force-path-style", "--endpoint-url", r.endpoint}, flags...)
-	cmd := exec.Command("unshare", append(args, "s3://"+bucket, dir)...)
-	cmd.Env = append(os.Environ(), append(theStage.server.Env(), "AWS_ENDPOINT_URL=")...)
-	process, err := rig.StartProcess(cmd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.mount = &rig.Mount{Dir: dir, Process: process}
-	t.Cleanup(func() {
-		if err := process.Stop(childLimit); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Logf("mountd wrote:\n%s", lastLines(process.Output(), 40))
-		}
-	})
-	r.prefix = []string{"nsenter", "--mount", "--target", fmt.Sprint(process.PID()), "--"}
-	if awaitLogged(t, process, "msg=mounted") == nil {
-		t.FailNow()
-	}
+	noError(t, os.WriteFile(resolv, fmt.Appendf(nil, "nameserver %s\noptions timeout:1 attempts:1\n", names.address), 0o644))
+	r.env = append(theStage.server.Env(), "AWS_ENDPOINT_URL=http://store.test"+r.proxy.Endpoint[strings.LastIndexByte(r.proxy.Endpoint, ':'):])
+	prefix := append([]string{
+		"unshare", "--mount", "--propagation", "private", "sh", "-c", `mount --bind "$0" /etc/resolv.conf && exec "$@"`, resolv, "env",
+	}, r.env...)
+	flags = append([]string{"--memory-limit", "128Mi", "--part-size", "1Mi", "--metadata-ttl", "1h", "--force-path-style"}, flags...)
+	r.mount = mountUnder(t, prefix, "s3://"+bucket, flags...)
+	r.prefix = []string{"nsenter", "--mount", "--target", fmt.Sprint(r.mount.PID()), "--"}
 	return r
 }
 

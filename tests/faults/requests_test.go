@@ -1,197 +1,101 @@
 package faults
 
 import (
+	"cmp"
 	"fmt"
-	"net"
-	"strconv"
-	"strings"
-	"sync"
-	"testing"
+	"slices"
 	"time"
-	"unsafe"
 
-	"golang.org/x/sys/unix"
+	"weightfs/tests/proxy"
 )
 
 const (
 	// refetchLimit is how many times the object may be fetched in a fault that
-	// passes.
+	// passes, beside what faults waste: a reader who begins in the middle of a part
+	// splits it.
 	refetchLimit = 1.1
-	// lateRefetch may come to it on a machine that stands still: what a reader
-	// has not taken yet is lost when its connection is reset.
-	lateRefetch = 0.15
-	// retriesPerSecond is how often one part may be asked for again in a second:
-	// after pauses of at least 50, 100, 200 and 400 ms.
-	retriesPerSecond = 4
-	// suspects is how often a part is asked for that is answered with another one,
-	// until it is given up, long before the read time-out.
+	// maxAttempts is how often a request is made without a byte of progress.
+	maxAttempts = 10
+	// suspects is how often of these it may be answered with another range.
 	suspects = 3
 )
 
-// rateLimit is how many requests a second may reach a store, or connections be
-// tried, whatever the store does: those of an undisturbed read, and the retries
-// of the parts that are under way at once. Attempts without a pause are more than
-// that; of sixteen readers in full only those that are not paced either.
-func rateLimit(way string) int64 {
-	atOnce := min(theStage.size/theStage.partSize(), 48) // what sixteen readers come to
-	if way == "sequential" || way == "mapped" {
-		atOnce = 11 // the window of one cold reader of a short file
-		if !testing.Short() {
-			atOnce = 32 // it grows on, to the GETs that mountd starts with
-		}
-	}
-	undisturbed := min(theStage.size, paceTotal) / theStage.partSize()
-	return undisturbed + retriesPerSecond*atOnce
-}
-
-// beginCounting forgets the requests and dials so far.
+// beginCounting forgets the requests so far.
 func (r *scene) beginCounting() {
 	r.proxy.ResetStats()
-	r.dials = watchDials(r.t, r.proxy.Endpoint)
 	if r.names != nil {
 		r.names.refused.Store(0)
 	}
 }
 
-// checkFired holds that the fault met somebody. A connection that is refused
-// reaches no proxy: it shows as one that was tried and not accepted.
+// checkFired holds that the fault met somebody.
 func (r *scene) checkFired() {
 	r.t.Helper()
-	s := r.proxy.Stats()
-	if r.outage {
-		refused := r.dials.count() - s.Connections
-		fmt.Fprintf(&r.seen, ", %d dials refused", refused)
-		if refused <= 0 {
-			r.t.Error("no connection was refused")
-		}
-		return
-	}
+	faults := r.proxy.Stats().Faults
 	if r.names != nil {
-		fmt.Fprintf(&r.seen, ", %d names refused", r.names.refused.Load())
-		if r.names.refused.Load() == 0 {
-			r.t.Error("no name was refused")
-		}
-		return
+		faults = r.names.refused.Load()
 	}
-	fmt.Fprintf(&r.seen, ", %d faults", s.Faults)
-	if s.Faults == 0 {
-		r.t.Error("no request met the fault")
+	fmt.Fprintf(r.seen, ", %d faults", faults)
+	if faults == 0 {
+		r.t.Error("nothing met the fault")
 	}
 }
 
 // checkRefetched holds that the store was asked for little more than the object.
-func (r *scene) checkRefetched(late lateness) {
+// What lies in a connection that is reset is lost, and so may be the body of an
+// answer that the client does not want.
+func (r *scene) checkRefetched(c storageCase) {
 	r.t.Helper()
-	limit := refetchLimit
-	if late.longest >= lateMatters {
-		limit += lateRefetch
-	}
-	fetched := float64(r.proxy.Stats().Bytes["GET"]) / float64(theStage.size)
-	fmt.Fprintf(&r.seen, ", fetched %.2fx", fetched)
-	if fetched > limit {
-		r.t.Errorf("fetched %.2f times the object, at most %.2f allowed", fetched, limit)
-	}
-}
-
-// checkRate holds that no more requests or dials than limit came in a second.
-func (r *scene) checkRate(limit int64) {
-	r.t.Helper()
-	requests, dials := r.proxy.Stats().PeakPerSecond, r.dials.peak()
-	fmt.Fprintf(&r.seen, ", at most %d requests/s, %d dials/s", requests, dials)
-	if requests > limit || dials > limit {
-		r.t.Errorf("%d requests and %d dials in a second, at most %d allowed", requests, dials, limit)
-	}
-}
-
-// dialWatch counts the connections that are tried to one port, accepted or
-// refused, as the network sees them.
-type dialWatch struct {
-	mu        sync.Mutex
-	perSecond map[int64]int64 // by Unix time; guarded by mu
-}
-
-// watchDials counts until the test ends.
-func watchDials(t *testing.T, endpoint string) *dialWatch {
-	t.Helper()
-	port, err := strconv.ParseUint(endpoint[strings.LastIndexByte(endpoint, ':')+1:], 10, 16)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := net.ListenPacket("ip4:tcp", "127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := onlySYN(conn.(*net.IPConn), uint32(port)); err != nil {
-		t.Fatal(err)
-	}
-	w := &dialWatch{perSecond: map[int64]int64{}}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		w.serve(conn)
-	}()
-	t.Cleanup(func() {
-		conn.Close()
-		<-ended
-	})
-	return w
-}
-
-// serve counts until conn is closed.
-func (w *dialWatch) serve(conn net.PacketConn) {
-	packet := make([]byte, 128)
-	for {
-		if _, _, err := conn.ReadFrom(packet); err != nil {
-			return
+	limit := int64(refetchLimit * float64(theStage.size))
+	for _, record := range r.proxy.Log() {
+		faulted := record.Rule != nil
+		broken := record.Err != "" && !(faulted && record.Rule.End == proxy.Stall)
+		if broken || c.wasted && faulted {
+			limit += record.Bytes
 		}
-		w.mu.Lock()
-		w.perSecond[time.Now().Unix()]++
-		w.mu.Unlock()
+	}
+	fetched := r.proxy.Stats().Bytes["GET"]
+	fmt.Fprintf(r.seen, ", fetched %.2fx", float64(fetched)/float64(theStage.size))
+	if fetched > limit {
+		r.t.Errorf("fetched %d bytes of an object of %d, at most %d allowed", fetched, theStage.size, limit)
 	}
 }
 
-func (w *dialWatch) count() (n int64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, dials := range w.perSecond {
-		n += dials
+// checkAttempts holds that no request was made more often than so many times
+// without progress, and, where the fault answers it, not again before its pause.
+// A mount may make more than one request for a range, if the first one was given
+// up or is not wanted any more: as many as it says that it made fetches.
+func (r *scene) checkAttempts(c storageCase, way string, attempts int) {
+	r.t.Helper()
+	type part struct{ off, length int64 }
+	count, last := map[part]int{}, map[part]time.Time{}
+	gets, most, hasty := 0, 0, 0
+	log := r.proxy.Log()
+	slices.SortFunc(log, func(a, b proxy.Record) int { return cmp.Compare(a.Seq, b.Seq) })
+	for _, record := range log {
+		if record.Op != "GET" {
+			continue
+		}
+		p := part{record.Offset, record.Length}
+		if at, again := last[p]; again && record.Start.Sub(at) < c.pause {
+			hasty++
+		}
+		count[p]++
+		gets, most = gets+1, max(most, count[p])
+		delete(last, p)
+		if record.Rule != nil {
+			last[p] = record.Start
+		}
 	}
-	return n
-}
-
-func (w *dialWatch) peak() (n int64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, dials := range w.perSecond {
-		n = max(n, dials)
+	anew := 0 // fetches of what was asked for before
+	if way != direct {
+		anew = max(0, int(measures(r.t, r.mount.Dir)["fetches_total"])-len(count))
 	}
-	return n
-}
-
-// onlySYN lets conn see nothing but the first packets of connections to port.
-func onlySYN(conn *net.IPConn, port uint32) error {
-	const synAck, syn, drop = 0x12, 0x02, 0
-	program := []unix.SockFilter{
-		{Code: unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH, K: 0}, // the length of the IP header
-		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_IND, K: 2},  // the port that TCP goes to
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: port, Jf: 4},
-		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_IND, K: 13}, // TCP's flags
-		{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: synAck},
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: syn, Jf: 1},
-		{Code: unix.BPF_RET | unix.BPF_K, K: 128},
-		{Code: unix.BPF_RET | unix.BPF_K, K: drop},
+	fmt.Fprintf(r.seen, ", %d GETs, at most %d for one range, %d fetched anew", gets, most, anew)
+	if limit := attempts * (1 + anew); most > limit {
+		r.t.Errorf("%d requests for one range, at most %d allowed", most, limit)
 	}
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return err
+	if hasty > anew {
+		r.t.Errorf("%d requests came without a pause, %d allowed", hasty, anew)
 	}
-	var set error
-	if err := raw.Control(func(fd uintptr) {
-		set = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{
-			Len: uint16(len(program)), Filter: unsafe.SliceData(program),
-		})
-	}); err != nil {
-		return err
-	}
-	return set
 }

@@ -4,13 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,44 +19,26 @@ import (
 // direct is the way of gpuload without a mount.
 const direct = "load s3"
 
-// ways are how a file is read in each storage case; "load" is gpuload.
+// ways are how a file is read in a mount; "load" is gpuload.
 func ways() []string { return []string{"sequential", "parallel", "mapped", "load"} }
 
-// failure is the error of one reader.
-type failure struct {
-	Errno   string  `json:"errno"`
-	Seconds float64 `json:"seconds"`
-}
+// everyWay is ways, and gpuload from S3.
+func everyWay() []string { return append(ways(), direct) }
 
-// outcome is what came of reading the object in one way.
-type outcome struct {
-	SHA256   string    `json:"sha256"`
-	Seconds  float64   `json:"seconds"`
-	Failures []failure `json:"failures"`
-	message  string    // of gpuload, where it failed
-	late     lateness  // of the machine meanwhile
-}
-
-// intact tells whether the reader got the object's bytes.
-func (o outcome) intact() bool { return len(o.Failures) == 0 && o.SHA256 == theStage.digest }
-
-// givenUp tells whether all readers failed well before the read time-out.
-func (o outcome) givenUp() bool {
-	return !slices.ContainsFunc(o.Failures, func(f failure) bool { return f.Seconds > theStage.readTimeout.Seconds()/2 })
-}
-
-func (o outcome) String() string {
-	switch {
-	case o.intact():
-		return fmt.Sprintf("intact in %.1f s", o.Seconds)
-	case len(o.Failures) == 0:
-		return "WRONG BYTES"
+// errnoOfWay is errno as the reader of one way is told.
+func errnoOfWay(way, errno string) string {
+	if way == "mapped" {
+		return "SIGBUS"
 	}
-	last := 0.0
-	for _, f := range o.Failures {
-		last = max(last, f.Seconds)
-	}
-	return fmt.Sprintf("%s x%d, last after %.1f s", o.Failures[0].Errno, len(o.Failures), last)
+	return errno
+}
+
+// sceneOptions say what stands before the store, and how it is mounted.
+type sceneOptions struct {
+	expected string      // for the table
+	shape    proxy.Shape // the zero value is one slow enough for faults to fall into the reading
+	env      []string    // who asks; nil is the server's owner
+	flags    []string    // of mountd, in addition
 }
 
 // scene is one mount before one proxy.
@@ -67,35 +46,34 @@ type scene struct {
 	t     *testing.T
 	proxy *proxy.Proxy
 	mount *rig.Mount
-	seen  strings.Builder // for the table
+	seen  *strings.Builder // for the table
 	// prefix is the command that readers run under, if any.
 	prefix []string
-	// endpoint is where gpuload without a mount finds the store, by names, which
-	// may be nil.
-	endpoint string
-	names    *nameServer
-	outage   bool       // the fault is that connections are refused
-	dials    *dialWatch // since beginCounting
-	// loadFlags are gpuload's without a mount.
-	loadFlags []string
+	// env is gpuload's without a mount, loadFlags are its flags.
+	env, loadFlags []string
+	names          *nameServer // may be nil
 }
 
-// paceTotal is what the proxy of a scene lets through, in bytes a second.
-const paceTotal = 40e6
-
 // newScene mounts the bucket behind a proxy for the length of the test, with
-// flags in addition. The proxy makes the store slow enough for faults to fall
-// into the reading.
-func newScene(t *testing.T, flags ...string) *scene {
+// flags in addition.
+func newScene(t *testing.T, expected string, flags ...string) *scene {
 	t.Helper()
-	r := &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
-	r.endpoint = r.proxy.Endpoint
-	r.proxy.SetShape(proxy.Shape{FirstByte: 2 * time.Millisecond, PerConnection: 20e6, Total: paceTotal})
-	args := append([]string{"--memory-limit", "128Mi", "--part-size", "1Mi", "--metadata-ttl", "1h"}, flags...)
-	r.mount = mountFor(t, rig.MountOptions{
-		Source: "s3://" + bucket, Args: args,
-		Env: append(theStage.server.Env(), "AWS_ENDPOINT_URL="+r.proxy.Endpoint),
-	})
+	return sceneWith(t, sceneOptions{expected: expected, flags: flags})
+}
+
+func sceneWith(t *testing.T, opts sceneOptions) *scene {
+	t.Helper()
+	r := &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint), seen: seenBy(t, opts.expected)}
+	if opts.shape == (proxy.Shape{}) {
+		opts.shape = proxy.Shape{FirstByte: 2 * time.Millisecond, PerConnection: 20e6, Total: 40e6}
+	}
+	r.proxy.SetShape(opts.shape)
+	if opts.env == nil {
+		opts.env = theStage.server.Env()
+	}
+	r.env = append(slices.Clone(opts.env), "AWS_ENDPOINT_URL="+r.proxy.Endpoint)
+	args := append([]string{"--memory-limit", "128Mi", "--part-size", "1Mi", "--metadata-ttl", "1h"}, opts.flags...)
+	r.mount = mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Args: args, Env: r.env})
 	return r
 }
 
@@ -103,11 +81,14 @@ func newScene(t *testing.T, flags ...string) *scene {
 // must end with exit 0, or the one given.
 func mountFor(t *testing.T, opts rig.MountOptions, exit ...int) *rig.Mount {
 	t.Helper()
-	m, err := theStage.Mount(t.Context(), opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { checkNobodyAt(t, m.Dir) })
+	return mountWith(t, theStage.Programs, opts, exit...)
+}
+
+// mountWith is mountFor by other programs.
+func mountWith(t *testing.T, programs *rig.Programs, opts rig.MountOptions, exit ...int) *rig.Mount {
+	t.Helper()
+	m, err := programs.Mount(t.Context(), opts)
+	noError(t, err)
 	t.Cleanup(func() {
 		if err := m.Close(); err != nil && (len(exit) == 0 || m.Wait() != exit[0]) {
 			t.Error(err)
@@ -120,10 +101,10 @@ func mountFor(t *testing.T, opts rig.MountOptions, exit ...int) *rig.Mount {
 	return m
 }
 
-// mountBucket is mountFor with the bucket as it is, and no flags.
-func mountBucket(t *testing.T, exit ...int) *rig.Mount {
+// mountBucket is mountFor with the bucket as it is.
+func mountBucket(t *testing.T, flags ...string) *rig.Mount {
 	t.Helper()
-	return mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env()}, exit...)
+	return mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env(), Args: flags})
 }
 
 func lastLines(text string, n int) string {
@@ -135,42 +116,19 @@ func lastLines(text string, n int) string {
 func (r *scene) file() string { return filepath.Join(r.mount.Dir, object) }
 
 // read reads the object in one way, to the end or to the error.
-func (r *scene) read(way string) (o outcome) {
-	r.t.Helper()
-	late := theStage.late.during(func() { o = r.readOnce(way) })
-	o.late = late
-	return o
-}
-
-func (r *scene) readOnce(way string) outcome {
+func (r *scene) read(way string) outcome {
 	r.t.Helper()
 	switch way {
 	case "load":
 		return loadFile(r.t, r.prefix, r.file())
 	case direct:
-		env := append(theStage.server.Env(), "AWS_ENDPOINT_URL="+r.endpoint)
 		// Parts as small as the mount's, so that the rules find as many GETs.
-		part := strconv.FormatInt(theStage.partSize(), 10)
-		prefix := append(append(slices.Clone(r.prefix), "env"), env...)
-		args := append([]string{"--part-size", part, "--concurrency", "12", "--force-path-style"}, r.loadFlags...)
-		o := loadFile(r.t, prefix, append(args, "s3://"+bucket+"/"+object)...)
-		for i := range o.Failures {
-			o.Failures[i].Errno = "exit 1" // it names no errno
-		}
-		return o
+		args := append([]string{"--part-size", "1Mi", "--concurrency", "12", "--force-path-style"}, r.loadFlags...)
+		prefix := append(append(slices.Clone(r.prefix), "env"), r.env...)
+		return loadFile(r.t, prefix, append(args, "s3://"+bucket+"/"+object)...)
 	default:
 		return readFile(r.t, way, r.file(), r.prefix...)
 	}
-}
-
-// readFile has the reader program read a file, under the command prefix.
-func readFile(t *testing.T, way, path string, prefix ...string) outcome {
-	t.Helper()
-	var o outcome
-	if err := json.Unmarshal([]byte(runUnder(t, prefix, theStage.reader, way, path).Stdout), &o); err != nil {
-		t.Fatal(err)
-	}
-	return o
 }
 
 // loadFile has gpuload load a file and compares each tensor with what the
@@ -204,20 +162,17 @@ func loadTensors(t *testing.T, prefix []string, args ...string) (map[string]rig.
 		return nil, result
 	}
 	text, err := os.ReadFile(manifest)
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	loaded, err := rig.ParseManifest(string(text))
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	return loaded, result
 }
 
 // errnoOf finds the errno that a program names in its message.
 func errnoOf(message string) string {
 	for text, name := range map[string]string{
-		"input/output error": "EIO", "stale": "ESTALE", "permission denied": "EACCES", "no such file": "ENOENT",
+		"input/output error": "EIO", "stale": "ESTALE", "changed since it was listed": "ESTALE",
+		"permission denied": "EACCES", "no such file": "ENOENT",
 	} {
 		if strings.Contains(strings.ToLower(message), text) {
 			return name
@@ -226,15 +181,30 @@ func errnoOf(message string) string {
 	return strings.TrimSpace(message)
 }
 
+// noError ends the test at an error of what it stands on.
+func noError(t failer, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+}
+
+// atEnd calls fn at the end of the test.
+func atEnd(t *testing.T, fn func() error) {
+	t.Cleanup(func() {
+		if err := fn(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // runChild runs a child, which must end within childLimit.
 func runChild(t *testing.T, env []string, name string, args ...string) rig.Result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), childLimit)
 	defer cancel()
 	result, err := rig.Run(ctx, env, name, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	return result
 }
 

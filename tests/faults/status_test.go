@@ -10,54 +10,48 @@ import (
 	"weightfs/tests/rig"
 )
 
-// quietLimit bounds the wait for what follows a reader's end by itself: the
-// kernel's RELEASE, a cancelled fetch.
-const quietLimit = 20 * time.Second
+// report is what a mountd tells of itself, which it does a moment after its mount
+// answers.
+type report struct {
+	Measures    map[string]int64 `json:"measures"`
+	MemoryLimit int64            `json:"memory_limit"`
+}
 
-// measures are the numbers that a mountd gives of itself, which it does a moment
-// after its mount answers.
-func measures(t *testing.T, dir string) map[string]int64 {
+func reportOf(t *testing.T, dir string) (r report) {
 	t.Helper()
-	var report struct {
-		Measures map[string]int64 `json:"measures"`
-	}
 	var result rig.Result
-	if !eventually(quietLimit, func() bool {
+	if !eventually(func() bool {
 		result = runChild(t, nil, theStage.Mountd, "status", "--json", dir)
 		return result.Code == 0
 	}) {
 		t.Fatalf("status: exit %d: %s", result.Code, result.Stderr)
 	}
-	if err := json.Unmarshal([]byte(result.Stdout), &report); err != nil {
-		t.Fatal(err)
-	}
-	return report.Measures
+	noError(t, json.Unmarshal([]byte(result.Stdout), &r))
+	return r
+}
+
+func measures(t *testing.T, dir string) map[string]int64 {
+	t.Helper()
+	return reportOf(t, dir).Measures
 }
 
 // checkQuiet holds that soon nothing is held for readers that are gone.
 func checkQuiet(t *testing.T, m *rig.Mount) {
 	t.Helper()
-	leaked := map[string]int64{}
-	if eventually(quietLimit, func() bool {
-		now := measures(t, m.Dir)
-		clear(leaked)
-		for _, name := range []string{"open_files", "cache_leases", "active_fetches"} {
-			if now[name] != 0 {
-				leaked[name] = now[name]
-			}
-		}
-		return len(leaked) == 0
+	var now map[string]int64
+	if !eventually(func() bool {
+		now = measures(t, m.Dir)
+		return now["open_files"]+now["cache_leases"]+now["active_fetches"] == 0
 	}) {
-		return
+		t.Errorf("mountd still holds something: %v", now)
 	}
-	t.Errorf("mountd still holds %v", leaked)
 }
 
 // awaitLogged waits for what process logs to match pattern, and returns the first
 // match with its groups, or nil if it does not come.
 func awaitLogged(t *testing.T, process *rig.Process, pattern string) []string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), quietLimit)
+	ctx, cancel := context.WithTimeout(t.Context(), childLimit)
 	defer cancel()
 	match, err := process.AwaitOutput(ctx, regexp.MustCompile(pattern))
 	if err != nil {
@@ -66,10 +60,10 @@ func awaitLogged(t *testing.T, process *rig.Process, pattern string) []string {
 	return match
 }
 
-// eventually polls until holds returns true, and returns false if that takes
-// longer than limit.
-func eventually(limit time.Duration, holds func() bool) bool {
-	deadline := time.NewTimer(limit)
+// eventually polls until holds returns true, and returns false where somebody
+// hangs.
+func eventually(holds func() bool) bool {
+	deadline := time.NewTimer(childLimit)
 	defer deadline.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

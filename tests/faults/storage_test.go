@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weightfs/tests/proxy"
-	"weightfs/tests/rig"
 )
 
 // storageCase is a fault of the store.
@@ -22,41 +21,58 @@ type storageCase struct {
 	name string
 	// inflict makes the store sick; the reading begins when it returns.
 	inflict func(r *scene)
+	// pause is the least time between a request that the fault answers and the
+	// next attempt; 0 where that may follow at once.
+	pause time.Duration
+	// wasted tells that the body of an answer which meets the fault is of no use.
+	wasted bool
+}
+
+const (
+	// shortPause is half of the first back-off: the other half is luck.
+	shortPause = 50 * time.Millisecond
+	// retryAfter is what the store asks for where it does.
+	retryAfter = time.Second
+)
+
+// failing answers with a status.
+func failing(status int, code string) proxy.Fault { return proxy.Fault{Status: status, Code: code} }
+
+// inflicting sets one rule, for GETs.
+func inflicting(fault proxy.Fault, conditions proxy.Rule) func(*scene) {
+	conditions.Op, conditions.Fault = "GET", fault
+	return func(r *scene) { r.proxy.SetRules(1, conditions) }
 }
 
 // passing are the faults of which a reader must notice nothing but the time.
 func passing() []storageCase {
-	get := func(fault proxy.Fault, conditions proxy.Rule) func(*scene) {
-		conditions.Op, conditions.Fault = "GET", fault
-		return func(r *scene) { r.proxy.SetRules(1, conditions) }
+	const half = partSize / 2
+	some, tenth, twice := proxy.Rule{Probability: 0.2}, proxy.Rule{OneIn: 10}, proxy.Rule{Skip: 3, Count: 2}
+	cases := []storageCase{
+		{name: "refused for a while", inflict: func(r *scene) { outageAfter(r, 5) }},
+		{name: "reset in the body", inflict: inflicting(proxy.Fault{End: proxy.Reset, After: half}, some)},
+		{name: "reset at once", inflict: inflicting(proxy.Fault{End: proxy.Reset}, some)},
+		{name: "stalled in the body", inflict: inflicting(proxy.Fault{End: proxy.Stall, After: half}, proxy.Rule{Skip: 3, Count: 4})},
+		{name: "one connection in ten stalled for ever", inflict: inflicting(proxy.Fault{End: proxy.Stall}, tenth)},
+		{name: "one connection in ten slow", inflict: inflicting(proxy.Fault{Bandwidth: 200e3}, tenth)},
+		{name: "truncated, Content-Length right", inflict: inflicting(proxy.Fault{End: proxy.Truncate, After: half}, some)},
+		{name: "truncated, Content-Length wrong", inflict: inflicting(proxy.Fault{End: proxy.Shorten, After: half}, some)},
+		{name: "206 of another range, twice", inflict: inflicting(proxy.Fault{Edit: otherRange}, twice), wasted: true},
+		{name: "200 in place of 206, twice", inflict: inflicting(proxy.Fault{Edit: wholeAnswer}, twice), wasted: true},
+		{name: "ETag corrupted, twice", inflict: inflicting(proxy.Fault{Response: otherETag()}, twice), wasted: true},
+		{name: "signed header rewritten", inflict: func(r *scene) { // as Google's front end does to every request
+			r.proxy.SetRules(1, proxy.Rule{Fault: proxy.Fault{Request: map[string]string{"Accept-Encoding": "identity,gzip(gfe)"}}})
+		}},
+		{name: "latency of 2 s", wasted: true, inflict: func(r *scene) {
+			r.proxy.SetRules(1, proxy.Rule{Fault: proxy.Fault{Latency: 2 * time.Second}})
+		}},
 	}
-	some := proxy.Rule{Probability: 0.2}
-	twice := proxy.Rule{Skip: 3, Count: 2}
-	half := theStage.partSize() / 2
-	return []storageCase{
-		{"refused for a while", refuseForAWhile},
-		{"reset in the body", get(proxy.Fault{End: proxy.Reset, After: half}, some)},
-		{"reset at once", get(proxy.Fault{End: proxy.Reset}, some)},
-		{"stalled in the body", get(proxy.Fault{End: proxy.Stall, After: half}, proxy.Rule{Skip: 3, Count: 4})},
-		{"one connection in ten stalled for ever", get(proxy.Fault{End: proxy.Stall}, proxy.Rule{OneIn: 10})},
-		{"one connection in ten slow", get(proxy.Fault{Bandwidth: 200e3}, proxy.Rule{OneIn: 10})},
-		{"half 500", storm(proxy.Fault{Status: 500, Code: "InternalError"})},
-		{"half 500 with Retry-After", storm(proxy.Fault{Status: 500, Code: "InternalError", RetryAfter: "1"})},
-		{"half 503", storm(proxy.Fault{Status: 503, Code: "SlowDown"})},
-		{"half 503 with Retry-After", storm(proxy.Fault{Status: 503, Code: "SlowDown", RetryAfter: "1"})},
-		{"truncated, Content-Length right", get(proxy.Fault{End: proxy.Truncate, After: half}, some)},
-		{"truncated, Content-Length wrong", get(proxy.Fault{End: proxy.Shorten, After: half}, some)},
-		{"206 of another range, twice", get(proxy.Fault{Edit: otherRange}, twice)},
-		{"200 in place of 206, twice", get(proxy.Fault{Edit: wholeAnswer}, twice)},
-		{"ETag corrupted, twice", get(proxy.Fault{Response: otherETag()}, twice)},
-		{"signed header rewritten", rewriteSignedHeader},
-		{"latency of 2 s", func(r *scene) { r.proxy.SetRules(1, proxy.Rule{Fault: proxy.Fault{Latency: 2 * time.Second}}) }},
+	for name, fault := range map[string]proxy.Fault{"half 500": failing(500, "InternalError"), "half 503": failing(503, "SlowDown")} {
+		cases = append(cases, storageCase{name: name, inflict: func(r *scene) { storm(r, fault) }, pause: shortPause})
+		fault.RetryAfter = "1"
+		cases = append(cases, storageCase{name: name + " with Retry-After", inflict: func(r *scene) { storm(r, fault) }, pause: retryAfter})
 	}
-}
-
-// rewriteSignedHeader is what Google's front end does to every request.
-func rewriteSignedHeader(r *scene) {
-	r.proxy.SetRules(1, proxy.Rule{Fault: proxy.Fault{Request: map[string]string{"Accept-Encoding": "identity,gzip(gfe)"}}})
+	return cases
 }
 
 // otherRange makes of a partial answer one that claims to be of other bytes of
@@ -81,50 +97,25 @@ func wholeAnswer(_ proxy.Request, h *proxy.Head) {
 }
 
 func refuse(r *scene) {
-	r.outage = true
 	if err := r.proxy.Refuse(); err != nil {
-		r.t.Fatal(err)
+		r.t.Error(err)
 	}
 }
 
-// refuseForAWhile refuses connections, beginning in the middle of the reading.
-func refuseForAWhile(r *scene) { refuseAfter(r, 5) }
-
-// refuseAfter refuses connections for a while after that many GETs.
-func refuseAfter(r *scene, gets int) {
-	r.outage = true
-	begin := make(chan struct{}, 1)
+// outageAfter refuses connections for a while, from the GET after that many,
+// which is cut off.
+func outageAfter(r *scene, gets int) {
+	begun := make(chan struct{})
 	r.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: gets, Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) {
-		begin <- struct{}{}
+		refuse(r)
+		close(begun)
 	}}})
-	r.during(func(ctx context.Context) error {
-		select {
-		case <-begin:
-		case <-ctx.Done():
-			return fmt.Errorf("the outage did not begin")
-		}
-		if err := r.proxy.Refuse(); err != nil {
-			return err
-		}
-		wait(ctx, theStage.outage)
-		return r.proxy.Accept()
-	})
+	r.during(begun, func() error { return r.proxy.Accept() })
 }
 
-// storm fails half of all requests for a while, from the first that it fails on:
-// a reader that starts slowly shall not miss it.
-func storm(fault proxy.Fault) func(*scene) {
-	return func(r *scene) {
-		r.proxy.SetRules(1, proxy.Rule{Probability: 0.5, Fault: fault})
-		r.during(func(ctx context.Context) error {
-			for r.proxy.Stats().Faults == 0 && ctx.Err() == nil {
-				wait(ctx, lateTick)
-			}
-			wait(ctx, theStage.storm)
-			r.proxy.SetRules(1)
-			return nil
-		})
-	}
+// storm fails one request, and then half of all until it has failed enough.
+func storm(r *scene, fault proxy.Fault) {
+	r.proxy.SetRules(1, proxy.Rule{Count: 1, Fault: fault}, proxy.Rule{Probability: 0.5, Count: theStage.storm, Fault: fault})
 }
 
 // wait lets a fault last.
@@ -137,11 +128,20 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// during runs fn beside the reading; it ends with the test at the latest.
-func (r *scene) during(fn func(context.Context) error) {
+// during ends a fault once it has begun and lasted for a while, or with the test,
+// which fails where it did not begin.
+func (r *scene) during(begun <-chan struct{}, end func() error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- fn(ctx) }()
+	go func() {
+		select {
+		case <-begun:
+			wait(ctx, theStage.outage)
+			done <- end()
+		case <-ctx.Done():
+			done <- errors.New("the fault did not begin")
+		}
+	}()
 	r.t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -152,57 +152,27 @@ func (r *scene) during(fn func(context.Context) error) {
 
 // TestPassingFaults holds that faults which pass are invisible but for time.
 func TestPassingFaults(t *testing.T) {
+	t.Parallel()
 	for _, c := range passing() {
-		for _, way := range append(ways(), direct) {
+		for _, way := range everyWay() {
 			t.Run(c.name+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				r := newScene(t)
-				theStage.table.add(t, "intact", &r.seen)
-				r.beginCounting()
-				c.inflict(r)
-				o := r.read(way)
-				fmt.Fprintf(&r.seen, "%v", o)
-				if !o.intact() {
-					t.Errorf("the reader got: %v", o)
-				}
-				r.checkFired()
-				r.checkRefetched(o.late)
-				r.checkRate(rateLimit(way))
-				checkQuiet(t, r.mount)
+				newScene(t, "intact").checkPassing(c, way)
 			})
 		}
 	}
 }
 
-// TestStallCost holds that one connection in ten that stalls for ever at most
-// doubles the time of a long read.
-func TestStallCost(t *testing.T) {
-	seen := seenBy(t, "at most twice the undisturbed time")
-	const size, key = 1 << 30, "large"
-	if err := putSparse(t, key, size); err != nil {
-		t.Fatal(err)
-	}
-	var seconds []float64
-	for _, rules := range [][]proxy.Rule{nil, {{OneIn: 10, Op: "GET", Fault: proxy.Fault{End: proxy.Stall, After: 100_000}}}} {
-		p := proxy.Start(t, theStage.server.Endpoint)
-		p.SetShape(proxy.Shape{FirstByte: 20 * time.Millisecond, PerConnection: 20e6, Total: 150e6})
-		p.SetRules(1, rules...)
-		m := mountFor(t, rig.MountOptions{
-			Source: "s3://" + bucket, Env: append(theStage.server.Env(), "AWS_ENDPOINT_URL="+p.Endpoint),
-		})
-		o := readFile(t, "sequential", filepath.Join(m.Dir, key))
-		if len(o.Failures) > 0 {
-			t.Fatalf("the reader got: %v", o)
-		}
-		seconds = append(seconds, o.Seconds)
-		if rules != nil && p.Stats().Faults == 0 {
-			t.Error("nothing stalled")
-		}
-	}
-	fmt.Fprintf(seen, "%.1f s undisturbed, %.1f s with stalls", seconds[0], seconds[1])
-	if seconds[1] > 2*seconds[0] {
-		t.Errorf("%.1f s undisturbed, %.1f s with stalls", seconds[0], seconds[1])
-	}
+// checkPassing has a reader notice nothing of a fault.
+func (r *scene) checkPassing(c storageCase, way string) {
+	r.t.Helper()
+	r.beginCounting()
+	c.inflict(r)
+	fmt.Fprint(r.seen, must(r.t, r.read(way)))
+	r.checkFired()
+	checkQuiet(r.t, r.mount) // what is still asked for is in no log yet
+	r.checkRefetched(c)
+	r.checkAttempts(c, way, maxAttempts)
 }
 
 // putSparse stores an object of zeroes without sending it.

@@ -22,13 +22,16 @@ type table struct {
 	rows []row // guarded by mu
 }
 
-// add notes a row once the test ends, with the test's verdict.
-func (b *table) add(t *testing.T, expected string, seen *strings.Builder) {
+// seenBy begins a row of the table, which is noted once the test ends, with its
+// verdict.
+func seenBy(t *testing.T, expected string) *strings.Builder {
+	b, seen := &theStage.table, &strings.Builder{}
 	t.Cleanup(func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.rows = append(b.rows, row{strings.TrimPrefix(t.Name(), "Test"), expected, seen.String(), t.Failed()})
 	})
+	return seen
 }
 
 // print writes the rows by name.

@@ -42,21 +42,14 @@ func TestUnprivilegedMount(t *testing.T) {
 	const want = "intact, exit 0"
 	seen := seenBy(t, want)
 	dir, err := os.MkdirTemp("", "mnt-")
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	t.Cleanup(func() {
 		checkUnmounted(t, dir)
 		if err := os.Remove(dir); err != nil {
 			t.Error(err)
 		}
 	})
-	if err := os.Chmod(theStage.scratch, 0o777); err != nil { // the program is there
-		t.Fatal(err)
-	}
-	if err := os.Chown(dir, 65534, 65534); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.Chown(dir, 65534, 65534))
 	result := runUnder(t, []string{"unshare", "--mount", "--propagation", "private"},
 		"bash", "-c", unprivileged, "unprivileged", theStage.Mountd, "s3://"+bucket, dir, object)
 	got := strings.Join(strings.Split(strings.TrimSpace(result.Stdout), "\n"), ", ")

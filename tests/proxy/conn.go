@@ -95,15 +95,16 @@ func (c *conn) exchange() error {
 	now := time.Now()
 	var ordinal int64
 	req.Conn = c.number
-	req.Seq, ordinal = c.proxy.ledger.begin(req.Op, now)
+	req.Seq, ordinal = c.proxy.ledger.begin(req.Op)
 	rule, fault := c.proxy.rules.pick(req)
-	if fault {
-		c.proxy.ledger.faulted()
-	}
 	shape := c.proxy.currentShape()
 	shape.FirstByte, shape.PerConnection = shape.firstByte(ordinal), shape.perConnection(c.ordinal)
 	x := &exchange{conn: c, head: head, rule: rule, shape: shape}
-	x.rec = Record{Request: req, Start: now, Rule: rule.Name}
+	x.rec = Record{Request: req, Start: now}
+	if fault {
+		x.rec.Rule = &rule
+		c.proxy.ledger.faulted()
+	}
 	err = x.run()
 	x.rec.Duration = time.Since(now)
 	if err != nil && err != errLast {
@@ -116,6 +117,13 @@ func (c *conn) exchange() error {
 func (x *exchange) run() error {
 	if err := x.proxy.sleepUntil(x.rec.Start.Add(x.rule.Latency)); err != nil {
 		return err
+	}
+	if x.rule.Hold != nil {
+		select {
+		case <-x.rule.Hold:
+		case <-x.proxy.ctx.Done():
+			return x.proxy.ctx.Err()
+		}
 	}
 	if x.rule.Status != 0 {
 		return x.answer()

@@ -17,6 +17,8 @@ type Request struct {
 	// Offset and Length are of the Range header: Length is -1 where it has no
 	// end and 0 where there is no such header.
 	Offset, Length int64
+	// AccessKey is of the credentials that sign it, "" without.
+	AccessKey string
 	// Conn numbers the client connections from 1 and Seq all requests from 1.
 	Conn, Seq int64
 }
@@ -39,6 +41,8 @@ func parseRequest(h *Head) (Request, error) {
 		req.Key = u.Query().Get("prefix")
 	}
 	req.Offset, req.Length = parseRange(h.Get("Range"))
+	_, credential, _ := strings.Cut(h.Get("Authorization"), "Credential=")
+	req.AccessKey, _, _ = strings.Cut(credential, "/")
 	return req, nil
 }
 

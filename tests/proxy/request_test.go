@@ -15,7 +15,8 @@ func TestParseRequest(t *testing.T) {
 		{"GET /b?list-type=2&prefix=a%2Fb HTTP/1.1", "", Request{Op: "LIST", Bucket: "b", Key: "a/b", Query: "list-type=2&prefix=a%2Fb"}},
 		{"GET /b/?list-type=2 HTTP/1.1", "", Request{Op: "LIST", Bucket: "b", Query: "list-type=2"}},
 		{"GET / HTTP/1.1", "", Request{Op: "LIST"}},
-		{"HEAD /b/k HTTP/1.1", "", Request{Op: "HEAD", Bucket: "b", Key: "k"}},
+		{"HEAD /b/k HTTP/1.1", "Authorization: AWS4-HMAC-SHA256 Credential=KEY/day/region/s3, Signature=x\r\n",
+			Request{Op: "HEAD", Bucket: "b", Key: "k", AccessKey: "KEY"}},
 	}
 	for _, tt := range tests {
 		got, err := parseRequest(mustHead(t, tt.start+"\r\n"+tt.fields+"\r\n"))

@@ -31,8 +31,10 @@ type Rule struct {
 
 // Fault says what happens to a request. Several parts may be set.
 type Fault struct {
-	// Latency is waited before the request is forwarded.
+	// Latency is waited before the request is forwarded, and then the end of Hold,
+	// if that is set.
 	Latency time.Duration
+	Hold    <-chan struct{} `json:"-"`
 	// Status answers without asking the server, with an S3 error document of
 	// Code; RetryAfter, if set, is the value of that header.
 	Status     int

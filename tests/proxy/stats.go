@@ -18,10 +18,8 @@ type Stats struct {
 	Requests, Bytes map[string]int64
 	// Faults is how many requests met a rule, those under way included.
 	Faults int64
-	// PeakPerSecond is the largest number of requests in one second.
-	PeakPerSecond int64
-	// PeakInFlight is the largest number of requests under way at once.
-	PeakInFlight int64
+	// InFlight is how many requests are under way, PeakInFlight the most at once.
+	InFlight, PeakInFlight int64
 }
 
 // Record is one finished request.
@@ -34,8 +32,8 @@ type Record struct {
 	// FirstByte after it.
 	Bytes               int64
 	FirstByte, Duration time.Duration
-	// Rule is the name of the rule that the request met.
-	Rule string
+	// Rule is the one that the request met, or nil.
+	Rule *Rule
 	// Err says why the exchange did not end as the server meant it to.
 	Err string
 }
@@ -46,9 +44,6 @@ type ledger struct {
 	stats      Stats
 	records    []Record // a ring of recordLimit once it is full
 	next       int      // where the ring goes on
-	second     int64    // the current second
-	perSecond  int64    // requests in it
-	inFlight   int64
 	lastNumber int64
 	resetAt    int64 // lastNumber at the last reset
 }
@@ -61,20 +56,15 @@ func (l *ledger) connected() {
 
 // begin notes a request and returns its number, of all and since the counters
 // were reset.
-func (l *ledger) begin(op string, now time.Time) (number, ordinal int64) {
+func (l *ledger) begin(op string) (number, ordinal int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.stats.Requests == nil {
 		l.stats.Requests, l.stats.Bytes = map[string]int64{}, map[string]int64{}
 	}
 	l.stats.Requests[op]++
-	if second := now.Unix(); second != l.second {
-		l.second, l.perSecond = second, 0
-	}
-	l.perSecond++
-	l.inFlight++
-	l.stats.PeakPerSecond = max(l.stats.PeakPerSecond, l.perSecond)
-	l.stats.PeakInFlight = max(l.stats.PeakInFlight, l.inFlight)
+	l.stats.InFlight++
+	l.stats.PeakInFlight = max(l.stats.PeakInFlight, l.stats.InFlight)
 	l.lastNumber++
 	return l.lastNumber, l.lastNumber - l.resetAt
 }
@@ -98,7 +88,7 @@ func (l *ledger) faulted() {
 func (l *ledger) end(r Record) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.inFlight--
+	l.stats.InFlight--
 	if len(l.records) < recordLimit {
 		l.records = append(l.records, r)
 		return
@@ -125,5 +115,5 @@ func (l *ledger) log() []Record {
 func (l *ledger) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.stats, l.records, l.next, l.perSecond, l.resetAt = Stats{}, nil, 0, 0, l.lastNumber
+	l.stats, l.records, l.next, l.resetAt = Stats{InFlight: l.stats.InFlight}, nil, 0, l.lastNumber
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -39,10 +40,12 @@ type Mount struct {
 	// Process is mountd.
 	*Process
 
-	made bool // Dir was made by us
+	made  bool // Dir was made by us
+	stale bool // Dir had a mount before, whose daemon is gone
 }
 
-// Mount starts mountd and returns once the mount answers.
+// Mount starts mountd and returns once the mount answers. At a Dir that has a dead
+// mount, mountd must log at the level of its default.
 func (p *Programs) Mount(ctx context.Context, opts MountOptions) (*Mount, error) {
 	m := &Mount{Dir: opts.Dir}
 	if m.Dir == "" {
@@ -52,6 +55,10 @@ func (p *Programs) Mount(ctx context.Context, opts MountOptions) (*Mount, error)
 		}
 		m.made = true
 	}
+	var err error
+	if m.stale, err = IsMounted(m.Dir); err != nil {
+		return nil, errors.Join(err, m.removeDir())
+	}
 	args := append(append([]string{}, opts.Args...), opts.Source, m.Dir)
 	cmd := exec.Command(p.Mountd, args...)
 	if opts.Cgroup != nil {
@@ -60,7 +67,6 @@ func (p *Programs) Mount(ctx context.Context, opts MountOptions) (*Mount, error)
 	cmd.Env = append(os.Environ(), opts.Env...)
 	// A test that Ctrl-C ends leaves no stale mount: mountd unmounts.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	var err error
 	if m.Process, err = StartProcess(cmd); err != nil {
 		return nil, errors.Join(err, m.removeDir())
 	}
@@ -72,8 +78,14 @@ func (p *Programs) Mount(ctx context.Context, opts MountOptions) (*Mount, error)
 	return m, nil
 }
 
-// waitReady waits for the mount in the kernel's table and then for its answer.
+// waitReady waits for the mount in the kernel's table and then for its answer. A
+// dead mount is in the table until mountd has taken it away.
 func (m *Mount) waitReady(ctx context.Context) error {
+	if m.stale {
+		if _, err := m.AwaitOutput(ctx, regexp.MustCompile("msg=mounted")); err != nil {
+			return err
+		}
+	}
 	mounted, err := awaitMount(ctx, m.Dir, m.Done())
 	if err != nil {
 		return err
