@@ -89,17 +89,3 @@ func TestLoadOptions(t *testing.T) {
 		t.Run(name+"-s3", func(t *testing.T) { checkLoad(t, m, "s3://"+bucket+"/"+m.name, args...) })
 	}
 }
-
-// TestManifestIsExpected checks a load against the manifest of another one.
-func TestManifestIsExpected(t *testing.T) {
-	m := theStage.model(t, "mixed")
-	for _, hash := range []string{"sha256", "xxh3"} {
-		manifest := filepath.Join(t.TempDir(), "manifest")
-		output(t, theStage.Gpuload, "load", "--device", "cpu", "--hash", hash, "--manifest", manifest, m.dir)
-		output(t, theStage.Gpuload, "load", "--device", "cpu", "--expect", manifest, "s3://"+bucket+"/"+m.name)
-		other := theStage.model(t, "trained")
-		if r := run(t, theStage.Gpuload, "load", "--device", "cpu", "--expect", manifest, other.dir); r.Code != 1 {
-			t.Errorf("%s: another checkpoint than expected: exit %d: %s", hash, r.Code, r.Stderr)
-		}
-	}
-}

@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -131,15 +132,17 @@ func scriptWith(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	line := map[string]string{
-		"flags": `exec "$@"` + after, "variables": "exec env" + before + ` "$@"`, "options": `exec "$@" -o '` + options[1:] + "'",
+		"flags": `exec "$@"` + after, "variables": "exec env" + before + ` "$@"`, "options": `exec "$@" -o '` + strings.TrimPrefix(options, ",") + "'",
 	}[ts.Getenv("WAY")]
 	ts.Check(os.WriteFile(ts.MkAbs("with"), []byte("#!/bin/sh\n"+line+"\n"), 0o755))
 }
 
-// scriptAwait is "await PROGRAM ARG...": again and again until it succeeds.
+// scriptAwait is "await PROGRAM ARG...": again and again until it succeeds, unless
+// what runs in the background ends.
 func scriptAwait(ts *testscript.TestScript, _ bool, args []string) {
 	for end := time.Now().Add(childLimit); ts.Exec(args[0], args[1:]...) != nil; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
+		ended := func(c *exec.Cmd) bool { return c.Process.Signal(syscall.Signal(0)) != nil }
+		if time.Now().After(end) || slices.ContainsFunc(ts.BackgroundCmds(), ended) {
 			ts.Fatalf("it does not succeed")
 		}
 	}
