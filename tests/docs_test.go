@@ -16,6 +16,7 @@ import (
 // tests, and that all tests exist which are named. `PACKAGE: NAME` is a test of
 // that package, and so is a NAME after it in the line; TestScripts/NAME is a script.
 func TestPromisesHaveTheirTests(t *testing.T) {
+	t.Parallel()
 	span, named := regexp.MustCompile("`[^`]*`"), regexp.MustCompile("^`(?:([a-z0-9/]+): )?((?:Test|Fuzz)\\w+)(?:/([a-z-]+))?`$")
 	for document, usual := range map[string]string{"../docs/semantics.md": "none", "../SECURITY.md": "faults"} {
 		promises, rows, names := false, 0, 0
@@ -93,6 +94,7 @@ func readText(t *testing.T, path string) string {
 // TestLinksLeadSomewhere holds that the links of the documents lead to files that
 // are there, and to headings.
 func TestLinksLeadSomewhere(t *testing.T) {
+	t.Parallel()
 	link := regexp.MustCompile(`\]\(([^)\s#]*)(?:#([^)\s]*))?\)`)
 	found := 0
 	for _, document := range strings.Fields(output(t, "git", "-C", "..", "ls-files", "*.md")) {

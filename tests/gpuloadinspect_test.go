@@ -14,12 +14,10 @@ import (
 // TestInspectReadsHeadersOnly holds that inspect finds in a bucket what Python
 // finds in the originals, and fetches next to nothing for it.
 func TestInspectReadsHeadersOnly(t *testing.T) {
+	t.Parallel()
 	const headers = 4 * 128 << 10 // of four shards
 	m := theStage.model(t, "sharded")
-	want, err := m.reference()
-	if err != nil {
-		t.Fatal(err)
-	}
+	want := m.tensors(t)
 	p, env := proxied(t)
 	r := runWith(t, env, theStage.Gpuload, "inspect", "--json", "s3://"+bucket+"/"+m.name)
 	var found struct {
@@ -46,6 +44,7 @@ func TestInspectReadsHeadersOnly(t *testing.T) {
 // TestInspectOfManyTensors holds that of an object with 100,000 tensors inspect
 // fetches the header alone, of which the first probe has a small part.
 func TestInspectOfManyTensors(t *testing.T) {
+	t.Parallel()
 	const tensors, size, name = 100_000, 300, "many-tensors"
 	var header strings.Builder
 	for i := range tensors {

@@ -18,6 +18,7 @@ import (
 // at once from one mount, each under a memory limit and a concurrency: each gets
 // its own tensors, and nothing is fetched twice.
 func TestEightRanksLoadAtOnce(t *testing.T) {
+	t.Parallel()
 	const name, ranks = "ranks", 8
 	dir, size := writeRanks(t, ranks)
 	theStage.server.Fill(t, name, nil)

@@ -75,7 +75,7 @@ func newStage(ctx context.Context, scratch string) (*stage, error) {
 	}
 	s.add("trained", trained)
 	specs := map[string]rig.Checkpoint{
-		"sharded": {Shards: 4, Size: 256 << 20, TensorSize: 20 << 20},
+		"sharded": {Shards: 4, Size: 128 << 20, TensorSize: 20 << 20},
 		"mixed":   {Shards: 3, Size: 24 << 20, TensorSize: 1 << 20, Odd: true, Dtypes: []string{"F32", "I8", "BF16", "F64", "BOOL", "F8_E4M3", "I16"}},
 	}
 	for name, spec := range specs {
@@ -125,6 +125,16 @@ func (s *stage) model(t *testing.T, name string) model {
 	}
 	t.Fatalf("no model %q", name)
 	return model{}
+}
+
+// tensors are what Python reads of the original files.
+func (m model) tensors(t *testing.T) map[string]rig.Tensor {
+	t.Helper()
+	tensors, err := m.reference()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tensors
 }
 
 // mount mounts source for the length of the test.

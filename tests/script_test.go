@@ -33,6 +33,7 @@ import (
 // the commands of package testscript and by ours. A script of settings runs once
 // for each way to give them, see scriptWith.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	ways := map[string][]string{}
 	for _, file := range scriptFiles(t) {
 		ways["flags"] = append(ways["flags"], file)
@@ -68,6 +69,7 @@ func scriptFiles(t *testing.T) []string {
 // that the programs' help names: a word of "with" in the program's script of
 // settings is used in every way.
 func TestEverySettingIsScripted(t *testing.T) {
+	t.Parallel()
 	flags, variables := regexp.MustCompile(`(?m)^ +(?:-\w, )?--([a-z-]+)`), regexp.MustCompile(`\b(?:WEIGHTFS|RUNAI)_[A-Z0-9_]+`)
 	scripts := output(t, "sh", "-c", "cat testdata/script/*.txtar")
 	for program, commands := range map[string][]string{"mountd": {"", "status"}, "gpuload": {"load", "inspect", "bench"}} {
