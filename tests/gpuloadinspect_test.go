@@ -19,13 +19,13 @@ func TestInspectReadsHeadersOnly(t *testing.T) {
 	m := theStage.model(t, "sharded")
 	want := m.tensors(t)
 	p, env := proxied(t)
-	r := runWith(t, env, theStage.Gpuload, "inspect", "--json", "s3://"+bucket+"/"+m.name)
+	out := rig.Succeed(t, env, theStage.Gpuload, "inspect", "--json", "s3://"+bucket+"/"+m.name)
 	var found struct {
 		Tensors  []rig.Tensor
 		Problems []string
 	}
-	if err := json.Unmarshal([]byte(r.Stdout), &found); err != nil || r.Code != 0 {
-		t.Fatalf("exit %d: %s: %v", r.Code, r.Stderr, err)
+	if err := json.Unmarshal([]byte(out), &found); err != nil {
+		t.Fatal(err)
 	}
 	for _, tensor := range found.Tensors {
 		w := want[tensor.Name]
@@ -55,10 +55,10 @@ func TestInspectOfManyTensors(t *testing.T) {
 	object = append(append(object, text...), make([]byte, tensors*size)...)
 	theStage.server.Fill(t, name, map[string][]byte{"model.safetensors": object})
 	p, env := proxied(t)
-	r := runWith(t, env, theStage.Gpuload, "inspect", "--json", "s3://"+name)
+	out := rig.Succeed(t, env, theStage.Gpuload, "inspect", "--json", "s3://"+name)
 	var found struct{ Tensors []struct{ Name string } }
-	if err := json.Unmarshal([]byte(r.Stdout), &found); err != nil || r.Code != 0 || len(found.Tensors) != tensors {
-		t.Errorf("exit %d, %d tensors: %s: %v", r.Code, len(found.Tensors), r.Stderr, err)
+	if err := json.Unmarshal([]byte(out), &found); err != nil || len(found.Tensors) != tensors {
+		t.Errorf("%d tensors: %v", len(found.Tensors), err)
 	}
 	want := int64(8 + len(text))
 	if got := p.Stats().Bytes["GET"]; got < want || got > want+1<<16 { // and the listing

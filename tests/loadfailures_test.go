@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,8 +19,13 @@ import (
 func failingLoad(t *testing.T, env []string, source string, want ...string) {
 	t.Helper()
 	dir := t.TempDir()
-	r := runWith(t, append(theStage.server.Env(), env...), theStage.Gpuload,
+	ctx, cancel := context.WithTimeout(t.Context(), childLimit)
+	defer cancel()
+	r, err := rig.Run(ctx, append(theStage.server.Env(), env...), theStage.Gpuload,
 		"load", "--device", "cpu", "--concurrency", "2", "--json", "--manifest", filepath.Join(dir, "manifest"), source)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if r.Code != 1 || r.Stdout != "" || strings.Count(r.Stderr, "\n") != 1 {
 		t.Errorf("exit %d, printed %q, standard error %q", r.Code, r.Stdout, r.Stderr)
 	}

@@ -171,11 +171,11 @@ func scriptGet(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 }
 
-// scriptRefuses is "refuses CODE PROGRAM ARG...": it ends with this code and one
-// line of cause on standard error, and prints nothing.
+// scriptRefuses is "refuses CODE PROGRAM ARG...": it ends with this code, before it
+// hangs, and one line of cause on standard error, and prints nothing.
 func scriptRefuses(ts *testscript.TestScript, _ bool, args []string) {
 	code := 0
-	if exit, ok := errors.AsType[*exec.ExitError](ts.Exec(args[1], args[2:]...)); ok {
+	if exit, ok := errors.AsType[*exec.ExitError](ts.Exec("timeout", append([]string{"120"}, args[1:]...)...)); ok {
 		code = exit.ExitCode()
 	}
 	// No causes: gpuload's first line and its progress, the log, the hint at --help.
