@@ -3,10 +3,8 @@ package tests
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -106,23 +104,4 @@ func TestReplacedWhileLoading(t *testing.T) {
 		mnt := mountWith(t, rig.MountOptions{Source: "s3://" + w.name, Env: w.env, Args: []string{"--memory-limit", "32Mi"}})
 		w.failAt(t, 2, nil, mnt.Dir, "gpuload: load "+filepath.Join(mnt.Dir, twinFile)+" [", ` "model.layers.0.`, "stale")
 	})
-}
-
-// TestStagingIsBounded holds resident memory to the tensors, the memory limit
-// and what a Go program takes, by every way.
-func TestStagingIsBounded(t *testing.T) {
-	t.Parallel()
-	const size, limit, program = 128 << 20, 8 << 20, 64 << 20
-	m := theStage.model(t, "sharded")
-	for name, source := range map[string]string{"folder": m.dir, "bucket": "s3://" + bucket + "/" + m.name, "mount": mount(t, m.dir).Dir} {
-		cmd := exec.CommandContext(t.Context(), theStage.Gpuload, "load", "--device", "cpu", "--memory-limit", "8Mi", "--concurrency", "32", source)
-		cmd.Env = append(os.Environ(), theStage.server.Env()...)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v: %s", name, err, out)
-		}
-		usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-		if peak := usage.Maxrss << 10; peak > size+limit+program {
-			t.Errorf("%s: %d bytes were resident, of which %d are tensors and %d the limit", name, peak, size, limit)
-		}
-	}
 }
