@@ -47,11 +47,12 @@ include tests/tools/cuda.mk
 test: check unit one-processor cuda-test blackbox faults-short ## the whole suite
 
 .PHONY: check
-check: $(TOOLS)/staticcheck ## format, vet, staticcheck
+check: packages $(TOOLS)/staticcheck ## format, vet, staticcheck, shellcheck
 	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
 	if [ -n "$$unformatted" ]; then echo "not formatted: $$unformatted"; exit 1; fi
 	go vet ./... && go vet -tags soak ./tests/faults
 	$(TOOLS)/staticcheck ./... && $(TOOLS)/staticcheck -tags soak ./tests/faults
+	shellcheck $$(git grep -lE '^#!.*\b(ba)?sh$$')
 
 .PHONY: unit
 unit: packages $(TOOLS)/versitygw $(VENV)/done ## unit tests with the race detector

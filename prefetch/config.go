@@ -81,7 +81,7 @@ func (cfg Config) complete() (Config, error) {
 		cfg.MemoryLimit = DefaultMemoryLimit
 	}
 	if cfg.MemoryLimit < MinMemoryLimit {
-		return cfg, fmt.Errorf("memory limit of %d bytes is too small: at least %d", cfg.MemoryLimit, int64(MinMemoryLimit))
+		return cfg, fmt.Errorf("memory limit of %d bytes is below the smallest that works, %d MiB (%d)", cfg.MemoryLimit, MinMemoryLimit>>20, int64(MinMemoryLimit))
 	}
 	if cfg.PartSize < 0 {
 		return cfg, fmt.Errorf("part size of %d bytes: must be positive", cfg.PartSize)

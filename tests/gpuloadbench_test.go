@@ -2,6 +2,7 @@ package tests
 
 import (
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,7 +13,12 @@ import (
 // TestBenchMeasuresEveryStage runs the acceptance test on a folder, a bucket and
 // mounts: each stage by itself, and what could not be done is said.
 func TestBenchMeasuresEveryStage(t *testing.T) {
+	t.Parallel()
 	m := theStage.model(t, "mixed")
+	var size int64
+	for _, x := range m.tensors(t) {
+		size += x.Nbytes
+	}
 	uri := "s3://" + bucket + "/" + m.name
 	for _, c := range []struct {
 		name, source string
@@ -26,33 +32,74 @@ func TestBenchMeasuresEveryStage(t *testing.T) {
 		{"mounted folder", mount(t, m.dir).Dir, []string{"mount", "store", "staging copy", "bus"},
 			[]string{"the mount's own GETs", "not cold: "}},
 	} {
-		t.Run(c.name, func(t *testing.T) { checkBench(t, c.source, c.stages, c.notes) })
+		t.Run(c.name, func(t *testing.T) { checkBench(t, c.source, size, c.stages, c.notes) })
 	}
 }
 
+// benchReport is what bench --json prints.
+type benchReport struct {
+	Runs []struct {
+		Concurrency int
+		Bytes       int64
+		Seconds     float64
+		Rate        float64 `json:"bytes_per_second"`
+	}
+	Stages []struct {
+		Name  string
+		Rate  float64 `json:"bytes_per_second"`
+		Aside bool
+	}
+	Notes      []string
+	Bottleneck string
+}
+
+// limit is the stage that is the slowest by the report's own figures, of those
+// that every byte goes through. A mount that comes no faster than its store had
+// most bytes from there.
+func (r *benchReport) limit() string {
+	rates, limit := map[string]float64{"": math.Inf(1)}, ""
+	for _, s := range r.Stages {
+		if rates[s.Name] = s.Rate; !s.Aside && s.Rate < rates[limit] {
+			limit = s.Name
+		}
+	}
+	if ratio := rates["store"] / rates["mount"]; limit == "mount" && ratio >= 0.8 && ratio <= 1/0.8 {
+		return "store"
+	}
+	return limit
+}
+
 // checkBench measures source, and compares the stages and parts of the notes.
-func checkBench(t *testing.T, source string, stages, notes []string) {
+func checkBench(t *testing.T, source string, size int64, stages, notes []string) {
 	t.Helper()
 	plot := filepath.Join(t.TempDir(), "plot.svg")
 	out := output(t, theStage.Gpuload, "bench", "--device", "cpu", "--sweep", "1,4", "--json", "--plot", plot, source)
-	var result struct {
-		Runs       []struct{ Concurrency int }
-		Stages     []struct{ Name string }
-		Notes      []string
-		Bottleneck string
-	}
-	if err := json.Unmarshal([]byte(out), &result); err != nil {
+	var r benchReport
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatalf("%s: %v", out, err)
 	}
-	var got []string
-	for _, s := range result.Stages {
-		got = append(got, s.Name)
+	var swept []int
+	for _, run := range r.Runs {
+		swept = append(swept, run.Concurrency)
+		if run.Bytes != size || run.Seconds <= 0 || math.Abs(run.Rate*run.Seconds/float64(size)-1) > 1e-3 {
+			t.Errorf("a run of %d bytes is %+v", size, run)
+		}
 	}
-	if len(result.Runs) != 2 || !slices.Equal(got, stages) || result.Bottleneck == "" {
-		t.Errorf("%s", out)
+	var named []string
+	for _, s := range r.Stages {
+		named = append(named, s.Name)
+		if aside := s.Name == "store" && slices.Contains(stages, "mount"); s.Rate <= 0 || s.Aside != aside {
+			t.Errorf("a stage is %+v", s)
+		}
 	}
-	if !slices.EqualFunc(result.Notes, notes, strings.Contains) {
-		t.Errorf("notes %q, want %q", result.Notes, notes)
+	if !slices.Equal(swept, []int{1, 4}) || !slices.Equal(named, stages) {
+		t.Errorf("concurrencies %v, stages %q", swept, named)
+	}
+	if limit := r.limit(); !strings.HasPrefix(r.Bottleneck, "the "+limit+": ") && !strings.Contains(r.Bottleneck, ": the slowest stage, the "+limit+", ") {
+		t.Errorf("the bottleneck is %q: by its figures it is the %s: %s", r.Bottleneck, limit, out)
+	}
+	if !slices.EqualFunc(r.Notes, notes, strings.Contains) {
+		t.Errorf("notes %q, want %q", r.Notes, notes)
 	}
 	drawing, err := os.ReadFile(plot)
 	if err != nil || !strings.Contains(string(drawing), "by itself: ") {

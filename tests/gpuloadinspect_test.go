@@ -14,20 +14,18 @@ import (
 // TestInspectReadsHeadersOnly holds that inspect finds in a bucket what Python
 // finds in the originals, and fetches next to nothing for it.
 func TestInspectReadsHeadersOnly(t *testing.T) {
+	t.Parallel()
 	const headers = 4 * 128 << 10 // of four shards
 	m := theStage.model(t, "sharded")
-	want, err := m.reference()
-	if err != nil {
-		t.Fatal(err)
-	}
+	want := m.tensors(t)
 	p, env := proxied(t)
-	r := runWith(t, env, theStage.Gpuload, "inspect", "--json", "s3://"+bucket+"/"+m.name)
+	out := rig.Succeed(t, env, theStage.Gpuload, "inspect", "--json", "s3://"+bucket+"/"+m.name)
 	var found struct {
 		Tensors  []rig.Tensor
 		Problems []string
 	}
-	if err := json.Unmarshal([]byte(r.Stdout), &found); err != nil || r.Code != 0 {
-		t.Fatalf("exit %d: %s: %v", r.Code, r.Stderr, err)
+	if err := json.Unmarshal([]byte(out), &found); err != nil {
+		t.Fatal(err)
 	}
 	for _, tensor := range found.Tensors {
 		w := want[tensor.Name]
@@ -46,6 +44,7 @@ func TestInspectReadsHeadersOnly(t *testing.T) {
 // TestInspectOfManyTensors holds that of an object with 100,000 tensors inspect
 // fetches the header alone, of which the first probe has a small part.
 func TestInspectOfManyTensors(t *testing.T) {
+	t.Parallel()
 	const tensors, size, name = 100_000, 300, "many-tensors"
 	var header strings.Builder
 	for i := range tensors {
@@ -56,10 +55,10 @@ func TestInspectOfManyTensors(t *testing.T) {
 	object = append(append(object, text...), make([]byte, tensors*size)...)
 	theStage.server.Fill(t, name, map[string][]byte{"model.safetensors": object})
 	p, env := proxied(t)
-	r := runWith(t, env, theStage.Gpuload, "inspect", "--json", "s3://"+name)
+	out := rig.Succeed(t, env, theStage.Gpuload, "inspect", "--json", "s3://"+name)
 	var found struct{ Tensors []struct{ Name string } }
-	if err := json.Unmarshal([]byte(r.Stdout), &found); err != nil || r.Code != 0 || len(found.Tensors) != tensors {
-		t.Errorf("exit %d, %d tensors: %s: %v", r.Code, len(found.Tensors), r.Stderr, err)
+	if err := json.Unmarshal([]byte(out), &found); err != nil || len(found.Tensors) != tensors {
+		t.Errorf("%d tensors: %v", len(found.Tensors), err)
 	}
 	want := int64(8 + len(text))
 	if got := p.Stats().Bytes["GET"]; got < want || got > want+1<<16 { // and the listing

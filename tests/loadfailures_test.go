@@ -1,12 +1,10 @@
 package tests
 
 import (
-	"fmt"
+	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,8 +17,13 @@ import (
 func failingLoad(t *testing.T, env []string, source string, want ...string) {
 	t.Helper()
 	dir := t.TempDir()
-	r := runWith(t, append(theStage.server.Env(), env...), theStage.Gpuload,
+	ctx, cancel := context.WithTimeout(t.Context(), childLimit)
+	defer cancel()
+	r, err := rig.Run(ctx, append(theStage.server.Env(), env...), theStage.Gpuload,
 		"load", "--device", "cpu", "--concurrency", "2", "--json", "--manifest", filepath.Join(dir, "manifest"), source)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if r.Code != 1 || r.Stdout != "" || strings.Count(r.Stderr, "\n") != 1 {
 		t.Errorf("exit %d, printed %q, standard error %q", r.Code, r.Stdout, r.Stderr)
 	}
@@ -91,6 +94,7 @@ func (w *twin) failAt(t *testing.T, gets int, env []string, source string, want 
 // TestReplacedWhileLoading replaces an object in the middle of a load, from the
 // bucket and through a mount.
 func TestReplacedWhileLoading(t *testing.T) {
+	t.Parallel()
 	t.Run("bucket", func(t *testing.T) {
 		w := newTwin(t, "replaced-bucket")
 		w.failAt(t, 2, w.env, "s3://"+w.name, "gpuload: load s3://"+w.name+"/"+twinFile+" [", ` "model.layers.0.`, "changed")
@@ -100,53 +104,4 @@ func TestReplacedWhileLoading(t *testing.T) {
 		mnt := mountWith(t, rig.MountOptions{Source: "s3://" + w.name, Env: w.env, Args: []string{"--memory-limit", "32Mi"}})
 		w.failAt(t, 2, nil, mnt.Dir, "gpuload: load "+filepath.Join(mnt.Dir, twinFile)+" [", ` "model.layers.0.`, "stale")
 	})
-}
-
-// TestTruncatedFile cuts a file off in its data.
-func TestTruncatedFile(t *testing.T) {
-	dir := t.TempDir()
-	if _, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Size: 8 << 20}); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(dir, twinFile)
-	if err := os.Truncate(path, 5<<20); err != nil {
-		t.Fatal(err)
-	}
-	failingLoad(t, nil, path, "parse "+path, `: tensor "model.layers.0.`, "incomplete",
-		"the tensors have 8388608 bytes", "; the tensor's are [", ") of the file's 5242880")
-}
-
-// TestDeviceOutOfMemory loads a tensor of a TiB, of which the file has none: it
-// is a hole.
-func TestDeviceOutOfMemory(t *testing.T) {
-	const size = 1 << 40
-	path := filepath.Join(t.TempDir(), twinFile)
-	header := fmt.Sprintf(`{"small":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},"huge":{"dtype":"U8","shape":[%d],"data_offsets":[3,%d]}}`, size, size+3)
-	file := append([]byte{byte(len(header)), 0, 0, 0, 0, 0, 0, 0}, header...)
-	if err := os.WriteFile(path, file, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	end := int64(len(file)) + size + 3
-	if err := os.Truncate(path, end); err != nil {
-		t.Fatal(err)
-	}
-	failingLoad(t, nil, path, fmt.Sprintf(`load %s [%d,%d), tensor "huge": `, path, len(file)+3, end), "device out of memory")
-}
-
-// TestStagingIsBounded holds resident memory to the tensors, the memory limit
-// and what a Go program takes, by every way.
-func TestStagingIsBounded(t *testing.T) {
-	const size, limit, program = 256 << 20, 8 << 20, 64 << 20
-	m := theStage.model(t, "sharded")
-	for name, source := range map[string]string{"folder": m.dir, "bucket": "s3://" + bucket + "/" + m.name, "mount": mount(t, m.dir).Dir} {
-		cmd := exec.CommandContext(t.Context(), theStage.Gpuload, "load", "--device", "cpu", "--memory-limit", "8Mi", "--concurrency", "32", source)
-		cmd.Env = append(os.Environ(), theStage.server.Env()...)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v: %s", name, err, out)
-		}
-		usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-		if peak := usage.Maxrss << 10; peak > size+limit+program {
-			t.Errorf("%s: %d bytes were resident, of which %d are tensors and %d the limit", name, peak, size, limit)
-		}
-	}
 }

@@ -75,7 +75,7 @@ func newStage(ctx context.Context, scratch string) (*stage, error) {
 	}
 	s.add("trained", trained)
 	specs := map[string]rig.Checkpoint{
-		"sharded": {Shards: 4, Size: 256 << 20, TensorSize: 20 << 20},
+		"sharded": {Shards: 4, Size: 128 << 20, TensorSize: 20 << 20},
 		"mixed":   {Shards: 3, Size: 24 << 20, TensorSize: 1 << 20, Odd: true, Dtypes: []string{"F32", "I8", "BF16", "F64", "BOOL", "F8_E4M3", "I16"}},
 	}
 	for name, spec := range specs {
@@ -127,6 +127,16 @@ func (s *stage) model(t *testing.T, name string) model {
 	return model{}
 }
 
+// tensors are what Python reads of the original files.
+func (m model) tensors(t *testing.T) map[string]rig.Tensor {
+	t.Helper()
+	tensors, err := m.reference()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tensors
+}
+
 // mount mounts source for the length of the test.
 func mount(t *testing.T, source string, args ...string) *rig.Mount {
 	t.Helper()
@@ -137,47 +147,14 @@ func mount(t *testing.T, source string, args ...string) *rig.Mount {
 func mountWith(t *testing.T, opts rig.MountOptions) *rig.Mount {
 	t.Helper()
 	opts.Env = append(theStage.server.Env(), opts.Env...)
-	m, err := theStage.Mount(t.Context(), opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Logf("mountd wrote:\n%s", m.Output())
-		}
-	})
-	return m
+	return theStage.MountFor(t, opts)
 }
 
-// run runs a child with the server's credentials.
-func run(t *testing.T, name string, args ...string) rig.Result {
-	t.Helper()
-	return runWith(t, theStage.server.Env(), name, args...)
-}
-
-// runWith runs a child with these variables.
-func runWith(t *testing.T, env []string, name string, args ...string) rig.Result {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), childLimit)
-	defer cancel()
-	result, err := rig.Run(ctx, env, name, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return result
-}
-
-// output runs a child that must succeed and returns what it printed.
+// output runs a child that must succeed, with the server's credentials, and
+// returns what it printed.
 func output(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	result := run(t, name, args...)
-	if result.Code != 0 {
-		t.Fatalf("%s %q: exit %d: %s", name, args, result.Code, result.Stderr)
-	}
-	return result.Stdout
+	return rig.Succeed(t, theStage.server.Env(), name, args...)
 }
 
 // proxied starts a proxy before the server, and returns it with the variables

@@ -123,8 +123,9 @@ env_() { # [VERSION]
 driver() {
 	local source=$root/tests/tools/cudadriver dir=$cache/driver
 	fetch 11.8
-	[ -f "$dir/libcuda.so" ] && [ -z "$(find "$source" -newer "$dir/libcuda.so")" ] ||
+	if [ ! -f "$dir/libcuda.so" ] || [ -n "$(find "$source" -newer "$dir/libcuda.so")" ]; then
 		stub "$cache/11.8/include" "$dir" "$source"/*.c
+	fi
 	echo "$dir"
 }
 

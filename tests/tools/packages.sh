@@ -16,6 +16,7 @@ need 'command -v rsync' rsync
 need 'command -v fio' fio
 need 'command -v s3fs' s3fs
 need 'command -v strace' strace
+need 'command -v shellcheck' shellcheck
 need 'test -d /etc/ssl/certs' ca-certificates
 if [[ ${1-} == peers ]]; then
 	need 'command -v cmake && command -v pkg-config && pkg-config fuse3' cmake pkg-config libfuse3-dev

@@ -1,0 +1,40 @@
+package rig
+
+import (
+	"context"
+	"testing"
+	"time"
+)
+
+// childLimit bounds a child of Succeed: past it somebody hangs.
+const childLimit = 3 * time.Minute
+
+// MountFor mounts until tb ends, which fails if mountd does not end cleanly then.
+func (p *Programs) MountFor(tb testing.TB, opts MountOptions) *Mount {
+	tb.Helper()
+	m, err := p.Mount(tb.Context(), opts)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			tb.Error(err)
+		}
+		if tb.Failed() {
+			tb.Logf("mountd wrote:\n%s", m.Output())
+		}
+	})
+	return m
+}
+
+// Succeed is Output, and ends the test where the child fails or hangs.
+func Succeed(tb testing.TB, env []string, name string, args ...string) string {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), childLimit)
+	defer cancel()
+	out, err := Output(ctx, env, name, args...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return out
+}
