@@ -205,6 +205,8 @@ type inputs struct {
 	source  *gpuload.Source
 	device  gpuload.Device
 	began   time.Time
+	start   time.Duration // from the start of the process until then
+	listing time.Duration // how long it took to open the source
 	opening time.Duration // how long it took to open the two
 	headers sync.WaitGroup
 	stop    context.CancelFunc // of the headers
@@ -214,12 +216,13 @@ type inputs struct {
 // read. A GPU goes on being opened behind the load.
 func (p *loadPlan) open(ctx context.Context) (*inputs, error) {
 	ahead, stop := context.WithCancel(ctx)
-	in := &inputs{stop: stop, began: time.Now()}
+	in := &inputs{stop: stop, began: time.Now(), start: time.Since(p.app.began)}
 	g, opening := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
 		if in.source, err = openSource(opening, p.source, p.sources...); err != nil {
 			return err
 		}
+		in.listing = time.Since(in.began)
 		// The load waits for the headers, and meets their errors itself.
 		in.headers.Go(func() { _, _ = in.source.Headers(ahead) })
 		return nil

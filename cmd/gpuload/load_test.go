@@ -75,10 +75,13 @@ func TestLoadPrintsJSON(t *testing.T) {
 		}
 	}
 	phases, _ := report["phases"].(map[string]any)
-	for _, key := range []string{"open", "header", "first_byte", "read", "copy", "tail", "bound"} {
+	for _, key := range []string{"start", "listing", "open", "header", "first_byte", "read", "copy", "tail", "bound"} {
 		if phases[key] == nil {
 			t.Errorf("phases are %v, without %s", phases, key)
 		}
+	}
+	if start, listing := phases["start"].(float64), phases["listing"].(float64); start <= 0 || listing <= 0 || listing > phases["open"].(float64) {
+		t.Errorf("start %v, listing %v of %v", start, listing, phases["open"])
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,13 +24,14 @@ func main() {
 
 // app is the process around the commands.
 type app struct {
+	began   time.Time // when the process was there
 	environ map[string]string
 	stdout  io.Writer
 	stderr  io.Writer
 }
 
 func newApp(environ []string, stdout, stderr io.Writer) *app {
-	a := &app{environ: make(map[string]string, len(environ)), stdout: stdout, stderr: stderr}
+	a := &app{began: time.Now(), environ: make(map[string]string, len(environ)), stdout: stdout, stderr: stderr}
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
 		a.environ[name] = value

@@ -30,8 +30,12 @@ type loadReport struct {
 }
 
 // phaseReport is the points in a load's time, and where its readers spent
-// theirs.
+// theirs. Start is until opening began, Listing how long it took to open the
+// source; Open and Device count from then on, the points after them from when
+// both were open.
 type phaseReport struct {
+	Start       float64 `json:"start"`
+	Listing     float64 `json:"listing"`
 	Open        float64 `json:"open"`
 	Device      float64 `json:"device"`
 	Header      float64 `json:"header"`
@@ -54,6 +58,7 @@ func newLoadReport(in *inputs, s gpuload.Stats) loadReport {
 		Seconds: s.Elapsed.Seconds(), BytesPerSecond: s.BytesPerSecond(),
 		Concurrency: s.Concurrency, Readers: s.Readers, PartBytes: s.PartBytes, StagingPeakBytes: s.StagingPeakBytes, PageLockedPeakBytes: in.pageLocked(),
 		Phases: phaseReport{
+			Start: in.start.Seconds(), Listing: in.listing.Seconds(),
 			Open: in.opening.Seconds(), Device: in.deviceReady().Seconds(), Header: p.Header.Seconds(), FirstByte: p.FirstByte.Seconds(),
 			FirstTensor: p.FirstTensor.Seconds(), Read: p.Read.Seconds(), Copy: p.Copy.Seconds(), Tail: p.Tail.Seconds(),
 			Reading: p.Reading.Seconds(), Waiting: p.Waiting.Seconds(), Parsing: p.Parsing.Seconds(), Bound: s.Bound(),
@@ -69,10 +74,10 @@ func (p *loadPlan) report(in *inputs, s gpuload.Stats) error {
 	ms := func(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
 	_, err := fmt.Fprintf(p.app.stdout,
 		"%s in %s, %s, onto %s in %.3f s: %.2f GB/s\n"+
-			"opened in %v, the device ready in %v, headers at %v, first byte at %v, first tensor at %v, all read at %v, last copy %v later, copying for %v\n"+
+			"started in %v, listed in %v, opened in %v, the device ready in %v, headers at %v, first byte at %v, first tensor at %v, all read at %v, last copy %v later, copying for %v\n"+
 			"%s of %s parts, %s of staging at most; the %s set the pace\n",
 		english.Plural(s.Tensors, "tensor", ""), english.Plural(s.Files, "file", ""), humanize.Bytes(uint64(s.Bytes)), in.device.Name(), s.Elapsed.Seconds(), s.BytesPerSecond()/1e9,
-		ms(in.opening), ms(in.deviceReady()), ms(s.Phases.Header), ms(s.Phases.FirstByte), ms(s.Phases.FirstTensor), ms(s.Phases.Read), ms(s.Phases.Tail), ms(s.Phases.Copy),
+		ms(in.start), ms(in.listing), ms(in.opening), ms(in.deviceReady()), ms(s.Phases.Header), ms(s.Phases.FirstByte), ms(s.Phases.FirstTensor), ms(s.Phases.Read), ms(s.Phases.Tail), ms(s.Phases.Copy),
 		english.Plural(s.Readers, "reader", ""), humanize.IBytes(uint64(s.PartBytes)), humanize.IBytes(uint64(s.StagingPeakBytes)), s.Bound())
 	return err
 }

@@ -27,8 +27,10 @@ type bench struct {
 	plain    *rig.Server
 	tls      *rig.Server
 	proxy    *proxy.Proxy // before plain
-	scratch  string       // on tmpfs: the servers' files
-	disk     string       // local files
+	round    uint64       // of the row, from 1
+	sweeps   []*lab.Sweep
+	scratch  string // on tmpfs: the servers' files
+	disk     string // local files
 	stored   map[string]files
 	copied   map[string]files
 	memory   []lab.Series
@@ -42,8 +44,14 @@ const (
 	loopback store = iota
 	overTLS
 	distant // S3-like, through the proxy
+	uneven  // the same with a tail
 	folder  // a local folder
 )
+
+// String is the store's name in the tables.
+func (s store) String() string {
+	return [...]string{"loopback", "TLS", "S3-like", "S3-like, tail", "local folder"}[s]
+}
 
 // newBench builds the programs and starts the servers.
 func newBench(ctx context.Context, o options) (_ *bench, err error) {
@@ -115,7 +123,6 @@ func (l *bench) startServers(ctx context.Context) (err error) {
 	if l.proxy, err = proxy.New(l.plain.Endpoint, ""); err != nil {
 		return err
 	}
-	l.proxy.SetShape(l.opts.far)
 	return l.plain.CreateBucket(ctx, bucket)
 }
 
@@ -138,25 +145,29 @@ func (l *bench) close() error {
 	return errors.Join(errs...)
 }
 
-// env is what a client of the store needs in its environment.
-func (l *bench) env(where store) []string {
+// reach makes a store what it should be, and returns what a client of it needs in
+// its environment.
+func (l *bench) reach(where store) []string {
 	switch where {
 	case overTLS:
 		return l.tls.Env()
-	case distant:
-		return append(l.plain.Env(), "AWS_ENDPOINT_URL="+l.proxy.Endpoint)
+	case distant, uneven:
+		shape := l.opts.far
+		if where == uneven {
+			shape.Tail = proxy.S3LikeTail().Tail
+			shape.Tail.Seed = l.round
+		}
+		return l.through(shape)
 	default:
 		return l.plain.Env()
 	}
 }
 
-// counted is what do, which sends its requests to the distant store, asks for,
-// as the proxy counts it.
-func (l *bench) counted(do func() (outcome, error)) (outcome, error) {
+// through is the environment of a client of the proxy, which takes a shape.
+func (l *bench) through(shape proxy.Shape) []string {
+	l.proxy.SetShape(shape)
 	l.proxy.ResetStats()
-	o, err := do()
-	o.traffic = l.proxyTraffic()
-	return o, err
+	return append(l.plain.Env(), "AWS_ENDPOINT_URL="+l.proxy.Endpoint)
 }
 
 // proxyTraffic is what the proxy has counted since its counters were reset.
@@ -167,14 +178,55 @@ func (l *bench) proxyTraffic() lab.Traffic {
 	}
 }
 
-// requestsOf counts what do asks for in a run of its own, which is not timed:
-// through the proxy as a wire, for a load that is timed without it.
-func (l *bench) requestsOf(do func() (outcome, error)) (lab.Traffic, error) {
-	l.proxy.SetShape(proxy.Shape{})
-	defer l.proxy.SetShape(l.opts.far)
-	o, err := l.counted(do)
-	if err != nil {
-		return lab.Traffic{}, fmt.Errorf("count the requests: %w", err)
+// swept is a baseline in several settings.
+type swept struct {
+	name     string
+	settings []string
+	sample   func(setting int) sample
+	// trial, if set, is a shorter sample to sweep by.
+	trial func(setting int) sample
+	// score is what the best setting has most of.
+	score func(outcome) float64
+	unit  lab.Unit
+	runs  int
+}
+
+// bestOf is the baseline in its best setting, which the first sample finds out.
+func bestOf(s swept) sample {
+	return func(ctx context.Context, l *bench) (outcome, error) {
+		i, err := l.best(ctx, s)
+		if err != nil {
+			return outcome{}, err
+		}
+		return s.sample(i)(ctx, l)
 	}
-	return o.traffic, nil
+}
+
+// best is the best setting of a baseline, which is swept the first time.
+func (l *bench) best(ctx context.Context, s swept) (int, error) {
+	for _, taken := range l.sweeps {
+		if taken.Name == s.name {
+			best, _ := taken.Best()
+			return best, nil
+		}
+	}
+	trial := s.sample
+	if s.trial != nil {
+		trial = s.trial
+	}
+	if err := l.touchNow(ctx); err != nil {
+		return 0, err
+	}
+	taken := &lab.Sweep{Name: s.name, Settings: s.settings, Unit: s.unit}
+	err := taken.Take(ctx, s.runs, func(ctx context.Context, i int) (float64, error) {
+		o, err := trial(i)(ctx, l)
+		return s.score(o), err
+	})
+	if err != nil {
+		return 0, err
+	}
+	l.sweeps = append(l.sweeps, taken)
+	best, median := taken.Best()
+	fmt.Printf("best %s: %s, %s\n", s.name, s.settings[best], s.unit.Format(median))
+	return best, nil
 }

@@ -46,15 +46,14 @@ func TestPairs(t *testing.T) {
 		want lab.Pair
 	}{
 		"rates":    {rates("R", lab.Target{}), lab.Pair{Base: 100, Load: 50}},
-		"store":    {ofStore(far, lab.Target{}), lab.Pair{Base: 500, Load: 50}},
-		"seconds":  {seconds("", lab.Target{}), lab.Pair{Base: 1, Load: 2}},
-		"trips":    {roundTrips(far, lab.Target{}), lab.Pair{Base: 0.03, Load: 2}},
-		"latency":  {latency("", 0.5, far, lab.Target{}), lab.Pair{Base: 0.03, Load: 2}},
-		"tail":     {latency("", 1, far, lab.Target{}), lab.Pair{Base: 0.03, Load: 3}},
-		"asked":    {fetchedOfAsked(lab.Target{}), lab.Pair{Base: 100, Load: 150}},
-		"size":     {fetchedOfSize(lab.Target{}), lab.Pair{Base: 50, Load: 150}},
-		"READs":    {noREADs(), lab.Pair{Base: 1, Load: 7}},
-		"value":    {value("a", "", lab.Count, lab.Target{}), lab.Pair{Base: 1, Load: 6}},
+		"limit":    {profile{shape: far}.ofLimit(lab.Target{}), lab.Pair{Base: 500, Load: 50}},
+		"seconds":  {ofBase("", lab.Time, "", lab.Target{}, seconds), lab.Pair{Base: 1, Load: 2}},
+		"trips":    {profile{shape: far}.trips("", lab.Target{}, seconds), lab.Pair{Base: 0.03, Load: 2}},
+		"latency":  {profile{shape: far}.trips("", lab.Target{}, latency(0.5)), lab.Pair{Base: 0.03, Load: 2}},
+		"slowest":  {profile{shape: far}.trips("", lab.Target{}, latency(1)), lab.Pair{Base: 0.03, Load: 3}},
+		"asked":    {fetchedOf("", asked, 1), lab.Pair{Base: 100, Load: 150}},
+		"size":     {fetchedOf("", named(sizeValue), 1), lab.Pair{Base: 50, Load: 150}},
+		"READs":    {nothing("READs", reads), lab.Pair{Base: 1, Load: 7}},
 		"value of": {value("a", "b", lab.Count, lab.Target{}), lab.Pair{Base: 3, Load: 6}},
 	} {
 		if got := c.pair(base, load); got != c.want {
@@ -82,19 +81,29 @@ func TestTrafficOfFigures(t *testing.T) {
 	}
 }
 
-// TestTargetsOfAFasterStore holds what the rows that fill the line must reach
-// before the store of default shape, and before another.
-func TestTargetsOfAFasterStore(t *testing.T) {
+// TestTargetsOfStores holds what the rows that fill the line must reach before the
+// store of default shape and before a faster one, and that nothing is asked of the
+// limit of one with a tail.
+func TestTargetsOfStores(t *testing.T) {
 	fast := proxy.S3Like()
 	fast.PerConnection, fast.Total = 90e6, 5e9
 	for _, c := range []struct {
 		far  proxy.Shape
 		want lab.Target
 	}{{proxy.S3Like(), lab.AtLeast(0.90)}, {fast, lab.AtLeast(0.85)}} {
-		for _, r := range distantRows(c.far) {
-			if r.name == "S3-like: 1 reader, buffered" && r.compare[0].Target != c.want {
-				t.Errorf("%+v: %v", c.far, r.compare[0].Target)
+		for i, p := range profiles(c.far) {
+			ofLimit := []lab.Target{c.want, {}}[i]
+			if r := distantRows(p)[0]; r.compare[0].Target != c.want || r.compare[1].Target != ofLimit {
+				t.Errorf("%+v: %v, %v", c.far, r.compare[0].Target, r.compare[1].Target)
 			}
+		}
+	}
+}
+
+func TestEffort(t *testing.T) {
+	for e, want := range map[effort][2]int{usual: {5, 1}, many: {7, 1}, few: {3, 1}, lone: {1, 1}} {
+		if got := [2]int{e.samples(5), e.samples(1)}; got != want {
+			t.Errorf("%d: %v", e, got)
 		}
 	}
 }
@@ -152,10 +161,10 @@ func TestPlotsOfAnEmptyRun(t *testing.T) {
 
 func TestSweepChart(t *testing.T) {
 	pair := []lab.Pair{{Base: 1, Load: 2e6}}
-	name := sweepName
+	name := distant.String() + concurrencySuffix
 	chart, ok := results{figures: []lab.Figure{
 		{Row: name, Spec: lab.Spec{Name: "16"}, Pairs: pair},
-		{Row: name, Spec: lab.Spec{Name: sweepAdaptive}, Pairs: pair},
+		{Row: name, Spec: lab.Spec{Name: adaptive}, Pairs: pair},
 		{Row: "another", Spec: lab.Spec{Name: "32"}, Pairs: pair},
 	}}.sweepChart()
 	if !ok || len(chart.Series[0].X) != 1 || chart.Series[0].X[0] != 16 || chart.Series[1].Y[0] != 2 {

@@ -2,112 +2,75 @@ package main
 
 import (
 	"weightfs/tests/lab"
-	"weightfs/tests/proxy"
 )
 
-// rates compares bytes per second.
+// comparison is a figure and how its pairs come from the outcomes.
+type comparison struct {
+	lab.Spec
+	pair func(base, load outcome) lab.Pair
+}
+
+// ofBase compares the same number of both sides.
+func ofBase(name string, unit lab.Unit, baseline string, target lab.Target, number func(outcome) float64) comparison {
+	return comparison{
+		lab.Spec{Name: name, Unit: unit, Baseline: baseline, Target: target},
+		func(base, load outcome) lab.Pair { return lab.Pair{Base: number(base), Load: number(load)} },
+	}
+}
+
+// of compares a number of the load with another one of the load.
+func of(name string, unit lab.Unit, baseline string, target lab.Target, base, number func(outcome) float64) comparison {
+	return comparison{
+		lab.Spec{Name: name, Unit: unit, Baseline: baseline, Target: target},
+		func(_, load outcome) lab.Pair { return lab.Pair{Base: base(load), Load: number(load)} },
+	}
+}
+
+// The numbers of an outcome.
+func rate(o outcome) float64    { return o.report.Rate() }
+func seconds(o outcome) float64 { return o.report.Seconds() }
+func asked(o outcome) float64   { return float64(o.report.Bytes) }
+func fetched(o outcome) float64 { return float64(o.traffic.Bytes) }
+func reads(o outcome) float64   { return float64(o.traffic.READs) }
+
+// the is always n.
+func the(n float64) func(outcome) float64 { return func(outcome) float64 { return n } }
+
+// named is the value that a sample gives that name.
+func named(name string) func(outcome) float64 {
+	return func(o outcome) float64 { return o.values[name] }
+}
+
+// latency is a quantile of the single reads, in seconds.
+func latency(share float64) func(outcome) float64 {
+	return func(o outcome) float64 {
+		all := make([]float64, len(o.report.Latencies))
+		for i, d := range o.report.Latencies {
+			all[i] = d.Seconds()
+		}
+		return lab.Quantile(all, share)
+	}
+}
+
+// rates compares bytes per second of both sides.
 func rates(baseline string, target lab.Target) comparison {
-	return comparison{
-		lab.Spec{Name: "", Unit: lab.Rate, Baseline: baseline, Target: target},
-		func(base, load outcome) lab.Pair {
-			return lab.Pair{Base: base.report.Rate(), Load: load.report.Rate()}
-		},
-	}
+	return ofBase("", lab.Rate, baseline, target, rate)
 }
 
-// ofStore compares bytes per second with what the distant store gives.
-func ofStore(far proxy.Shape, target lab.Target) comparison {
-	return comparison{
-		lab.Spec{Unit: lab.Rate, Baseline: "the store's limit", Target: target},
-		func(_, load outcome) lab.Pair {
-			return lab.Pair{Base: float64(far.Total), Load: load.report.Rate()}
-		},
-	}
-}
-
-// seconds compares how long both sides took.
-func seconds(baseline string, target lab.Target) comparison {
-	return comparison{
-		lab.Spec{Name: "time", Unit: lab.Time, Baseline: baseline, Target: target},
-		func(base, load outcome) lab.Pair {
-			return lab.Pair{Base: base.report.Seconds(), Load: load.report.Seconds()}
-		},
-	}
-}
-
-// roundTrips compares how long the load took with the distant store's time to
-// the first byte.
-func roundTrips(far proxy.Shape, target lab.Target) comparison {
-	return comparison{
-		lab.Spec{Unit: lab.Time, Baseline: "a round trip", Target: target},
-		func(_, load outcome) lab.Pair {
-			return lab.Pair{Base: far.FirstByte.Seconds(), Load: load.report.Seconds()}
-		},
-	}
-}
-
-// latency compares a quantile of the single reads with a round trip.
-func latency(name string, share float64, far proxy.Shape, target lab.Target) comparison {
-	return comparison{
-		lab.Spec{Name: name, Unit: lab.Time, Baseline: "a round trip", Target: target},
-		func(_, load outcome) lab.Pair {
-			seconds := make([]float64, len(load.report.Latencies))
-			for i, d := range load.report.Latencies {
-				seconds[i] = d.Seconds()
-			}
-			return lab.Pair{Base: far.FirstByte.Seconds(), Load: lab.Quantile(seconds, share)}
-		},
-	}
-}
-
-// fetchedOfAsked compares bytes from the store with bytes that readers asked
-// for.
-func fetchedOfAsked(target lab.Target) comparison {
-	return comparison{
-		lab.Spec{Name: "fetched", Unit: lab.Bytes, Baseline: "asked for", Target: target},
-		func(_, load outcome) lab.Pair {
-			return lab.Pair{Base: float64(load.report.Bytes), Load: float64(load.traffic.Bytes)}
-		},
-	}
-}
-
-// fetchedOfSize compares bytes from the store with the size that the sample
-// gives.
-func fetchedOfSize(target lab.Target) comparison {
-	return comparison{
-		lab.Spec{Name: "fetched", Unit: lab.Bytes, Baseline: "size", Target: target},
-		func(_, load outcome) lab.Pair {
-			return lab.Pair{Base: load.values[sizeValue], Load: float64(load.traffic.Bytes)}
-		},
-	}
+// fetchedOf compares bytes from the store with those that base gives.
+func fetchedOf(baseline string, base func(outcome) float64, most float64) comparison {
+	return of("fetched", lab.Bytes, baseline, lab.AtMost(most), base, fetched)
 }
 
 // sizeValue is the value of a sample that is its dataset's size.
 const sizeValue = "size"
 
-// noREADs holds that the kernel asked the daemon for nothing.
-func noREADs() comparison {
-	return comparison{
-		lab.Spec{Name: "READs", Unit: lab.Count, Baseline: "1", Target: lab.AtMost(0)},
-		func(_, load outcome) lab.Pair { return lab.Pair{Base: 1, Load: float64(load.traffic.READs)} },
-	}
+// nothing holds that a count of the load is 0.
+func nothing(name string, count func(outcome) float64) comparison {
+	return of(name, lab.Count, "1", lab.AtMost(0), the(1), count)
 }
 
-// value compares a sample's value with another of its values, or with 1 where
-// of is "".
-func value(name, of string, unit lab.Unit, target lab.Target) comparison {
-	baseline := of
-	if of == "" {
-		baseline = "1"
-	}
-	return comparison{
-		lab.Spec{Name: name, Unit: unit, Baseline: baseline, Target: target},
-		func(_, load outcome) lab.Pair {
-			base := 1.0
-			if of != "" {
-				base = load.values[of]
-			}
-			return lab.Pair{Base: base, Load: load.values[name]}
-		},
-	}
+// value compares a sample's value with another of its values.
+func value(name, base string, unit lab.Unit, target lab.Target) comparison {
+	return of(name, unit, base, target, named(base), named(name))
 }

@@ -124,5 +124,14 @@ func (l *bench) local(d dataset) (files, error) {
 	return f, nil
 }
 
+// dataset makes a dataset, the first time, where a mount of the store finds it.
+// What is on disk is in the page cache then.
+func (l *bench) dataset(ctx context.Context, where store, d dataset) (files, error) {
+	if where == folder {
+		return l.local(d)
+	}
+	return l.store(ctx, d)
+}
+
 // localDir is the folder of local datasets.
 func (l *bench) localDir() string { return filepath.Join(l.disk, "local") }

@@ -2,100 +2,101 @@ package main
 
 import (
 	"context"
-	"errors"
-	"path/filepath"
+	"fmt"
 	"runtime"
+	"strings"
 
 	"weightfs/tests/bench/workload"
+	"weightfs/tests/lab"
+	"weightfs/tests/proxy"
 )
 
-// gpuload loads a dataset onto the CPU device: from the bucket on loopback
-// itself, or from a local folder whose pages are cached. Nobody counts requests
-// on loopback, so that the load is repeated for it.
+// gpuload loads a dataset onto the CPU device: from the bucket on loopback itself,
+// or from a local folder whose pages are cached. Nobody counts requests on
+// loopback, so that the load is repeated for it.
 func gpuload(where store, d dataset, flags ...string) sample {
+	if where == folder {
+		return from(folder, d, onDisk(true), loader(flags...))
+	}
 	return func(ctx context.Context, l *bench) (outcome, error) {
-		f, err := l.place(ctx, where, d)
-		if err != nil {
+		if _, err := l.store(ctx, d); err != nil {
 			return outcome{}, err
 		}
-		work := worker(l.work)
-		source := "s3://" + bucket + "/" + d.name + "/"
-		if where == folder {
-			source, work = filepath.Join(l.localDir(), d.name), runAndSum
-			if err := l.touchNow(ctx); err != nil {
+		load := loader(flags...)(l, []string{"s3://" + bucket + "/" + d.name + "/"})
+		o, err := l.work(ctx, workload.Options{Env: l.reach(where)}, load...)
+		if err != nil {
+			return o, err
+		}
+		if _, err := runAndSum(ctx, workload.Options{Env: l.through(proxy.Shape{})}, load...); err != nil {
+			return o, fmt.Errorf("count the requests: %w", err)
+		}
+		o.traffic = l.proxyTraffic()
+		return o, nil
+	}
+}
+
+// loader is a run of gpuload over the folder of the first path.
+func loader(flags ...string) readers {
+	return func(l *bench, paths []string) []workload.Workload {
+		folder := paths[0][:strings.LastIndexByte(paths[0], '/')+1]
+		args := append([]string{"--device", "cpu", "--progress", "none"}, flags...)
+		return []workload.Workload{&workload.Gpuload{Program: l.programs.Gpuload, Args: append(args, folder)}}
+	}
+}
+
+// timed has readers timed from exec to exit where whole says so.
+func timed(r readers, whole bool) readers {
+	return func(l *bench, paths []string) []workload.Workload {
+		all := r(l, paths)
+		for i := range all {
+			if whole {
+				all[i] = workload.FromExecToExit(all[i])
+			}
+		}
+		return all
+	}
+}
+
+// readAndCopy is what a loader onto the CPU cannot beat: threads read blocks, in
+// turns, and copy each to its place in memory.
+func readAndCopy(to workload.Target, whole bool) swept {
+	var loops []workload.Read
+	var settings []string
+	for _, threads := range []int{runtime.NumCPU(), 2 * runtime.NumCPU()} {
+		for _, kib := range []int64{256, 512, 2048} {
+			loops = append(loops, workload.Read{Way: workload.Buffered, Threads: threads, Block: kib << 10, Turns: true, Copy: to})
+			settings = append(settings, fmt.Sprintf("%d x %d KiB", threads, kib))
+		}
+	}
+	name := "parallel read and copy to " + string(to) + " memory"
+	return swept{name: name, settings: settings, score: rate, unit: lab.Rate, runs: sweepRuns, sample: func(i int) sample {
+		return func(ctx context.Context, l *bench) (outcome, error) {
+			f, err := l.local(one())
+			if err != nil {
 				return outcome{}, err
 			}
-			if err := heat(ctx, f.paths(l.localDir(), d), true); err != nil {
+			loop := loops[i]
+			loop.Size = f.size
+			return from(folder, one(), onDisk(true), timed(single(loop), whole))(ctx, l)
+		}
+	}}
+}
+
+// mountedTurns is the same through a new mount, by the readers that the mount's
+// own rows have.
+func mountedTurns(to workload.Target, whole bool) swept {
+	readers := []int{4, 8, 16}
+	name := "readers, O_DIRECT"
+	if to != workload.Nowhere {
+		name += ", and a copy to " + string(to) + " memory"
+	}
+	return swept{name: name, settings: []string{"4", "8", "16"}, score: rate, unit: lab.Rate, runs: sweepRuns, sample: func(i int) sample {
+		return func(ctx context.Context, l *bench) (outcome, error) {
+			f, err := l.store(ctx, one())
+			if err != nil {
 				return outcome{}, err
 			}
+			return read(mountSpec{}, one(), timed(inTurns(readers[i], to, f.size), whole))(ctx, l)
 		}
-		o, err := l.load(ctx, work, where, source, flags...)
-		if err != nil || where == folder {
-			return o, err
-		}
-		o.traffic, err = l.requestsOf(func() (outcome, error) {
-			return runAndSum(ctx, workload.Options{Env: l.env(distant)}, l.loader(source, flags...))
-		})
-		return o, err
-	}
-}
-
-// gpuloadMounted loads a dataset through a new mount.
-func gpuloadMounted(spec mountSpec, d dataset) sample {
-	return func(ctx context.Context, l *bench) (o outcome, err error) {
-		if _, err := l.place(ctx, spec.where, d); err != nil {
-			return o, err
-		}
-		m, err := l.mount(ctx, spec)
-		if err != nil {
-			return o, err
-		}
-		defer func() { err = errors.Join(err, m.Close()) }()
-		return m.count(ctx, func() (outcome, error) {
-			return l.load(ctx, l.work, spec.where, filepath.Join(m.Dir, d.name))
-		})
-	}
-}
-
-// readAndCopy is what a loader onto the CPU cannot beat: a thread for each
-// processor reads a block, as large as its cache can hold, and copies it to its
-// place in memory.
-func readAndCopy(d dataset, to workload.Target) sample {
-	return func(ctx context.Context, l *bench) (outcome, error) {
-		f, err := l.local(d)
-		if err != nil {
-			return outcome{}, err
-		}
-		loop := workload.Read{
-			Way: workload.Buffered, Threads: runtime.NumCPU(), Block: mib / 2, Turns: true, Copy: to, Size: f.size,
-		}
-		return localRead(d, true, single(loop))(ctx, l)
-	}
-}
-
-// mountedReadAndCopy is the same through a new mount, by the readers that the
-// mount's own rows have.
-func mountedReadAndCopy(spec mountSpec, d dataset, to workload.Target) sample {
-	return func(ctx context.Context, l *bench) (outcome, error) {
-		f, err := l.place(ctx, spec.where, d)
-		if err != nil {
-			return outcome{}, err
-		}
-		return coldRead(spec, d, inTurns(8, to, f.size))(ctx, l)
-	}
-}
-
-// loader is a run of gpuload.
-func (l *bench) loader(source string, flags ...string) *workload.Gpuload {
-	args := append([]string{"--device", "cpu", "--progress", "none"}, flags...)
-	return &workload.Gpuload{Program: l.programs.Gpuload, Args: append(args, source)}
-}
-
-// load times a run of gpuload by work or runAndSum. The report's time is what gpuload says of the load.
-func (l *bench) load(ctx context.Context, work worker, where store, source string, flags ...string) (outcome, error) {
-	o, err := work(ctx, workload.Options{Env: l.env(where)}, l.loader(source, flags...))
-	if err == nil {
-		o.report.End = o.report.Begin + o.report.Latencies[0]
-	}
-	return o, err
+	}}
 }

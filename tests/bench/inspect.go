@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"weightfs/tests/bench/workload"
+	"weightfs/tests/lab"
 )
 
 // manyTensors is how many tensors the file has that is inspected: about as many
@@ -47,18 +49,13 @@ func headerBy(command func(l *bench) []string) sample {
 		if err != nil {
 			return outcome{}, err
 		}
+		if err := errors.Join(l.touchNow(ctx), lab.Heat(ctx, 1, path)); err != nil {
+			return outcome{}, err
+		}
 		args := append(command(l), path)
-		if err := l.touchNow(ctx); err != nil {
-			return outcome{}, err
-		}
-		if err := heat(ctx, []string{path}, true); err != nil {
-			return outcome{}, err
-		}
-		begin := time.Since(l.began)
-		if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
-			return outcome{}, fmt.Errorf("%s: %w: %s", args[0], err, out)
-		}
-		return outcome{report: workload.Report{Begin: begin, End: time.Since(l.began), Result: workload.Result{Bytes: size}}}, nil
+		r, err := lab.Exec(exec.CommandContext(ctx, args[0], args[1:]...))
+		took := time.Duration(r.Seconds * float64(time.Second))
+		return outcome{report: workload.Report{End: took, Result: workload.Result{Bytes: size}}}, err
 	}
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weightfs/tests/bench/workload"
+	"weightfs/tests/lab"
 )
 
 // tree is a folder of small objects: folders times files.
@@ -22,9 +22,6 @@ func manyFolders() tree { return tree{"folders", 1000, 100} }
 func oneFolder() tree   { return tree{"long", 1, 20000} }
 
 func (t tree) objects() int { return t.folders * t.files }
-
-// first is the path of the first folder below a mount.
-func (t tree) first(dir string) string { return filepath.Join(dir, t.name, folderName(0)) }
 
 func folderName(i int) string { return fmt.Sprintf("step-%05d", i) }
 
@@ -61,44 +58,47 @@ func storeSmall(path string, k int) error {
 	return nil
 }
 
-// listClient lists the tree's folders one after the other by the plain client.
-func listClient(where store, t tree) sample {
-	return func(ctx context.Context, l *bench) (outcome, error) {
-		if err := l.storeTree(t); err != nil {
-			return outcome{}, err
-		}
-		o, err := l.work(ctx, workload.Options{Env: l.env(where)}, &workload.ListFolders{Bucket: bucket, Prefix: t.name + "/"})
-		if err == nil && o.report.Items != int64(t.objects()) {
-			err = fmt.Errorf("the plain client lists %d of %d objects", o.report.Items, t.objects())
-		}
-		return o, err
+// listers are the plain client that lists a tree: 32 of its folders at once, or all
+// of its names without folders. A folder at a time it would wait for 1,000 round
+// trips.
+func listers(where store) swept {
+	ways := []workload.List{{AtOnce: 32}, {AtOnce: 1, Flat: true}}
+	return swept{
+		name:     "plain listing, " + where.String(),
+		settings: []string{"32 folders at once", "flat"},
+		score:    func(o outcome) float64 { return float64(o.report.Items) / o.report.Seconds() }, unit: lab.Count, runs: 1,
+		sample: func(i int) sample {
+			return func(ctx context.Context, l *bench) (outcome, error) {
+				t, way := manyFolders(), ways[i]
+				if err := l.storeTree(t); err != nil {
+					return outcome{}, err
+				}
+				way.Bucket, way.Prefix = bucket, t.name+"/"
+				o, err := l.work(ctx, workload.Options{Env: l.reach(where)}, &way)
+				if err == nil && o.report.Items != int64(t.objects()) {
+					err = fmt.Errorf("the plain client lists %d of %d objects", o.report.Items, t.objects())
+				}
+				return o, err
+			}
+		},
 	}
 }
 
 // The names of a listing's values.
 const (
-	perFileValue = "requests for files"
-	againValue   = "requests of a second find"
-	listedValue  = "names"
-	objectsValue = "objects"
+	perFileValue = "per file"
+	againValue   = "again"
 )
 
 // findTree runs find over the tree, through a new mount, two times. Timed and
 // counted is the first.
 func findTree(where store, t tree) sample {
-	return func(ctx context.Context, l *bench) (o outcome, err error) {
-		if err := l.storeTree(t); err != nil {
-			return o, err
-		}
-		m, err := l.mount(ctx, mountSpec{where: where})
-		if err != nil {
-			return o, err
-		}
-		defer func() { err = errors.Join(err, m.Close()) }()
+	return inTree(where, t, func(ctx context.Context, l *bench, m *mount) (outcome, error) {
 		find := func() (outcome, error) {
 			return l.work(ctx, workload.Options{}, &workload.Find{Dir: filepath.Join(m.Dir, t.name)})
 		}
-		if o, err = m.count(ctx, find); err != nil {
+		o, err := m.count(ctx, find)
+		if err != nil {
 			return o, err
 		}
 		if o.report.Items != int64(t.objects()) {
@@ -110,24 +110,26 @@ func findTree(where store, t tree) sample {
 			againValue:   float64(again.traffic.GETs + again.traffic.HEADs + again.traffic.LISTs),
 		}
 		return o, err
-	}
+	})
 }
 
 // namesOf reads the names of a long folder, which must be in order.
 func namesOf(t tree) sample {
-	return func(ctx context.Context, l *bench) (o outcome, err error) {
-		if err := l.storeTree(t); err != nil {
-			return o, err
-		}
-		m, err := l.mount(ctx, mountSpec{})
-		if err != nil {
-			return o, err
-		}
-		defer func() { err = errors.Join(err, m.Close()) }()
-		o, err = m.count(ctx, func() (outcome, error) {
-			return l.work(ctx, workload.Options{}, &workload.Names{Dir: t.first(m.Dir)})
+	return inTree(loopback, t, func(ctx context.Context, l *bench, m *mount) (outcome, error) {
+		o, err := m.count(ctx, func() (outcome, error) {
+			return l.work(ctx, workload.Options{}, &workload.Names{Dir: filepath.Join(m.Dir, t.name, folderName(0))})
 		})
-		o.values = map[string]float64{listedValue: float64(o.report.Items), objectsValue: float64(t.objects())}
+		o.values = map[string]float64{"names": float64(o.report.Items), "objects": float64(t.objects())}
 		return o, err
+	})
+}
+
+// inTree does something with a new mount of the store that the tree is in.
+func inTree(where store, t tree, do func(context.Context, *bench, *mount) (outcome, error)) sample {
+	return func(ctx context.Context, l *bench) (outcome, error) {
+		if err := l.storeTree(t); err != nil {
+			return outcome{}, err
+		}
+		return l.withMount(ctx, mountSpec{where: where}, func(m *mount) (outcome, error) { return do(ctx, l, m) })
 	}
 }

@@ -56,7 +56,7 @@ func parse(args []string) (o options, list bool, err error) {
 	flags := pflag.NewFlagSet("bench", pflag.ContinueOnError)
 	check := o.Register(flags, 64<<20)
 	flags.Var(&o.touch, "touch", "memory to touch before each sample, 0 for twice the object's size")
-	flags.DurationVar(&o.mix, "mix", time.Minute, "how long the readers of the memory rows read")
+	flags.DurationVar(&o.mix, "mix", 30*time.Second, "how long the readers of the memory rows read")
 	flags.DurationVar(&o.limit, "time-limit", 2*time.Hour, "for everything")
 	flags.StringArrayVar(&o.mountd, "mountd-flag", nil, "a flag for every mountd, as --mountd-flag=--part-size=16MiB")
 	flags.DurationVar(&o.far.FirstByte, "first-byte", o.far.FirstByte, "of the S3-like store: time to the first byte")

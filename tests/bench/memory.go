@@ -253,7 +253,7 @@ const refusedValue = "refused, and the named limit works"
 // that it says would.
 func tooSmall(ctx context.Context, l *bench) (outcome, error) {
 	args := []string{"--memory-limit=1Mi", "s3://" + bucket, l.disk}
-	res, err := rig.Run(ctx, l.env(loopback), l.programs.Mountd, args...)
+	res, err := rig.Run(ctx, l.reach(loopback), l.programs.Mountd, args...)
 	if err != nil {
 		return outcome{}, err
 	}

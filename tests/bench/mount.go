@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"weightfs/tests/lab"
 	"weightfs/tests/rig"
@@ -44,7 +43,7 @@ func (l *bench) mount(ctx context.Context, spec mountSpec) (*mount, error) {
 	}
 	m, err := l.programs.Mount(ctx, rig.MountOptions{
 		Source: source, Args: append(append([]string{}, spec.flags...), l.opts.mountd...),
-		Env: l.env(spec.where), Cgroup: spec.cgroup,
+		Env: l.reach(spec.where), Cgroup: spec.cgroup,
 	})
 	if err != nil {
 		return nil, err
@@ -55,26 +54,29 @@ func (l *bench) mount(ctx context.Context, spec mountSpec) (*mount, error) {
 		}
 	}
 	mounted := &mount{Mount: m, bench: l, where: spec.where}
-	err = mounted.awaitStatus(ctx)
+	var last error
+	err = lab.Poll(ctx, quietLimit, "mountd does not answer", func(ctx context.Context) (bool, error) {
+		_, last = mounted.status(ctx) // it may come a moment after the mount
+		return last == nil, nil
+	})
 	if err == nil && !spec.hasty {
 		err = mounted.awaitMemory(ctx)
 	}
 	if err != nil {
-		return nil, errors.Join(err, m.Close())
+		return nil, errors.Join(err, last, m.Close())
 	}
 	l.proxy.ResetStats()
 	return mounted, nil
 }
 
-// awaitStatus waits until mountd answers to status, which may be a moment after
-// the mount does.
-func (m *mount) awaitStatus(ctx context.Context) error {
-	var last error
-	err := poll(ctx, "mountd does not answer", func(ctx context.Context) (bool, error) {
-		_, last = m.status(ctx)
-		return last == nil, nil
-	})
-	return errors.Join(err, last)
+// withMount does something with a new mount.
+func (l *bench) withMount(ctx context.Context, spec mountSpec, do func(*mount) (outcome, error)) (o outcome, err error) {
+	m, err := l.mount(ctx, spec)
+	if err != nil {
+		return o, err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	return do(m)
 }
 
 // settled is for how many ticks mountd's memory must not have grown.
@@ -84,7 +86,7 @@ const settled = 10
 // does before a read, so that this falls into no sample.
 func (m *mount) awaitMemory(ctx context.Context) error {
 	last, same := int64(0), 0
-	return poll(ctx, "the memory of mountd grows without a reader", func(context.Context) (bool, error) {
+	return lab.Poll(ctx, quietLimit, "the memory of mountd grows without a reader", func(context.Context) (bool, error) {
 		now, err := rig.PeakRSS(m.PID())
 		if same++; now > last {
 			last, same = now, 0
@@ -95,68 +97,30 @@ func (m *mount) awaitMemory(ctx context.Context) error {
 
 // setReadAhead sets how far the kernel reads ahead on a mount.
 func setReadAhead(dir string, bytes int64) error {
-	table, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return err
+	var info unix.Stat_t
+	if err := unix.Stat(dir, &info); err != nil {
+		return fmt.Errorf("readahead of %s: %w", dir, err)
 	}
-	for line := range strings.Lines(string(table)) {
-		if fields := strings.Fields(line); len(fields) > 4 && fields[4] == dir {
-			name := filepath.Join("/sys/class/bdi", fields[2], "read_ahead_kb")
-			return os.WriteFile(name, []byte(strconv.FormatInt(bytes>>10, 10)), 0)
-		}
-	}
-	return fmt.Errorf("%s is not in the table of mounts", dir)
+	name := fmt.Sprintf("/sys/class/bdi/%d:%d/read_ahead_kb", unix.Major(info.Dev), unix.Minor(info.Dev))
+	return os.WriteFile(name, []byte(strconv.FormatInt(bytes>>10, 10)), 0)
 }
 
 // status is mountd's own measures by name.
 func (m *mount) status(ctx context.Context) (map[string]int64, error) {
-	out, err := rig.Output(ctx, nil, m.bench.programs.Mountd, "status", "--json", m.Dir)
-	if err != nil {
-		return nil, err
-	}
-	var report struct {
-		Measures map[string]int64 `json:"measures"`
-	}
-	if err := json.Unmarshal([]byte(out), &report); err != nil {
-		return nil, fmt.Errorf("mountd status: %w", err)
-	}
-	return report.Measures, nil
+	return lab.Measures(ctx, m.bench.programs.Mountd, m.Dir)
 }
 
 // quiet waits until no fetch is under way, and returns the measures.
 func (m *mount) quiet(ctx context.Context) (status map[string]int64, err error) {
-	err = poll(ctx, "fetches go on without a reader", func(ctx context.Context) (bool, error) {
+	err = lab.Poll(ctx, quietLimit, "fetches go on without a reader", func(ctx context.Context) (bool, error) {
 		status, err = m.status(ctx)
 		return status["active_fetches"] == 0, err
 	})
 	return status, err
 }
 
-// How long something may take that no sample contains, and how often it is
-// looked at.
-const (
-	quietLimit = 10 * time.Second
-	quietTick  = 10 * time.Millisecond
-)
-
-// poll waits until done says so or fails. late is the error where it takes
-// longer than quietLimit, at which done's context ends.
-func poll(ctx context.Context, late string, done func(context.Context) (bool, error)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, quietLimit, errors.New(late))
-	defer cancel()
-	tick := time.NewTicker(quietTick)
-	defer tick.Stop()
-	for {
-		if ok, err := done(ctx); ok || err != nil {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
+// quietLimit is how long something may take that no sample contains.
+const quietLimit = 10 * time.Second
 
 // traffic is what the mount has asked for since it began: as the proxy counted
 // it before a distant store, and mountd otherwise.
@@ -165,7 +129,7 @@ func (m *mount) traffic(ctx context.Context) (lab.Traffic, error) {
 	if err != nil {
 		return lab.Traffic{}, err
 	}
-	if m.where == distant {
+	if m.where == distant || m.where == uneven {
 		t := m.bench.proxyTraffic()
 		t.READs = status["reads_total"]
 		return t, nil
@@ -174,4 +138,19 @@ func (m *mount) traffic(ctx context.Context) (lab.Traffic, error) {
 		GETs: status["store_gets_total"], LISTs: status["store_lists_total"], HEADs: status["store_heads_total"],
 		Bytes: status["store_bytes_total"], READs: status["reads_total"],
 	}, nil
+}
+
+// count adds the traffic of what do does to its outcome.
+func (m *mount) count(ctx context.Context, do func() (outcome, error)) (outcome, error) {
+	before, err := m.traffic(ctx)
+	if err != nil {
+		return outcome{}, err
+	}
+	o, err := do()
+	if err != nil {
+		return o, err
+	}
+	after, err := m.traffic(ctx)
+	o.traffic = after.Less(before)
+	return o, err
 }

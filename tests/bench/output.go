@@ -46,6 +46,12 @@ func (r results) table(o options) string {
 		lab.Machine(r.began), cli.FormatSize(int64(o.Size)), o.Runs, o.far.FirstByte, o.far.PerConnection/1e6, o.far.Total/1e6,
 		time.Since(r.began).Round(time.Second))
 	b.WriteString(lab.Figures(r.figures))
+	if len(r.sweeps) > 0 {
+		b.WriteString("\nThe baselines that were swept:\n" + lab.Sweeps(r.sweeps))
+	}
+	if len(r.inside) > 0 {
+		b.WriteString("\nInside gpuload, in milliseconds:\n\n" + lab.Table(append([]string{"row"}, lab.PhaseHead()...), r.inside))
+	}
 	if err := errors.Join(r.ended, r.verdict()); err != nil {
 		fmt.Fprintf(&b, "\n%s\n", strings.ReplaceAll(err.Error(), "\n", "\n- "))
 	}
@@ -72,20 +78,20 @@ func (r results) plots() map[string]string {
 // sweepChart draws the rate by the number of concurrent GETs.
 func (r results) sweepChart() (lab.Chart, bool) {
 	fixed := lab.Series{Name: "fixed"}
-	adaptive := lab.Series{Name: "adaptive, the default"}
+	levels := lab.Series{Name: "adaptive, the default"}
 	for _, f := range r.figures {
-		if f.Row != sweepName || len(f.Pairs) == 0 {
+		if f.Row != distant.String()+concurrencySuffix || len(f.Pairs) == 0 {
 			continue
 		}
 		if n, err := strconv.Atoi(f.Name); err == nil {
 			fixed.X, fixed.Y = append(fixed.X, float64(n)), append(fixed.Y, f.Load()/1e6)
 		}
-		if f.Name == sweepAdaptive {
-			adaptive.Y = []float64{f.Load() / 1e6}
+		if f.Name == adaptive {
+			levels.Y = []float64{f.Load() / 1e6}
 		}
 	}
 	return lab.Chart{
 		Title: "One buffered reader before an S3-like store", XLabel: "concurrent GETs", YLabel: "MB/s",
-		LogX: true, Series: []lab.Series{fixed, adaptive},
+		LogX: true, Series: []lab.Series{fixed, levels},
 	}, len(fixed.Y) > 0
 }

@@ -13,40 +13,33 @@ import (
 )
 
 // safeOpen reads all tensors of the files one after the other, in Python.
-func safeOpen(spec mountSpec, d dataset) sample {
-	return func(ctx context.Context, l *bench) (outcome, error) {
-		return coldRead(spec, d, func(paths []string) []workload.Workload {
-			return []workload.Workload{&workload.SafeOpen{
-				Python: l.programs.Python,
-				Script: filepath.Join(l.root, "tests", "bench", "workload", "safe_open.py"),
-				Paths:  paths,
-			}}
-		})(ctx, l)
-	}
+func safeOpen(l *bench, paths []string) []workload.Workload {
+	script := filepath.Join(l.root, "tests", "bench", "workload", "safe_open.py")
+	return []workload.Workload{&workload.SafeOpen{Python: l.programs.Python, Script: script, Paths: paths}}
 }
 
 // random is 1,000 reads of 128 KiB by 8 threads.
-func random(paths []string) []workload.Workload {
-	return []workload.Workload{&workload.Random{Path: paths[0], Threads: 8, Reads: 1000, Size: 128 << 10, Seed: 1}}
+func random(_ *bench, paths []string) []workload.Workload {
+	return []workload.Workload{&workload.Mix{Path: paths[0], Random: 8, Reads: 1000 / 8, Seed: 1}}
 }
 
 // skipping reads one matrix of eight.
-func skipping(paths []string) []workload.Workload {
+func skipping(_ *bench, paths []string) []workload.Workload {
 	return []workload.Workload{&workload.Skip{Path: paths[0], Every: 8}}
 }
 
 // header opens the file and reads its header.
-func header(paths []string) []workload.Workload {
+func header(_ *bench, paths []string) []workload.Workload {
 	return []workload.Workload{&workload.Header{Path: paths[0]}}
 }
 
-// headerRead opens a file of the distant store and reads its header, where the
+// headerRead opens a file of a distant store and reads its header, where the
 // folders down to it have been listed before or not.
-func headerRead(listed bool) sample {
+func headerRead(where store, listed bool) sample {
 	if !listed {
-		return coldRead(mountSpec{where: distant}, two(), header)
+		return read(mountSpec{where: where}, two(), header)
 	}
-	return warmRead(mountSpec{where: distant}, two(), header, func(paths []string) []workload.Workload {
+	return read(mountSpec{where: where}, two(), header, func(_ *bench, paths []string) []workload.Workload {
 		return []workload.Workload{&workload.Names{Dir: filepath.Dir(paths[0])}}
 	})
 }
@@ -59,7 +52,7 @@ const rankSpread = time.Second
 
 // ranks are the processes of a tensor-parallel load of one file.
 func ranks(columns bool) readers {
-	return func(paths []string) (all []workload.Workload) {
+	return func(_ *bench, paths []string) (all []workload.Workload) {
 		for i := range time.Duration(rankCount) {
 			all = append(all, &workload.Rank{
 				Path: paths[0], Rank: int64(i), Of: rankCount, Columns: columns, Delay: rankSpread * i / (rankCount - 1),
@@ -71,7 +64,7 @@ func ranks(columns bool) readers {
 
 // tensorParallel has ranks read a file of four times the memory limit, in a
 // memory cgroup of a quarter of the file, so that neither cache holds it.
-func tensorParallel(columns bool) sample {
+func tensorParallel(where store, columns bool) sample {
 	return func(ctx context.Context, l *bench) (o outcome, err error) {
 		f, err := l.store(ctx, two())
 		if err != nil {
@@ -86,13 +79,10 @@ func tensorParallel(columns bool) sample {
 			return o, err
 		}
 		limit := fmt.Sprintf("--memory-limit=%d", f.size/4)
-		m, err := l.mount(ctx, mountSpec{where: distant, flags: []string{limit}})
-		if err != nil {
-			return o, err
-		}
-		defer func() { err = errors.Join(err, m.Close()) }()
-		o, err = m.count(ctx, func() (outcome, error) {
-			return l.work(ctx, workload.Options{Cgroup: group.Dir()}, ranks(columns)(f.paths(m.Dir, two()))...)
+		o, err = l.withMount(ctx, mountSpec{where: where, flags: []string{limit}}, func(m *mount) (outcome, error) {
+			return m.count(ctx, func() (outcome, error) {
+				return l.work(ctx, workload.Options{Cgroup: group.Dir()}, ranks(columns)(l, f.paths(m.Dir, two()))...)
+			})
 		})
 		o.values = map[string]float64{sizeValue: float64(f.size)}
 		return o, err
@@ -108,43 +98,43 @@ func sized(d dataset, take sample) sample {
 	}
 }
 
-// sweepSteps are the fixed concurrencies of the sweep.
-func sweepSteps() []int { return []int{1, 4, 8, 16, 32, 64} }
+// fixedConcurrencies are compared with each other and with the default.
+func fixedConcurrencies() []int { return []int{4, 8, 16, 32, 64} }
 
-// The names of the sweep's values, beside the steps themselves.
+// The names of further values.
 const (
-	sweepAdaptive = "adaptive"
-	sweepBest     = "the best fixed one"
+	adaptive  = "adaptive"
+	bestFixed = "the best fixed one"
 )
 
-// sweep reads with each fixed concurrency, and with the adaptive default. Each
-// step has its own traffic.
-func sweep(ctx context.Context, l *bench) (outcome, error) {
-	all := outcome{values: map[string]float64{}, parts: map[string]lab.Traffic{}}
-	for _, n := range sweepSteps() {
-		name := fmt.Sprint(n)
-		if err := l.sweepStep(ctx, &all, name, "--concurrency", name); err != nil {
-			return all, err
+// concurrencies has one reader read with each fixed concurrency, and with the
+// adaptive default. Each has its own traffic.
+func concurrencies(where store) sample {
+	return func(ctx context.Context, l *bench) (outcome, error) {
+		all := outcome{values: map[string]float64{}, parts: map[string]lab.Traffic{}}
+		step := func(name string, flags ...string) error {
+			o, err := read(mountSpec{where: where, flags: flags}, one(), buffered(1))(ctx, l)
+			if err != nil {
+				return fmt.Errorf("concurrency %s: %w", name, err)
+			}
+			all.values[name], all.parts[name] = o.report.Rate(), o.traffic
+			return nil
 		}
-		if all.values[name] > all.values[sweepBest] {
-			all.values[sweepBest], all.parts[sweepBest] = all.values[name], all.parts[name]
+		for _, n := range fixedConcurrencies() {
+			name := fmt.Sprint(n)
+			if err := step(name, "--concurrency", name); err != nil {
+				return all, err
+			}
+			if all.values[name] > all.values[bestFixed] {
+				all.values[bestFixed], all.parts[bestFixed] = all.values[name], all.parts[name]
+			}
 		}
+		return all, step(adaptive)
 	}
-	return all, l.sweepStep(ctx, &all, sweepAdaptive)
 }
 
-// sweepStep adds what one reader gets from a mountd with these flags.
-func (l *bench) sweepStep(ctx context.Context, all *outcome, name string, flags ...string) error {
-	o, err := coldRead(mountSpec{where: distant, flags: flags}, one(), buffered(1))(ctx, l)
-	if err != nil {
-		return fmt.Errorf("concurrency %s: %w", name, err)
-	}
-	all.values[name], all.parts[name] = o.report.Rate(), o.traffic
-	return nil
-}
-
-// retained reads model A three times and model B twice, in a cache that holds
-// one and a half of them, and then counts what reading B once more fetches.
+// retained reads model A three times and model B twice, in a cache that holds one
+// and a half of them, and then counts what reading B once more fetches.
 func retained(ctx context.Context, l *bench) (o outcome, err error) {
 	a, err := l.store(ctx, modelA())
 	if err != nil {
@@ -154,18 +144,16 @@ func retained(ctx context.Context, l *bench) (o outcome, err error) {
 	if err != nil {
 		return o, err
 	}
-	m, err := l.mount(ctx, mountSpec{flags: []string{fmt.Sprintf("--memory-limit=%d", a.size*3/2)}})
-	if err != nil {
-		return o, err
-	}
-	defer func() { err = errors.Join(err, m.Close()) }()
-	pathsA, pathsB := a.paths(m.Dir, modelA()), b.paths(m.Dir, modelB())
-	for _, paths := range [][]string{pathsA, pathsA, pathsA, pathsB, pathsB} {
-		if _, err := workload.Run(ctx, workload.Options{}, direct(1)(paths)...); err != nil {
-			return o, err
+	spec := mountSpec{flags: []string{fmt.Sprintf("--memory-limit=%d", a.size*3/2)}}
+	o, err = l.withMount(ctx, spec, func(m *mount) (outcome, error) {
+		pathsA, pathsB := a.paths(m.Dir, modelA()), b.paths(m.Dir, modelB())
+		for _, paths := range [][]string{pathsA, pathsA, pathsA, pathsB, pathsB} {
+			if o, err := runAndSum(ctx, workload.Options{}, eighths(1)(l, paths)...); err != nil {
+				return o, err
+			}
 		}
-	}
-	o, err = m.count(ctx, func() (outcome, error) { return l.work(ctx, workload.Options{}, direct(1)(pathsB)...) })
+		return m.count(ctx, func() (outcome, error) { return l.work(ctx, workload.Options{}, eighths(1)(l, pathsB)...) })
+	})
 	o.values = map[string]float64{sizeValue: float64(b.size)}
 	return o, err
 }

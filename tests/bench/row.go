@@ -12,21 +12,33 @@ import (
 	"weightfs/tests/lab"
 )
 
-// sampleLimit bounds one sample of one side: the longest takes a minute and a
-// half.
-const sampleLimit = 5 * time.Minute
+// sampleLimit bounds one sample of one side, with the sweep before the first one.
+const sampleLimit = 8 * time.Minute
 
 // row is one comparison: a baseline and a load, and what of them is compared.
 type row struct {
 	name string
-	// state says what is cold or warm, and how that is made sure.
+	// state says what is cold or warm.
 	state string
 	// base may be nil where the figures' baselines are constants.
 	base, load sample
 	compare    []comparison
-	// once is a row of one sample of each side, whatever the flag says; brief is one
-	// whose samples are so short that the host moves them, which takes more of them.
-	once, brief bool
+	effort     effort
+}
+
+// effort is how many samples a row takes of each side.
+type effort uint8
+
+const (
+	usual effort = iota // as the flag says
+	many                // so short that the host moves them
+	few                 // long or steady ones, or nothing but printed
+	lone                // one
+)
+
+// samples is how many those are, where the flag says runs.
+func (e effort) samples(runs int) int {
+	return [...]int{usual: runs, many: (3*runs - 1) / 2, few: (runs + 1) / 2, lone: 1}[e]
 }
 
 // sample measures one side once.
@@ -54,17 +66,14 @@ func (o outcome) trafficOf(name string) (lab.Traffic, bool) {
 	return o.traffic, !o.uncounted
 }
 
-// comparison is a figure and how its pairs come from the outcomes.
-type comparison struct {
-	lab.Spec
-	pair func(base, load outcome) lab.Pair
-}
-
 // results are the figures of a run.
 type results struct {
 	figures []lab.Figure
 	// memory is what mountd held over time, for each memory row.
 	memory []lab.Series
+	sweeps []*lab.Sweep
+	// inside are the cells of lab.PhaseHead for the rows of gpuload.
+	inside [][]string
 	failed []error
 	ended  error // why rows are missing, or nil
 	began  time.Time
@@ -74,7 +83,7 @@ type results struct {
 func (l *bench) runAll(ctx context.Context, chosen []row) results {
 	all := results{began: l.began}
 	for i, r := range chosen {
-		figures, err := l.run(ctx, r)
+		figures, err := l.run(ctx, r, &all)
 		figures = slices.DeleteFunc(figures, func(f lab.Figure) bool { return len(f.Pairs) == 0 })
 		for _, f := range figures {
 			fmt.Println(f.Line())
@@ -90,12 +99,12 @@ func (l *bench) runAll(ctx context.Context, chosen []row) results {
 			all.failed = append(all.failed, err)
 		}
 	}
-	all.memory = l.memory
+	all.memory, all.sweeps = l.memory, l.sweeps
 	return all
 }
 
 // run measures one row. With an error come the figures of the samples before.
-func (l *bench) run(ctx context.Context, r row) ([]lab.Figure, error) {
+func (l *bench) run(ctx context.Context, r row, all *results) ([]lab.Figure, error) {
 	figures := make([]lab.Figure, len(r.compare))
 	for i, c := range r.compare {
 		figures[i] = lab.Figure{Row: r.name, State: r.state, Spec: c.Spec}
@@ -104,7 +113,9 @@ func (l *bench) run(ctx context.Context, r row) ([]lab.Figure, error) {
 	if r.base != nil {
 		sides = append(sides, l.side(r.base))
 	}
-	rounds, err := lab.InTurns(ctx, r.samples(l.opts.Runs), sides...)
+	rounds, err := lab.InTurns(ctx, r.effort.samples(l.opts.Runs), sides...)
+	var seconds []float64
+	var loads []lab.Load
 	for _, round := range rounds {
 		load, base := round[0], round[len(round)-1]
 		for i, c := range r.compare {
@@ -113,27 +124,23 @@ func (l *bench) run(ctx context.Context, r row) ([]lab.Figure, error) {
 				figures[i].Traffic = append(figures[i].Traffic, t)
 			}
 		}
+		if load.report.Load != nil {
+			seconds, loads = append(seconds, load.report.Seconds()), append(loads, *load.report.Load)
+		}
+	}
+	if len(loads) > 0 {
+		all.inside = append(all.inside, append([]string{r.name}, lab.Inside(seconds, loads)...))
 	}
 	return figures, err
 }
 
-// briefRuns is how many samples a brief row has for each of another row.
-const briefRuns = 3
-
-// samples is how many the row has of each side, where the flag says runs.
-func (r row) samples(runs int) int {
-	switch {
-	case r.once:
-		return 1
-	case r.brief:
-		return briefRuns * runs
-	}
-	return runs
-}
-
-// side is a sample within its time.
+// side is a sample within its time. The rounds of a row differ by what a store
+// with a tail does, the sides of a round do not.
 func (l *bench) side(take sample) func(context.Context) (outcome, error) {
+	round := uint64(0)
 	return func(ctx context.Context) (outcome, error) {
+		round++
+		l.round = round
 		return lab.Within(ctx, sampleLimit, func(ctx context.Context) (outcome, error) { return take(ctx, l) })
 	}
 }

@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"weightfs/tests/bench/workload"
 	"weightfs/tests/rig"
 )
 
@@ -22,45 +21,30 @@ const nobody = 65534
 // unmountGrace is how long an unprivileged mountd may take to end.
 const unmountGrace = 30 * time.Second
 
-// unprivilegedRead reads a local folder through a mountd without rights: it
-// serves a descriptor of /dev/fuse that we have mounted, so that the kernel
-// passes no file through and reads ahead as far as it does by itself. Readers
-// find the files in the page cache of the folder.
-func unprivilegedRead(d dataset, r readers) sample {
-	return func(ctx context.Context, l *bench) (o outcome, err error) {
-		f, err := l.local(d)
-		if err != nil {
-			return o, err
-		}
-		if err := l.touchNow(ctx); err != nil {
-			return o, err
-		}
-		if err := heat(ctx, f.paths(l.localDir(), d), true); err != nil {
-			return o, err
-		}
-		dir, err := os.MkdirTemp(l.disk, "unprivileged-")
-		if err != nil {
-			return o, err
-		}
-		defer func() { err = errors.Join(err, os.Remove(dir)) }()
-		device, err := mountDevice(dir)
-		if err != nil {
-			return o, err
-		}
-		defer func() { err = errors.Join(err, unix.Unmount(dir, 0)) }()
-		proc, err := l.serveAsNobody(device)
-		if err = errors.Join(err, device.Close()); err != nil {
-			return o, err
-		}
-		defer func() { err = errors.Join(err, proc.Stop(unmountGrace)) }()
-		// The first request is answered once mountd serves.
-		if out, err := exec.CommandContext(ctx, "ls", "-d", dir+"/").CombinedOutput(); err != nil {
-			return o, fmt.Errorf("unprivileged mountd: %w: %s: %s", err, out, proc.Output())
-		}
-		o, err = runAndSum(ctx, workload.Options{}, r(f.paths(dir, d))...)
-		o.uncounted = true // a mountd without a folder for its control socket has no status
-		return o, err
+// unprivileged is a mount of the folder by a mountd without rights: it serves a
+// descriptor of /dev/fuse that we have mounted, so that the kernel passes no file
+// through and reads ahead as far as it does by itself.
+func unprivileged(ctx context.Context, l *bench, d dataset, f files) (_ place, err error) {
+	dir, err := os.MkdirTemp(l.disk, "unprivileged-")
+	if err != nil {
+		return place{}, err
 	}
+	device, err := mountDevice(dir)
+	if err != nil {
+		return place{}, errors.Join(err, os.Remove(dir))
+	}
+	proc, err := l.serveAsNobody(device)
+	end := func() error { return errors.Join(unix.Unmount(dir, 0), os.Remove(dir)) }
+	if err = errors.Join(err, device.Close()); err != nil {
+		return place{}, errors.Join(err, end())
+	}
+	p := place{paths: f.paths(dir, d), uncounted: true} // a mountd without a folder for its control socket has no status
+	p.close = func() error { return errors.Join(proc.Stop(unmountGrace), end()) }
+	// The first request is answered once mountd serves.
+	if out, err := exec.CommandContext(ctx, "ls", "-d", dir+"/").CombinedOutput(); err != nil {
+		return place{}, errors.Join(fmt.Errorf("unprivileged mountd: %w: %s: %s", err, out, proc.Output()), p.close())
+	}
+	return p, nil
 }
 
 // mountDevice mounts a new descriptor of /dev/fuse at dir, for nobody to serve.

@@ -13,23 +13,20 @@ type Series struct {
 	X, Y []float64
 }
 
-// Chart is a drawing of lines.
+// Chart is a drawing of lines. Both axes begin where the values do, the y axis at
+// 0; LogX spaces the x axis by powers of two.
 type Chart struct {
 	Title, XLabel, YLabel string
-	// LogX spaces the x axis by powers of two.
-	LogX   bool
-	Series []Series
+	LogX                  bool
+	Series                []Series
 }
 
 // The measures of a chart in pixels.
 const (
 	chartWidth, chartHeight = 760, 400
-	chartLeft, chartRight   = 70, 190
-	chartTop, chartBottom   = 40, 50
-	plotWidth               = chartWidth - chartLeft - chartRight
-	plotHeight              = chartHeight - chartTop - chartBottom
-	gridLines               = 5
-	fontLine, legendLeft    = 16, 12
+	chartLeft, chartTop     = 70, 40
+	plotWidth, plotHeight   = 500, 310
+	gridLines, fontLine     = 5, 16
 )
 
 // color is one of six that are told apart by most eyes; a seventh series begins anew.
@@ -41,136 +38,104 @@ func color(i int) string {
 func (c Chart) SVG() string {
 	var b strings.Builder
 	openSVG(&b, chartWidth, chartHeight, c.Title)
-	a := c.axes()
-	a.draw(&b, c)
+	low, high, top := c.spans()
+	scale := func(v float64) float64 { return v }
+	if c.LogX {
+		scale = math.Log2
+	}
+	x := func(v float64) float64 {
+		return chartLeft + (scale(v)-scale(low))/(scale(high)-scale(low))*plotWidth
+	}
+	y := func(v float64) float64 { return chartTop + plotHeight - v/top*plotHeight }
+	text := func(x, y float64, attributes, text string) {
+		fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" %s>%s</text>`+"\n", x, y, attributes, html.EscapeString(text))
+	}
+	for i := range gridLines + 1 {
+		v := top * float64(i) / gridLines
+		fmt.Fprintf(&b, `<line x1="%d" y1="%.1f" x2="%d" y2="%.1f" stroke="#dddddd"/>`, chartLeft, y(v), chartLeft+plotWidth, y(v))
+		text(chartLeft-6, y(v)+4, `text-anchor="end"`, fmt.Sprintf("%.4g", v))
+	}
+	for v := low; v <= high; v = c.next(v, low, high) {
+		text(x(v), chartTop+plotHeight+fontLine, `text-anchor="middle"`, fmt.Sprintf("%.4g", v))
+	}
+	text(chartLeft+plotWidth/2, chartHeight-8, `text-anchor="middle"`, c.XLabel)
+	text(8, chartTop-6, "", c.YLabel)
 	for i, s := range c.Series {
-		a.line(&b, s, color(i))
-		y := chartTop + (i+1)*fontLine
-		fmt.Fprintf(&b, `<text x="%d" y="%d" fill="%s">%s</text>`+"\n", chartWidth-chartRight+legendLeft, y, color(i), html.EscapeString(s.Name))
+		var points strings.Builder
+		for k := range s.Y {
+			if len(s.Y) == 1 {
+				fmt.Fprintf(&points, "%d,%.1f %d,%.1f", chartLeft, y(s.Y[k]), chartLeft+plotWidth, y(s.Y[k]))
+				break
+			}
+			fmt.Fprintf(&points, "%.1f,%.1f ", x(s.X[k]), y(s.Y[k]))
+		}
+		fmt.Fprintf(&b, `<polyline points="%s" fill="none" stroke="%s" stroke-width="1.5"/>`+"\n", points.String(), color(i))
+		text(chartLeft+plotWidth+12, float64(chartTop+(i+1)*fontLine), `fill="`+color(i)+`"`, s.Name)
 	}
 	b.WriteString("</svg>\n")
 	return b.String()
 }
 
-// axes map values to pixels. The y axis begins at 0.
-type axes struct {
-	minX, maxX, maxY float64
-	log              bool
-}
-
-func (c Chart) axes() axes {
-	a := axes{minX: math.Inf(1), maxX: math.Inf(-1), log: c.LogX}
+// spans are the x axis' ends and the y axis' upper one.
+func (c Chart) spans() (low, high, top float64) {
+	low, high = math.Inf(1), math.Inf(-1)
 	for _, s := range c.Series {
 		for i := range s.Y {
-			a.maxY = max(a.maxY, s.Y[i])
-			if len(s.X) > 1 {
-				a.minX, a.maxX = min(a.minX, s.X[i]), max(a.maxX, s.X[i])
+			top = max(top, s.Y[i])
+			if len(s.Y) > 1 {
+				low, high = min(low, s.X[i]), max(high, s.X[i])
 			}
 		}
 	}
-	if !(a.minX < a.maxX) { // nothing to span
-		a.minX, a.maxX = 1, 2
+	if !(low < high) { // nothing to span
+		low, high = 1, 2
 	}
-	if a.maxY == 0 {
-		a.maxY = 1
+	if top == 0 {
+		top = 1
 	}
-	a.maxY *= 1.05
-	return a
+	return low, high, top * 1.05
 }
 
-func (a axes) x(v float64) float64 {
-	low, high := a.minX, a.maxX
-	if a.log {
-		v, low, high = math.Log2(v), math.Log2(low), math.Log2(high)
+// next is the number of the x axis after v.
+func (c Chart) next(v, low, high float64) float64 {
+	if c.LogX {
+		return 2 * v
 	}
-	return chartLeft + (v-low)/(high-low)*plotWidth
-}
-
-func (a axes) y(v float64) float64 { return chartTop + plotHeight - v/a.maxY*plotHeight }
-
-// draw draws the grid, its numbers and the labels.
-func (a axes) draw(b *strings.Builder, c Chart) {
-	for i := range gridLines + 1 {
-		v := a.maxY * float64(i) / gridLines
-		fmt.Fprintf(b, `<line x1="%d" y1="%.1f" x2="%d" y2="%.1f" stroke="#dddddd"/>`, chartLeft, a.y(v), chartLeft+plotWidth, a.y(v))
-		fmt.Fprintf(b, `<text x="%d" y="%.1f" text-anchor="end">%.4g</text>`+"\n", chartLeft-6, a.y(v)+4, v)
-	}
-	for _, v := range a.marks() {
-		fmt.Fprintf(b, `<text x="%.1f" y="%d" text-anchor="middle">%.4g</text>`+"\n", a.x(v), chartTop+plotHeight+fontLine, v)
-	}
-	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="middle">%s</text>`, chartLeft+plotWidth/2, chartHeight-8, html.EscapeString(c.XLabel))
-	fmt.Fprintf(b, `<text transform="translate(14 %d) rotate(-90)" text-anchor="middle">%s</text>`+"\n", chartTop+plotHeight/2, html.EscapeString(c.YLabel))
-}
-
-// marks are where the x axis has numbers.
-func (a axes) marks() []float64 {
-	var marks []float64
-	if a.log {
-		for v := a.minX; v <= a.maxX; v *= 2 {
-			marks = append(marks, v)
-		}
-		return marks
-	}
-	for i := range gridLines + 1 {
-		marks = append(marks, a.minX+(a.maxX-a.minX)*float64(i)/gridLines)
-	}
-	return marks
-}
-
-// line draws one series; one point is a dashed level.
-func (a axes) line(b *strings.Builder, s Series, color string) {
-	if len(s.Y) == 1 {
-		fmt.Fprintf(b, `<line x1="%d" y1="%.1f" x2="%d" y2="%.1f" stroke="%s" stroke-dasharray="5 3"/>`+"\n",
-			chartLeft, a.y(s.Y[0]), chartLeft+plotWidth, a.y(s.Y[0]), color)
-		return
-	}
-	var points strings.Builder
-	for i := range s.Y {
-		fmt.Fprintf(&points, "%.1f,%.1f ", a.x(s.X[i]), a.y(s.Y[i]))
-	}
-	fmt.Fprintf(b, `<polyline points="%s" fill="none" stroke="%s" stroke-width="1.5"/>`+"\n", points.String(), color)
+	return v + (high-low)/gridLines
 }
 
 // The measures of the bars in pixels.
 const (
 	barHeight, barGap = 16, 8
 	barLabels         = 430 // width of the names
-	barUnit           = 300 // length of the target, or of a ratio of 1
-	barWidth          = 960
-	barTop            = 44
+	barUnit           = 300 // length of a ratio of 1
+	barWidth, barTop  = 960, 44
 )
 
 // Bars returns an SVG of the figures that have a target of at least something:
 // each ratio as a bar, and its target as a tick.
 func Bars(title string, figures []Figure) string {
-	var shown []Figure
+	var bars strings.Builder
+	y := barTop
 	for _, f := range figures {
-		if f.Target.sense == atLeast && !math.IsNaN(f.Ratio()) && !math.IsInf(f.Ratio(), 0) {
-			shown = append(shown, f)
+		ratio := f.Ratio()
+		if f.Target.sense != atLeast || math.IsNaN(ratio) || math.IsInf(ratio, 0) {
+			continue
 		}
+		fill := color(0)
+		if !f.Met() {
+			fill = color(1)
+		}
+		width, tick := min(ratio*barUnit, barWidth-barLabels-60), barLabels+f.Target.bound*barUnit
+		fmt.Fprintf(&bars, `<text x="%d" y="%d" text-anchor="end">%s</text>`, barLabels-8, y+12, html.EscapeString(f.Title()))
+		fmt.Fprintf(&bars, `<rect x="%d" y="%d" width="%.0f" height="%d" fill="%s"/>`, barLabels, y, max(width, 1), barHeight, fill)
+		fmt.Fprintf(&bars, `<text x="%.0f" y="%d">%.2f</text>`, barLabels+width+6, y+12, ratio)
+		fmt.Fprintf(&bars, `<line x1="%.0f" y1="%d" x2="%.0f" y2="%d" stroke="black" stroke-width="2"/>`+"\n", tick, y-2, tick, y+barHeight+2)
+		y += barHeight + barGap
 	}
 	var b strings.Builder
-	height := barTop + len(shown)*(barHeight+barGap) + barGap
-	openSVG(&b, barWidth, height, title)
-	for i, f := range shown {
-		bar(&b, barTop+i*(barHeight+barGap), f)
-	}
-	b.WriteString("</svg>\n")
-	return b.String()
-}
-
-// bar draws one figure at height y.
-func bar(b *strings.Builder, y int, f Figure) {
-	color := "#4878a8"
-	if !f.Met() {
-		color = "#c04030"
-	}
-	width := min(f.Ratio()*barUnit, barWidth-barLabels-60)
-	tick := barLabels + f.Target.bound*barUnit
-	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="end">%s</text>`, barLabels-8, y+12, html.EscapeString(f.Title()))
-	fmt.Fprintf(b, `<rect x="%d" y="%d" width="%.0f" height="%d" fill="%s"/>`, barLabels, y, max(width, 1), barHeight, color)
-	fmt.Fprintf(b, `<text x="%.0f" y="%d">%.2f</text>`, barLabels+width+6, y+12, f.Ratio())
-	fmt.Fprintf(b, `<line x1="%.0f" y1="%d" x2="%.0f" y2="%d" stroke="black" stroke-width="2"/>`+"\n", tick, y-2, tick, y+barHeight+2)
+	openSVG(&b, barWidth, y+barGap, title)
+	return b.String() + bars.String() + "</svg>\n"
 }
 
 // openSVG begins a drawing with a title.

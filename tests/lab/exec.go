@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os/exec"
@@ -93,4 +94,19 @@ func Inside(seconds []float64, loads []Load) []string {
 		at(func(p Phases) float64 { return p.Header }), at(func(p Phases) float64 { return p.FirstByte }), at(func(p Phases) float64 { return p.Read }),
 		pick(func(l Load) float64 { return l.Phases.Tail }), fmt.Sprintf("%.0f", Median(rest)*1e3),
 	}
+}
+
+// Measures are what a mountd counts of itself, by name.
+func Measures(ctx context.Context, mountd, dir string) (map[string]int64, error) {
+	out, err := Exec(exec.CommandContext(ctx, mountd, "status", "--json", dir))
+	if err != nil {
+		return nil, err
+	}
+	var report struct {
+		Measures map[string]int64 `json:"measures"`
+	}
+	if err := json.Unmarshal(out.Output, &report); err != nil {
+		return nil, fmt.Errorf("mountd status: %w", err)
+	}
+	return report.Measures, nil
 }

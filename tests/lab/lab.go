@@ -104,3 +104,25 @@ func InTurns[T any](ctx context.Context, n int, sides ...func(context.Context) (
 	}
 	return rounds, nil
 }
+
+// pollTick is how often Poll asks.
+const pollTick = 10 * time.Millisecond
+
+// Poll waits until done says so or fails. late is the error where that takes
+// longer than limit, at which done's context ends.
+func Poll(ctx context.Context, limit time.Duration, late string, done func(context.Context) (bool, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errors.New(late))
+	defer cancel()
+	tick := time.NewTicker(pollTick)
+	defer tick.Stop()
+	for {
+		if ok, err := done(ctx); ok || err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}

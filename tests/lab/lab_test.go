@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"weightfs/tests/rig"
 )
 
 func TestQuantile(t *testing.T) {
@@ -97,8 +99,8 @@ func TestTable(t *testing.T) {
 	}
 	table := Figures(figures)
 	for _, want := range []string{
-		`| a \| b: speed | cold | R | 2.00 GB/s | 1.00 GB/s | **0.5** | ≥ 0.6 **missed** | 0.5 to 0.5 | 3 | 0 | 5.0 MB | 0 |`,
-		`| c |  |  | 30.0 ms | 45.0 ms | 1.5 | printed | 1.5 to 1.5 | – | – | – | – |`,
+		`| a \| b: speed | cold | R | 2.00 GB/s | 1.00 GB/s | **0.5** | ≥ 0.6 **missed** | 0.5–0.5 | 3 | 0 | 5.0 MB | 0 |`,
+		`| c |  |  | 30.0 ms | 45.0 ms | 1.5 |  | 1.5–1.5 | – | – | – | – |`,
 	} {
 		if !strings.Contains(table, want+"\n") {
 			t.Errorf("%s\nlacks\n%s", table, want)
@@ -201,47 +203,52 @@ func TestInsideAddsUp(t *testing.T) {
 	}
 }
 
-func TestHeatAndEvict(t *testing.T) {
+func TestHeatFillAndEvict(t *testing.T) {
 	f, err := os.CreateTemp("/var/tmp", "heat-") // /tmp may be a tmpfs, whose pages are the files
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	_, err = f.Write(make([]byte, 1<<20+1))
+	const pages = 5
+	_, err = f.Write(make([]byte, pages*os.Getpagesize()-1))
 	if err := errors.Join(err, Evict(f.Name())); err != nil {
 		t.Fatal(err)
 	}
-	if cached(f) == nil {
-		t.Error("a file without a page in the page cache passes for cached")
+	for _, want := range []int64{pages, 0} {
+		n, err := Fill(t.Context(), f.Name())
+		missing, err2 := rig.MissingPages(f)
+		if err := errors.Join(err, err2); err != nil || n != want || len(missing) > 0 {
+			t.Errorf("read %d pages, want %d; missing %v, %v", n, want, missing, err)
+		}
 	}
-	if err := errors.Join(Heat(2, f.Name()), cached(f)); err != nil {
+	if err := errors.Join(Evict(f.Name()), Heat(t.Context(), 2, f.Name())); err != nil {
 		t.Error(err)
+	}
+	if n, err := Fill(t.Context(), f.Name()); n != 0 || err != nil {
+		t.Errorf("%d pages lack after heating, %v", n, err)
 	}
 }
 
-// The best setting is that of the highest median, and what is far from it in the
-// first round is not tried again.
+// The best setting is that of the highest median, and what is far from it is not
+// tried again.
 func TestSweepFindsTheBest(t *testing.T) {
-	taken := map[Setting]int{}
-	s, err := TakeSweep(t.Context(), "R", 3, func(_ context.Context, s Setting) (float64, error) {
-		taken[s]++
-		if s.Connections == 4 {
-			return 1e8, nil
-		}
-		if (s == Setting{8, 8 << 20}) && taken[s] == 1 {
-			return 1e9, nil // by chance
-		}
-		return 5e8 + float64(s.Connections)*1e6 + float64(s.Part), nil
-	})
-	if err != nil {
-		t.Fatal(err)
+	rates := [][]float64{{9, 5, 5}, {6, 7, 7}, {1}} // the first one by chance
+	s := &Sweep{Name: "R", Settings: []string{"a", "b", "c"}}
+	err := s.Take(t.Context(), 3, func(_ context.Context, i int) (float64, error) { return rates[i][len(s.Samples[i])], nil })
+	if best, rate := s.Best(); err != nil || best != 1 || rate != 7 || len(s.Samples[2]) != 1 {
+		t.Errorf("best %d at %v, %v of %v", best, rate, err, s.Samples)
 	}
-	best, rate := s.Best()
-	if best != (Setting{32, 32 << 20}) || rate < 5e8 || taken[Setting{4, 8 << 20}] != 1 || taken[best] != 3 {
-		t.Errorf("best %v at %v, taken %v", best, rate, taken)
+	other := &Sweep{Name: "N", Settings: []string{"d"}, Samples: [][]float64{{2}}}
+	want := "\n| swept | a | b | c |\n| --- | --: | --: | --: |\n| R | 5 | **7** | 1 |\n\n| swept | d |\n| --- | --: |\n| N | **2** |\n"
+	if got := Sweeps([]*Sweep{s, other}); got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
-	if table := Sweeps([]*Sweep{s}); !strings.Contains(table, "| R | 0.10 |") || !strings.Contains(table, "**0.57** |") {
-		t.Error(table)
+	err = s.Take(t.Context(), 1, func(context.Context, int) (float64, error) { return 0, os.ErrClosed })
+	if !errors.Is(err, os.ErrClosed) || !strings.Contains(err.Error(), "R, a") {
+		t.Error(err)
+	}
+	if all, names := Requests(); len(all) != 12 || names[11] != "32 x 32 MiB" || all[11].Part != 32<<20 {
+		t.Errorf("%v", names)
 	}
 }

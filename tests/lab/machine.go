@@ -3,34 +3,32 @@ package lab
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"runtime/debug"
 	"strings"
 	"time"
 )
 
-// Machine says where and when something was measured, and of which commit, which
-// is the one that this program was built from.
+// Machine says where and when something was measured, and of which commit.
 func Machine(when time.Time) string {
 	return fmt.Sprintf("%s, commit %s, %d cores of %s, kernel %s, %s",
 		when.UTC().Format(time.DateOnly), commit(), runtime.NumCPU(), processor(), kernel(), runtime.Version())
 }
 
+// commit is that of the working tree, or, where there is none, the one that this
+// program was built from.
 func commit() string {
-	info, _ := debug.ReadBuildInfo()
-	if info == nil {
-		return "unknown"
+	if out, err := exec.Command("git", "describe", "--always", "--dirty").Output(); err == nil {
+		return strings.TrimSpace(string(out))
 	}
-	revision, modified := "unknown", ""
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			revision = s.Value[:min(len(s.Value), 7)]
-		case s.Key == "vcs.modified" && s.Value == "true":
-			modified = " and changes"
+	info, ok := debug.ReadBuildInfo()
+	for i := 0; ok && i < len(info.Settings); i++ {
+		if s := info.Settings[i]; s.Key == "vcs.revision" {
+			return s.Value[:min(len(s.Value), 7)]
 		}
 	}
-	return revision + modified
+	return "unknown"
 }
 
 func kernel() string {

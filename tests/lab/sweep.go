@@ -4,85 +4,101 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 )
 
-// Setting is how a plain client asks for an object.
-type Setting struct {
-	Connections int
-	Part        int64 // bytes of one GET
-}
-
-// String is how tables show the setting.
-func (s Setting) String() string { return fmt.Sprintf("%d x %d MiB", s.Connections, s.Part>>20) }
-
-// swept are the settings of a sweep.
-func swept() (all []Setting) {
-	for _, connections := range []int{4, 8, 16, 32} {
-		for _, part := range []int64{8 << 20, 16 << 20, 32 << 20} {
-			all = append(all, Setting{connections, part})
-		}
-	}
-	return all
-}
-
-// Sweep is a plain client tried in every setting. The best one is what others
-// are compared with, in samples of their own: those that it was chosen by are
-// too kind to it.
+// Sweep is a baseline tried in every setting. The best one is what others are
+// compared with, in samples of their own: those that it was chosen by are too
+// kind to it.
 type Sweep struct {
-	// Name says what client, before what store.
-	Name  string
-	Rates map[Setting][]float64 // bytes per second
+	Name     string
+	Settings []string
+	Unit     Unit
+	Samples  [][]float64 // by setting; more is better
 }
 
-// TakeSweep takes n rounds of a sample of each setting. One that had less than
-// half of the best in the first round has no more than that.
-func TakeSweep(ctx context.Context, name string, n int, rate func(context.Context, Setting) (float64, error)) (*Sweep, error) {
-	s := &Sweep{Name: name, Rates: map[Setting][]float64{}}
+// Take takes n rounds of a sample of each setting. One that had less than half of
+// the best in the rounds before is left out of a round.
+func (s *Sweep) Take(ctx context.Context, n int, sample func(ctx context.Context, setting int) (float64, error)) error {
+	s.Samples = make([][]float64, len(s.Settings))
 	for range n {
 		_, best := s.Best()
-		for _, setting := range swept() {
-			if taken := s.Rates[setting]; len(taken) > 0 && Median(taken) < best/2 {
+		for i, setting := range s.Settings {
+			if Median(s.Samples[i]) < best/2 {
 				continue
 			}
-			got, err := rate(ctx, setting)
+			got, err := sample(ctx, i)
 			if err != nil {
-				return s, fmt.Errorf("%s, %v: %w", name, setting, err)
+				return fmt.Errorf("%s, %s: %w", s.Name, setting, err)
 			}
-			s.Rates[setting] = append(s.Rates[setting], got)
+			s.Samples[i] = append(s.Samples[i], got)
 		}
 	}
-	return s, nil
+	return nil
 }
 
 // Best is the setting with the highest median, and that; NaN before any sample.
-func (s *Sweep) Best() (best Setting, rate float64) {
-	rate = math.NaN()
-	for _, setting := range swept() {
-		if got := Median(s.Rates[setting]); math.IsNaN(rate) || got > rate {
-			best, rate = setting, got
+func (s *Sweep) Best() (setting int, median float64) {
+	median = math.NaN()
+	for i, samples := range s.Samples {
+		if got := Median(samples); math.IsNaN(median) || got > median {
+			setting, median = i, got
 		}
 	}
-	return best, rate
+	return setting, median
 }
 
-// Sweeps is the table of sweeps: GB/s by setting, the best of each in bold.
+// Sweeps are the tables of sweeps, those of the same settings in one, with the
+// best setting of each in bold.
 func Sweeps(sweeps []*Sweep) string {
-	head := []string{"plain client"}
-	for _, setting := range swept() {
-		head = append(head, setting.String()+":")
-	}
-	var rows [][]string
-	for _, s := range sweeps {
-		best, _ := s.Best()
-		row := []string{s.Name}
-		for _, setting := range swept() {
-			cell := fmt.Sprintf("%.2f", Median(s.Rates[setting])/1e9)
-			if setting == best {
-				cell = "**" + cell + "**"
-			}
-			row = append(row, cell)
+	text := ""
+	for len(sweeps) > 0 {
+		first := sweeps[0]
+		head, rows := []string{"swept"}, [][]string{}
+		for _, setting := range first.Settings {
+			head = append(head, setting+":")
 		}
-		rows = append(rows, row)
+		var others []*Sweep
+		for _, s := range sweeps {
+			if slices.Equal(s.Settings, first.Settings) {
+				rows = append(rows, s.row())
+			} else {
+				others = append(others, s)
+			}
+		}
+		text += "\n" + Table(head, rows)
+		sweeps = others
 	}
-	return Table(head, rows)
+	return text
+}
+
+func (s *Sweep) row() []string {
+	best, _ := s.Best()
+	cells := []string{s.Name}
+	for i, samples := range s.Samples {
+		cell := s.Unit.Format(Median(samples))
+		if i == best {
+			cell = "**" + cell + "**"
+		}
+		cells = append(cells, cell)
+	}
+	return cells
+}
+
+// Request is how a plain client asks for an object: over how many connections,
+// and for how many bytes by one GET.
+type Request struct {
+	Connections int
+	Part        int64
+}
+
+// Requests are the settings of a plain client that a sweep tries.
+func Requests() (all []Request, names []string) {
+	for _, connections := range []int{4, 8, 16, 32} {
+		for _, mib := range []int64{8, 16, 32} {
+			all = append(all, Request{connections, mib << 20})
+			names = append(names, fmt.Sprintf("%d x %d MiB", connections, mib))
+		}
+	}
+	return all, names
 }

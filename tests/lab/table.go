@@ -38,10 +38,10 @@ func Figures(figures []Figure) string {
 		t := f.shownTraffic()
 		rows = append(rows, []string{
 			f.Title(), f.State, f.Baseline, f.Unit.Format(f.Base()), f.Unit.Format(f.Load()), f.shownRatio(), f.verdict(),
-			fmt.Sprintf("%.3g to %.3g", lowest, highest), t[0], t[1], t[2], t[3],
+			fmt.Sprintf("%.3g–%.3g", lowest, highest), t[0], t[1], t[2], t[3],
 		})
 	}
-	return Table([]string{"row", "state", "baseline", "baseline's median:", "median:", "ratio:", "target", "lowest to highest",
+	return Table([]string{"row", "state", "baseline", "baseline's median:", "median:", "ratio:", "target", "of rounds",
 		"GETs:", "LISTs:", "fetched:", "READs:"}, rows)
 }
 
@@ -66,7 +66,7 @@ func (f Figure) shownRatio() string {
 func (f Figure) verdict() string {
 	switch {
 	case f.Target == Target{}:
-		return "printed"
+		return ""
 	case f.Met():
 		return f.Target.String()
 	default:

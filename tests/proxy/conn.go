@@ -25,6 +25,7 @@ var errLast = errors.New("last exchange of the connection")
 type conn struct {
 	proxy   *Proxy
 	number  int64
+	ordinal int64 // number since the counters were reset
 	client  *net.TCPConn
 	clientR *bufio.Reader
 	serverR *bufio.Reader
@@ -92,12 +93,16 @@ func (c *conn) exchange() error {
 		return err
 	}
 	now := time.Now()
-	req.Conn, req.Seq = c.number, c.proxy.ledger.begin(req.Op, now)
+	var ordinal int64
+	req.Conn = c.number
+	req.Seq, ordinal = c.proxy.ledger.begin(req.Op, now)
 	rule, fault := c.proxy.rules.pick(req)
 	if fault {
 		c.proxy.ledger.faulted()
 	}
-	x := &exchange{conn: c, head: head, rule: rule, shape: c.proxy.currentShape()}
+	shape := c.proxy.currentShape()
+	shape.FirstByte, shape.PerConnection = shape.firstByte(ordinal), shape.perConnection(c.ordinal)
+	x := &exchange{conn: c, head: head, rule: rule, shape: shape}
 	x.rec = Record{Request: req, Start: now, Rule: rule.Name}
 	err = x.run()
 	x.rec.Duration = time.Since(now)

@@ -2,7 +2,7 @@
 // makes the server look like one that is far away, or broken.
 //
 // It shapes: a time to the first byte of each response, a bandwidth for each
-// connection and one for all together ([Shape]). It injects faults by an
+// connection and one for all together ([Shape]), even or with a tail ([Tail]). It injects faults by an
 // ordered list of rules ([Rule]): status codes, resets, stalls, truncated or
 // mislabelled bodies, slow connections. And it counts what passes ([Stats],
 // [Record]), so that a test can say how many requests something took.

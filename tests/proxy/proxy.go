@@ -18,6 +18,7 @@ type Shape struct {
 	FirstByte time.Duration
 	// PerConnection and Total are bytes of body per second.
 	PerConnection, Total int64
+	Tail                 Tail
 }
 
 // S3Like is the shape of a near bucket, scaled to a machine of two cores.
@@ -44,6 +45,7 @@ type Proxy struct {
 	listener net.Listener       // nil while refusing; guarded by mu
 	conns    map[*conn]struct{} // guarded by mu
 	lastConn int64              // guarded by mu
+	counted  int64              // lastConn at the last ResetStats; guarded by mu
 }
 
 // New starts a proxy for the plain HTTP server at the URL upstream. listen is
@@ -115,8 +117,14 @@ func (p *Proxy) Stats() Stats { return p.ledger.snapshot() }
 // Log returns the finished requests, oldest first: the last 65,536.
 func (p *Proxy) Log() []Record { return p.ledger.log() }
 
-// ResetStats sets the counters to zero and empties the log.
-func (p *Proxy) ResetStats() { p.ledger.reset() }
+// ResetStats sets the counters to zero and empties the log. A tail begins anew,
+// for the connections that come from now on.
+func (p *Proxy) ResetStats() {
+	p.mu.Lock()
+	p.counted = p.lastConn
+	p.mu.Unlock()
+	p.ledger.reset()
+}
 
 // Break resets all connections; new ones are welcome.
 func (p *Proxy) Break() {
@@ -186,6 +194,7 @@ func (p *Proxy) register(l net.Listener, client *net.TCPConn) *conn {
 	}
 	p.lastConn++
 	c := newConn(p, p.lastConn, client)
+	c.ordinal = p.lastConn - p.counted
 	p.conns[c] = struct{}{}
 	p.ledger.connected()
 	return c

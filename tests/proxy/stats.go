@@ -50,6 +50,7 @@ type ledger struct {
 	perSecond  int64    // requests in it
 	inFlight   int64
 	lastNumber int64
+	resetAt    int64 // lastNumber at the last reset
 }
 
 func (l *ledger) connected() {
@@ -58,8 +59,9 @@ func (l *ledger) connected() {
 	l.stats.Connections++
 }
 
-// begin notes a request and returns its number.
-func (l *ledger) begin(op string, now time.Time) int64 {
+// begin notes a request and returns its number, of all and since the counters
+// were reset.
+func (l *ledger) begin(op string, now time.Time) (number, ordinal int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.stats.Requests == nil {
@@ -74,7 +76,7 @@ func (l *ledger) begin(op string, now time.Time) int64 {
 	l.stats.PeakPerSecond = max(l.stats.PeakPerSecond, l.perSecond)
 	l.stats.PeakInFlight = max(l.stats.PeakInFlight, l.inFlight)
 	l.lastNumber++
-	return l.lastNumber
+	return l.lastNumber, l.lastNumber - l.resetAt
 }
 
 // passed adds bytes of a body as they go, so that a test can watch them.
@@ -123,5 +125,5 @@ func (l *ledger) log() []Record {
 func (l *ledger) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.stats, l.records, l.next, l.perSecond = Stats{}, nil, 0, 0
+	l.stats, l.records, l.next, l.perSecond, l.resetAt = Stats{}, nil, 0, 0, l.lastNumber
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -26,12 +27,15 @@ type Fetch struct {
 	// Copy has each byte copied once more to its place in memory of the object's
 	// size.
 	Copy Target
+
+	client  *s3.Client
+	size    int64
+	buffers [][]byte
+	target  []byte
 }
 
-func (f *Fetch) kind() string { return "fetch" }
-
-// newClient returns a client that keeps its connections, over HTTP/1.1 alone.
-func newClient(ctx context.Context) (*s3.Client, error) {
+// NewClient returns a client that keeps its connections, over HTTP/1.1 alone.
+func NewClient(ctx context.Context) (*s3.Client, error) {
 	transport := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		t.MaxIdleConnsPerHost = 256
 		t.ReadBufferSize = 32 << 10
@@ -51,55 +55,47 @@ func newClient(ctx context.Context) (*s3.Client, error) {
 
 // prepare asks for the size, which opens the first connection; the others are
 // part of what is timed.
-func (f *Fetch) prepare(ctx context.Context) (work, error) {
-	client, err := newClient(ctx)
+func (f *Fetch) prepare(ctx context.Context) (err error) {
+	if f.client, err = NewClient(ctx); err != nil {
+		return err
+	}
+	head, err := f.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &f.Bucket, Key: &f.Key})
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("size of the object: %w", err)
 	}
-	head, err := client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &f.Bucket, Key: &f.Key})
-	if err != nil {
-		return nil, fmt.Errorf("size of the object: %w", err)
+	f.size = aws.ToInt64(head.ContentLength)
+	if f.buffers, err = memories(f.Connections, f.Part); err == nil {
+		f.target, err = f.Copy.memory(f.size)
 	}
-	size := aws.ToInt64(head.ContentLength)
-	buffers := make([][]byte, f.Connections)
-	for i := range buffers {
-		if buffers[i], err = memory(f.Part); err != nil {
-			return nil, err
-		}
-	}
-	target, err := f.Copy.memory(size)
-	if err != nil {
-		return nil, err
-	}
-	return func(ctx context.Context) (Result, error) { return f.run(ctx, client, size, buffers, target) }, nil
+	return err
 }
 
-func (f *Fetch) run(ctx context.Context, client *s3.Client, size int64, buffers [][]byte, target []byte) (Result, error) {
+func (f *Fetch) run(ctx context.Context) (Result, error) {
 	var next atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
-	for _, buf := range buffers {
+	for _, buf := range f.buffers {
 		group.Go(func() error {
 			for {
 				off := next.Add(f.Part) - f.Part
-				if off >= size {
+				if off >= f.size {
 					return nil
 				}
-				part := buf[:min(f.Part, size-off)]
-				if err := f.get(ctx, client, part, off); err != nil {
+				part := buf[:min(f.Part, f.size-off)]
+				if err := f.get(ctx, part, off); err != nil {
 					return err
 				}
-				if target != nil {
-					copy(target[off:], part)
+				if f.target != nil {
+					copy(f.target[off:], part)
 				}
 			}
 		})
 	}
-	return Result{Bytes: size, Items: (size + f.Part - 1) / f.Part}, group.Wait()
+	return Result{Bytes: f.size, Items: (f.size + f.Part - 1) / f.Part}, group.Wait()
 }
 
 // get fills buf from off.
-func (f *Fetch) get(ctx context.Context, client *s3.Client, buf []byte, off int64) error {
-	out, err := client.GetObject(ctx, &s3.GetObjectInput{
+func (f *Fetch) get(ctx context.Context, buf []byte, off int64) error {
+	out, err := f.client.GetObject(ctx, &s3.GetObjectInput{
 		Bucket: &f.Bucket, Key: &f.Key,
 		Range: aws.String(fmt.Sprintf("bytes=%d-%d", off, off+int64(len(buf))-1)),
 	})
@@ -110,52 +106,67 @@ func (f *Fetch) get(ctx context.Context, client *s3.Client, buf []byte, off int6
 	return errors.Join(err, out.Body.Close())
 }
 
-// ListFolders is the plain client's listing: the folders below a prefix, which
-// is "" or ends in a slash, one after the other. Items is the number of
-// objects, Bytes the sum of their sizes.
-type ListFolders struct{ Bucket, Prefix string }
+// List is the plain client's listing: what is below a prefix, which is "" or ends
+// in a slash, folder by folder or Flat. Items is the number of objects, Bytes the
+// sum of their sizes.
+type List struct {
+	Bucket, Prefix string
+	// AtOnce is how many folders are listed at the same time.
+	AtOnce int
+	Flat   bool
 
-func (l *ListFolders) kind() string { return "list-folders" }
-
-func (l *ListFolders) prepare(ctx context.Context) (work, error) {
-	client, err := newClient(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &l.Bucket, MaxKeys: aws.Int32(1)}); err != nil {
-		return nil, err // the connection is there when the clock starts, as the mount's is
-	}
-	return func(ctx context.Context) (Result, error) {
-		var result Result
-		folders := []string{l.Prefix}
-		for len(folders) > 0 {
-			more, err := l.list(ctx, client, folders[0], &result)
-			if err != nil {
-				return result, fmt.Errorf("list %s: %w", folders[0], err)
-			}
-			folders = append(folders[1:], more...)
-		}
-		return result, nil
-	}, nil
+	client *s3.Client
 }
 
-// list adds the objects of one folder to result and returns its subfolders.
-func (l *ListFolders) list(ctx context.Context, client *s3.Client, prefix string, result *Result) (folders []string, err error) {
-	pages := s3.NewListObjectsV2Paginator(client, &s3.ListObjectsV2Input{
-		Bucket: &l.Bucket, Prefix: &prefix, Delimiter: aws.String("/"),
-	})
-	for pages.HasMorePages() {
+func (l *List) prepare(ctx context.Context) (err error) {
+	if l.client, err = NewClient(ctx); err == nil { // the connection is there when the clock starts, as the mount's is
+		_, err = l.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &l.Bucket, MaxKeys: aws.Int32(1)})
+	}
+	return err
+}
+
+// run lists the folders of one depth after those of the one above.
+func (l *List) run(ctx context.Context) (result Result, err error) {
+	var mu sync.Mutex
+	for folders := []string{l.Prefix}; len(folders) > 0; {
+		var below []string // guarded by mu, as result is
+		group, ctx := errgroup.WithContext(ctx)
+		group.SetLimit(l.AtOnce)
+		for _, folder := range folders {
+			group.Go(func() error {
+				return l.list(ctx, folder, func(page *s3.ListObjectsV2Output) {
+					mu.Lock()
+					defer mu.Unlock()
+					for _, object := range page.Contents {
+						result.Items++
+						result.Bytes += aws.ToInt64(object.Size)
+					}
+					for _, sub := range page.CommonPrefixes {
+						below = append(below, aws.ToString(sub.Prefix))
+					}
+				})
+			})
+		}
+		if err := group.Wait(); err != nil {
+			return result, err
+		}
+		folders = below
+	}
+	return result, nil
+}
+
+// list hands the pages of one folder over.
+func (l *List) list(ctx context.Context, prefix string, add func(*s3.ListObjectsV2Output)) error {
+	in := &s3.ListObjectsV2Input{Bucket: &l.Bucket, Prefix: &prefix}
+	if !l.Flat {
+		in.Delimiter = aws.String("/")
+	}
+	for pages := s3.NewListObjectsV2Paginator(l.client, in); pages.HasMorePages(); {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return nil, err
+			return fmt.Errorf("list %s: %w", prefix, err)
 		}
-		for _, object := range page.Contents {
-			result.Items++
-			result.Bytes += aws.ToInt64(object.Size)
-		}
-		for _, folder := range page.CommonPrefixes {
-			folders = append(folders, aws.ToString(folder.Prefix))
-		}
+		add(page)
 	}
-	return folders, nil
+	return nil
 }

@@ -23,6 +23,18 @@ func memory(n int64) ([]byte, error) {
 	return data, nil
 }
 
+// memories are n times so many bytes.
+func memories(n int, bytes int64) ([][]byte, error) {
+	all := make([][]byte, n)
+	for i := range all {
+		var err error
+		if all[i], err = memory(bytes); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
 // Target is where a reader copies what it read once more.
 type Target string
 
@@ -128,26 +140,19 @@ type Read struct {
 	// is the file's.
 	Copy Target
 	Size int64
+
+	buffers [][]byte
+	target  []byte
 }
 
-func (r *Read) kind() string { return "read" }
-
-func (r *Read) prepare(context.Context) (work, error) {
-	buffers := make([][]byte, r.Threads)
-	for i := range buffers {
-		var err error
-		if buffers[i], err = memory(r.Block); err != nil {
-			return nil, err
-		}
+func (r *Read) prepare(context.Context) (err error) {
+	if r.buffers, err = memories(r.Threads, r.Block); err == nil {
+		r.target, err = r.Copy.memory(r.Size)
 	}
-	target, err := r.Copy.memory(r.Size)
-	if err != nil {
-		return nil, err
-	}
-	return func(ctx context.Context) (Result, error) { return r.run(ctx, buffers, target) }, nil
+	return err
 }
 
-func (r *Read) run(ctx context.Context, buffers [][]byte, target []byte) (Result, error) {
+func (r *Read) run(ctx context.Context) (Result, error) {
 	info, err := os.Stat(r.Path)
 	if err != nil {
 		return Result{}, err
@@ -165,11 +170,11 @@ func (r *Read) run(ctx context.Context, buffers [][]byte, target []byte) (Result
 			if n == 0 {
 				return nil
 			}
-			if err := f.read(buffers[i][:n], off); err != nil {
+			if err := f.read(r.buffers[i][:n], off); err != nil {
 				return err
 			}
-			if target != nil {
-				copy(target[off:], buffers[i][:n])
+			if r.target != nil {
+				copy(r.target[off:], r.buffers[i][:n])
 			}
 			each[i] += n
 		}

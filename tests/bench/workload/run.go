@@ -103,7 +103,7 @@ func start(ctx context.Context, opts Options, w Workload) (_ *runner, err error)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, childArgument, w.kind(), opts.Cgroup, string(spec))
+	cmd := exec.Command(self, childArgument, kindOf(w), opts.Cgroup, string(spec))
 	cmd.Env = append(os.Environ(), opts.Env...)
 	childIn, in, err := os.Pipe()
 	if err != nil {
@@ -120,7 +120,7 @@ func start(ctx context.Context, opts Options, w Workload) (_ *runner, err error)
 	if err != nil {
 		return nil, errors.Join(err, in.Close(), out.Close())
 	}
-	r := &runner{kind: w.kind(), proc: proc, stdin: in, stdout: bufio.NewReader(out), pipe: out}
+	r := &runner{kind: kindOf(w), proc: proc, stdin: in, stdout: bufio.NewReader(out), pipe: out}
 	r.stop = context.AfterFunc(ctx, func() { proc.Kill() })
 	return r, nil
 }

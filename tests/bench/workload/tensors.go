@@ -49,20 +49,19 @@ func readHeader(f *os.File) ([]tensor, error) {
 
 // Header opens a file and reads its safetensors header. Items is the number of
 // tensors.
-type Header struct{ Path string }
+type Header struct {
+	unprepared
+	Path string
+}
 
-func (h *Header) kind() string { return "header" }
-
-func (h *Header) prepare(context.Context) (work, error) {
-	return func(context.Context) (Result, error) {
-		f, err := os.Open(h.Path)
-		if err != nil {
-			return Result{}, err
-		}
-		defer f.Close()
-		tensors, err := readHeader(f)
-		return Result{Items: int64(len(tensors))}, err
-	}, nil
+func (h *Header) run(_ context.Context) (Result, error) {
+	f, err := os.Open(h.Path)
+	if err != nil {
+		return Result{}, err
+	}
+	defer f.Close()
+	tensors, err := readHeader(f)
+	return Result{Items: int64(len(tensors))}, err
 }
 
 // Rank is one of Of processes that share the tensors of a file: it maps the
@@ -75,23 +74,20 @@ type Rank struct {
 	Columns bool
 	// Delay is how long after the others it begins.
 	Delay time.Duration
+
+	buf []byte
 }
 
-func (r *Rank) kind() string { return "rank" }
-
-func (r *Rank) prepare(context.Context) (work, error) {
-	buf, err := memory(rankBuffer)
-	if err != nil {
-		return nil, err
-	}
-	return func(ctx context.Context) (Result, error) { return r.run(ctx, buf) }, nil
+func (r *Rank) prepare(context.Context) (err error) {
+	r.buf, err = memory(rankBuffer)
+	return err
 }
 
 // rankBuffer is where a rank copies to, over and over: little, since the ranks
 // run in a small memory cgroup.
 const rankBuffer = 4 << 20
 
-func (r *Rank) run(ctx context.Context, buf []byte) (Result, error) {
+func (r *Rank) run(ctx context.Context) (Result, error) {
 	timer := time.NewTimer(r.Delay)
 	defer timer.Stop()
 	select {
@@ -117,7 +113,7 @@ func (r *Rank) run(ctx context.Context, buf []byte) (Result, error) {
 		if ctx.Err() != nil {
 			return result, ctx.Err()
 		}
-		result.Bytes += r.copyPart(buf, f.data[t.off:t.off+t.size], t.row)
+		result.Bytes += r.copyPart(r.buf, f.data[t.off:t.off+t.size], t.row)
 	}
 	return result, nil
 }
@@ -152,19 +148,16 @@ func copyAll(buf, data []byte) int64 {
 type Skip struct {
 	Path  string
 	Every int
+
+	buf []byte
 }
 
-func (s *Skip) kind() string { return "skip" }
-
-func (s *Skip) prepare(context.Context) (work, error) {
-	buf, err := memory(1 << 20)
-	if err != nil {
-		return nil, err
-	}
-	return func(ctx context.Context) (Result, error) { return s.run(ctx, buf) }, nil
+func (s *Skip) prepare(context.Context) (err error) {
+	s.buf, err = memory(1 << 20)
+	return err
 }
 
-func (s *Skip) run(ctx context.Context, buf []byte) (Result, error) {
+func (s *Skip) run(ctx context.Context) (Result, error) {
 	f, err := os.Open(s.Path)
 	if err != nil {
 		return Result{}, err
@@ -183,8 +176,8 @@ func (s *Skip) run(ctx context.Context, buf []byte) (Result, error) {
 		if matrices++; matrices%s.Every != 1 {
 			continue
 		}
-		for off := int64(0); off < t.size && ctx.Err() == nil; off += int64(len(buf)) {
-			if err := preadFull(int(f.Fd()), buf[:min(int64(len(buf)), t.size-off)], t.off+off); err != nil {
+		for off := int64(0); off < t.size && ctx.Err() == nil; off += int64(len(s.buf)) {
+			if err := preadFull(int(f.Fd()), s.buf[:min(int64(len(s.buf)), t.size-off)], t.off+off); err != nil {
 				return result, err
 			}
 		}

@@ -23,36 +23,32 @@ import (
 // mm/page_reporting.c), and the kernel is slow to hand out memory meanwhile.
 // Where it counts the passes, Touch frees a part of the memory, waits for the
 // pass that this causes, and frees the rest right after it.
-type Touch struct{ Bytes int64 }
+type Touch struct {
+	Bytes int64
 
-func (t *Touch) kind() string { return "touch" }
+	data []byte
+}
 
-func (t *Touch) prepare(context.Context) (work, error) {
+func (t *Touch) prepare(context.Context) error {
 	data, took, err := t.write()
-	if err != nil {
-		return nil, err
-	}
-	for range touches - 1 {
-		before := took
-		if err := unix.Munmap(data); err != nil {
-			return nil, err
-		}
-		if data, took, err = t.write(); err != nil {
-			return nil, err
-		}
-		if took > before*4/5 {
-			break
+	for i, before := 1, took; err == nil && i < touches && (i == 1 || took <= before*4/5); i++ {
+		if err = unix.Munmap(data); err == nil {
+			before = took
+			data, took, err = t.write()
 		}
 	}
-	return func(ctx context.Context) (Result, error) {
-		if err := unix.Madvise(data[:len(data)/16], unix.MADV_DONTNEED); err != nil {
-			return Result{}, err
-		}
-		if err := awaitPass(ctx); err != nil {
-			return Result{}, err
-		}
-		return Result{Bytes: t.Bytes}, unix.Munmap(data)
-	}, nil
+	t.data = data
+	return err
+}
+
+func (t *Touch) run(ctx context.Context) (Result, error) {
+	if err := unix.Madvise(t.data[:len(t.data)/16], unix.MADV_DONTNEED); err != nil {
+		return Result{}, err
+	}
+	if err := awaitPass(ctx); err != nil {
+		return Result{}, err
+	}
+	return Result{Bytes: t.Bytes}, unix.Munmap(t.data)
 }
 
 // touches bounds how often memory is written to.

@@ -19,32 +19,31 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"weightfs/tests/lab"
 )
 
 // Workload is one child's work. Its exported fields reach the child as JSON.
 type Workload interface {
-	// kind names the type.
-	kind() string
-	// prepare does what is not timed, which touches no file of the mount, and
-	// returns the rest.
-	prepare(ctx context.Context) (work, error)
+	// prepare does what is not timed, which touches no file of the mount.
+	prepare(ctx context.Context) error
+	// run is what is timed.
+	run(ctx context.Context) (Result, error)
 }
 
-// work is the timed part of a workload.
-type work func(ctx context.Context) (Result, error)
+// unprepared is embedded by workloads without a prepare.
+type unprepared struct{}
 
-// kinds returns an empty workload of each kind.
-func kinds() []Workload {
-	return []Workload{
-		&Read{}, &DD{}, &Fetch{}, &ListFolders{}, &Find{}, &Names{}, &Random{}, &Header{},
-		&Rank{}, &Skip{}, &Mix{}, &SafeOpen{}, &Gpuload{}, &Touch{}, &Fill{},
-	}
-}
+func (unprepared) prepare(context.Context) error { return nil }
+
+// kindOf is the name of a workload's type.
+func kindOf(w Workload) string { return reflect.TypeOf(w).Elem().Name() }
 
 // Result is what came of a work.
 type Result struct {
@@ -56,6 +55,8 @@ type Result struct {
 	Each []int64
 	// Latencies are of the single reads where the kind says so, in no order.
 	Latencies []time.Duration
+	// Load is what gpuload says of itself.
+	Load *lab.Load
 }
 
 // Report is a result with its times, on a clock that all processes share.
@@ -70,7 +71,7 @@ func (r Report) Seconds() float64 { return (r.End - r.Begin).Seconds() }
 // Sum puts the reports of children that ran at once together: from the first
 // begin to the last end.
 func Sum(reports []Report) Report {
-	sum := reports[0]
+	sum := reports[0] // with its Load
 	for _, r := range reports[1:] {
 		sum.Begin, sum.End = min(sum.Begin, r.Begin), max(sum.End, r.End)
 		sum.Bytes += r.Bytes
@@ -131,8 +132,7 @@ func Main(args []string) error {
 	if err != nil {
 		return err
 	}
-	work, err := w.prepare(ctx)
-	if err != nil {
+	if err := w.prepare(ctx); err != nil {
 		return fmt.Errorf("prepare %s: %w", kind, err)
 	}
 	fmt.Println(ready)
@@ -140,7 +140,7 @@ func Main(args []string) error {
 		return fmt.Errorf("wait for the start: %w", err)
 	}
 	report := Report{Begin: now()}
-	if report.Result, err = work(ctx); err != nil {
+	if report.Result, err = w.run(ctx); err != nil {
 		return fmt.Errorf("%s: %w", kind, err)
 	}
 	report.End = now()
@@ -149,8 +149,11 @@ func Main(args []string) error {
 
 // decode reads the workload of that kind.
 func decode(kind, spec string) (Workload, error) {
-	for _, w := range kinds() {
-		if w.kind() == kind {
+	for _, w := range []Workload{
+		&Read{}, &DD{}, &Fetch{}, &List{}, &Find{}, &Names{}, &Header{}, &Rank{}, &Skip{}, &Mix{},
+		&SafeOpen{}, &Gpuload{}, &Touch{}, &Fill{}, &Whole{},
+	} {
+		if kindOf(w) == kind {
 			return w, json.Unmarshal([]byte(spec), w)
 		}
 	}

@@ -2,7 +2,6 @@ package workload
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,16 +24,6 @@ func TestMain(m *testing.M) {
 		return
 	}
 	goleak.VerifyTestMain(m)
-}
-
-func TestKindsDiffer(t *testing.T) {
-	seen := map[string]bool{}
-	for _, w := range kinds() {
-		if seen[w.kind()] {
-			t.Errorf("two kinds are called %s", w.kind())
-		}
-		seen[w.kind()] = true
-	}
 }
 
 func TestDivisionCoversEveryByteOnce(t *testing.T) {
@@ -123,6 +112,20 @@ func TestFirstIsDoneBeforeTheOthersBegin(t *testing.T) {
 	}
 }
 
+// What is timed from exec to exit has its preparation in its time.
+func TestFromExecToExit(t *testing.T) {
+	path, size := writeFile(t)
+	whole := FromExecToExit(&Read{Path: path, Way: Buffered, Threads: 1, Block: 1 << 20, Copy: Fresh, Size: size})
+	reports, err := Run(t.Context(), Options{}, whole)
+	if err != nil || reports[0].Bytes != size || reports[0].Seconds() < 0.001 {
+		t.Errorf("%+v, %v", reports, err)
+	}
+	_, err = Run(t.Context(), Options{}, FromExecToExit(&Read{Path: "/no/such/file", Way: Buffered, Threads: 1, Block: 1}))
+	if err == nil || !strings.Contains(err.Error(), "/no/such/file") {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestTouchReportsItsBytes(t *testing.T) {
 	const size = 64 << 20
 	reports, err := Run(t.Context(), Options{First: &Touch{Bytes: size}}, &Touch{Bytes: size})
@@ -131,30 +134,6 @@ func TestTouchReportsItsBytes(t *testing.T) {
 	}
 	if _, err := Run(t.Context(), Options{}, &Touch{Bytes: 1 << 60}); err == nil || !strings.Contains(err.Error(), "bytes of memory") {
 		t.Errorf("%v; want that there is no such memory", err)
-	}
-}
-
-func TestFillReadsWhatThePageCacheLacks(t *testing.T) {
-	// /tmp may be a tmpfs, whose pages are the files themselves.
-	f, err := os.CreateTemp("/var/tmp", "fill-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	const pages = 5
-	_, err = f.Write(make([]byte, pages*os.Getpagesize()-1))
-	if err := errors.Join(err, rig.Evict(f)); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []int64{pages, 0} {
-		reports, err := Run(t.Context(), Options{}, &Fill{Paths: []string{f.Name()}})
-		if err != nil || reports[0].Items != want {
-			t.Errorf("%+v, %v; want %d pages", reports, err, want)
-		}
-		if missing, err := rig.MissingPages(f); err != nil || len(missing) > 0 {
-			t.Errorf("missing afterwards: %v, %v", missing, err)
-		}
 	}
 }
 
@@ -178,7 +157,7 @@ func TestRanksShareTheMatrices(t *testing.T) {
 
 func TestSmallReaders(t *testing.T) {
 	path, size := writeFile(t)
-	reports, err := Run(t.Context(), Options{}, &Random{Path: path, Threads: 2, Reads: 10, Size: 8192},
+	reports, err := Run(t.Context(), Options{}, &Mix{Path: path, Random: 2, Reads: 5},
 		&Skip{Path: path, Every: 4}, &Mix{Path: path, Sequential: 2, Random: 2, For: time.Millisecond}, &Header{Path: path})
 	if err != nil {
 		t.Fatal(err)

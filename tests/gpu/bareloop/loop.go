@@ -16,15 +16,15 @@ type loopConfig struct {
 	part             int // bytes
 }
 
-// loopResult is what the command prints.
-type loopResult struct {
-	Bytes int64 `json:"bytes"`
-	// OpenSeconds is until the device was ready, before all else.
-	OpenSeconds float64 `json:"open_seconds"`
-	// Seconds is from the first allocation to the last copy, LoopSeconds
-	// without allocating and page-locking.
-	Seconds     float64 `json:"seconds"`
-	LoopSeconds float64 `json:"loop_seconds"`
+// report is what the command prints, as gpuload does: seconds from the first
+// allocation to the last copy, after the device was opened.
+type report struct {
+	Bytes   int64   `json:"bytes"`
+	Seconds float64 `json:"seconds"`
+	Phases  struct {
+		Open   float64 `json:"open"`
+		Device float64 `json:"device"`
+	} `json:"phases"`
 }
 
 // part is one read and one copy.
@@ -45,21 +45,20 @@ type buffers struct {
 
 // load copies the objects to the device. What it takes from the device is freed
 // with the device.
-func load(ctx context.Context, dev gpuload.Device, objects []object, cfg loopConfig) (loopResult, error) {
+func load(ctx context.Context, dev gpuload.Device, objects []object, cfg loopConfig) (report, error) {
 	start := time.Now()
 	parts, bytes, err := divide(dev, objects, cfg.part)
 	if err != nil {
-		return loopResult{}, err
+		return report{}, err
 	}
 	streams, err := makeStreams(dev, cfg.streams)
 	if err != nil {
-		return loopResult{}, err
+		return report{}, err
 	}
 	staging, err := makeBuffers(dev, cfg)
 	if err != nil {
-		return loopResult{}, err
+		return report{}, err
 	}
-	ready := time.Now()
 	var next atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	for i, b := range staging {
@@ -76,14 +75,14 @@ func load(ctx context.Context, dev gpuload.Device, objects []object, cfg loopCon
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return loopResult{}, err
+		return report{}, err
 	}
 	for _, s := range streams {
 		if err := s.Sync(); err != nil {
-			return loopResult{}, err
+			return report{}, err
 		}
 	}
-	return loopResult{Bytes: bytes, Seconds: time.Since(start).Seconds(), LoopSeconds: time.Since(ready).Seconds()}, nil
+	return report{Bytes: bytes, Seconds: time.Since(start).Seconds()}, nil
 }
 
 // move reads one part and starts its copy, once the copy before the last is done.

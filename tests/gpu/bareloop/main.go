@@ -44,7 +44,7 @@ func run() (err error) {
 		return errors.New("needed: files or objects, at least one reader, and parts of whole pages")
 	}
 	ctx := context.Background()
-	objects, err := openAll(ctx, flags.Args(), cfg.readers, *direct)
+	objects, err := openAll(ctx, flags.Args(), *direct)
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func run() (err error) {
 	defer func() { err = errors.Join(err, dev.Close()) }()
 	opening := time.Since(start)
 	result, err := load(ctx, dev, objects, cfg)
-	result.OpenSeconds = opening.Seconds()
+	result.Phases.Open, result.Phases.Device = opening.Seconds(), opening.Seconds()
 	if err != nil {
 		return err
 	}

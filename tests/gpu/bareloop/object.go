@@ -4,14 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"golang.org/x/sys/unix"
+
+	"weightfs/tests/bench/workload"
 )
 
 // object is a file or an object of a bucket.
@@ -22,16 +22,16 @@ type object struct {
 	readAt func(ctx context.Context, p []byte, off int64) error
 }
 
-// openAll opens the sources for so many readers. Files stay open to the end of
+// openAll opens the sources. Files stay open to the end of
 // the process.
-func openAll(ctx context.Context, sources []string, readers int, direct bool) ([]object, error) {
+func openAll(ctx context.Context, sources []string, direct bool) ([]object, error) {
 	var client *s3.Client
 	objects := make([]object, len(sources))
 	for i, source := range sources {
 		var err error
 		if uri, ok := strings.CutPrefix(source, "s3://"); ok {
 			if client == nil {
-				if client, err = newClient(ctx, readers); err != nil {
+				if client, err = workload.NewClient(ctx); err != nil {
 					return nil, err
 				}
 			}
@@ -89,19 +89,6 @@ func readPages(f *os.File, p []byte, off int64) error {
 		n += more
 	}
 	return nil
-}
-
-func newClient(ctx context.Context, readers int) (*s3.Client, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = readers
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(&http.Client{Transport: transport}))
-	if err != nil {
-		return nil, err
-	}
-	return s3.NewFromConfig(cfg, func(o *s3.Options) {
-		o.UsePathStyle = o.BaseEndpoint != nil
-		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
-	}), nil
 }
 
 func openObject(ctx context.Context, client *s3.Client, bucket, key string) (object, error) {

@@ -32,59 +32,54 @@ func measureAll(ctx context.Context, r *suite, s *score) error {
 	if err != nil {
 		return err
 	}
-	var rows [][]string
+	var rows, inside [][]string
 	var local float64
 	for i, sc := range scenarios {
 		o, err := r.measure(ctx, sc)
 		if err != nil {
 			return fmt.Errorf("%s: %w", sc.name, err)
 		}
-		rows = append(rows, o.row(sc.name))
+		rows, inside = append(rows, o.row(sc.name)), append(inside, o.inside(sc.name))
 		o.judge(s, sc, r.device != "cpu")
 		if i == 0 {
-			local = o.loader
+			local = lab.MedianOf(o.loads, sample.steady)
 		}
 	}
 	others := r.others(ctx, scenarios[0].files)
 	s.judgeLoadFile(local, others[0])
-	r.print(rows, others)
+	r.print(rows, inside, others)
 	return nil
 }
 
 // measure runs both programs in turn, after one run of each that does not count.
-func (r *suite) measure(ctx context.Context, sc scenario) (outcome, error) {
-	var loads, loops []report
-	for i := range r.runs + 1 {
-		if i > 0 {
-			if err := sc.holds(ctx); err != nil {
-				return outcome{}, err
-			}
-		}
-		load, err := r.load(ctx, sc.source)
-		if err != nil {
-			return outcome{}, err
-		}
-		loop, err := r.bareloop(ctx, sc.files, sc.flags...)
-		if err != nil {
-			return outcome{}, err
-		}
-		if i > 0 {
-			loads, loops = append(loads, load), append(loops, loop)
-		}
+func (r *suite) measure(ctx context.Context, sc scenario) (o outcome, err error) {
+	load := func(ctx context.Context) (sample, error) { return r.load(ctx, sc.source) }
+	loop := func(ctx context.Context) (sample, error) { return r.bareloop(ctx, sc) }
+	if _, err := lab.InTurns(ctx, 1, load, loop); err != nil {
+		return o, err
 	}
-	return newOutcome(loads, loops), sc.holds(ctx)
+	rounds, err := lab.InTurns(ctx, r.runs, func(ctx context.Context) (sample, error) {
+		if err := sc.holds(ctx); err != nil {
+			return sample{}, err
+		}
+		return load(ctx)
+	}, loop)
+	for _, round := range rounds {
+		o.loads, o.loops = append(o.loads, round[0]), append(o.loops, round[1])
+	}
+	return o, errors.Join(err, sc.holds(ctx))
 }
 
-func (r *suite) print(rows [][]string, others []other) {
+func (r *suite) print(rows, inside [][]string, others []other) {
 	fmt.Printf("\n%s\n%.1f GiB of bf16 in four shards, medians of %d runs after one to warm up. "+
-		"Rates begin when the device is ready; times and sums begin when it is opened. "+
-		"The bare loop opens the device, page-locks and copies one after the other.\n\n%s",
-		machine(), float64(r.size)/(1<<30), r.runs, lab.Table(columns(), rows))
+		"Seconds are from exec to exit; GB/s begin when the device is ready, or another loader's imports are done. "+
+		"The bare loop opens the device, page-locks and copies one after the other.\n\n%s\nInside gpuload, in milliseconds:\n\n%s",
+		machine(), float64(r.size)/(1<<30), r.runs, lab.Table(columns(), rows), lab.Table(append([]string{"from"}, lab.PhaseHead()...), inside))
 	var beside [][]string
 	for _, o := range others {
 		beside = append(beside, o.row())
 	}
-	fmt.Printf("\nThe same local files, onto %s, by others:\n\n%s", r.device, lab.Table([]string{"loader", "version", "GB/s"}, beside))
+	fmt.Printf("\nThe same local files, onto %s, by others:\n\n%s", r.device, lab.Table([]string{"loader", "version", "s:", "then GB/s:"}, beside))
 }
 
 // machine is a line about this one.

@@ -9,15 +9,12 @@ import (
 	"path/filepath"
 	"time"
 
+	"weightfs/tests/lab"
 	"weightfs/tests/rig"
 )
 
-// holdPoll is how often the holder's socket is looked for, holdLimit for how
-// long.
-const (
-	holdPoll  = 20 * time.Millisecond
-	holdLimit = time.Minute
-)
+// holdLimit is for how long the holder's socket is looked for.
+const holdLimit = time.Minute
 
 // checkHeld has Python's torch map a model that gpuload holds. Without torch
 // and a GPU it checks nothing, and says so.
@@ -29,7 +26,16 @@ func (r *suite) checkHeld(ctx context.Context, s *score, checkpoint string, want
 		return err
 	}
 	defer func() { _ = holder.Stop(holdLimit) }()
-	if err := awaitFile(ctx, socket, holder.Done()); err != nil {
+	err = lab.Poll(ctx, holdLimit, "no socket", func(context.Context) (bool, error) {
+		select {
+		case <-holder.Done():
+			return false, errors.New("gpuload ended")
+		default:
+			_, err := os.Stat(socket)
+			return err == nil, nil
+		}
+	})
+	if err != nil {
 		return fmt.Errorf("hold: %w: %s", err, holder.Output())
 	}
 	text, err := r.script(ctx, "held.py", socket)
@@ -52,24 +58,4 @@ func (r *suite) checkHeld(ctx context.Context, s *score, checkpoint string, want
 	}
 	s.add(what, rig.Compare(got, want))
 	return nil
-}
-
-// awaitFile waits until a file is there; it fails once ended is closed.
-func awaitFile(ctx context.Context, path string, ended <-chan struct{}) error {
-	ctx, cancel := context.WithTimeout(ctx, holdLimit)
-	defer cancel()
-	tick := time.NewTicker(holdPoll)
-	defer tick.Stop()
-	for {
-		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ended:
-			return errors.New("gpuload ended")
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 }

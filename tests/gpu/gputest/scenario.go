@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -41,7 +40,7 @@ func (r *suite) scenarios(ctx context.Context, dir, uri string) ([]scenario, err
 	local := under(dir, names)
 	return []scenario{{
 		name: "local files, in the page cache", source: dir, files: local, least: leastOfLoop, overlaps: true,
-		holds: func(context.Context) error { return lab.Heat(1, local...) },
+		holds: func(ctx context.Context) error { return lab.Heat(ctx, 1, local...) },
 	}, {
 		name: "mounted bucket, blocks held by mountd", source: mounted, files: under(mounted, names), least: leastOfLoop,
 		flags: []string{"--direct"}, holds: r.heldBy(mounted),
@@ -57,17 +56,11 @@ func (r *suite) scenarios(ctx context.Context, dir, uri string) ([]scenario, err
 func (r *suite) heldBy(mounted string) func(context.Context) error {
 	before := int64(-1)
 	return func(ctx context.Context) error {
-		text, err := r.output(ctx, "mountd", "status", "--json", mounted)
+		measures, err := lab.Measures(ctx, r.programs.Mountd, mounted)
 		if err != nil {
 			return err
 		}
-		var status struct {
-			Measures map[string]int64 `json:"measures"`
-		}
-		if err := json.Unmarshal([]byte(text), &status); err != nil {
-			return fmt.Errorf("mountd status: %w", err)
-		}
-		fetched, ok := status.Measures["fetched_bytes_total"]
+		fetched, ok := measures["fetched_bytes_total"]
 		if !ok {
 			return errors.New("mountd status has no fetched_bytes_total")
 		}

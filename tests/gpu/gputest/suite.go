@@ -3,14 +3,16 @@ package main
 import (
 	"context"
 	"embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"weightfs/tests/lab"
 	"weightfs/tests/rig"
 )
 
@@ -90,43 +92,24 @@ func (r *suite) mount(ctx context.Context, source string, flags ...string) (stri
 	return m.Dir, nil
 }
 
-// report is what gpuload load --json and bareloop print, as far as it is used.
-type report struct {
-	Bytes       int64   `json:"bytes"`
-	Seconds     float64 `json:"seconds"`
-	OpenSeconds float64 `json:"open_seconds"` // of bareloop
-	PageLocked  int64   `json:"page_locked_peak_bytes"`
-	Phases      phases  `json:"phases"`
-}
-
-// phases are seconds: Open and Device since the opening began, the others since
-// it was done.
-type phases struct {
-	Open        float64 `json:"open"`
-	Device      float64 `json:"device"`
-	FirstByte   float64 `json:"first_byte"`
-	FirstTensor float64 `json:"first_tensor"`
-}
-
-func (r *suite) load(ctx context.Context, source string, flags ...string) (report, error) {
-	args := append([]string{"load", source, "--device", r.device, "--json"}, flags...)
-	return parseReport(r.output(ctx, "gpuload", args...))
-}
-
-func (r *suite) bareloop(ctx context.Context, files []string, flags ...string) (report, error) {
-	args := append([]string{"--device", r.device}, flags...)
-	return parseReport(r.output(ctx, "bareloop", append(args, files...)...))
-}
-
-func parseReport(out string, err error) (report, error) {
-	var parsed report
+// timed runs one of the bundle's programs, which prints a report.
+func (r *suite) timed(ctx context.Context, program string, args ...string) (sample, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(r.bin, program), args...)
+	cmd.Env = append(os.Environ(), r.server.Env()...)
+	whole, err := lab.Exec(cmd)
 	if err != nil {
-		return parsed, err
+		return sample{}, err
 	}
-	if err := json.Unmarshal([]byte(out), &parsed); err != nil {
-		return parsed, fmt.Errorf("report %q: %w", out, err)
-	}
-	return parsed, nil
+	load, err := lab.ParseLoad(whole.Output)
+	return sample{whole.Seconds, load}, err
+}
+
+func (r *suite) load(ctx context.Context, source string, flags ...string) (sample, error) {
+	return r.timed(ctx, "gpuload", append([]string{"load", source, "--device", r.device, "--json"}, flags...)...)
+}
+
+func (r *suite) bareloop(ctx context.Context, sc scenario) (sample, error) {
+	return r.timed(ctx, "bareloop", slices.Concat([]string{"--device", r.device}, sc.flags, sc.files)...)
 }
 
 // shards are the safetensors files of a folder, by name.
