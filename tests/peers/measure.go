@@ -248,7 +248,7 @@ func (c *comparison) sample(ctx context.Context, r row, way string, limit time.D
 		return nil, err
 	}
 	if m.object == c.copied { // cold is the disk's affair
-		if err := lab.Heat(2, c.copied); err != nil {
+		if err := lab.Heat(ctx, 2, c.copied); err != nil {
 			return nil, err
 		}
 		states = []string{warm}
