@@ -32,7 +32,7 @@ import (
 // options are the flags.
 type options struct {
 	lab.Settings
-	limit time.Duration
+	limit, rowLimit time.Duration
 }
 
 const usage = `Usage: peers [flags]
@@ -52,6 +52,7 @@ func parse(args []string) (options, error) {
 	flags := pflag.NewFlagSet("peers", pflag.ContinueOnError)
 	check := o.Register(flags, 1<<20)
 	flags.DurationVar(&o.limit, "sample-limit", time.Minute, "for one load; a peer that takes longer once is not sampled again")
+	flags.DurationVar(&o.rowLimit, "row-limit", 45*time.Second, "no sample of a row begins later than that after its first load")
 	flags.Usage = func() { fmt.Printf(usage, flags.FlagUsages()) }
 	if err := flags.Parse(args); err != nil {
 		return o, err

@@ -112,7 +112,8 @@ type results struct {
 	peers [][]string // name, version, flags
 	// unusable are peers that cannot be measured, and why.
 	unusable map[string]error
-	// python is how long an interpreter takes that only imports, in seconds.
+	// empty and imports are how long a Python takes that does nothing, and one that
+	// only imports, in seconds.
 	empty, imports float64
 }
 
@@ -158,7 +159,7 @@ func (c *comparison) measureAll(ctx context.Context) (_ *results, err error) {
 func (all *results) add(lines []*line, lineRate float64) {
 	for _, l := range lines {
 		if l.LineRate = lineRate; len(l.Seconds) > 0 || l.Failure != "" {
-			fmt.Println(strings.Join(l.cells(), "  "))
+			fmt.Println(strings.Join(l.cells(all.c.opts.Runs), "  "))
 			all.lines = append(all.lines, l)
 		}
 	}
@@ -179,6 +180,7 @@ func (all *results) describe(ctx context.Context, name, flags string, version fu
 
 // measure takes the samples of a row, cold and warm.
 func (c *comparison) measure(ctx context.Context, r row, err error) []*line {
+	began := time.Now()
 	peer, reader := r.names()
 	lines := map[string]*line{}
 	for _, state := range []string{cold, warm} {
@@ -192,7 +194,7 @@ func (c *comparison) measure(ctx context.Context, r row, err error) []*line {
 	for state, l := range loads {
 		lines[state].Way, lines[state].Fetched, lines[state].Requests = way, l.fetched, l.requests
 	}
-	for i := 0; i < c.opts.Runs && err == nil; i++ {
+	for i := 0; i < c.opts.Runs && err == nil && (i == 0 || time.Since(began) < c.opts.rowLimit); i++ {
 		loads, err = c.sample(ctx, r, way, c.opts.limit, false)
 		for state, l := range loads {
 			into := lines[state]

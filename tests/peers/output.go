@@ -18,8 +18,8 @@ func head() []string {
 	return []string{"reader", "peer", "state", "seconds:", "lowest to highest:", "GB/s:", "of line rate:", "fetched:", "requests:", "peak memory:", "cache files:"}
 }
 
-// cells are the line in that table.
-func (l *line) cells() []string {
+// cells are the line in that table, of as many samples as runs or fewer.
+func (l *line) cells(runs int) []string {
 	names := []string{l.Reader, l.Peer}
 	for i := range names {
 		if names[i] != "" && l.Way != "" {
@@ -31,8 +31,12 @@ func (l *line) cells() []string {
 	if l.Failure != "" {
 		return append(cells, l.Failure, "–", "–", "–", "–", "–", "–", "–")
 	}
+	spread := fmt.Sprintf("%.2f to %.2f", slices.Min(l.Seconds), slices.Max(l.Seconds))
+	if len(l.Seconds) < runs {
+		spread += fmt.Sprintf(" (of %d)", len(l.Seconds))
+	}
 	return append(cells,
-		fmt.Sprintf("%.2f", lab.Median(l.Seconds)), fmt.Sprintf("%.2f to %.2f", slices.Min(l.Seconds), slices.Max(l.Seconds)),
+		fmt.Sprintf("%.2f", lab.Median(l.Seconds)), spread,
 		fmt.Sprintf("%.2f", l.rate()/1e9), fmt.Sprintf("%.2f", l.ratio()), lab.Bytes.Format(float64(l.Fetched)), fmt.Sprint(l.Requests),
 		lab.MemoryBytes.Format(float64(l.Memory)), lab.MemoryBytes.Format(float64(l.Cache)))
 }
@@ -46,9 +50,10 @@ func (all *results) table() string {
 		"Every load is timed from exec to exit: of it, starting and ending a Python that does nothing takes %.2f s, and one that imports numpy and safetensors %.2f s. "+
 		"Cold: a new mount, an empty cache and a dropped page cache; warm: the same mount read again. What loads from the store itself keeps nothing, so that its next load is as cold as the first. "+
 		"The line rate is a plain ranged-GET client's, the median of one before each row. Memory is the largest resident set of the mount's daemon, or of the loader; cache files, on tmpfs here and so in memory too, stand beside it. "+
+		"A row that takes long has fewer samples, and a peer that took %v once no more. "+
 		"Of the streamer's file engines and concurrencies the fastest counts, and is named.\n\n",
 		lab.Machine(c.began), cli.FormatSize(int64(c.opts.Size)), c.opts.Runs, shape.FirstByte, shape.PerConnection/1e6, shape.Total/1e6,
-		cli.FormatSize(2*int64(c.opts.Size)), cli.FormatSize(int64(c.opts.Size)/2), all.empty, all.imports)
+		cli.FormatSize(2*int64(c.opts.Size)), cli.FormatSize(int64(c.opts.Size)/2), all.empty, all.imports, c.opts.limit)
 	b.WriteString(lab.Table([]string{"peer", "version", "flags"}, all.peers))
 	for _, p := range places() {
 		fmt.Fprintf(&b, "\n#### %s\n\n", p.name)
@@ -58,7 +63,7 @@ func (all *results) table() string {
 		var rows [][]string
 		for _, l := range all.lines {
 			if l.Place == p.name {
-				rows = append(rows, l.cells())
+				rows = append(rows, l.cells(c.opts.Runs))
 			}
 		}
 		b.WriteString(lab.Table(head(), rows))
