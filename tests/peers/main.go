@@ -1,3 +1,18 @@
+// Command peers measures weightfs beside the tools that its users have today, on
+// the same object, machine and stores in one run, and writes Markdown tables.
+//
+// A row is a place (a store, and how much memory there is for the object), a peer
+// and a reader. Mounts are read by the same programs; each sample has a new mount,
+// an empty cache of its own and a dropped page cache, and is then read once more,
+// warm. Loaders that need no mount read the object from the store. Every load is
+// timed from exec to exit by this process.
+//
+// A first load of each row is not timed: it compares every byte, the store's
+// requests are counted by a proxy in it, which on loopback would take a part of
+// the cores from what is measured, and it chooses the way of a program that has
+// several.
+//
+// A peer that is not installed, fails or takes too long is a line of the table.
 package main
 
 import (
@@ -5,102 +20,62 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"regexp"
-	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
 
-	"weightfs/cmd/cli"
 	"weightfs/tests/bench/workload"
+	"weightfs/tests/lab"
 )
 
 // options are the flags.
 type options struct {
-	runs    int
-	size    cli.Size
-	limit   time.Duration
-	pattern *regexp.Regexp
-	out     string
-	docs    string
-	scratch string
-	local   string
+	lab.Settings
+	limit, rowLimit time.Duration
 }
 
 const usage = `Usage: peers [flags]
 
-Measures mounts and loaders beside each other. Needs root, to drop caches.
+Measures mounts and loaders beside each other. Needs root, to mount and to drop
+caches. Rows are named PLACE: PEER: READER.
 
 %s`
 
 func main() {
-	if workload.IsChild(os.Args) {
-		if err := workload.Main(os.Args); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	if err := run(os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "peers:", err)
-		os.Exit(1)
-	}
+	workload.MainIfChild()
+	lab.Main("peers", run)
 }
 
 func parse(args []string) (options, error) {
-	o := options{size: 1 << 30}
+	o := options{Settings: lab.Settings{Runs: 5, Size: 512 << 20, Out: filepath.Join("bin", "peers")}}
 	flags := pflag.NewFlagSet("peers", pflag.ContinueOnError)
-	pattern := flags.String("rows", "", "regular expression: the rows to measure, STORE: PEER: READER (all)")
-	flags.IntVar(&o.runs, "runs", 3, "samples of each row")
-	flags.Var(&o.size, "size", "bytes of the object")
-	flags.DurationVar(&o.limit, "sample-limit", 3*time.Minute, "for one sample")
-	flags.StringVar(&o.out, "out", filepath.Join("bin", "peers"), "folder for table.md, results.json and the plots")
-	flags.StringVar(&o.docs, "docs", "", "folder of documents: put the tables between their marks, and the plots into its folder benchmarks")
-	flags.StringVar(&o.scratch, "scratch", "/dev/shm", "folder on tmpfs for the server's files and the peers' caches")
-	flags.StringVar(&o.local, "local", os.TempDir(), "folder on a disk for copies")
+	check := o.Register(flags, 1<<20)
+	flags.DurationVar(&o.limit, "sample-limit", time.Minute, "for one load; a peer that takes longer once is not sampled again")
+	flags.DurationVar(&o.rowLimit, "row-limit", 45*time.Second, "no sample of a row begins later than that after its first load")
 	flags.Usage = func() { fmt.Printf(usage, flags.FlagUsages()) }
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	var err error
-	if o.pattern, err = regexp.Compile(*pattern); err != nil {
-		return o, fmt.Errorf("--rows: %w", err)
-	}
-	if o.docs != "" && *pattern != "" {
-		return o, errors.New("--docs is for all rows, without --rows")
-	}
-	if o.runs < 1 || o.size < 1<<20 {
-		return o, errors.New("at least one run, and a size of at least 1MiB")
-	}
-	return o, nil
+	return o, check()
 }
 
-func run(args []string) (err error) {
+func run(ctx context.Context, args []string) (err error) {
 	o, err := parse(args)
-	if errors.Is(err, pflag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}
 	if os.Geteuid() != 0 {
-		return errors.New("dropping caches needs root")
+		return errors.New("mounting and dropping caches needs root")
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	l, err := newLab(ctx, o)
+	c, err := newComparison(ctx, o)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, l.close()) }()
-	results := l.measureAll(ctx)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if len(results.lines) == 0 {
-		return errors.New("no row of that name")
+	defer func() { err = errors.Join(err, c.close()) }()
+	results, err := c.measureAll(ctx)
+	if err != nil {
+		return err
 	}
 	return results.write(o)
 }

@@ -4,31 +4,88 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
+	"math"
+	"strings"
+	"time"
 
-	"weightfs/tests/bench/figure"
+	"weightfs/tests/lab"
 	"weightfs/tests/proxy"
+	"weightfs/tests/rig"
 )
 
-// line is one line of the table: a peer, a reader and a store, cold or warm.
+// row is what is measured: a program that reads what a peer mounts at a place, or
+// a program that needs no mount.
+type row struct {
+	place   place
+	mounter *mounter
+	program program
+}
+
+// rows are all, in the order of the tables.
+func rows() (all []row) {
+	for _, p := range places() {
+		for _, r := range readers() {
+			for _, m := range mounters() {
+				all = append(all, row{p, &m, r})
+			}
+		}
+		for _, l := range loaders() {
+			all = append(all, row{p, nil, l})
+		}
+	}
+	kept := all[:0]
+	for _, r := range all {
+		if r.exists() {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
+// exists says whether the row would tell anything. A local file has no store, and
+// what keeps nothing has no limit.
+func (r row) exists() bool {
+	switch {
+	case r.mounter == nil:
+		return !r.place.over
+	case r.mounter.command == nil:
+		return r.program.pattern && !r.place.over && r.place.shape == (proxy.Shape{})
+	case r.program.ours && r.mounter.name != weightfs:
+		return false
+	default:
+		return !r.place.over || r.program.over && r.mounter.over
+	}
+}
+
+// names are of the peer and of the reader, "" where that is the peer.
+func (r row) names() (peer, reader string) {
+	if r.mounter == nil {
+		return r.program.name, ""
+	}
+	return r.mounter.name, r.program.name
+}
+
+// The states of a load.
+const (
+	cold = "cold"
+	warm = "warm"
+)
+
+// line is one line of the table: a row, cold or warm.
 type line struct {
-	Store  string `json:"store"`
+	Place  string `json:"place"`
 	Peer   string `json:"peer"`
 	Reader string `json:"reader"`
 	State  string `json:"state"`
-	// Seconds, Rates and Lines, the plain client's rates in bytes per second, are
-	// the samples.
-	Seconds []float64 `json:"seconds"`
-	Rates   []float64 `json:"rates"`
-	Lines   []float64 `json:"line_rates"`
-	// Line is the median of the line rates of all lines of the store: one rate is
-	// taken before each sample, and they lie too far apart to divide by a few.
-	Line float64 `json:"line_rate"`
-	// Fetched and Requests were asked of the store in one sample; Memory is the
-	// largest resident set of all, in bytes, and Cache the most that the peer's
-	// files held.
+	// Way is which of the program's ways was the fastest.
+	Way string `json:"way,omitempty"`
+	// Seconds are the samples, each of Size bytes, and LineRate the place's.
+	Seconds  []float64 `json:"seconds"`
+	Size     int64     `json:"size"`
+	LineRate float64   `json:"line_rate"`
+	// Fetched and Requests were asked of the store in the first load; Memory is
+	// the largest resident set of all, in bytes, and Cache the most that the
+	// peer's files held.
 	Fetched  int64 `json:"fetched_bytes"`
 	Requests int64 `json:"requests"`
 	Memory   int64 `json:"peak_memory_bytes"`
@@ -37,259 +94,196 @@ type line struct {
 	Failure string `json:"failure,omitempty"`
 }
 
-// The states of a sample.
-const (
-	cold = "cold"
-	warm = "warm"
-)
+// rate is in bytes per second.
+func (l *line) rate() float64  { return float64(l.Size) / lab.Median(l.Seconds) }
+func (l *line) ratio() float64 { return l.rate() / l.LineRate }
 
-func (l line) ratio() float64 { return figure.Median(l.Rates) / l.Line }
-
-// add notes a sample.
-func (l *line) add(r result, size int64, lineRate float64) {
-	l.Seconds = append(l.Seconds, r.seconds)
-	l.Rates = append(l.Rates, float64(size)/r.seconds)
-	l.Lines = append(l.Lines, lineRate)
-	l.Memory = max(l.Memory, r.memory)
-	l.Cache = max(l.Cache, r.cache)
+// load is one load of the object.
+type load struct {
+	seconds           float64
+	memory, cache     int64 // bytes
+	fetched, requests int64
 }
 
 // results are all lines, and what the table says of the peers.
 type results struct {
+	c     *comparison
 	lines []*line
-	peers []described
+	peers [][]string // name, version, flags
 	// unusable are peers that cannot be measured, and why.
 	unusable map[string]error
-	lab      *lab
+	// empty and imports are how long a Python takes that does nothing, and one that
+	// only imports, in seconds.
+	empty, imports float64
 }
-
-// described is a peer with its version and flags.
-type described struct{ Name, Version, Flags string }
 
 // measureAll measures every row that was chosen.
-func (l *lab) measureAll(ctx context.Context) *results {
-	all := &results{lab: l, unusable: map[string]error{}}
-	for _, p := range mounters() {
-		all.describe(ctx, p.name, p.flags, p.version)
+func (c *comparison) measureAll(ctx context.Context) (_ *results, err error) {
+	all := &results{c: c, unusable: map[string]error{}}
+	for _, m := range mounters() {
+		all.describe(ctx, m.name, m.flags, m.version)
 	}
-	for _, c := range loaders() {
-		all.describe(ctx, c.name, c.flags, c.version)
+	for _, l := range loaders() {
+		all.describe(ctx, l.name, "", l.version)
 	}
-	for _, s := range stores() {
-		l.proxy.SetShape(s.shape)
-		for _, r := range readers() {
-			for _, p := range mounters() {
-				if p.measuredBy(s, r) {
-					all.row(ctx, s, p.name, r.name, func(cold, warm *line, counted bool) error {
-						return l.sampleMount(ctx, s, p, r, cold, warm, counted)
-					})
-				}
-			}
-		}
-		for _, c := range loaders() {
-			all.row(ctx, s, c.name, "", func(cold, warm *line, counted bool) error {
-				return l.sampleLoader(ctx, s, c, cold, warm, counted)
-			})
-		}
+	if all.empty, err = c.pythonStart(ctx, "sys"); err != nil {
+		return nil, err
 	}
-	all.divide()
-	return all
-}
-
-// divide gives each line the median line rate of its store.
-func (all *results) divide() {
+	if all.imports, err = c.pythonStart(ctx, "safetensors.numpy"); err != nil {
+		return nil, err
+	}
 	rates := map[string][]float64{}
-	for _, l := range all.lines {
-		rates[l.Store] = append(rates[l.Store], l.Lines...)
-	}
-	for _, l := range all.lines {
-		if len(rates[l.Store]) > 0 {
-			l.Line = figure.Median(rates[l.Store])
+	for _, r := range rows() {
+		peer, reader := r.names()
+		if ctx.Err() != nil || !c.opts.Rows.MatchString(fmt.Sprintf("%s: %s: %s", r.place.name, peer, reader)) {
+			continue
 		}
+		c.proxy.SetShape(r.place.shape)
+		rate, err := c.lineRate(ctx, r.place)
+		if err != nil {
+			return nil, err
+		}
+		rates[r.place.name] = append(rates[r.place.name], rate)
+		all.add(c.measure(ctx, r, all.unusable[peer]), lab.Median(rates[r.place.name]))
 	}
+	for _, l := range all.lines {
+		l.LineRate = lab.Median(rates[l.Place]) // they lie too far apart to divide by one
+	}
+	if ctx.Err() == nil && len(all.lines) == 0 {
+		err = errors.New("no row of that name")
+	}
+	return all, errors.Join(err, context.Cause(ctx))
 }
 
-// measuredBy says whether what the peer mounts is read so. A local file has no
-// store, and there is no more than one way to it.
-func (p mounter) measuredBy(s store, r reader) bool {
-	switch {
-	case p.command == nil:
-		return r.pattern && s.shape == (proxy.Shape{})
-	case r.only:
-		return p.name == weightfs
-	default:
-		return true
-	}
-}
-
-// describe notes a peer that has a version, and whether it can be measured.
-func (all *results) describe(ctx context.Context, name, flags string, version func(context.Context, *lab) (string, error)) {
-	if version == nil {
-		return
-	}
-	found, err := version(ctx, all.lab)
-	if err != nil {
-		all.unusable[name] = err
-		found = "not measured: " + err.Error()
-	}
-	all.peers = append(all.peers, described{name, found, flags})
-}
-
-// row takes the samples of one row, if it was chosen: a counted one, whose time
-// is thrown away, and as many as the flag says.
-func (all *results) row(ctx context.Context, s store, peer, reader string, sample func(cold, warm *line, counted bool) error) {
-	if !all.lab.opts.pattern.MatchString(fmt.Sprintf("%s: %s: %s", s.name, peer, reader)) || ctx.Err() != nil {
-		return
-	}
-	lines := []*line{{Store: s.name, Peer: peer, Reader: reader, State: cold}, {Store: s.name, Peer: peer, Reader: reader, State: warm}}
-	err := all.unusable[peer]
-	for i := 0; i <= all.lab.opts.runs && err == nil; i++ {
-		err = sample(lines[0], lines[1], i == 0)
-	}
-	if err != nil {
-		lines[0].Failure = err.Error()
-	}
+// add notes the lines that have something to say.
+func (all *results) add(lines []*line, lineRate float64) {
 	for _, l := range lines {
-		if len(l.Rates) > 0 || l.Failure != "" {
-			fmt.Println(l)
+		if l.LineRate = lineRate; len(l.Seconds) > 0 || l.Failure != "" {
+			fmt.Println(strings.Join(l.cells(all.c.opts.Runs), "  "))
 			all.lines = append(all.lines, l)
 		}
 	}
 }
 
-// heat reads a local file twice through the page cache: the second use of a page
-// costs many times the later ones, and clients that read by O_DIRECT are none.
-func heat(path string) error {
-	for range 2 {
-		f, err := os.Open(path)
+// describe notes a peer that has a version, and whether it can be measured.
+func (all *results) describe(ctx context.Context, name, flags string, version func(context.Context, *comparison) (string, error)) {
+	if version == nil {
+		return
+	}
+	found, err := version(ctx, all.c)
+	if err != nil {
+		all.unusable[name] = err
+		found = "not measured: " + err.Error()
+	}
+	all.peers = append(all.peers, []string{name, found, flags})
+}
+
+// measure takes the samples of a row, cold and warm.
+func (c *comparison) measure(ctx context.Context, r row, err error) []*line {
+	began := time.Now()
+	peer, reader := r.names()
+	lines := map[string]*line{}
+	for _, state := range []string{cold, warm} {
+		lines[state] = &line{Place: r.place.name, Peer: peer, Reader: reader, State: state, Size: c.size}
+	}
+	var way string
+	var loads map[string]load
+	if err == nil {
+		way, loads, err = c.choose(ctx, r)
+	}
+	for state, l := range loads {
+		lines[state].Way, lines[state].Fetched, lines[state].Requests = way, l.fetched, l.requests
+	}
+	for i := 0; i < c.opts.Runs && err == nil && (i == 0 || time.Since(began) < c.opts.rowLimit); i++ {
+		loads, err = c.sample(ctx, r, way, c.opts.limit, false)
+		for state, l := range loads {
+			into := lines[state]
+			into.Seconds = append(into.Seconds, l.seconds)
+			into.Memory, into.Cache = max(into.Memory, l.memory), max(into.Cache, l.cache)
+		}
+	}
+	if err != nil {
+		lines[cold].Failure, _, _ = strings.Cut(err.Error(), "\n")
+	}
+	return []*line{lines[cold], lines[warm]}
+}
+
+// choose takes the first loads of a row, which are checked, in each of the
+// program's ways, and returns the fastest. The ways share the time of a sample.
+func (c *comparison) choose(ctx context.Context, r row) (way string, loads map[string]load, err error) {
+	ways := r.program.ways
+	if ways == nil {
+		ways = []string{""}
+	}
+	least := math.Inf(1)
+	for _, w := range ways {
+		got, failure := c.sample(ctx, r, w, c.opts.limit/time.Duration(len(ways)), true)
+		if failure == nil && r.mounter != nil && strings.Contains(r.mounter.flags, "CACHE") && got[cold].cache == 0 {
+			failure = errors.New("it has left its cache empty")
+		}
+		if failure != nil {
+			err = errors.Join(err, failure)
+			continue
+		}
+		if took := got[cold].seconds + got[warm].seconds; took < least {
+			least, way, loads = took, w, got
+		}
+	}
+	if loads != nil {
+		return way, loads, nil
+	}
+	return "", nil, err
+}
+
+// sample mounts anew, where there is a mount, and loads cold and then warm.
+func (c *comparison) sample(ctx context.Context, r row, way string, limit time.Duration, first bool) (loads map[string]load, err error) {
+	endpoint := c.endpoint(r.place, first)
+	m, states := &mount{object: "s3://" + bucket + "/" + c.key}, []string{cold}
+	if r.mounter != nil {
+		if m, err = c.mount(ctx, *r.mounter, r.place.limit(c.size), endpoint); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, m.close()) }()
+		states = []string{cold, warm}
+	}
+	if err := c.cool(ctx, !first); err != nil {
+		return nil, err
+	}
+	if m.object == c.copied { // cold is the disk's affair
+		if err := lab.Heat(ctx, 2, c.copied); err != nil {
+			return nil, err
+		}
+		states = []string{warm}
+	}
+	loads = map[string]load{}
+	for _, state := range states {
+		loads[state], err = lab.Within(ctx, limit, func(ctx context.Context) (load, error) {
+			return c.loadOnce(ctx, r.program, way, m, endpoint, first)
+		})
 		if err != nil {
-			return err
-		}
-		_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, f, make([]byte, 1<<20))
-		if err := errors.Join(err, f.Close()); err != nil {
-			return err
+			delete(loads, state)
+			return loads, fmt.Errorf("%s: %w", state, err)
 		}
 	}
-	return nil
+	return loads, nil
 }
 
-// sampleMount mounts anew and reads twice.
-func (l *lab) sampleMount(ctx context.Context, s store, p mounter, r reader, cold, warm *line, counted bool) (err error) {
-	rate, err := l.lineRate(ctx, s)
-	if err != nil {
-		return err
-	}
-	m, err := l.mount(ctx, p, l.endpoint(s, counted))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, m.close()) }()
-	lines := []*line{cold, warm}
-	if p.command == nil {
-		if err := errors.Join(l.cool(ctx, !counted), heat(l.copied)); err != nil {
-			return err
-		}
-		lines = lines[1:] // cold is the disk's affair
-	}
-	for _, into := range lines {
-		if err := l.sampleRead(ctx, m, r, into, rate, counted); err != nil {
-			return fmt.Errorf("read %s: %w", into.State, err)
-		}
-	}
-	return nil
-}
-
-// sampleRead reads a mounted object once.
-func (l *lab) sampleRead(ctx context.Context, m *mount, r reader, into *line, rate float64, counted bool) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, l.opts.limit, fmt.Errorf("not done within %v", l.opts.limit))
-	defer cancel()
-	if into.State == cold {
-		if err := l.cool(ctx, !counted); err != nil {
-			return err
-		}
-	}
-	l.proxy.ResetStats()
+// loadOnce loads what is mounted, or what the store has, and measures it.
+func (c *comparison) loadOnce(ctx context.Context, p program, way string, m *mount, endpoint string, first bool) (l load, err error) {
+	c.proxy.ResetStats()
 	cache := m.watchCache(ctx)
-	seconds, err := r.read(ctx, l, m.object)
-	cached := cache()
+	ran, err := c.load(ctx, p, way, m.object, endpoint, first)
+	l.seconds, l.memory, l.cache = ran.Seconds, ran.Memory, cache()
 	if err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			return cause
-		}
-		return err
+		return l, err
 	}
-	if counted {
-		into.count(l)
-		return nil
-	}
-	memory, err := m.peak()
-	if err != nil {
-		return err
-	}
-	into.add(result{seconds: seconds, memory: memory, cache: cached}, l.size, rate)
-	return nil
-}
-
-// sampleLoader loads from the store once, and then, where a load leaves a copy,
-// that copy.
-func (l *lab) sampleLoader(ctx context.Context, s store, c client, cold, warm *line, counted bool) error {
-	rate, err := l.lineRate(ctx, s)
-	if err != nil {
-		return err
-	}
-	if err := l.cool(ctx, !counted); err != nil {
-		return err
-	}
-	uri := "s3://" + bucket + "/" + l.key
-	if err := l.sampleLoad(ctx, c, uri, l.endpoint(s, counted), cold, rate, counted); err != nil || c.again == nil {
-		return err
-	}
-	copied := filepath.Join(l.local, "copied")
-	defer os.Remove(copied)
-	if err := errors.Join(l.cool(ctx, !counted), copyFile(copied, l.copied), heat(copied)); err != nil {
-		return err
-	}
-	return l.sampleLoad(ctx, *c.again, copied, "", warm, rate, counted)
-}
-
-// sampleLoad has a client load once.
-func (l *lab) sampleLoad(ctx context.Context, c client, source, endpoint string, into *line, rate float64, counted bool) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, l.opts.limit, fmt.Errorf("not done within %v", l.opts.limit))
-	defer cancel()
-	l.proxy.ResetStats()
-	r, err := l.load(ctx, c, source, endpoint)
-	if err != nil {
-		return fmt.Errorf("load %s: %w", into.State, err)
-	}
-	if counted {
-		into.count(l)
-		return nil
-	}
-	into.add(r, l.size, rate)
-	return nil
-}
-
-// copyFile writes a copy of a file.
-func copyFile(to, from string) (err error) {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.Create(to)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, out.Close()) }()
-	_, err = io.Copy(out, in)
-	return err
-}
-
-// count notes what the proxy has seen since it was reset.
-func (l *line) count(lab *lab) {
-	stats := lab.proxy.Stats()
+	stats := c.proxy.Stats()
 	for _, n := range stats.Requests {
-		l.Requests += n
+		l.requests += n
 	}
-	l.Fetched = stats.Bytes["GET"]
+	l.fetched = stats.Bytes["GET"]
+	if m.proc != nil {
+		l.memory, err = rig.PeakRSS(m.proc.PID())
+	}
+	return l, err
 }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,56 +16,53 @@ import (
 	"weightfs/tests/rig"
 )
 
-// How long a peer may take to mount and to end.
+// How long a peer may take to mount and to end; and how often a mount and a cache
+// are looked at: some files are gone as soon as the reader closes the mount's.
 const (
 	mountLimit = 30 * time.Second
 	endLimit   = 20 * time.Second
 	mountTick  = 20 * time.Millisecond
+	cacheTick  = 100 * time.Millisecond
 )
-
-// mounter is a peer that mounts.
-type mounter struct {
-	name string
-	// version and flags are what the table says of it.
-	version func(ctx context.Context, l *lab) (string, error)
-	flags   string
-	// command mounts the bucket at dir and stays in the foreground. cache is an
-	// empty folder for it. nil is a local file in the place of a mount.
-	command func(l *lab, endpoint, dir, cache string) (*exec.Cmd, error)
-	// folder of the mount is where the bucket's objects are; "" is the mount.
-	folder string
-}
 
 // mount is a mounted peer.
 type mount struct {
-	dir, cache string
-	object     string // the path of the object
-	proc       *rig.Process
+	dir      string
+	cache    string // a tmpfs of its own for the peer's files
+	limit    int64  // what it may keep, in bytes
+	endpoint string
+	object   string // the path of the object
+	proc     *rig.Process
 }
 
 // mount starts a peer and returns once its mount answers. The caller closes it.
-func (l *lab) mount(ctx context.Context, p mounter, endpoint string) (_ *mount, err error) {
+func (c *comparison) mount(ctx context.Context, p mounter, limit int64, endpoint string) (_ *mount, err error) {
 	if p.command == nil {
-		return &mount{object: l.copied}, nil
+		return &mount{object: c.copied}, nil
 	}
-	m := &mount{}
+	m := &mount{limit: limit, endpoint: endpoint}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("mount: %w", err), m.close())
 		}
 	}()
-	if m.cache, err = os.MkdirTemp(l.scratch, "cache-"); err != nil {
+	if m.dir, err = os.MkdirTemp(c.local, "mnt-"); err != nil {
 		return nil, err
 	}
-	if m.dir, err = os.MkdirTemp(l.local, "mnt-"); err != nil {
-		return nil, err
-	}
-	m.object = filepath.Join(m.dir, p.folder, l.key)
-	cmd, err := p.command(l, endpoint, m.dir, m.cache)
+	cache, err := os.MkdirTemp(c.local, "cache-")
 	if err != nil {
 		return nil, err
 	}
-	cmd.Env = l.environment(endpoint)
+	if err := unix.Mount("peers", cache, "tmpfs", 0, ""); err != nil {
+		return nil, errors.Join(err, os.Remove(cache))
+	}
+	m.cache = cache
+	m.object = filepath.Join(m.dir, p.folder, c.key)
+	cmd, err := p.command(c, m, strings.Fields(m.filled(p.flags)))
+	if err != nil {
+		return nil, err
+	}
+	cmd.Env = c.environment(endpoint)
 	if m.proc, err = rig.StartProcess(cmd); err != nil {
 		return nil, err
 	}
@@ -100,12 +98,39 @@ func mounted(dir string) bool {
 	return err == nil && strings.Contains(string(table), " "+dir+" ")
 }
 
-// peak is the daemon's largest resident set so far, in bytes.
-func (m *mount) peak() (int64, error) {
-	if m.proc == nil {
-		return 0, nil
+// watchCache returns a function that ends the watch and returns the most that
+// the peer's files held at once, in bytes.
+func (m *mount) watchCache(ctx context.Context) (most func() int64) {
+	var peak int64
+	ctx, cancel := context.WithCancel(ctx)
+	var done sync.WaitGroup
+	done.Go(func() {
+		tick := time.NewTicker(cacheTick)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			peak = max(peak, m.cached())
+			select {
+			case <-ctx.Done():
+			case <-tick.C:
+			}
+		}
+		peak = max(peak, m.cached())
+	})
+	return func() int64 {
+		cancel()
+		done.Wait()
+		return peak
 	}
-	return rig.PeakRSS(m.proc.PID())
+}
+
+// cached is what the peer's files take, in bytes, those among them that it has
+// open and has unlinked.
+func (m *mount) cached() int64 {
+	var s unix.Statfs_t
+	if m.cache == "" || unix.Statfs(m.cache, &s) != nil {
+		return 0
+	}
+	return int64(s.Blocks-s.Bfree) * s.Bsize
 }
 
 // close ends the peer whatever state it is in, and removes what it cached.
@@ -121,7 +146,7 @@ func (m *mount) close() error {
 		errs = append(errs, os.Remove(m.dir))
 	}
 	if m.cache != "" {
-		errs = append(errs, os.RemoveAll(m.cache))
+		errs = append(errs, unix.Unmount(m.cache, unix.MNT_DETACH), os.Remove(m.cache))
 	}
 	return errors.Join(errs...)
 }

@@ -23,59 +23,68 @@ const (
 	mountpointProgram = "mountpoint-s3/bin/mount_from_config"
 	// mountpointFolder is where its manifest has them.
 	mountpointFolder = "bucket"
+	// mountpointLeast is the least memory limit that it takes.
+	mountpointLeast = 512 << 20
 )
 
-func mountpointVersion(_ context.Context, l *lab) (string, error) {
-	text, err := os.ReadFile(l.tool("mountpoint-s3/version"))
+func mountpointVersion(_ context.Context, c *comparison) (string, error) {
+	text, err := os.ReadFile(c.tool("mountpoint-s3/version"))
 	if err != nil {
 		return "", fmt.Errorf("it was not built: %w", err)
 	}
 	return lastLine(string(text)), nil
 }
 
-// mountpoint mounts from a manifest, written into its cache.
-func mountpoint(l *lab, endpoint, dir, cache string) (*exec.Cmd, error) {
-	manifest := filepath.Join(cache, "manifest.csv")
-	sum, err := l.writeManifest(manifest)
-	if err != nil {
-		return nil, err
+// mountpoint mounts from a manifest, written into its cache, with or without a
+// cache of blocks beside it.
+func mountpoint(cached bool) func(*comparison, *mount, []string) (*exec.Cmd, error) {
+	return func(c *comparison, m *mount, _ []string) (*exec.Cmd, error) {
+		manifest := filepath.Join(m.cache, "manifest.csv")
+		sum, err := c.writeManifest(manifest)
+		if err != nil {
+			return nil, err
+		}
+		config := map[string]any{
+			"config_version": "0.0.1", "mountpoint": m.dir, "metadata_store_dir": m.cache, "event_log_dir": m.cache,
+			"region": c.server.Region, "endpoint_url": m.endpoint, "loglevel": "warn",
+			"throughput_config":  map[string]any{"type": "Explicit", "throughput": 10.0},
+			"memory_limit_bytes": max(m.limit, mountpointLeast),
+			"channels": []map[string]string{{
+				"directory_name": mountpointFolder, "bucket_name": bucket,
+				"manifest_path": manifest, "manifest_checksum": sum,
+			}},
+		}
+		if cached {
+			config["disk_cache"] = map[string]any{"path": m.cache, "limit_bytes": m.limit}
+		}
+		text, err := json.Marshal(config)
+		if err != nil {
+			return nil, err
+		}
+		path := filepath.Join(m.cache, "config.json")
+		if err := os.WriteFile(path, text, 0o644); err != nil {
+			return nil, err
+		}
+		return exec.Command(c.tool(mountpointProgram), "--config", path), nil
 	}
-	config, err := json.Marshal(map[string]any{
-		"config_version": "0.0.1", "mountpoint": dir, "metadata_store_dir": cache, "event_log_dir": cache,
-		"region": l.server.Region, "endpoint_url": endpoint, "loglevel": "warn",
-		"throughput_config":  map[string]any{"type": "Explicit", "throughput": 10.0},
-		"memory_limit_bytes": 1 << 30,
-		"channels": []map[string]string{{
-			"directory_name": mountpointFolder, "bucket_name": bucket,
-			"manifest_path": manifest, "manifest_checksum": sum,
-		}},
-	})
-	if err != nil {
-		return nil, err
-	}
-	path := filepath.Join(cache, "config.json")
-	if err := os.WriteFile(path, config, 0o644); err != nil {
-		return nil, err
-	}
-	return exec.Command(l.tool(mountpointProgram), "--config", path), nil
 }
 
 // writeManifest writes the one line that describes the object, and returns its
 // checksum, which with one line is that of the file.
-func (l *lab) writeManifest(path string) (sum string, err error) {
-	head, err := l.server.Client().HeadObject(context.Background(), &s3.HeadObjectInput{Bucket: aws.String(bucket), Key: &l.key})
+func (c *comparison) writeManifest(path string) (sum string, err error) {
+	head, err := c.server.Client().HeadObject(context.Background(), &s3.HeadObjectInput{Bucket: aws.String(bucket), Key: &c.key})
 	if err != nil {
 		return "", err
 	}
 	etag := aws.ToString(head.ETag)
-	sum = manifestSum(l.key, etag, l.size)
+	sum = manifestSum(c.key, etag, c.size)
 	f, err := os.Create(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
 	w := csv.NewWriter(f)
-	if err := w.WriteAll([][]string{{l.key, etag, strconv.FormatInt(l.size, 10), sum}}); err != nil {
+	if err := w.WriteAll([][]string{{c.key, etag, strconv.FormatInt(c.size, 10), sum}}); err != nil {
 		return "", err
 	}
 	return sum, nil

@@ -1,136 +1,144 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
-	"runtime"
+	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"weightfs/cmd/cli"
-	"weightfs/tests/bench/figure"
+	"weightfs/tests/lab"
 	"weightfs/tests/proxy"
 )
 
-// String is the line as a terminal shows it.
-func (l *line) String() string {
-	text := fmt.Sprintf("%-9s %-22s %-24s %-5s", l.Store, l.Peer, l.Reader, l.State)
-	if l.Failure != "" {
-		return text + " FAILED: " + l.Failure
-	}
-	return fmt.Sprintf("%s %7.2f s  %s  fetched %s  requests %d  memory %s  cache %s", text,
-		figure.Median(l.Seconds), figure.Rate.Format(figure.Median(l.Rates)),
-		figure.Bytes.Format(float64(l.Fetched)), l.Requests, figure.MemoryBytes.Format(float64(l.Memory)),
-		figure.MemoryBytes.Format(float64(l.Cache)))
+// head are the columns of a place's table.
+func head() []string {
+	return []string{"reader", "peer", "state", "seconds:", "lowest to highest:", "GB/s:", "of line rate:", "fetched:", "requests:", "peak memory:", "cache files:"}
 }
 
-// tableLine is the line in the table of its store.
-func (l *line) tableLine() string {
-	if l.Failure != "" {
-		return fmt.Sprintf("| %s | %s | %s | %s%s |\n", l.Reader, l.Peer, l.State, escape(l.Failure), strings.Repeat(" | –", 7))
+// cells are the line in that table, of as many samples as runs or fewer.
+func (l *line) cells(runs int) []string {
+	names := []string{l.Reader, l.Peer}
+	for i := range names {
+		if names[i] != "" && l.Way != "" {
+			names[i] += " (" + strings.TrimPrefix(l.Way, "RUNAI_STREAMER_") + ")"
+			break
+		}
 	}
-	return fmt.Sprintf("| %s | %s | %s | %.2f | %.2f to %.2f | %.2f | %.2f | %s | %d | %s | %s |\n", l.Reader, l.Peer, l.State,
-		figure.Median(l.Seconds), slices.Min(l.Seconds), slices.Max(l.Seconds), figure.Median(l.Rates)/1e9, l.ratio(),
-		figure.Bytes.Format(float64(l.Fetched)), l.Requests, figure.MemoryBytes.Format(float64(l.Memory)),
-		figure.MemoryBytes.Format(float64(l.Cache)))
-}
-
-func escape(text string) string {
-	return strings.Join(strings.Fields(strings.ReplaceAll(text, "|", `\|`)), " ")
+	cells := append(names, l.State)
+	if l.Failure != "" {
+		return append(cells, l.Failure, "–", "–", "–", "–", "–", "–", "–")
+	}
+	spread := fmt.Sprintf("%.2f to %.2f", slices.Min(l.Seconds), slices.Max(l.Seconds))
+	if len(l.Seconds) < runs {
+		spread += fmt.Sprintf(" (of %d)", len(l.Seconds))
+	}
+	return append(cells,
+		fmt.Sprintf("%.2f", lab.Median(l.Seconds)), spread,
+		fmt.Sprintf("%.2f", l.rate()/1e9), fmt.Sprintf("%.2f", l.ratio()), lab.Bytes.Format(float64(l.Fetched)), fmt.Sprint(l.Requests),
+		lab.MemoryBytes.Format(float64(l.Memory)), lab.MemoryBytes.Format(float64(l.Cache)))
 }
 
 // table is what was measured, and what one must know to read it.
 func (all *results) table() string {
 	var b strings.Builder
-	o, shape := all.lab.opts, proxy.S3Like()
-	fmt.Fprintf(&b, "%s, %d cores, %s. One object of %s, medians of %d samples. S3-like: %v to the first byte, %d MB/s a connection, %d MB/s in all. "+
-		"Cold: a new mount, an empty cache and a dropped page cache; warm: the same mount read again, and of copy-then-load its copy, in the page cache of a disk's file; what loads from the store itself keeps nothing, so that its next load is as cold as the first. As much memory as a cold sample takes is touched before it. The server's files and the peers' caches lie on tmpfs, copies on a disk. "+
-		"The line rate is a plain ranged-GET client's, taken before each sample: the median of them all for each store. Memory is the largest resident set of the mount's daemon, or of the loader; cache files, on tmpfs here and so in memory too, are not in it, and stand beside it.\n\n",
-		all.lab.began.UTC().Format(time.DateOnly), runtime.NumCPU(), runtime.Version(), cli.FormatSize(int64(o.size)), o.runs,
-		shape.FirstByte, shape.PerConnection/1e6, shape.Total/1e6)
-	b.WriteString("| peer | version | flags |\n| --- | --- | --- |\n")
-	for _, p := range all.peers {
-		fmt.Fprintf(&b, "| %s | %s | `%s` |\n", p.Name, escape(p.Version), p.Flags)
-	}
-	for _, s := range stores() {
-		all.storeTable(&b, s)
+	c, shape := all.c, proxy.S3Like()
+	fmt.Fprintf(&b, "%s. One object of %s, medians of %d samples. S3-like: %v to the first byte, %d MB/s a connection, %d MB/s in all. "+
+		"LIMIT, what a mount may keep, is %s, and %s where the object is \"twice the limit\"; s3fs has none, and keeps the whole object in its files. "+
+		"Every load is timed from exec to exit: of it, starting and ending a Python that does nothing takes %.2f s, and one that imports numpy and safetensors %.2f s. "+
+		"Cold: a new mount, an empty cache and a dropped page cache; warm: the same mount read again. What loads from the store itself keeps nothing, so that its next load is as cold as the first. "+
+		"The line rate is a plain ranged-GET client's, the median of one before each row. Memory is the largest resident set of the mount's daemon, or of the loader; cache files, on tmpfs here and so in memory too, stand beside it. "+
+		"A row that takes long has fewer samples, and a peer that took %v once no more. "+
+		"Of the streamer's file engines and concurrencies the fastest counts, and is named.\n\n",
+		lab.Machine(c.began), cli.FormatSize(int64(c.opts.Size)), c.opts.Runs, shape.FirstByte, shape.PerConnection/1e6, shape.Total/1e6,
+		cli.FormatSize(2*int64(c.opts.Size)), cli.FormatSize(int64(c.opts.Size)/2), all.empty, all.imports, c.opts.limit)
+	b.WriteString(lab.Table([]string{"peer", "version", "flags"}, all.peers))
+	for _, p := range places() {
+		fmt.Fprintf(&b, "\n#### %s\n\n", p.name)
+		if name, ok := p.plotName(); ok {
+			fmt.Fprintf(&b, "![cold rates, of the line rate](benchmarks/%s)\n\n", name)
+		}
+		var rows [][]string
+		for _, l := range all.lines {
+			if l.Place == p.name {
+				rows = append(rows, l.cells(c.opts.Runs))
+			}
+		}
+		b.WriteString(lab.Table(head(), rows))
 	}
 	return b.String()
-}
-
-func (all *results) storeTable(b *strings.Builder, s store) {
-	fmt.Fprintf(b, "\n#### %s\n\n![cold rates, of the line rate](benchmarks/%s)\n\n| reader | peer | state | seconds | lowest to highest | GB/s | of line rate | fetched | requests | peak memory | cache files |\n"+
-		"| --- | --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |\n", s.name, s.plotFile())
-	for _, l := range all.lines {
-		if l.Store == s.name {
-			b.WriteString(l.tableLine())
-		}
-	}
 }
 
 // patternTable is what advice rests on: for each pattern the most that it could
 // come to, and what it comes to through our mount.
 func (all *results) patternTable() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "GB/s, and the ratio to the line rate where the mount is cold. One object of %s, %d cores, medians of %d samples, by `make peers`.\n\n"+
-		"| pattern | local file, on tmpfs | mount, warm | mount, cold: loopback | of line rate | mount, cold: S3-like | of line rate |\n"+
-		"| --- | --: | --: | --: | --: | --: | --: |\n", cli.FormatSize(int64(all.lab.opts.size)), runtime.NumCPU(), all.lab.opts.runs)
-	near, far := stores()[0].name, stores()[1].name
+	near, far := places()[0].name, places()[2].name
+	var rows [][]string
 	for _, r := range readers() {
-		if !r.pattern {
+		if r.pattern {
+			row := []string{r.name, all.rate(near, localFile, r.name, warm)[0], all.rate(near, weightfs, r.name, warm)[0]}
+			row = append(row, all.rate(near, weightfs, r.name, cold)...)
+			rows = append(rows, append(row, all.rate(far, weightfs, r.name, cold)...))
+		}
+	}
+	return fmt.Sprintf("GB/s, and the ratio to the line rate where the mount is cold. One object of %s, medians of %d samples, each from exec to exit. %s, by `make peers`.\n\n",
+		cli.FormatSize(int64(all.c.opts.Size)), all.c.opts.Runs, lab.Machine(all.c.began)) +
+		lab.Table([]string{"pattern", localFile + ":", "mount, warm:", "mount, cold: loopback:", "of line rate:", "mount, cold: S3-like:", "of line rate:"}, rows)
+}
+
+// rate is a line's in GB/s and its ratio to the line rate, for two cells.
+func (all *results) rate(place, peer, reader, state string) []string {
+	for _, l := range all.lines {
+		if l.Place == place && l.Peer == peer && l.Reader == reader && l.State == state && len(l.Seconds) > 0 {
+			return []string{fmt.Sprintf("%.2f", l.rate()/1e9), fmt.Sprintf("%.2f", l.ratio())}
+		}
+	}
+	return []string{"not measured", ""}
+}
+
+// plotName is of the place's plot, if it has one.
+func (p place) plotName() (string, bool) {
+	return "peers-" + strings.ToLower(p.name) + ".svg", !p.over
+}
+
+// plot draws the cold ratios of one place as bars.
+func (all *results) plot(p place) string {
+	var figures []lab.Figure
+	for _, l := range all.lines {
+		if l.Place != p.name || l.State != cold || len(l.Seconds) == 0 {
 			continue
 		}
-		cells := []string{
-			all.rate(near, localFile, r.name, warm), all.rate(near, weightfs, r.name, warm),
-			all.rate(near, weightfs, r.name, cold), all.ratio(near, weightfs, r.name),
-			all.rate(far, weightfs, r.name, cold), all.ratio(far, weightfs, r.name),
-		}
-		fmt.Fprintf(&b, "| %s | %s |\n", r.name, strings.Join(cells, " | "))
-	}
-	return b.String()
-}
-
-// find returns the line of that name, or nil.
-func (all *results) find(store, peer, reader, state string) *line {
-	for _, l := range all.lines {
-		if l.Store == store && l.Peer == peer && l.Reader == reader && l.State == state && len(l.Rates) > 0 {
-			return l
-		}
-	}
-	return nil
-}
-
-// rate is a line's in GB/s, for a cell.
-func (all *results) rate(store, peer, reader, state string) string {
-	if l := all.find(store, peer, reader, state); l != nil {
-		return fmt.Sprintf("%.2f", figure.Median(l.Rates)/1e9)
-	}
-	return "not measured"
-}
-
-// ratio is a cold line's to the line rate, for a cell.
-func (all *results) ratio(store, peer, reader string) string {
-	if l := all.find(store, peer, reader, cold); l != nil {
-		return fmt.Sprintf("%.2f", l.ratio())
-	}
-	return ""
-}
-
-// plotFile is the name of the store's plot.
-func (s store) plotFile() string { return "peers-" + strings.ToLower(s.name) + ".svg" }
-
-// plot draws the cold ratios of one store as bars.
-func (all *results) plot(s store) string {
-	var figures []figure.Figure
-	for _, l := range all.lines {
-		if l.Store != s.name || l.State != cold || len(l.Rates) == 0 {
-			continue
-		}
-		f := figure.Figure{Row: l.Peer, Spec: figure.Spec{Name: l.Reader, Unit: figure.Rate, Target: figure.AtLeast(0)}}
-		for _, rate := range l.Rates {
-			f.Pairs = append(f.Pairs, figure.Pair{Base: l.Line, Load: rate})
+		f := lab.Figure{Row: l.Peer, Spec: lab.Spec{Name: l.Reader, Unit: lab.Rate, Target: lab.AtLeast(0)}}
+		for _, seconds := range l.Seconds {
+			f.Pairs = append(f.Pairs, lab.Pair{Base: l.LineRate, Load: float64(l.Size) / seconds})
 		}
 		figures = append(figures, f)
 	}
-	return figure.Bars("Cold, of the line rate: "+s.name, figures)
+	return lab.Bars("Cold, of the line rate: "+p.name, figures)
+}
+
+// write puts the tables, the samples and the plots into the folder for results,
+// and into the documents where their folder is named.
+func (all *results) write(o options) error {
+	samples, err := json.MarshalIndent(all.lines, "", "  ")
+	if err != nil {
+		return err
+	}
+	table, patterns := all.table(), all.patternTable()
+	fmt.Print("\n", table, "\n", patterns)
+	plots := map[string]string{}
+	for _, p := range places() {
+		if name, ok := p.plotName(); ok {
+			plots[name] = all.plot(p)
+		}
+	}
+	texts := map[string]string{"table.md": table, "patterns.md": patterns, "results.json": string(samples)}
+	if err := errors.Join(lab.WriteAll(o.Out, plots), lab.WriteAll(o.Out, texts)); err != nil || o.Docs == "" {
+		return err
+	}
+	return errors.Join(
+		lab.Publish(filepath.Join(o.Docs, "benchmarks.md"), "peers", table, plots),
+		lab.Publish(filepath.Join(o.Docs, "vllm.md"), "patterns", patterns, nil))
 }

@@ -1,19 +1,19 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/xml"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"weightfs/tests/lab"
 	"weightfs/tests/rig"
 )
 
@@ -33,52 +33,110 @@ func TestManifestSum(t *testing.T) {
 	}
 }
 
-func TestExchangeNeedsReadiness(t *testing.T) {
-	talk := func(said string) (string, int64, error) {
-		var heard strings.Builder
-		_, loaded, err := exchange(&heard, bufio.NewReader(strings.NewReader(said)))
-		return heard.String(), loaded, err
-	}
-	if heard, loaded, err := talk("ready\n4096\n"); heard != "go\n" || loaded != 4096 || err != nil {
-		t.Errorf("heard %q, loaded %d, %v", heard, loaded, err)
-	}
-	for _, said := range []string{"", "Traceback\n", "ready\n", "ready\nnone\n"} {
-		if _, _, err := talk(said); err == nil {
-			t.Errorf("%q is no error", said)
-		}
-	}
+// fake is a program that runs a shell script.
+func fake(script string) (*comparison, program) {
+	return &comparison{server: &rig.Server{}, local: os.TempDir(), bytes: 4096}, program{args: func(*comparison) []string {
+		return []string{"sh", "-c", script}
+	}}
 }
 
 // A client that loads less than there is must not count as a fast one.
 func TestLoadChecksTheBytes(t *testing.T) {
-	gpuload := filepath.Join(t.TempDir(), "gpuload")
-	if err := os.WriteFile(gpuload, []byte("#!/bin/sh\necho '{\"bytes\": 4095}'\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	l := &lab{programs: &rig.Programs{Gpuload: gpuload}, server: &rig.Server{}, tensors: 4096}
-	if _, err := l.load(t.Context(), client{name: "gpuload"}, "x", ""); err == nil || !strings.Contains(err.Error(), "4095") {
-		t.Errorf("a short load: %v", err)
-	}
-	l.tensors = 4095
-	if _, err := l.load(t.Context(), client{name: "gpuload"}, "x", ""); err != nil {
-		t.Error(err)
+	for script, fails := range map[string]bool{
+		`echo 4096`: false, `echo '{"bytes": 4096, "files": 1}'`: false,
+		`echo 4095`: true, `echo '{"bytes": 4095}'`: true, `echo loaded`: true, `true`: true, `echo 4096; exit 3`: true,
+	} {
+		c, p := fake(script)
+		if _, err := c.load(t.Context(), p, "", "source", "", false); (err != nil) != fails {
+			t.Errorf("%s: %v", script, err)
+		}
 	}
 }
 
-// A client that took too long was killed for that, and its dying words say less.
+// A client that took too long is killed with what it has started.
 func TestLoadThatTakesTooLong(t *testing.T) {
-	l := &lab{programs: &rig.Programs{Python: "/bin/sh"}, server: &rig.Server{}, root: t.TempDir()}
-	dir := filepath.Join(l.root, "tests", "peers", "python")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	c, p := fake("sleep 100; true")
+	began := time.Now()
+	_, err := lab.Within(t.Context(), 50*time.Millisecond, func(ctx context.Context) (lab.Run, error) {
+		return c.load(ctx, p, "", "source", "", false)
+	})
+	if err == nil || !strings.HasPrefix(err.Error(), "not done within 50ms") || time.Since(began) > time.Minute {
+		t.Errorf("after %v: %v", time.Since(began), err)
+	}
+}
+
+func TestCompareFindsOtherBytes(t *testing.T) {
+	c := &comparison{tensors: map[string]rig.Tensor{"a": {Name: "a", Nbytes: 1, Digest: "x"}, "b": {Name: "b", Nbytes: 2, Digest: "y"}}}
+	for text, fails := range map[string]bool{
+		`{"name":"b","nbytes":2,"digest":"y"}{"name":"a","nbytes":1,"digest":"x"}`: false,
+		`{"name":"b","nbytes":2,"digest":"z"}{"name":"a","nbytes":1,"digest":"x"}`: true,
+		`{"name":"c","nbytes":2,"digest":"y"}{"name":"a","nbytes":1,"digest":"x"}`: true,
+		`{"name":"a","nbytes":1,"digest":"x"}`:                                     true,
+	} {
+		path := filepath.Join(t.TempDir(), "manifest")
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.compare(path); (err != nil) != fails {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// dd.sh takes every byte of the file exactly once, and says where one is another.
+func TestDDReadsAndCompares(t *testing.T) {
+	dir := t.TempDir()
+	data := []byte(strings.Repeat("0123456789", 4097))
+	file, same, other := filepath.Join(dir, "file"), filepath.Join(dir, "same"), filepath.Join(dir, "other")
+	changed := slices.Clone(data)
+	changed[len(changed)-1] = 'x'
+	for name, content := range map[string][]byte{file: data, same: data, other: changed, file + "-short": data[:40000]} {
+		if err := os.WriteFile(name, content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, n := range []string{"1", "16"} {
+		for _, c := range []struct {
+			file, copy string
+			fails      bool
+		}{{file, "", false}, {file, same, false}, {file, other, true}, {file + "-short", same, true}, {file + "-none", "", true}} {
+			cmd := exec.Command("readers/dd.sh", n, "4k", fmt.Sprint(len(data)), c.file)
+			cmd.Env = append(os.Environ(), "COMPARE="+c.copy)
+			if _, err := lab.Exec(cmd); (err != nil) != c.fails {
+				t.Errorf("%s of %s, compared with %q: %v", n, c.file, c.copy, err)
+			}
+		}
+	}
+}
+
+// Every way to load a path gives the bytes that there are, and the fastest way
+// that works is chosen.
+func TestReadersOfALocalFile(t *testing.T) {
+	root, err := rig.Root()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "slow"), []byte("echo ready\nexec sleep 100\n"), 0o755); err != nil {
+	dir := t.TempDir()
+	programs, err := rig.Build(t.Context(), dir)
+	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errors.New("too long"))
-	defer cancel()
-	if _, err := l.load(ctx, client{name: "slow", script: []string{"slow"}}, "x", ""); err == nil || err.Error() != "too long" {
-		t.Errorf("got %v", err)
+	c := &comparison{root: root, programs: programs, server: &rig.Server{}, scratch: dir, local: dir}
+	names, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Size: 1 << 20, TensorSize: 1 << 18, Dtypes: []string{"F16"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.describeObject(t.Context(), filepath.Join(dir, names[0])); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range readers() {
+		for _, way := range append(p.ways, "") {
+			for _, checked := range []bool{true, false} {
+				if _, err := c.load(t.Context(), p, way, c.copied, "", checked); err != nil {
+					t.Errorf("%s %s, checked: %v: %v", p.name, way, checked, err)
+				}
+			}
+		}
 	}
 }
 
@@ -90,148 +148,78 @@ func TestMountedLooksForTheWholeName(t *testing.T) {
 
 // measured is one run with a line that came to something and one that did not.
 func measured() *results {
-	good := &line{Store: "loopback", Peer: "a", Reader: "dd", State: cold, Fetched: 5e6, Requests: 7}
-	good.add(result{seconds: 2, memory: 1 << 20, cache: 2 << 20}, 4e9, 4e9)
-	bad := &line{Store: "loopback", Peer: "b|c", State: cold, Failure: "it\nfailed | badly"}
-	all := &results{lines: []*line{good, bad}, peers: []described{{"a", "1.0", "-x"}}, lab: &lab{}}
-	all.divide()
-	return all
+	good := &line{Place: "loopback", Peer: weightfs, Reader: "safetensors, lazy", State: cold, Way: "RUNAI_STREAMER_X=1", Size: 6e9, Seconds: []float64{2, 1, 4}, LineRate: 4e9,
+		Fetched: 5e6, Requests: 7, Memory: 1 << 20, Cache: 2 << 20}
+	bad := &line{Place: "loopback", Peer: "b|c", State: cold, Failure: "it\nfailed | badly"}
+	return &results{lines: []*line{good, bad}, peers: [][]string{{"a", "1.0", "-x"}}, c: &comparison{opts: options{Settings: lab.Settings{Runs: 5}}}}
 }
 
-// A line rate that was low by chance must not raise the ratio of one line.
-func TestRatiosShareOneLineRate(t *testing.T) {
-	all := &results{}
-	for _, rate := range []float64{1e9, 4e9, 4e9} {
-		l := &line{Store: "loopback"}
-		l.add(result{seconds: 1}, 2e9, rate)
-		all.lines = append(all.lines, l)
-	}
-	all.divide()
-	for _, l := range all.lines {
-		if l.ratio() != 0.5 {
-			t.Errorf("line rate %v: ratio %v", l.Lines, l.ratio())
-		}
-	}
-}
-
-// A cache is counted by the blocks of its files, and a file that is unlinked while
-// it is held open still takes them.
-func TestCacheIsCounted(t *testing.T) {
-	m := &mount{cache: t.TempDir()}
-	name := filepath.Join(m.cache, "unlinked")
-	if err := os.WriteFile(name, make([]byte, 1<<20), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(name, 1<<30); err != nil { // sparse from there
-		t.Fatal(err)
-	}
-	if got := m.cached(); got < 1<<20 || got > 2<<20 {
-		t.Errorf("%d bytes in the folder, want one MiB", got)
-	}
-	var err error
-	if m.proc, err = rig.StartProcess(exec.Command("sh", "-c", `exec sleep 60 <"$0"`, name)); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = m.proc.Stop(time.Second) }()
-	open := fmt.Sprintf("/proc/%d/fd/0", m.proc.PID())
-	for began := time.Now(); ; { // a moment without any, as the shell redirects
-		to, err := os.Readlink(open)
-		if to == name {
-			break
-		}
-		if time.Since(began) > 10*time.Second {
-			t.Fatalf("it has %q open, %v", to, err)
-		}
-	}
-	if err := os.Remove(name); err != nil {
-		t.Fatal(err)
-	}
-	if got := m.cached(); got < 1<<20 || got > 2<<20 {
-		t.Errorf("%d bytes unlinked, want one MiB", got)
-	}
-}
-
-func TestTable(t *testing.T) {
-	table := measured().table()
+func TestTables(t *testing.T) {
+	all := measured()
+	table := all.table()
 	for _, want := range []string{
 		"![cold rates, of the line rate](benchmarks/peers-loopback.svg)",
-		"| a | 1.0 | `-x` |",
-		"| dd | a | cold | 2.00 | 2.00 to 2.00 | 2.00 | 0.50 | 5.0 MB | 7 | 1 MiB | 2 MiB |",
+		"| a | 1.0 | -x |",
+		"| safetensors, lazy (X=1) | weightfs | cold | 2.00 | 1.00 to 4.00 (of 3) | 3.00 | 0.75 | 5.0 MB | 7 | 1 MiB | 2 MiB |",
 		`| it failed \| badly | – | – | – | – | – | – | – |`,
 	} {
 		if !strings.Contains(table, want) {
 			t.Errorf("%s\nlacks\n%s", table, want)
 		}
 	}
-}
-
-func TestPlotIsXML(t *testing.T) {
-	for decoder := xml.NewDecoder(strings.NewReader(measured().plot(stores()[0]))); ; {
-		if _, err := decoder.Token(); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func TestPublish(t *testing.T) {
-	dir := t.TempDir()
-	page := filepath.Join(dir, "page.md")
-	write := func(text string) {
-		if err := os.WriteFile(page, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	p := publication{"page.md", "table", "new\n"}
-	write("before\n<!-- table: begin -->\nold\n<!-- table: end -->\nafter\n")
-	if err := p.publish(dir); err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(page)
-	if want := "before\n<!-- table: begin -->\nnew\n<!-- table: end -->\nafter\n"; string(text) != want || err != nil {
-		t.Errorf("%q, %v", text, err)
-	}
-	write("no marks")
-	if err := p.publish(dir); err == nil {
-		t.Error("no marks are no error")
-	}
-}
-
-func TestPatternTable(t *testing.T) {
-	all := measured()
-	fast := &line{Store: "loopback", Peer: weightfs, Reader: "safetensors, lazy", State: cold}
-	fast.add(result{seconds: 1}, 3e9, 4e9)
-	all.lines = append(all.lines, fast)
-	all.divide()
 	want := "| safetensors, lazy | not measured | not measured | 3.00 | 0.75 | not measured |  |\n"
 	if table := all.patternTable(); !strings.Contains(table, want) {
 		t.Errorf("%s\nlacks\n%s", table, want)
 	}
 }
 
-func TestParse(t *testing.T) {
-	if o, err := parse([]string{"--size=64MiB", "--runs", "2", "--rows", "a|b"}); err != nil || o.size != 64<<20 || o.runs != 2 || !o.pattern.MatchString("b") {
-		t.Errorf("%+v, %v", o, err)
+// The documents must have the marks, and the samples are JSON.
+func TestWrite(t *testing.T) {
+	dir := t.TempDir()
+	o := options{Settings: lab.Settings{Out: filepath.Join(dir, "out"), Docs: dir}}
+	marks := "<!-- peers: begin -->\nold\n<!-- peers: end -->\n<!-- patterns: begin -->\n<!-- patterns: end -->\n"
+	err := measured().write(o)
+	if !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("without documents: %v", err)
 	}
-	for _, args := range [][]string{{"--runs=0"}, {"--size=1"}, {"--rows=("}, {"--docs=x", "--rows=a"}} {
-		if _, err := parse(args); err == nil {
-			t.Errorf("%v is no error", args)
+	for _, name := range []string{"benchmarks.md", "vllm.md"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(marks), 0o644); err != nil {
+			t.Fatal(err)
 		}
+	}
+	if err := measured().write(o); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "out", "results.json"))
+	if err != nil || !json.Valid(text) {
+		t.Errorf("results.json: %v", err)
+	}
+	if page, err := os.ReadFile(filepath.Join(dir, "benchmarks.md")); err != nil || !strings.Contains(string(page), measured().table()) {
+		t.Errorf("%v: %s", err, page)
 	}
 }
 
+func TestParse(t *testing.T) {
+	if o, err := parse([]string{"--size=64MiB", "--runs", "2", "--rows", "a|b"}); err != nil || o.Size != 64<<20 || o.Runs != 2 || !o.Rows.MatchString("b") {
+		t.Errorf("%+v, %v", o, err)
+	}
+	if _, err := parse([]string{"--docs=x", "--rows=a"}); err == nil {
+		t.Error("documents of some rows are no error")
+	}
+}
+
+// Names tell rows apart, and what has flags has a version.
 func TestRowsHaveNames(t *testing.T) {
 	seen := map[string]bool{}
-	for _, p := range mounters() {
-		if seen[p.name] || (p.command == nil) != (p.version == nil) {
-			t.Errorf("%+v", p)
+	for _, r := range rows() {
+		peer, reader := r.names()
+		name := fmt.Sprintf("%s: %s: %s", r.place.name, peer, reader)
+		if seen[name] || peer == "" {
+			t.Errorf("%q stands twice", name)
 		}
-		seen[p.name] = true
-	}
-	for _, c := range loaders() {
-		if c.name == "" || c.version == nil {
-			t.Errorf("%+v", c)
+		seen[name] = true
+		if r.mounter != nil && (r.mounter.command == nil) != (r.mounter.version == nil) || r.mounter == nil && r.program.version == nil {
+			t.Errorf("%s: %+v", name, r)
 		}
 	}
 }

@@ -5,7 +5,7 @@
 MOUNTPOINT := mountpoint-s3-fs@0.11.0
 
 .PHONY: peers
-peers: packages peers-packages $(TOOLS)/versitygw $(TOOLS)/rclone peers-mountpoint $(VENV)/done ## other mounts and loaders beside us, into bin/peers: ROWS=regexp RUNS=3 PEERSFLAGS=
+peers: packages peers-packages $(TOOLS)/versitygw $(TOOLS)/rclone peers-mountpoint $(VENV)/done ## other mounts and loaders beside us, into bin/peers: ROWS=regexp RUNS=5 PEERSFLAGS=
 	go build -o $(TOOLS)/peers ./tests/peers
 	@$(TOOLS)/peers $(if $(ROWS),--rows '$(ROWS)') $(if $(RUNS),--runs $(RUNS)) $(PEERSFLAGS)
 

@@ -3,7 +3,8 @@
 package main
 
 import (
-	_ "github.com/rclone/rclone/backend/s3" // the store
+	_ "github.com/rclone/rclone/backend/local" // the cache of a mount
+	_ "github.com/rclone/rclone/backend/s3"    // the store
 	"github.com/rclone/rclone/cmd"
 	_ "github.com/rclone/rclone/cmd/mount"   // how it is read
 	_ "github.com/rclone/rclone/cmd/version" // what is measured
