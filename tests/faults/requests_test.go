@@ -69,7 +69,7 @@ func (r *scene) checkAttempts(c storageCase, way string, attempts int) {
 	r.t.Helper()
 	type part struct{ off, length int64 }
 	count, last := map[part]int{}, map[part]time.Time{}
-	gets, most, hasty := 0, 0, 0
+	gets, most, hasty, late := 0, 0, 0, 0
 	log := r.proxy.Log()
 	slices.SortFunc(log, func(a, b proxy.Record) int { return cmp.Compare(a.Seq, b.Seq) })
 	for _, record := range log {
@@ -79,6 +79,9 @@ func (r *scene) checkAttempts(c storageCase, way string, attempts int) {
 		p := part{record.Offset, record.Length}
 		if at, again := last[p]; again && record.Start.Sub(at) < c.pause {
 			hasty++
+		}
+		if max(record.FirstByte, record.Duration) >= time.Second {
+			late++ // on a busy machine, it may have been given up as silent
 		}
 		count[p]++
 		gets, most = gets+1, max(most, count[p])
@@ -92,7 +95,7 @@ func (r *scene) checkAttempts(c storageCase, way string, attempts int) {
 		anew = max(0, int(measures(r.t, r.mount.Dir)["fetches_total"])-len(count))
 	}
 	fmt.Fprintf(r.seen, ", %d GETs, at most %d for one range, %d fetched anew", gets, most, anew)
-	if limit := attempts * (1 + anew); most > limit {
+	if limit := attempts*(1+anew) + late; most > limit {
 		r.t.Errorf("%d requests for one range, at most %d allowed", most, limit)
 	}
 	if hasty > anew {
