@@ -30,8 +30,13 @@ type connection struct {
 	table  *os.File // the kernel's table of mounts, for a time without descriptors
 	entry  mountEntry
 	known  bool // whether entry is
-	over   sync.Once
-	gone   chan struct{} // closed by end
+	// aborter is the connection's "abort" file, open from the start: once the
+	// connection is gone its number may be that of somebody else's mount. nil
+	// where it cannot be opened, for the reason noAborter.
+	aborter   *os.File
+	noAborter error
+	over      sync.Once
+	gone      chan struct{} // closed by end
 }
 
 // connect mounts at dir, or takes over the descriptor N of a dir /dev/fd/N. The
@@ -79,6 +84,9 @@ func adopt(c *connection) (*connection, error) {
 	if err != nil {
 		return nil, errors.Join(err, c.undo())
 	}
+	if c.known {
+		c.aborter, c.noAborter = openControl(c.entry.connection(), "abort", os.O_WRONLY)
+	}
 	return c, nil
 }
 
@@ -87,8 +95,9 @@ func (c *connection) undo() error { return errors.Join(c.detach(), c.close()) }
 
 // close gives up the descriptors, and with them a mount that is still there.
 func (c *connection) close() error {
-	// Nothing depends on the table, which may not be open.
+	// Nothing depends on these, which may not be open.
 	_ = c.table.Close()
+	_ = c.aborter.Close()
 	return unix.Close(c.fd)
 }
 

@@ -1,6 +1,8 @@
 package fs
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -65,17 +67,13 @@ func (c *connection) control(name string) string {
 	return strings.TrimSpace(string(value))
 }
 
-// abort ends the connection: everyone who waits for it gets an error.
+// abort ends the connection: everyone who waits for it gets an error. Of a
+// connection that is gone already it does nothing.
 func (c *connection) abort() error {
-	if !c.known {
-		return fmt.Errorf("abort the connection: its number is not known: %w", os.ErrInvalid)
+	if c.aborter == nil {
+		return fmt.Errorf("abort the connection: %w", cmp.Or(c.noAborter, os.ErrInvalid))
 	}
-	file, err := openControl(c.entry.connection(), "abort", os.O_WRONLY)
-	if err != nil {
-		return fmt.Errorf("abort the connection: %w", err)
-	}
-	defer file.Close()
-	if _, err := file.WriteString("1"); err != nil {
+	if _, err := c.aborter.WriteString("1"); err != nil && !errors.Is(err, os.ErrClosed) {
 		return fmt.Errorf("abort the connection: %w", err)
 	}
 	return nil

@@ -183,3 +183,25 @@ func TestWrongMountpoints(t *testing.T) {
 		}
 	}
 }
+
+// The kernel gives the number of a connection that is gone to the next mount:
+// whoever aborts the old one must not meet it.
+func TestAbortTouchesNoOtherMount(t *testing.T) {
+	store := memstore.New(map[string][]byte{"f": []byte("x")})
+	gone := mount(t, store, options{})
+	output(t, "umount", gone.dir)
+	if err := gone.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	other := mount(t, store, options{})
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	for range 64 { // each takes one of the two ways that are open
+		if err := gone.Unmount(ended); err != nil && !errors.Is(err, fs.ErrAborted) {
+			t.Fatal(err)
+		}
+	}
+	if got := child(t, "direct", other.path("f")); !strings.HasPrefix(got, digest([]byte("x"))) {
+		t.Errorf("the other mount reads %q", got)
+	}
+}
