@@ -56,9 +56,9 @@ func (all *results) table() string {
 		cli.FormatSize(2*int64(c.opts.Size)), cli.FormatSize(int64(c.opts.Size)/2), all.empty, all.imports, c.opts.limit)
 	b.WriteString(lab.Table([]string{"peer", "version", "flags"}, all.peers))
 	for _, p := range places() {
-		fmt.Fprintf(&b, "\n#### %s\n\n", p.name)
+		fmt.Fprintf(&b, "\n## %s\n\n", p.name)
 		if name, ok := p.plotName(); ok {
-			fmt.Fprintf(&b, "![cold rates, of the line rate](benchmarks/%s)\n\n", name)
+			fmt.Fprintf(&b, "![cold rates, of the line rate](peers/%s)\n\n", name)
 		}
 		var rows [][]string
 		for _, l := range all.lines {
@@ -100,7 +100,7 @@ func (all *results) rate(place, peer, reader, state string) []string {
 
 // plotName is of the place's plot, if it has one.
 func (p place) plotName() (string, bool) {
-	return "peers-" + strings.ToLower(p.name) + ".svg", !p.over
+	return strings.ToLower(p.name) + ".svg", !p.over
 }
 
 // plot draws the cold ratios of one place as bars.
@@ -139,6 +139,6 @@ func (all *results) write(o options) error {
 		return err
 	}
 	return errors.Join(
-		lab.Publish(filepath.Join(o.Docs, "benchmarks.md"), "peers", table, plots),
+		lab.Publish(filepath.Join(o.Docs, "peers.md"), "peers", table, plots),
 		lab.Publish(filepath.Join(o.Docs, "vllm.md"), "patterns", patterns, nil))
 }

@@ -158,7 +158,7 @@ func TestTables(t *testing.T) {
 	all := measured()
 	table := all.table()
 	for _, want := range []string{
-		"![cold rates, of the line rate](benchmarks/peers-loopback.svg)",
+		"![cold rates, of the line rate](peers/loopback.svg)",
 		"| a | 1.0 | -x |",
 		"| safetensors, lazy (X=1) | weightfs | cold | 2.00 | 1.00 to 4.00 (of 3) | 3.00 | 0.75 | 5.0 MB | 7 | 1 MiB | 2 MiB |",
 		`| it failed \| badly | – | – | – | – | – | – | – |`,
@@ -182,7 +182,7 @@ func TestWrite(t *testing.T) {
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("without documents: %v", err)
 	}
-	for _, name := range []string{"benchmarks.md", "vllm.md"} {
+	for _, name := range []string{"peers.md", "vllm.md"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(marks), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -194,7 +194,7 @@ func TestWrite(t *testing.T) {
 	if err != nil || !json.Valid(text) {
 		t.Errorf("results.json: %v", err)
 	}
-	if page, err := os.ReadFile(filepath.Join(dir, "benchmarks.md")); err != nil || !strings.Contains(string(page), measured().table()) {
+	if page, err := os.ReadFile(filepath.Join(dir, "peers.md")); err != nil || !strings.Contains(string(page), measured().table()) {
 		t.Errorf("%v: %s", err, page)
 	}
 }
