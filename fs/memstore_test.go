@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -99,19 +98,9 @@ func (s *memStore) Stat(_ context.Context, key string) (remote.Object, error) {
 	return s.object(key, o), nil
 }
 
-func (s *memStore) List(_ context.Context, dir string) iter.Seq2[remote.Entry, error] {
+func (s *memStore) ListPage(_ context.Context, dir, _ string, _ int) (remote.Page, error) {
 	entries := s.children(dir)
-	return func(yield func(remote.Entry, error) bool) {
-		if len(entries) == 0 && dir != "" {
-			yield(remote.Entry{}, fs.ErrNotExist)
-			return
-		}
-		for _, entry := range entries {
-			if !yield(entry, nil) {
-				return
-			}
-		}
-	}
+	return remote.Page{Entries: entries, Exists: len(entries) > 0}, nil
 }
 
 // children are the entries of dir, sorted.

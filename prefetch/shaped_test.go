@@ -8,8 +8,8 @@ package prefetch
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
-	"iter"
 	"slices"
 	"sync"
 	"testing"
@@ -50,8 +50,8 @@ func (s *shapedStore) Stat(context.Context, string) (remote.Object, error) {
 	return remote.Object{}, io.ErrUnexpectedEOF
 }
 
-func (s *shapedStore) List(context.Context, string) iter.Seq2[remote.Entry, error] {
-	return func(func(remote.Entry, error) bool) {}
+func (s *shapedStore) ListPage(context.Context, string, string, int) (remote.Page, error) {
+	return remote.Page{}, errors.ErrUnsupported
 }
 
 func (s *shapedStore) Close() error { return nil }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -62,10 +61,8 @@ func (s *memStore) Stat(_ context.Context, key string) (remote.Object, error) {
 	return s.object(key), nil
 }
 
-func (s *memStore) List(context.Context, string) iter.Seq2[remote.Entry, error] {
-	return func(yield func(remote.Entry, error) bool) {
-		yield(remote.Entry{}, errors.ErrUnsupported)
-	}
+func (s *memStore) ListPage(context.Context, string, string, int) (remote.Page, error) {
+	return remote.Page{}, errors.ErrUnsupported
 }
 
 func (s *memStore) Close() error { return nil }

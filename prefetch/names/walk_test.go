@@ -1,11 +1,8 @@
-package prefetch
+package names
 
 import (
-	"context"
 	"fmt"
-	"iter"
 	"slices"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,14 +10,20 @@ import (
 	"weightfs/remote"
 )
 
+// listingOf is a listing of the source.
+func listingOf(entries ...remote.Entry) *Listing {
+	text, records := pack("", entries)
+	return newListing(table{texts: []string{text}, records: records})
+}
+
 func TestWalkSteps(t *testing.T) {
 	// d0 f d1 d2 f d3 ... with directories at 0, 2, 3, 5, 6, 8, 9 and so on.
 	var entries []remote.Entry
 	for i := range 30 {
 		if i%3 == 1 {
-			entries = append(entries, fileEntry(fmt.Sprintf("%02d", i)))
+			entries = append(entries, file(fmt.Sprintf("%02d", i)))
 		} else {
-			entries = append(entries, dirEntry(fmt.Sprintf("%02d", i)))
+			entries = append(entries, folderAt(fmt.Sprintf("%02d", i)))
 		}
 	}
 	type step struct {
@@ -41,61 +44,42 @@ func TestWalkSteps(t *testing.T) {
 		{"at the end", 26, []step{{27, 9, []int{29}}, {29, 9, nil}}},
 	}
 	for _, c := range cases {
-		w := newWalk(entries, c.first)
+		w := newWalk(listingOf(entries...), c.first)
 		for i, s := range c.steps {
-			if got := w.step(entries, s.index, s.room); !slices.Equal(got, s.want) {
+			if got := w.step(s.index, s.room); !slices.Equal(got, s.want) {
 				t.Errorf("%s, step %d: %v, want %v", c.name, i, got, s.want)
 			}
 		}
 	}
 }
 
-// slowStore takes 50 ms for a listing, as S3 does, and notes how many were
-// under way at once.
-type slowStore struct {
-	*listingStore
-	mu        sync.Mutex
-	now, most int // guarded by mu
-}
-
-func (s *slowStore) count(by int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.now += by
-	s.most = max(s.most, s.now)
-}
-
-func (s *slowStore) List(ctx context.Context, dir string) iter.Seq2[remote.Entry, error] {
-	return func(yield func(remote.Entry, error) bool) {
-		s.count(1)
-		time.Sleep(50 * time.Millisecond)
-		s.count(-1)
-		s.listingStore.List(ctx, dir)(yield)
-	}
-}
-
-// folders is a store of n folders with one file each.
-func folders(n int) *slowStore {
-	dirs := map[string][]remote.Entry{}
+// nested is a store of n folders with one file each, which takes 50 ms for a
+// request, as S3 does.
+func nested(n int) *pagedStore {
+	dirs := map[string]content{}
+	var root []remote.Entry
 	for i := range n {
 		dir := fmt.Sprintf("d%04d", i)
-		dirs[""] = append(dirs[""], dirEntry(dir))
-		dirs[dir] = []remote.Entry{fileEntry(dir + "/f")}
+		root = append(root, folderAt(dir))
+		dirs[dir] = these(file(dir + "/f"))
 	}
-	return &slowStore{listingStore: newListingStore(dirs)}
+	dirs[""] = these(root...)
+	store := newStore(dirs)
+	store.delay = 50 * time.Millisecond
+	return store
 }
 
 func TestWalkIsListedAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := folders(1000)
-		l := newTestListings(t, store, ListingsConfig{})
+		store := nested(1000)
+		c := open(t, store, Config{})
 		start := time.Now()
-		root, err := l.List(t.Context(), "")
+		root, err := c.List(t.Context(), "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, dir := range root.Entries() {
-			if _, err := l.List(t.Context(), dir.Key); err != nil {
+		for i := range root.Len() {
+			if _, err := c.List(t.Context(), root.Entry(i).Key); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -103,9 +87,9 @@ func TestWalkIsListedAhead(t *testing.T) {
 		if took := time.Since(start); took > 1000*50*time.Millisecond/20 {
 			t.Errorf("the walk took %v", took)
 		}
-		for _, dir := range root.Entries() {
-			if got := store.listed(dir.Key); got != 1 {
-				t.Fatalf("%s was listed %d times", dir.Key, got)
+		for i := range root.Len() {
+			if got := store.count("page " + root.Entry(i).Key); got != 1 {
+				t.Fatalf("%s was listed %d times", root.Entry(i).Key, got)
 			}
 		}
 		if store.most > maxAhead+1 {
@@ -116,20 +100,20 @@ func TestWalkIsListedAhead(t *testing.T) {
 
 func TestOneFolderIsNoWalk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := folders(100)
-		l := newTestListings(t, store, ListingsConfig{})
-		if _, err := l.List(t.Context(), ""); err != nil {
+		store := nested(100)
+		c := open(t, store, Config{})
+		if _, err := c.List(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}
 		for range 3 {
 			for _, key := range []string{"d0007/f", "d0042/f"} {
-				if _, err := lookup(t.Context(), l, key); err != nil {
+				if _, err := lookup(t.Context(), c, key); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
 		time.Sleep(time.Second) // what is listed ahead has come
-		if got := store.listed("d0008") + store.listed("d0043"); got != 0 {
+		if got := store.count("page d0008") + store.count("page d0043"); got != 0 {
 			t.Errorf("%d folders were listed that nobody asked for", got)
 		}
 	})
