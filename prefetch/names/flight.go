@@ -3,9 +3,7 @@ package names
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -78,8 +76,9 @@ func (fl *flight) landFirst() {
 }
 
 // await waits until ready is closed, for ctx, or until nothing has come for as long
-// as the read time-out says. The caller was counted among the waiting.
-func (c *Cache) await(ctx context.Context, fl *flight, ready <-chan struct{}, came time.Time) error {
+// as the read time-out says. The caller, who came then, was counted among the
+// waiting. again says that the failure is not his, and he asks anew.
+func (c *Cache) await(ctx context.Context, fl *flight, ready <-chan struct{}, came time.Time) (again bool, err error) {
 	timer := time.NewTimer(c.wait - time.Since(came))
 	defer timer.Stop()
 	for {
@@ -88,16 +87,16 @@ func (c *Cache) await(ctx context.Context, fl *flight, ready <-chan struct{}, ca
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			fl.waiting--
-			return fl.err
+			return c.failedTooSoon(fl, came), fl.err
 		case <-ctx.Done():
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			fl.waiting--
-			return fmt.Errorf("%s: %w", fl.what, ctx.Err())
+			return false, fmt.Errorf("%s: %w", fl.what, ctx.Err())
 		case <-timer.C:
 			left, err := c.tire(fl, came)
 			if err != nil {
-				return err
+				return false, err
 			}
 			timer.Reset(left)
 		}
@@ -156,15 +155,14 @@ func (c *Cache) underWay(fl *flight) bool {
 	return fl != nil
 }
 
-// failedTooSoon tells whether who came then asks anew after a flight has failed.
-// Where it was given up for its silence, that is who has time left. Otherwise it is
-// who came when half of the time was over in which nothing came: the store may be
-// back, and he has hardly waited. That there is no such directory is true for all.
+// failedTooSoon tells whether a flight has failed for others than who came then.
+// Where it was given up for its silence, those have no time left. Otherwise they
+// came before half of the time was over in which nothing came: the store may be back,
+// and he has hardly waited. That there is no such directory is true for all. The
+// caller holds mu.
 func (c *Cache) failedTooSoon(fl *flight, came time.Time) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	switch {
-	case !fl.over || fl.err == nil || notExist(fl.err):
+	case fl.err == nil || notExist(fl.err):
 		return false
 	case fl.silent:
 		return c.left(fl, came) > 0
@@ -186,170 +184,4 @@ func (c *Cache) answerOf(fl *flight, name string) (answer Answer, ok, outdated b
 		return fl.listing.answer(name), true, false
 	}
 	return Answer{}, false, false
-}
-
-// ask asks for name alone, or returns the flight that does. The caller holds mu.
-func (c *Cache) ask(f *folder, name string) *flight {
-	fl := f.asked[name]
-	if c.underWay(fl) {
-		return fl
-	}
-	key := joinKey(f.dir, name)
-	fl = c.begin(fmt.Sprintf("look up %q", key), func() {
-		if f.asked[name] == fl {
-			delete(f.asked, name)
-		}
-	})
-	if f.asked == nil {
-		f.asked = map[string]*flight{}
-	}
-	f.asked[name] = fl
-	c.wg.Go(func() {
-		answer, err := c.fetchName(fl.ctx, key)
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if err == nil && !fl.over {
-			fl.answer = &answer
-			if !fl.outdated {
-				f.remember(name, answer, c.folders.limit)
-			}
-		}
-		c.end(fl, err)
-		c.folders.recount(f)
-	})
-	return fl
-}
-
-// fetchName asks the store for the object at key and, at once, whether it is a
-// directory, which hides an object.
-func (c *Cache) fetchName(ctx context.Context, key string) (Answer, error) {
-	var wg sync.WaitGroup
-	var below bool
-	var errBelow error
-	wg.Go(func() { below, errBelow = remote.Exists(ctx, c.store, key) })
-	obj, err := c.store.Stat(ctx, key)
-	wg.Wait()
-	answer := Answer{Found: true, expires: c.expiry(time.Now())}
-	switch {
-	case below:
-		answer.Entry = remote.Entry{Kind: remote.KindDir, Object: remote.Object{Key: key}}
-	case errBelow != nil:
-		return Answer{}, errBelow
-	case notExist(err):
-		answer.Found = false
-	case err != nil:
-		return Answer{}, err
-	default:
-		answer.Entry = remote.Entry{Object: obj}
-	}
-	return answer, nil
-}
-
-// fly returns the flight of the listing of f: the one under way, or one that
-// continues the draft. The caller holds mu.
-func (c *Cache) fly(f *folder) *flight {
-	now := time.Now()
-	if f.draft != nil && c.underWay(f.draft.flight) {
-		return f.draft.flight
-	}
-	if f.draft == nil || !fresh(c.expiry(f.draft.rested), now) {
-		f.draft = &draft{table: table{dir: f.dir}, rested: now}
-	}
-	d := f.draft
-	d.idle += now.Sub(d.rested)
-	fl := c.begin(fmt.Sprintf("list %q", f.dir), func() { d.flight, d.rested = nil, time.Now() })
-	d.flight = fl
-	token := d.next
-	c.wg.Go(func() { c.fetch(f, d, fl, token) })
-	return fl
-}
-
-// fetch brings pages from token on: the first, and the others while callers need
-// them.
-func (c *Cache) fetch(f *folder, d *draft, fl *flight, token string) {
-	for page, err := range remote.Pages(fl.ctx, c.store, f.dir, token) {
-		if err != nil {
-			c.fail(f, d, fl, err)
-			return
-		}
-		if !c.land(f, d, fl, page) {
-			return
-		}
-	}
-	c.finish(f, d, fl)
-}
-
-// fail ends a flight that the store failed for good. What was refused at once would
-// be refused again: that draft is given up.
-func (c *Cache) fail(f *folder, d *draft, fl *flight, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if f.draft == d && !fl.over && !fl.paged {
-		f.draft = nil
-	}
-	c.end(fl, err)
-	c.folders.recount(f)
-}
-
-// land adds a page to the draft, and tells whether to go on.
-func (c *Cache) land(f *folder, d *draft, fl *flight, page remote.Page) bool {
-	text, records := pack(f.dir, page.Entries)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if fl.over {
-		return false
-	}
-	now := time.Now()
-	if len(d.texts) == 0 {
-		d.expires = c.expiry(now)
-	}
-	d.add(text, records, page)
-	fl.since, fl.paged = now, true
-	if page.Next == "" {
-		return true
-	}
-	if d == f.draft {
-		f.large = true
-	}
-	c.folders.recount(f)
-	if fl.readers == 0 {
-		c.end(fl, nil)
-	}
-	fl.landFirst()
-	return fl.readers > 0
-}
-
-// finish makes the draft, which has its last page, the listing.
-func (c *Cache) finish(f *folder, d *draft, fl *flight) {
-	c.mu.Lock()
-	whole := d.table
-	c.mu.Unlock()
-	listing := newListing(whole)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if fl.over {
-		return
-	}
-	listing.expires = c.expiry(time.Now().Add(-d.idle))
-	listing.outdated.Store(fl.outdated)
-	var err error
-	if !d.exists && f.dir != "" {
-		listing, err = nil, fs.ErrNotExist
-	}
-	fl.listing = listing
-	c.end(fl, err)
-	if d == f.draft {
-		f.listing, f.draft, f.singles, f.walk = listing, nil, nil, nil
-		f.large = len(d.texts) > 1
-	}
-	c.folders.recount(f)
-	c.logger.Debug("listed", "dir", f.dir, "entries", len(d.records), "pages", len(d.texts), "err", err)
-}
-
-// expiry is when what the store says at the time now is out of date.
-func (c *Cache) expiry(now time.Time) time.Time {
-	if c.ttl < 0 {
-		return time.Time{}
-	}
-	return now.Add(c.ttl)
 }

@@ -126,6 +126,7 @@ func (s *folders) recount(f *folder) {
 	f.cost = f.size()
 	if f.cost == folderCost && f.listing == nil && !f.large && !f.flying() && len(f.asked) == 0 {
 		s.drop(f) // nothing is known of it: it is not there, or could not be listed
+		return
 	}
 	for e := s.recent.Back(); e != nil && s.entries > s.limit; {
 		oldest := e.Value.(*folder)

@@ -316,11 +316,9 @@ func TestHourOfUse(t *testing.T) {
 					t.Errorf("%d KiB more are in use than at the beginning", grown>>10)
 				}
 			}
-			c.mu.Lock()
-			if n := c.folders.entries; n > limit || len(c.folders.byDir) != 1 {
-				t.Fatalf("%d entries of %d directories are held", n, len(c.folders.byDir))
+			if entries, dirs := held(c); entries > limit || dirs != 1 {
+				t.Fatalf("%d entries of %d directories are held", entries, dirs)
 			}
-			c.mu.Unlock()
 		}
 	})
 }
@@ -352,8 +350,8 @@ func TestLeastUsedIsDropped(t *testing.T) {
 	for i := range 30 {
 		list(fmt.Sprint(i))
 		list("0")
-		if c.folders.entries > 1000 {
-			t.Fatalf("%d entries", c.folders.entries)
+		if entries, _ := held(c); entries > 1000 {
+			t.Fatalf("%d entries", entries)
 		}
 	}
 	for dir, want := range map[string]int{"0": 1, "29": 1, "22": 1, "5": 2} {
@@ -366,13 +364,20 @@ func TestLeastUsedIsDropped(t *testing.T) {
 		if _, err := c.Lookup(t.Context(), "d", fmt.Sprint("none-", i)); err != nil {
 			t.Fatal(err)
 		}
-		if n := len(c.folders.byDir["d"].singles); n*singleCost > 1000 {
-			t.Fatalf("%d names are remembered", n)
+		if entries, _ := held(c); entries > pageSize+folderCost+1000 {
+			t.Fatalf("%d entries, of which %d are on the first page", entries, pageSize)
 		}
 	}
-	if got := len(c.folders.byDir); got != 1 {
-		t.Errorf("%d directories are held beside one that is larger than all may be", got-1)
+	if _, dirs := held(c); dirs != 1 {
+		t.Errorf("%d directories are held beside one that is larger than all may be", dirs-1)
 	}
+}
+
+// held is how many entries and directories are remembered.
+func held(c *Cache) (entries, dirs int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.folders.entries, len(c.folders.byDir)
 }
 
 // TestManyAtOnce has many ask, list, leave and invalidate at once. Every answer is

@@ -130,10 +130,11 @@ func (c *Cache) Lookup(ctx context.Context, dir, name string) (Answer, error) {
 		if fl == nil {
 			return answer, err
 		}
-		if err := c.await(ctx, fl, fl.first, came); err != nil {
-			if c.failedTooSoon(fl, came) {
-				continue
-			}
+		again, err := c.await(ctx, fl, fl.first, came)
+		switch {
+		case again:
+			continue
+		case err != nil:
 			return Answer{}, err
 		}
 		answer, ok, outdated := c.answerOf(fl, name)
@@ -187,12 +188,12 @@ func (c *Cache) List(ctx context.Context, dir string) (*Listing, error) {
 		if fl == nil {
 			return listing, err
 		}
-		err = c.await(ctx, fl, fl.done, came)
+		again, err := c.await(ctx, fl, fl.done, came)
 		c.mu.Lock()
 		fl.readers--
 		listing = fl.listing
 		c.mu.Unlock()
-		if err == nil || !c.failedTooSoon(fl, came) {
+		if !again {
 			return listing, err
 		}
 	}
