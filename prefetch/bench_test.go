@@ -8,9 +8,9 @@ func BenchmarkCachedView(b *testing.B) {
 	const size = 64 * mib
 	store := newMemStore(b, map[string]int64{"a": size})
 	c := newCache(b, store, Config{MemoryLimit: 128 * mib})
-	r := c.Open(store.object("a"))
+	r := c.Open(store.Object("a"))
 	defer r.Close()
-	if err := readAll(b.Context(), r, store.objects["a"], mib); err != nil {
+	if err := readAll(b.Context(), r, store.Data("a"), mib); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
@@ -31,7 +31,7 @@ func BenchmarkMissedView(b *testing.B) {
 	const size = 256 * mib
 	store := newMemStore(b, map[string]int64{"a": size})
 	c := newCache(b, store, Config{MemoryLimit: 32 * mib})
-	r := c.Open(store.object("a"))
+	r := c.Open(store.Object("a"))
 	defer r.Close()
 	b.SetBytes(mib)
 	b.ReportAllocs()

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 
 	"weightfs/remote"
+	"weightfs/tests/memstore"
 )
 
 // An entry that was forgotten does not take its successor with it.
@@ -15,15 +16,15 @@ func TestOldEntryForgetsNotTheNewOne(t *testing.T) {
 	store := newMemStore(t, map[string]int64{"a": mib})
 	c := newCache(t, store, Config{})
 	c.mu.Lock()
-	old := c.fileOf(store.object("a"))
+	old := c.fileOf(store.Object("a"))
 	c.forgetIfUnused(old)
 	c.mu.Unlock()
-	r := c.Open(store.object("a"))
+	r := c.Open(store.Object("a"))
 	defer r.Close()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.forgetIfUnused(old)
-	if got := c.fileOf(store.object("a")); got != r.file {
+	if got := c.fileOf(store.Object("a")); got != r.file {
 		t.Error("the open file is not found any more")
 	}
 }
@@ -33,11 +34,11 @@ func TestOldEntryForgetsNotTheNewOne(t *testing.T) {
 func TestRoomIsNotMadeOfTheRangeItself(t *testing.T) {
 	store := newMemStore(t, map[string]int64{"a": 64 * mib})
 	c := newCache(t, store, Config{MemoryLimit: MinMemoryLimit, Mode: Off})
-	r := c.Open(store.object("a"))
+	r := c.Open(store.Object("a"))
 	defer r.Close()
 	slots := int64(c.arena.slots)
 	lo, hi := slots*blockSize+chunkSize, (slots+2)*blockSize
-	if err := readAt(t.Context(), r, store.objects["a"], slots*blockSize, chunkSize); err != nil {
+	if err := readAt(t.Context(), r, store.Data("a"), slots*blockSize, chunkSize); err != nil {
 		t.Fatal(err)
 	}
 	for i := range slots - 1 { // all the rest of the memory is leased
@@ -60,17 +61,17 @@ func TestRoomIsNotMadeOfTheRangeItself(t *testing.T) {
 func TestLastCloseEndsFetches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore(t, map[string]int64{"a": 256 * mib})
-		store.onRead = func(ctx context.Context, _ string, off int64) error {
+		store.Hook(memstore.Hooks{Read: func(ctx context.Context, _ string, off int64) error {
 			if off < 4*mib {
 				return nil
 			}
 			<-ctx.Done()
 			return ctx.Err()
-		}
+		}})
 		c := newCache(t, store, Config{})
-		r := c.Open(store.object("a"))
+		r := c.Open(store.Object("a"))
 		for off := int64(0); off < 4*mib; off += mib {
-			if err := readAt(t.Context(), r, store.objects["a"], off, mib); err != nil {
+			if err := readAt(t.Context(), r, store.Data("a"), off, mib); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -93,22 +94,22 @@ func TestNextShardIsOnItsWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore(t, map[string]int64{"1": 32 * mib, "2": 32 * mib})
 		c := newCache(t, store, Config{Successor: func(obj remote.Object) (remote.Object, bool) {
-			return store.object("2"), obj.Key == "1"
+			return store.Object("2"), obj.Key == "1"
 		}})
-		r := c.Open(store.object("1"))
+		r := c.Open(store.Object("1"))
 		defer r.Close()
-		if err := readAll(t.Context(), r, store.objects["1"], mib); err != nil {
+		if err := readAll(t.Context(), r, store.Data("1"), mib); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		_, before := store.fetched()
+		_, before := store.Fetched()
 		if before <= 32*mib {
 			t.Error("nothing of the next shard is fetched")
 		}
-		next := c.Open(store.object("2"))
+		next := c.Open(store.Object("2"))
 		defer next.Close()
 		hits := c.Stats().Hits
-		if err := readAt(t.Context(), next, store.objects["2"], 0, 16<<10); err != nil {
+		if err := readAt(t.Context(), next, store.Data("2"), 0, 16<<10); err != nil {
 			t.Fatal(err)
 		}
 		if c.Stats().Hits == hits {
@@ -123,7 +124,7 @@ func TestStarvedViewKeepsItsObject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore(t, map[string]int64{"a": 64 * mib, "b": mib})
 		c := newCache(t, store, Config{MemoryLimit: MinMemoryLimit, Mode: Off})
-		a := c.Open(store.object("a"))
+		a := c.Open(store.Object("a"))
 		defer a.Close()
 		var held []*View
 		for i := range int64(4) {
@@ -133,11 +134,11 @@ func TestStarvedViewKeepsItsObject(t *testing.T) {
 			}
 			held = append(held, v)
 		}
-		gets, _ := store.fetched()
+		gets, _ := store.Fetched()
 		read := make(chan error, 2)
 		for range 2 {
-			b := c.Open(store.object("b"))
-			go func() { read <- readAt(t.Context(), b, store.objects["b"], 0, mib) }()
+			b := c.Open(store.Object("b"))
+			go func() { read <- readAt(t.Context(), b, store.Data("b"), 0, mib) }()
 			synctest.Wait()
 			b.Close()
 		}
@@ -149,7 +150,7 @@ func TestStarvedViewKeepsItsObject(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if after, _ := store.fetched(); after != gets+1 {
+		if after, _ := store.Fetched(); after != gets+1 {
 			t.Errorf("%d GETs for one object of 1 MiB", after-gets)
 		}
 	})
@@ -161,12 +162,12 @@ func TestHungryStreamKeepsItsObject(t *testing.T) {
 	store := newMemStore(t, map[string]int64{"a": 64 * mib})
 	c := newCache(t, store, Config{MemoryLimit: MinMemoryLimit})
 	c.mu.Lock()
-	f := c.fileOf(store.object("a"))
+	f := c.fileOf(store.Object("a"))
 	f.cursors.first(c.clock).window = 8 * mib
 	c.starve(stream{f, f.cursors.list[0]})
 	c.forgetIfUnused(f) // as when the last of its blocks was evicted
 	c.unlock()
-	r := c.Open(store.object("a"))
+	r := c.Open(store.Object("a"))
 	defer r.Close()
 	if r.file != f {
 		t.Error("what the stream fetches is lost to who opens the object")
@@ -177,17 +178,17 @@ func TestHungryStreamKeepsItsObject(t *testing.T) {
 func TestUnreachableNextShardIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore(t, map[string]int64{"1": 32 * mib, "2": 32 * mib})
-		store.gate = func(_ context.Context, key string, _ int64) error {
+		store.Hook(memstore.Hooks{Range: func(_ context.Context, key string, _ int64) error {
 			if key == "2" {
 				return errors.New("out of reach")
 			}
 			return nil
-		}
-		c := newCache(t, store, Config{Successor: func(obj remote.Object) (remote.Object, bool) {
-			return store.object("2"), obj.Key == "1"
 		}})
-		r := c.Open(store.object("1"))
-		if err := readAll(t.Context(), r, store.objects["1"], mib); err != nil {
+		c := newCache(t, store, Config{Successor: func(obj remote.Object) (remote.Object, bool) {
+			return store.Object("2"), obj.Key == "1"
+		}})
+		r := c.Open(store.Object("1"))
+		if err := readAll(t.Context(), r, store.Data("1"), mib); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -209,9 +210,9 @@ func TestHeadersLeaveRoomAhead(t *testing.T) {
 		store := newMemStore(t, sizes)
 		c := newCache(t, store, Config{MemoryLimit: 64 * mib})
 		for i := range files {
-			r := c.Open(store.object(fmt.Sprint(i)))
+			r := c.Open(store.Object(fmt.Sprint(i)))
 			defer r.Close()
-			if err := readAt(t.Context(), r, store.objects[fmt.Sprint(i)], 0, 8); err != nil {
+			if err := readAt(t.Context(), r, store.Data(fmt.Sprint(i)), 0, 8); err != nil {
 				t.Fatal(err)
 			}
 		}
