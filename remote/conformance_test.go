@@ -220,6 +220,11 @@ func conformList(t *testing.T, f fixture) {
 	for range remote.List(t.Context(), f.store, "list") {
 		break // ending early is allowed
 	}
+	for dir, want := range map[string]bool{"": true, "list": true, "list/a": true, "list/B": false, "lis": false, "list/": false, "missing/x": false} {
+		if got, err := remote.Exists(t.Context(), f.store, dir); got != want || err != nil {
+			t.Errorf("Exists(%q) = %t, %v", dir, got, err)
+		}
+	}
 }
 
 func conformNames(t *testing.T, f fixture) {
