@@ -14,10 +14,15 @@ import (
 // Pages yields the pages of the directory dir of store, from the one that token
 // names on. The iteration ends after the last page or the first error.
 func Pages(ctx context.Context, store Store, dir, token string) iter.Seq2[Page, error] {
+	return pages(ctx, store, dir, token, 0)
+}
+
+// pages is Pages with at most limit keys on each.
+func pages(ctx context.Context, store Store, dir, token string, limit int) iter.Seq2[Page, error] {
 	return func(yield func(Page, error) bool) {
 		seen := map[string]bool{}
 		for {
-			page, err := store.ListPage(ctx, dir, token, 0)
+			page, err := store.ListPage(ctx, dir, token, limit)
 			if err == nil && seen[page.Next] {
 				err = fmt.Errorf("list %q: the store repeats the continuation token %.40q", dir, page.Next)
 			}
@@ -62,16 +67,15 @@ func List(ctx context.Context, store Store, dir string) iter.Seq2[Entry, error] 
 
 // Exists tells whether dir is a directory of store, by the first key in it.
 func Exists(ctx context.Context, store Store, dir string) (bool, error) {
-	for token := ""; ; {
-		page, err := store.ListPage(ctx, dir, token, 1)
+	for page, err := range pages(ctx, store, dir, "", 1) {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return false, nil
-		case err != nil || page.Exists || page.Next == "":
+		case err != nil || page.Exists:
 			return page.Exists, err
 		}
-		token = page.Next
 	}
+	return false, nil
 }
 
 // orderEntries sorts the entries of one directory by name as bytes. Where an

@@ -147,6 +147,10 @@ func TestEndlessListing(t *testing.T) {
 		if last == nil || requests > 3 {
 			t.Errorf("%s: %d requests, %v", name, requests, last)
 		}
+		requests = 0
+		if _, err := Exists(t.Context(), s, "dir"); err == nil || requests > 3 {
+			t.Errorf("%s: %d requests for one key, %v", name, requests, err)
+		}
 	}
 }
 
