@@ -10,8 +10,9 @@ import (
 	"weightfs/remote"
 )
 
-// ask asks for name alone, or returns the flight that does. The caller holds mu.
-func (c *Cache) ask(f *folder, name string) *flight {
+// joinName returns the flight that asks for name alone: the one under way, or a new
+// one. The caller holds mu.
+func (c *Cache) joinName(f *folder, name string) *flight {
 	fl := f.asked[name]
 	if c.underWay(fl) {
 		return fl
@@ -42,8 +43,8 @@ func (c *Cache) ask(f *folder, name string) *flight {
 	return fl
 }
 
-// fetchName asks the store for the object at key and, at once, whether it is a
-// directory, which hides an object.
+// fetchName asks the store for the object at key and, at the same time, whether key
+// is a directory. That one hides the object.
 func (c *Cache) fetchName(ctx context.Context, key string) (Answer, error) {
 	var wg sync.WaitGroup
 	var below bool
@@ -67,9 +68,9 @@ func (c *Cache) fetchName(ctx context.Context, key string) (Answer, error) {
 	return answer, nil
 }
 
-// fly returns the flight of the listing of f: the one under way, or one that
-// continues the draft. The caller holds mu.
-func (c *Cache) fly(f *folder) *flight {
+// joinListing returns the flight that lists f: the one under way, or a new one,
+// which continues the draft. The caller holds mu.
+func (c *Cache) joinListing(f *folder) *flight {
 	now := time.Now()
 	if f.draft != nil && c.underWay(f.draft.flight) {
 		return f.draft.flight
@@ -94,15 +95,15 @@ func (c *Cache) fetch(f *folder, d *draft, fl *flight, token string) {
 			c.fail(f, d, fl, err)
 			return
 		}
-		if !c.land(f, d, fl, page) {
+		if !c.addPage(f, d, fl, page) {
 			return
 		}
 	}
-	c.finish(f, d, fl)
+	c.publish(f, d, fl)
 }
 
-// fail ends a flight that the store failed for good. What was refused at once would
-// be refused again: that draft is given up.
+// fail ends a flight after an error of the store. A draft of which not one more page
+// came is dropped: its token may be refused for ever.
 func (c *Cache) fail(f *folder, d *draft, fl *flight, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -113,8 +114,8 @@ func (c *Cache) fail(f *folder, d *draft, fl *flight, err error) {
 	c.folders.recount(f)
 }
 
-// land adds a page to the draft, and tells whether to go on.
-func (c *Cache) land(f *folder, d *draft, fl *flight, page remote.Page) bool {
+// addPage adds a page to the draft, and tells whether to go on.
+func (c *Cache) addPage(f *folder, d *draft, fl *flight, page remote.Page) bool {
 	text, records := pack(f.dir, page.Entries)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -137,12 +138,12 @@ func (c *Cache) land(f *folder, d *draft, fl *flight, page remote.Page) bool {
 	if fl.readers == 0 {
 		c.end(fl, nil)
 	}
-	fl.landFirst()
+	fl.closeFirst()
 	return fl.readers > 0
 }
 
-// finish makes the draft, which has its last page, the listing.
-func (c *Cache) finish(f *folder, d *draft, fl *flight) {
+// publish makes the draft, which has its last page, the listing.
+func (c *Cache) publish(f *folder, d *draft, fl *flight) {
 	c.mu.Lock()
 	whole := d.table
 	c.mu.Unlock()

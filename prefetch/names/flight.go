@@ -10,9 +10,9 @@ import (
 	"weightfs/remote"
 )
 
-// flight is a question to the store that is under way, and all who wait for its
-// answer: the pages of a listing, or one name. What is not said to be guarded does
-// not change, or is set before done is closed.
+// flight is a question to the store under way, for the pages of a listing or for
+// one name, and those that wait for it. Fields not said to be guarded do not change,
+// or are set before done is closed.
 type flight struct {
 	what   string // for errors
 	ctx    context.Context
@@ -28,7 +28,7 @@ type flight struct {
 	ahead    bool      // nobody has asked for it
 	over     bool      // guarded by Cache.mu
 	silent   bool      // given up because nothing came
-	leave    func()    // takes it from its folder; with Cache.mu held
+	detach   func()    // takes it from its folder; with Cache.mu held
 
 	listing *Listing  // the outcome, or
 	answer  *Answer   // that for one name, or
@@ -39,8 +39,8 @@ type flight struct {
 }
 
 // begin makes a flight. The caller holds mu.
-func (c *Cache) begin(what string, leave func()) *flight {
-	fl := &flight{what: what, since: time.Now(), leave: leave, first: make(chan struct{}), done: make(chan struct{})}
+func (c *Cache) begin(what string, detach func()) *flight {
+	fl := &flight{what: what, since: time.Now(), detach: detach, first: make(chan struct{}), done: make(chan struct{})}
 	ctx, cancel := context.WithCancel(c.ctx)
 	fl.ctx = remote.WithTrouble(ctx, func(cause error) { fl.trouble.Store(&cause) })
 	fl.cancel = cancel
@@ -60,14 +60,14 @@ func (c *Cache) end(fl *flight, err error) {
 	if fl.ahead {
 		c.ahead--
 	}
-	fl.leave()
+	fl.detach()
 	fl.cancel()
-	fl.landFirst()
+	fl.closeFirst()
 	close(fl.done)
 }
 
-// landFirst tells that the first page has come. The caller holds mu.
-func (fl *flight) landFirst() {
+// closeFirst tells that the first page has come. The caller holds mu.
+func (fl *flight) closeFirst() {
 	select {
 	case <-fl.first:
 	default:
@@ -75,9 +75,9 @@ func (fl *flight) landFirst() {
 	}
 }
 
-// await waits until ready is closed, for ctx, or until nothing has come for as long
-// as the read time-out says. The caller, who came then, was counted among the
-// waiting. again says that the failure is not his, and he asks anew.
+// await waits for ready to be closed. It ends early with ctx, or when nothing has
+// come for the read time-out: since the last page, or since the caller came. The
+// caller is already counted in waiting. again says that it asks anew.
 func (c *Cache) await(ctx context.Context, fl *flight, ready <-chan struct{}, came time.Time) (again bool, err error) {
 	timer := time.NewTimer(c.wait - time.Since(came))
 	defer timer.Stop()
@@ -87,14 +87,14 @@ func (c *Cache) await(ctx context.Context, fl *flight, ready <-chan struct{}, ca
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			fl.waiting--
-			return c.failedTooSoon(fl, came), fl.err
+			return c.asksAgain(fl, came), fl.err
 		case <-ctx.Done():
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			fl.waiting--
 			return false, fmt.Errorf("%s: %w", fl.what, ctx.Err())
 		case <-timer.C:
-			left, err := c.tire(fl, came)
+			left, err := c.timeOut(fl, came)
 			if err != nil {
 				return false, err
 			}
@@ -103,11 +103,11 @@ func (c *Cache) await(ctx context.Context, fl *flight, ready <-chan struct{}, ca
 	}
 }
 
-// tire is for a caller whose time may be over. It returns how much of it is left,
-// or the error. A request that was silent for all of the time-out ends, and one that
-// nobody else waits for: it may stay silent for minutes after the store has come
-// back.
-func (c *Cache) tire(fl *flight, came time.Time) (left time.Duration, err error) {
+// timeOut is called when a caller's time may be over. It returns how much is left,
+// or the error. The flight ends too if it was silent for the whole time-out, or if
+// nobody else waits for it: its request may stay silent for minutes after the store
+// has come back.
+func (c *Cache) timeOut(fl *flight, came time.Time) (left time.Duration, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if left := c.left(fl, came); left > 0 {
@@ -121,8 +121,7 @@ func (c *Cache) tire(fl *flight, came time.Time) (left time.Duration, err error)
 	return 0, fmt.Errorf("%s: %w", fl.what, err)
 }
 
-// left is how much longer who came then waits: for so long after the last page, or
-// since he came. The caller holds mu.
+// left is how much longer a caller that came then waits. The caller holds mu.
 func (c *Cache) left(fl *flight, came time.Time) time.Duration {
 	if fl.paged && fl.since.After(came) {
 		came = fl.since
@@ -139,14 +138,14 @@ func (c *Cache) silence(fl *flight) error {
 	return err
 }
 
-// giveUp ends a flight of which nothing comes. The caller holds mu.
+// giveUp ends a flight for its silence. The caller holds mu.
 func (c *Cache) giveUp(fl *flight) {
 	fl.silent = fl.silent || !fl.over
 	c.end(fl, c.silence(fl))
 }
 
-// underWay tells whether a flight is one to join. One that was silent for the whole
-// read time-out is given up. The caller holds mu.
+// underWay tells whether fl, which may be nil, can be joined. It gives up a flight
+// that was silent for the whole read time-out. The caller holds mu.
 func (c *Cache) underWay(fl *flight) bool {
 	if fl != nil && time.Since(fl.since) >= c.wait {
 		c.giveUp(fl)
@@ -155,12 +154,12 @@ func (c *Cache) underWay(fl *flight) bool {
 	return fl != nil
 }
 
-// failedTooSoon tells whether a flight has failed for others than who came then.
-// Where it was given up for its silence, those have no time left. Otherwise they
-// came before half of the time was over in which nothing came: the store may be back,
-// and he has hardly waited. That there is no such directory is true for all. The
+// asksAgain tells whether a caller that came then asks anew after a flight has
+// failed. After silence, every caller with time left does. After an error of the
+// store, those do that came in the second half of the wait for it: they have hardly
+// waited, and the store may be back. A missing directory is missing for all. The
 // caller holds mu.
-func (c *Cache) failedTooSoon(fl *flight, came time.Time) bool {
+func (c *Cache) asksAgain(fl *flight, came time.Time) bool {
 	switch {
 	case fl.err == nil || notExist(fl.err):
 		return false
@@ -170,8 +169,8 @@ func (c *Cache) failedTooSoon(fl *flight, came time.Time) bool {
 	return came.After(fl.late)
 }
 
-// answerOf returns what a flight says of name, if it does. It does not if it was
-// begun before an Invalidate.
+// answerOf returns what a flight says of name. ok is false if it says nothing: it
+// brought a page without that name, or is outdated.
 func (c *Cache) answerOf(fl *flight, name string) (answer Answer, ok, outdated bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -54,7 +54,7 @@ func (f *folder) find(name string) (entry remote.Entry, ok bool) {
 	return entry, ok
 }
 
-// forget forgets all that the store has said, or was asked, before.
+// forget forgets all that the store has said or was asked so far.
 func (f *folder) forget() {
 	if f.listing != nil {
 		f.listing.outdated.Store(true)
@@ -71,7 +71,7 @@ func (f *folder) forget() {
 // remember keeps the answer for one name, among limit entries at most.
 func (f *folder) remember(name string, answer Answer, limit int) {
 	if f.singles == nil || (len(f.singles)+1)*singleCost > limit {
-		f.singles = map[string]Answer{} // to begin again costs a round trip each
+		f.singles = map[string]Answer{} // each costs a round trip when it is asked for again
 	}
 	f.singles[name] = answer
 }
@@ -116,8 +116,8 @@ func (s *folders) use(dir string) *folder {
 	return f
 }
 
-// recount takes note of how large f is by now, and drops others that were not used
-// for long where there are too many entries.
+// recount counts f again after a change. Where there are too many entries, it drops
+// the least used folders, but neither f nor one that is being listed.
 func (s *folders) recount(f *folder) {
 	if f.element == nil {
 		return

@@ -15,9 +15,8 @@ import (
 // tagLen is the length of an MD5 in hex, which most ETags begin with.
 const tagLen = 2 * 16
 
-// record is one entry. Its name, version and target lie behind one another in the
-// text of its page: without a pointer in it, a million of them is nothing to the
-// garbage collector.
+// record is one entry. Its name, version and target stand one after the other in the
+// text of its page. It has no pointers, so the garbage collector does not look at it.
 type record struct {
 	size     int64
 	modified int64 // in ns since 1970; noTime: unknown
@@ -30,13 +29,13 @@ type record struct {
 
 const noTime = math.MinInt64
 
-// recordKind is the kind of an entry, and what else is true of it.
+// recordKind is the kind of an entry, and flags.
 type recordKind uint8
 
 const (
 	kindMask recordKind = 3
 	archived recordKind = 4 // reading it fails
-	packed   recordKind = 8 // the version begins with a hash, of which the text has the bytes
+	packed   recordKind = 8 // the first tagLen characters of the version are stored as bytes
 )
 
 // table has entries of one directory.
@@ -112,7 +111,7 @@ func pack(dir string, entries []remote.Entry) (text string, records []record) {
 	return text, records
 }
 
-// hashOf is the hash in bytes that version begins with.
+// hashOf returns the bytes of the hash that version begins with.
 func hashOf(version string) (hash string, ok bool) {
 	if len(version) < tagLen || strings.ContainsAny(version[:tagLen], "ABCDEF") {
 		return "", false
@@ -167,9 +166,9 @@ func (d *draft) find(name string) (remote.Entry, bool) {
 	return remote.Entry{}, false
 }
 
-// answer returns what the pages so far say of name. That it is not there they do
-// not: some stores sort "a-b" behind "a/", and S3 before it. A directory of the
-// name of an object, which hides that, may be still to come.
+// answer returns what the pages so far say of name. They cannot say that it is
+// missing: S3 sorts "a-b" before "a/", and other stores behind it. A directory hides an
+// object of the same name, so an object counts only once the directory would have come.
 func (d *draft) answer(name string) (Answer, bool) {
 	entry, ok := d.find(name)
 	ok = ok && (entry.Kind == remote.KindDir || name+"/" <= d.through)
@@ -181,10 +180,10 @@ type Listing struct {
 	table
 	expires   time.Time   // zero: never
 	outdated  atomic.Bool // it was invalidated
-	refreshed bool        // guarded by Cache.mu; the next one was begun before its end
+	refreshed bool        // guarded by Cache.mu; a refresh was begun
 }
 
-// newListing is of all pages in t, which it leaves alone.
+// newListing makes the listing of all pages in t, which it does not change.
 func newListing(t table) *Listing {
 	l := &Listing{table: table{dir: t.dir, texts: slices.Clone(t.texts), records: slices.Clone(t.records)}}
 	sortRecords(l.records, l.texts)

@@ -1,26 +1,27 @@
-// Package names remembers what a store has said of names: which there are in a
-// directory, their attributes, and which there are not.
+// Package names remembers what a store says of names: the entries of directories,
+// and which names are missing.
 //
-// Data flow: who looks a name up or reads a directory asks a [Cache]. What that
-// does not know it asks the store by a flight, which everybody waits for who asks
-// the same. A directory is known by its listing. A listing comes page by page, and
-// the pages so far are the directory's draft:
+// Terms. A folder is what is known of one directory. Its listing is whole; its draft
+// is a listing of which pages are missing. A flight is a question to the store under
+// way, which all callers with the same question wait for.
 //
-//   - The first look-up in a directory has its first page listed. That is all of
-//     most directories, and then answers every name.
-//   - In a directory known to be large, a name that no page has is asked for alone,
-//     as an object and as a directory at once. A look-up takes two round trips at
-//     most, however many names there are.
-//   - Who reads a directory needs all pages. Nothing that has come is asked for
-//     again: a draft that nobody waits for rests, and the next reader continues it.
+// Data flow: a [Cache] answers a look-up or a listing from the folder, or joins a
+// flight.
 //
-// Who owns what: a flight belongs to the Cache, a wait to the caller. A caller who
-// leaves ends no flight. There is one entry for a directory, which a new listing
-// replaces, and one order of use over all, from whose far end entries are dropped
-// when there are too many.
+//   - The first look-up in a directory asks for the first page of its listing. Most
+//     directories have no other, and then every name is known.
+//   - In a larger directory, a name that is not on the first page is asked for alone,
+//     as an object and as a directory at the same time. So a look-up takes two round
+//     trips at most.
+//   - A caller that lists a directory waits for all pages. A draft that nobody waits
+//     for rests, and the next caller continues it: no page is asked for twice.
 //
-// What is not here: versions that somebody reads (package prefetch), inodes and
-// what the kernel remembers (package fs), retries (package remote).
+// Who owns what: a flight belongs to the Cache, a wait to the caller. A caller that
+// leaves ends no flight. A new listing replaces the old one in place. Folders are in
+// one order of use; the least used are dropped when there are too many entries.
+//
+// What is not here: the bytes of objects (package prefetch), inodes and the kernel's
+// own memory of names (package fs), retries (package remote).
 package names
 
 import (
@@ -40,17 +41,18 @@ const (
 	// DefaultTTL is how long an answer is remembered when nothing is said: long
 	// enough for a model to be loaded with one listing of its folder.
 	DefaultTTL = time.Minute
-	// MinimalTTL is the shortest useful time: the kernel looks up what it has just
-	// read from a directory, and would ask for all of it again.
+	// MinimalTTL is the shortest useful time: the kernel looks up names that it has
+	// just read from a directory, and each look-up would list the directory again.
 	MinimalTTL = time.Second
 
 	// defaultMaxEntries bounds what is remembered to about 80 MiB, at the 75 bytes
 	// that an entry with a name of 20 and an MD5 as its ETag takes
 	// (BenchmarkListing).
 	defaultMaxEntries = 1 << 20
-	// defaultReadTimeout is prefetch's.
+	// defaultReadTimeout is that of package prefetch.
 	defaultReadTimeout = 5 * time.Minute
-	// refreshFraction of its time is left when a listing in use is made anew.
+	// refreshFraction: a listing in use is refreshed in the last quarter of its time,
+	// 15 s of a minute, in which a store lists 100,000 names.
 	refreshFraction = 4
 )
 
@@ -141,12 +143,12 @@ func (c *Cache) Lookup(ctx context.Context, dir, name string) (Answer, error) {
 		if ok {
 			return answer, nil
 		}
-		alone = !outdated // the first page has come, and says nothing of name
+		alone = !outdated // the first page came, and name is not on it
 	}
 }
 
-// lookup returns the answer from memory, or the flight that will bring more: that
-// of the first page, or of name alone.
+// lookup returns the answer from memory, or the flight to wait for: that of the
+// first page, or, with alone or in a large directory, that of name alone.
 func (c *Cache) lookup(dir, name string, alone bool) (Answer, *flight, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -161,19 +163,19 @@ func (c *Cache) lookup(dir, name string, alone bool) (Answer, *flight, error) {
 		return answer, nil, nil
 	}
 	if alone || f.large {
-		fl := c.ask(f, name)
+		fl := c.joinName(f, name)
 		fl.waiting++
 		return Answer{}, fl, nil
 	}
 	if f.listing == nil && f.draft == nil {
-		// A path is looked up one component after the other. While dir is listed,
-		// so is what name would be as a directory: two folders down, the first byte
-		// of a file takes 2.4 round trips in place of 3.5 (make bench, header row).
-		// For a file that is a request in vain, once in each directory.
+		// The components of a path are looked up one after the other. So name is
+		// listed as a directory while dir is listed: the first byte of a file two
+		// folders down takes 2.5 round trips in place of 3.5 (make bench, header
+		// row). If name is a file, that is one request in vain for each directory.
 		c.startAhead(joinKey(dir, name))
 	}
 	c.listAhead(dir)
-	fl := c.fly(f)
+	fl := c.joinListing(f)
 	fl.waiting++
 	return Answer{}, fl, nil
 }
@@ -199,8 +201,8 @@ func (c *Cache) List(ctx context.Context, dir string) (*Listing, error) {
 	}
 }
 
-// list returns the listing from memory, or the flight that brings it, which the
-// caller reads.
+// list returns the listing from memory, or the flight to wait for, of which the
+// caller is counted as a reader.
 func (c *Cache) list(dir string) (*Listing, *flight, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -214,27 +216,28 @@ func (c *Cache) list(dir string) (*Listing, *flight, error) {
 		c.refresh(f, now, true)
 		return f.listing, nil, nil
 	}
-	fl := c.fly(f)
+	fl := c.joinListing(f)
 	fl.waiting++
 	fl.readers++
 	return nil, fl, nil
 }
 
-// refresh lists f anew before its listing, which is in use, is out of date. A
-// look-up has none of many pages made anew: alone it costs less.
+// refresh lists f again shortly before its listing, which is in use, expires. A
+// look-up does not refresh a listing of many pages: to ask for the name costs less.
+// The caller holds mu.
 func (c *Cache) refresh(f *folder, now time.Time, whole bool) {
 	l := f.listing
 	if !l.fresh(now) || l.expires.IsZero() || l.expires.Sub(now) > c.ttl/refreshFraction || l.refreshed || f.large && !whole {
 		return
 	}
-	l.refreshed = true // once, be it in vain
-	if fl := c.fly(f); whole {
+	l.refreshed = true // tried once
+	if fl := c.joinListing(f); whole {
 		fl.readers++ // to the end
 	}
 }
 
-// Invalidate forgets what is known of the directory dir: it was found to be out of
-// date. What the store was asked before answers nobody who asks later.
+// Invalidate forgets what is known of the directory dir, which was found to be out of
+// date. Later look-ups do not use the answers to earlier questions either.
 func (c *Cache) Invalidate(dir string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -88,5 +88,5 @@ func (c *Cache) startAhead(dir string) {
 		return
 	}
 	c.ahead++
-	c.fly(c.folders.use(dir)).ahead = true
+	c.joinListing(c.folders.use(dir)).ahead = true
 }
