@@ -7,6 +7,7 @@ import (
 
 	"weightfs/fs"
 	"weightfs/prefetch"
+	"weightfs/prefetch/names"
 	"weightfs/remote"
 )
 
@@ -17,17 +18,17 @@ func ExampleMount() {
 		log.Fatal(err)
 	}
 	defer store.Close()
-	listings, err := prefetch.NewListings(store, prefetch.ListingsConfig{})
+	known, err := names.New(store, names.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer listings.Close()
-	cache, err := prefetch.New(store, prefetch.Config{MemoryLimit: 8 << 30, Successor: listings.Successor})
+	defer known.Close()
+	cache, err := prefetch.New(store, prefetch.Config{MemoryLimit: 8 << 30, Successor: known.Successor})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer cache.Close()
-	server, err := fs.Mount("/mnt/models", store, cache, listings, fs.Config{
+	server, err := fs.Mount("/mnt/models", store, cache, known, fs.Config{
 		Source:   "/srv/models",
 		FileMode: fs.DefaultFileMode,
 		DirMode:  fs.DefaultDirMode,

@@ -127,7 +127,7 @@ func (t *tree) gone(n *node, obj remote.Object, err error) bool {
 		return false
 	}
 	if n.stale.CompareAndSwap(false, true) {
-		t.listings.Invalidate(parentKey(obj.Key))
+		t.names.Invalidate(parentKey(obj.Key))
 	}
 	return true
 }

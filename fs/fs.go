@@ -1,7 +1,7 @@
 // Package fs shows a store as a read-only POSIX tree, through FUSE.
 //
-// Data flow: the kernel asks, [prefetch.Listings] answer what is about names
-// and attributes, and a [prefetch.Cache] leases the bytes of a READ, which go to
+// Data flow: the kernel asks, a [names.Cache] answers what is about names and
+// attributes, and a [prefetch.Cache] leases the bytes of a READ, which go to
 // the kernel by one writev from the cache's memory; the lease ends with the
 // write. A file of this host is given to the kernel to read by itself, where
 // the kernel can.
@@ -18,7 +18,7 @@
 // owns errno: one table chooses it.
 //
 // Who owns what: the Server owns the mount and its goroutines; the store, the
-// cache and the listings stay the caller's, to be closed after [Server.Wait].
+// cache and the names stay the caller's, to be closed after [Server.Wait].
 // A process never reads what it serves: it would wait for itself.
 package fs
 
@@ -34,6 +34,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weightfs/prefetch"
+	"weightfs/prefetch/names"
 	"weightfs/remote"
 )
 
@@ -131,7 +132,7 @@ type Server struct {
 // Mount shows store at dir, an existing directory, or through the descriptor N
 // of /dev/fuse for a dir /dev/fd/N. It returns once requests are answered. A
 // dead mount of ours at dir is cleaned up. On an error nothing is left mounted.
-func Mount(dir string, store remote.Store, cache *prefetch.Cache, listings *prefetch.Listings, cfg Config) (*Server, error) {
+func Mount(dir string, store remote.Store, cache *prefetch.Cache, names *names.Cache, cfg Config) (*Server, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
 		return nil, err
@@ -140,7 +141,7 @@ func Mount(dir string, store remote.Store, cache *prefetch.Cache, listings *pref
 	if err != nil {
 		return nil, err
 	}
-	return serve(newTree(store, cache, listings, conn, cfg), conn, cfg)
+	return serve(newTree(store, cache, names, conn, cfg), conn, cfg)
 }
 
 // serve answers the requests of conn, which it ends if it fails.
@@ -190,11 +191,11 @@ func (s *Server) clearAway() error {
 	}
 }
 
-func newTree(store remote.Store, cache *prefetch.Cache, listings *prefetch.Listings, conn *connection, cfg Config) *tree {
+func newTree(store remote.Store, cache *prefetch.Cache, names *names.Cache, conn *connection, cfg Config) *tree {
 	t := &tree{
 		readOnly: readOnly{fuse.NewDefaultRawFileSystem()},
 		cache:    cache,
-		listings: listings,
+		names:    names,
 		owner: owner{
 			uid: cfg.UID, gid: cfg.GID,
 			fileMode: cfg.FileMode, dirMode: cfg.DirMode,

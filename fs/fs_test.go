@@ -169,6 +169,32 @@ func TestLargeDirectory(t *testing.T) {
 	}
 }
 
+// TestNamesOfLargeDirectory holds that names in a directory of many pages are found,
+// or not, by the first page alone, and that who lists it goes on from there.
+func TestNamesOfLargeDirectory(t *testing.T) {
+	const pages, size = 4, 100
+	files := map[string][]byte{"d/sub/f": []byte("inside")}
+	for i := range pages*size - 1 {
+		files[fmt.Sprintf("d/shard-%05d", i)] = fmt.Append(nil, i)
+	}
+	store := memstore.New(files)
+	store.PageSize(size)
+	m := mount(t, store, options{ttl: -1})
+	if got := output(t, "cat", m.path("d/shard-00321"), m.path("d/sub/f"), m.path("d/shard-00005")); got != "321inside5" {
+		t.Errorf("cat: %q", got)
+	}
+	complaint(t, "cat", m.path("d/shard-99999"))
+	if got := store.Listed("d"); got != 1 {
+		t.Errorf("%d pages for names", got)
+	}
+	if got := strings.Fields(output(t, "ls", m.path("d"))); len(got) != pages*size || got[0] != "shard-00000" || got[pages*size-1] != "sub" {
+		t.Errorf("ls shows %d names", len(got))
+	}
+	if got := store.Listed("d"); got != pages {
+		t.Errorf("%d pages for %d", got, pages)
+	}
+}
+
 func TestEveryChangeIsRefused(t *testing.T) {
 	store := memstore.New(map[string][]byte{"f": []byte("x"), "d/g": nil})
 	m := mount(t, store, options{})

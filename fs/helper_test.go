@@ -16,6 +16,7 @@ import (
 
 	"weightfs/fs"
 	"weightfs/prefetch"
+	"weightfs/prefetch/names"
 	"weightfs/remote"
 )
 
@@ -43,12 +44,12 @@ func childServe(args []string) error {
 		return err
 	}
 	defer cache.Close()
-	listings, err := prefetch.NewListings(store, prefetch.ListingsConfig{})
+	known, err := names.New(store, names.Config{})
 	if err != nil {
 		return err
 	}
-	defer listings.Close()
-	server, err := fs.Mount(mountpoint, store, cache, listings, fs.Config{
+	defer known.Close()
+	server, err := fs.Mount(mountpoint, store, cache, known, fs.Config{
 		Source: "a,b\\c d", UID: nobody, GID: nobody, FileMode: fs.DefaultFileMode, DirMode: fs.DefaultDirMode,
 	})
 	if err != nil {

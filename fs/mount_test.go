@@ -18,6 +18,7 @@ import (
 
 	"weightfs/fs"
 	"weightfs/prefetch"
+	"weightfs/prefetch/names"
 	"weightfs/remote"
 	"weightfs/tests/memstore"
 )
@@ -107,15 +108,15 @@ func tryMount(t testing.TB, store remote.Store, o options) (mounted, error) {
 			t.Errorf("close the cache: %v", err)
 		}
 	})
-	listings, err := prefetch.NewListings(store, prefetch.ListingsConfig{TTL: o.ttl})
+	known, err := names.New(store, names.Config{TTL: o.ttl})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { listings.Close() })
+	t.Cleanup(func() { known.Close() })
 	if o.dir == "" {
 		o.dir = t.TempDir()
 	}
-	server, err := fs.Mount(o.dir, store, cache, listings, o.fs)
+	server, err := fs.Mount(o.dir, store, cache, known, o.fs)
 	return mounted{server, cache, o.dir, log}, err
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"weightfs/prefetch"
+	"weightfs/prefetch/names"
 	"weightfs/remote"
 )
 
@@ -22,7 +23,7 @@ import (
 type tree struct {
 	readOnly
 	cache       *prefetch.Cache
-	listings    *prefetch.Listings
+	names       *names.Cache
 	passthrough *passthrough // nil where the store has no files
 	owner       owner
 	nodes       *table
@@ -39,41 +40,44 @@ type tree struct {
 // String implements fuse.RawFileSystem.
 func (t *tree) String() string { return "weightfs" }
 
-// Lookup finds a name in a directory, by one listing for all its names. The
-// kernel remembers the answer, an absence too, for as long as the listing is
-// fresh.
+// Lookup finds a name in a directory. The kernel remembers the answer, an absence
+// too, for as long as it is fresh.
 func (t *tree) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	t.counters.lookups.Add(1)
-	listing, errno := t.list(cancel, in.Pid, in.NodeId, func(ctx context.Context, dir string) (*prefetch.Listing, error) {
-		return t.listings.Lookup(ctx, dir, name)
+	var answer names.Answer
+	errno := t.ask(cancel, in.Pid, in.NodeId, func(ctx context.Context, dir string) (err error) {
+		answer, err = t.names.Lookup(ctx, dir, name)
+		return err
 	})
-	if errno != 0 {
+	switch {
+	case errno != 0:
 		return fuse.Status(errno)
+	case answer.Found:
+		t.answer(answer.Entry, timeout(answer), out)
+	default:
+		out.SetEntryTimeout(timeout(answer)) // node 0: a remembered absence
 	}
-	entry, ok := listing.Find(name)
-	if !ok {
-		out.SetEntryTimeout(timeout(listing))
-		return fuse.OK // node 0: a remembered absence
-	}
-	t.answer(listing, entry, out)
 	return fuse.OK
 }
 
-// answer fills out with a node of the kernel's for entry, which listing has.
-func (t *tree) answer(listing *prefetch.Listing, entry remote.Entry, out *fuse.EntryOut) {
+// answer fills out with a node of the kernel's for entry, which is fresh for so
+// long.
+func (t *tree) answer(entry remote.Entry, fresh time.Duration, out *fuse.EntryOut) {
 	out.NodeId = t.nodes.lookup(entry)
 	out.Generation = 1 // numbers are not used twice
-	out.SetEntryTimeout(timeout(listing))
+	out.SetEntryTimeout(fresh)
 	out.SetAttrTimeout(lastingTimeout)
 	if entry.Kind == remote.KindDir {
-		out.SetAttrTimeout(timeout(listing))
+		out.SetAttrTimeout(fresh)
 	}
 	t.owner.fill(entry, &out.Attr)
 }
 
-// timeout is how long the kernel may use what listing says.
-func timeout(listing *prefetch.Listing) time.Duration {
-	left, bounded := listing.Remaining(time.Now())
+// timeout is how long the kernel may use what says how long it is fresh.
+func timeout(what interface {
+	Remaining(now time.Time) (time.Duration, bool)
+}) time.Duration {
+	left, bounded := what.Remaining(time.Now())
 	if !bounded {
 		return lastingTimeout
 	}
@@ -81,25 +85,20 @@ func timeout(listing *prefetch.Listing) time.Duration {
 	return max(left, 1)
 }
 
-// list returns the listing of the directory node id, which ask gets.
-func (t *tree) list(cancel <-chan struct{}, pid uint32, id uint64,
-	ask func(ctx context.Context, dir string) (*prefetch.Listing, error)) (*prefetch.Listing, syscall.Errno) {
+// ask has fn ask for names in the directory node id.
+func (t *tree) ask(cancel <-chan struct{}, pid uint32, id uint64, fn func(ctx context.Context, dir string) error) syscall.Errno {
 	_, dir, ok := t.nodes.node(id)
 	if !ok {
-		return nil, syscall.ESTALE
+		return syscall.ESTALE
 	}
-	var listing *prefetch.Listing
-	err := t.patience.wait(cancel, pid, func(ctx context.Context) (err error) {
-		listing, err = ask(ctx, dir.Key)
-		return err
-	})
+	err := t.patience.wait(cancel, pid, func(ctx context.Context) error { return fn(ctx, dir.Key) })
 	if err == nil {
-		return listing, 0
+		return 0
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.failed(pid, "list", dir.Key, 0, err)
 	}
-	return nil, nameErrno(err)
+	return nameErrno(err)
 }
 
 // failed counts and logs a request that gets an errno.
@@ -168,12 +167,12 @@ func (t *tree) ReleaseDir(in *fuse.ReleaseIn) { t.dirs.Delete(in.Fh) }
 // nobody sees half of one and half of another.
 type openDir struct {
 	mu      sync.Mutex
-	listing *prefetch.Listing // guarded by mu; nil before the first read
+	listing *names.Listing // guarded by mu; nil before the first read
 }
 
 // read returns the listing to read from at the offset off: a fresh one at the
 // beginning, as rewinddir asks.
-func (d *openDir) read(off uint64, list func() (*prefetch.Listing, syscall.Errno)) (*prefetch.Listing, syscall.Errno) {
+func (d *openDir) read(off uint64, list func() (*names.Listing, syscall.Errno)) (*names.Listing, syscall.Errno) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.listing != nil && off > 0 {
@@ -188,7 +187,7 @@ func (d *openDir) read(off uint64, list func() (*prefetch.Listing, syscall.Errno
 
 // ReadDir implements fuse.RawFileSystem.
 func (t *tree) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	return t.readDir(cancel, in, func(_ *prefetch.Listing, _ *remote.Entry, de fuse.DirEntry) bool {
+	return t.readDir(cancel, in, func(_ *remote.Entry, _ time.Duration, de fuse.DirEntry) bool {
 		return out.AddDirEntry(de)
 	})
 }
@@ -196,43 +195,50 @@ func (t *tree) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEnt
 // ReadDirPlus is ReadDir with a look-up of each entry, which costs nothing
 // here: find and ls -l ask nothing more.
 func (t *tree) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	return t.readDir(cancel, in, func(listing *prefetch.Listing, entry *remote.Entry, de fuse.DirEntry) bool {
+	return t.readDir(cancel, in, func(entry *remote.Entry, fresh time.Duration, de fuse.DirEntry) bool {
 		space := out.AddDirLookupEntry(de)
 		if space != nil && entry != nil {
-			t.answer(listing, *entry, space)
+			t.answer(*entry, fresh, space)
 		}
 		return space != nil
 	})
 }
 
 // readDir calls add for the directory's entries from the offset on, first "."
-// and ".." without an entry, until it returns false.
-func (t *tree) readDir(cancel <-chan struct{}, in *fuse.ReadIn, add func(*prefetch.Listing, *remote.Entry, fuse.DirEntry) bool) fuse.Status {
+// and ".." without an entry, until it returns false. The entries are fresh for so
+// long.
+func (t *tree) readDir(cancel <-chan struct{}, in *fuse.ReadIn,
+	add func(entry *remote.Entry, fresh time.Duration, de fuse.DirEntry) bool) fuse.Status {
 	t.counters.directoryReads.Add(1)
 	handle, ok := t.dirs.Load(in.Fh)
 	if !ok {
 		return fuse.EBADF
 	}
-	listing, errno := handle.(*openDir).read(in.Offset, func() (*prefetch.Listing, syscall.Errno) {
-		return t.list(cancel, in.Pid, in.NodeId, t.listings.List)
+	listing, errno := handle.(*openDir).read(in.Offset, func() (listing *names.Listing, errno syscall.Errno) {
+		errno = t.ask(cancel, in.Pid, in.NodeId, func(ctx context.Context, dir string) (err error) {
+			listing, err = t.names.List(ctx, dir)
+			return err
+		})
+		return listing, errno
 	})
 	if errno != 0 {
 		return fuse.Status(errno)
 	}
 	dots := []string{".", ".."}
-	entries := listing.Entries()
-	for off := in.Offset; off < uint64(len(dots)+len(entries)); off++ {
+	fresh := timeout(listing)
+	for off := in.Offset; off < uint64(len(dots)+listing.Len()); off++ {
 		var entry *remote.Entry
 		de := fuse.DirEntry{Mode: syscall.S_IFDIR, Off: off + 1}
 		if off < uint64(len(dots)) {
 			de.Name = dots[off]
 		} else {
-			entry = &entries[off-uint64(len(dots))]
-			de.Name = path.Base(entry.Key)
-			de.Mode = t.owner.mode(entry.Kind)
-			de.Ino = identityOf(*entry).inodeNumber()
+			e := listing.Entry(int(off) - len(dots))
+			entry = &e
+			de.Name = path.Base(e.Key)
+			de.Mode = t.owner.mode(e.Kind)
+			de.Ino = identityOf(e).inodeNumber()
 		}
-		if !add(listing, entry, de) {
+		if !add(entry, fresh, de) {
 			break
 		}
 	}

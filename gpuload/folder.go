@@ -212,7 +212,7 @@ type storeTree struct {
 func (t *storeTree) names(ctx context.Context) ([]string, error) {
 	var names []string
 	t.listed = make(map[string]remote.Object)
-	for e, err := range t.store.List(ctx, "") {
+	for e, err := range remote.List(ctx, t.store, "") {
 		if err != nil {
 			return nil, err
 		}

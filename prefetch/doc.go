@@ -24,6 +24,6 @@
 // Demand may evict whatever is idle and cancels speculation that is in its
 // way; speculation takes only what no stream needs, at most three quarters.
 //
-// ristretto advises on retention (see adviser) and keeps the listings (see
-// [Listings]); the cache's own map and lists are the truth.
+// ristretto advises on retention (see adviser); the cache's own map and lists are
+// the truth. Names and attributes are those of package prefetch/names.
 package prefetch

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 )
 
@@ -148,25 +147,4 @@ func ceiling(base, limit time.Duration, tries int) time.Duration {
 		d *= 2
 	}
 	return min(d, limit)
-}
-
-// pacer spaces the retries of all requests of a store, so that an outage met
-// by hundreds of requests at once is not answered by a storm of retries.
-type pacer struct {
-	interval time.Duration
-
-	mu   sync.Mutex
-	next time.Time // guarded by mu; the earliest free moment
-}
-
-// reserve takes the next free moment and returns how far from now it is.
-func (p *pacer) reserve(now time.Time) time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	at := now
-	if p.next.After(at) {
-		at = p.next
-	}
-	p.next = at.Add(p.interval)
-	return at.Sub(now)
 }

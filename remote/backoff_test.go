@@ -209,17 +209,6 @@ func TestCeilingDoesNotOverflow(t *testing.T) {
 	}
 }
 
-func TestPacer(t *testing.T) {
-	p := pacer{interval: 10}
-	at := func(ns int64) time.Time { return time.Unix(0, ns) }
-	cases := []struct{ now, want int64 }{{100, 0}, {100, 10}, {105, 15}, {125, 5}, {1000, 0}, {1005, 5}}
-	for _, c := range cases {
-		if got := p.reserve(at(c.now)); int64(got) != c.want {
-			t.Errorf("reserve at %d = %d, want %d", c.now, got, c.want)
-		}
-	}
-}
-
 func TestParseRetryAfter(t *testing.T) {
 	now := time.Date(2024, 5, 1, 12, 0, 0, 0, time.UTC)
 	for s, want := range map[string]time.Duration{

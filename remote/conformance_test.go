@@ -182,7 +182,7 @@ func conformStat(t *testing.T, f fixture) {
 	if obj.Key != "stat/file.bin" || obj.Size != 1234 || obj.Version == "" || obj.ModTime.IsZero() || obj.Archived {
 		t.Errorf("Stat = %+v", obj)
 	}
-	for e, err := range f.store.List(t.Context(), "stat") {
+	for e, err := range remote.List(t.Context(), f.store, "stat") {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -203,22 +203,27 @@ func conformList(t *testing.T, f fixture) {
 		f.put(key, []byte(key))
 	}
 	want := []string{"list/B", "list/a/", "list/a-b", "list/a.txt", "list/a0", "list/é"}
-	if got := collect(t, f.store.List(t.Context(), "list")); !slices.Equal(got, want) {
+	if got := collect(t, remote.List(t.Context(), f.store, "list")); !slices.Equal(got, want) {
 		t.Errorf("List = %q, want %q", got, want)
 	}
-	if got, want := collect(t, f.store.List(t.Context(), "list/a")), []string{"list/a/b/", "list/a/x"}; !slices.Equal(got, want) {
+	if got, want := collect(t, remote.List(t.Context(), f.store, "list/a")), []string{"list/a/b/", "list/a/x"}; !slices.Equal(got, want) {
 		t.Errorf("List = %q, want %q", got, want)
 	}
-	if got := collect(t, f.store.List(t.Context(), "")); !slices.Contains(got, "list/") {
+	if got := collect(t, remote.List(t.Context(), f.store, "")); !slices.Contains(got, "list/") {
 		t.Errorf("List of the root = %q, without list/", got)
 	}
 	for _, dir := range []string{"missing", "list/missing", "list/B", "lis", "/", "list/", "list/../list", "."} {
-		if err := firstError(f.store.List(t.Context(), dir)); !errors.Is(err, fs.ErrNotExist) {
+		if err := firstError(remote.List(t.Context(), f.store, dir)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("List(%q) = %v, want fs.ErrNotExist", dir, err)
 		}
 	}
-	for range f.store.List(t.Context(), "list") {
+	for range remote.List(t.Context(), f.store, "list") {
 		break // ending early is allowed
+	}
+	for dir, want := range map[string]bool{"": true, "list": true, "list/a": true, "list/B": false, "lis": false, "list/": false, "missing/x": false} {
+		if got, err := remote.Exists(t.Context(), f.store, dir); got != want || err != nil {
+			t.Errorf("Exists(%q) = %t, %v", dir, got, err)
+		}
 	}
 }
 
@@ -230,7 +235,7 @@ func conformNames(t *testing.T, f fixture) {
 		f.put("names/"+name, []byte(name))
 		want = append(want, "names/"+name)
 	}
-	if got := collect(t, f.store.List(t.Context(), "names")); !slices.Equal(got, want) {
+	if got := collect(t, remote.List(t.Context(), f.store, "names")); !slices.Equal(got, want) {
 		t.Errorf("List = %q, want %q", got, want)
 	}
 	for _, key := range want {
@@ -334,7 +339,7 @@ func conformContexts(t *testing.T, f fixture) {
 	if _, err := f.store.OpenRange(ctx, obj, 0, 1); !errors.Is(err, context.Canceled) {
 		t.Errorf("OpenRange after cancel = %v", err)
 	}
-	if err := firstError(f.store.List(ctx, "contexts")); !errors.Is(err, context.Canceled) {
+	if err := firstError(remote.List(ctx, f.store, "contexts")); !errors.Is(err, context.Canceled) {
 		t.Errorf("List after cancel = %v", err)
 	}
 }

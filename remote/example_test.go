@@ -33,7 +33,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer store.Close()
-	for entry, err := range store.List(ctx, "") {
+	for entry, err := range remote.List(ctx, store, "") {
 		if err != nil {
 			log.Fatal(err)
 		}

@@ -51,18 +51,21 @@ type hiddenNames struct {
 	warned map[string]bool  // guarded by mu; kinds of warning already given
 }
 
-// set records that the latest listing of dir left out n names.
-func (h *hiddenNames) set(dir string, n int64) {
+// note records that a page of the listing of dir, perhaps its first, left out n
+// names.
+func (h *hiddenNames) note(dir string, first bool, n int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if n == 0 {
+	if first {
 		delete(h.perDir, dir)
+	}
+	if n == 0 {
 		return
 	}
 	if h.perDir == nil {
 		h.perDir = make(map[string]int64)
 	}
-	h.perDir[dir] = n
+	h.perDir[dir] += n
 }
 
 // total is the number of names left out of all directories listed so far.

@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"log/slog"
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 )
@@ -119,40 +117,37 @@ func (l *Local) rooted(real string) (*os.Root, string) {
 	return l.blobs, rel
 }
 
-// List implements [Store].
-func (l *Local) List(ctx context.Context, dir string) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
-		root, names, err := l.readDir(dir)
-		if err != nil {
-			yield(Entry{}, err)
-			return
-		}
-		defer root.Close()
-		var hidden int64
-		for _, name := range names {
-			if err := ctx.Err(); err != nil {
-				yield(Entry{}, err)
-				return
-			}
-			e, why, err := l.entry(root, path.Join(dir, name), name)
-			switch {
-			case errors.Is(err, fs.ErrNotExist):
-				continue // gone since the names were read
-			case why != "":
-				hidden++
-				l.warnHidden(path.Join(dir, name), why)
-				continue
-			}
-			if !yield(e, err) || err != nil {
-				return
-			}
-		}
-		l.hidden.set(dir, hidden)
+// ListPage implements [Store]: all of a folder is one page.
+func (l *Local) ListPage(ctx context.Context, dir, _ string, _ int) (Page, error) {
+	root, names, err := l.readDir(dir)
+	if err != nil {
+		return Page{}, err
 	}
+	defer root.Close()
+	page := Page{Exists: true, Entries: make([]Entry, 0, len(names))}
+	var hidden int64
+	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return Page{}, err
+		}
+		e, why, err := l.entry(root, path.Join(dir, name), name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			// gone since the names were read
+		case err != nil:
+			return Page{}, err
+		case why != "":
+			hidden++
+			l.warnHidden(path.Join(dir, name), why)
+		default:
+			page.Entries = append(page.Entries, e)
+		}
+	}
+	l.hidden.note(dir, true, hidden)
+	return page, nil
 }
 
-// readDir opens the folder dir, for its owner to close, and reads its names in
-// order.
+// readDir opens the folder dir, for its owner to close, and reads its names.
 func (l *Local) readDir(dir string) (*os.Root, []string, error) {
 	real, info, err := l.find("list", dir)
 	if err != nil {
@@ -177,7 +172,6 @@ func (l *Local) readDir(dir string) (*os.Root, []string, error) {
 		root.Close()
 		return nil, nil, err
 	}
-	slices.Sort(names)
 	return root, names, nil
 }
 

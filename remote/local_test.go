@@ -97,14 +97,14 @@ func TestLocalLinks(t *testing.T) {
 		"l-self -> .", "l-there-back -> file", "l-through -> sub/deep", "l-weird -> file", "sub/",
 	}
 	for range 2 { // listing again does not count again
-		if got := collect(t, store.List(t.Context(), "")); !slices.Equal(got, want) {
+		if got := collect(t, remote.List(t.Context(), store, "")); !slices.Equal(got, want) {
 			t.Errorf("List = %q\nwant   %q", got, want)
 		}
 		if got := store.Hidden(); got != 9 {
 			t.Errorf("Hidden = %d, want 9", got)
 		}
 	}
-	if got, want := collect(t, store.List(t.Context(), "sub")), []string{"sub/deep", "sub/l-up -> ../file"}; !slices.Equal(got, want) {
+	if got, want := collect(t, remote.List(t.Context(), store, "sub")), []string{"sub/deep", "sub/l-up -> ../file"}; !slices.Equal(got, want) {
 		t.Errorf("List = %q, want %q", got, want)
 	}
 	for _, key := range []string{"x-out", "x-abs", "x-chain", "x-parent", "x-parent/out/secret", "x-etc", "x-notdir"} {
@@ -131,7 +131,7 @@ func TestLocalSourceGivenAsLink(t *testing.T) {
 	})
 	store := openLocal(t, filepath.Join(dir, "alias"))
 	want := []string{"file", "l-abs -> file", "l-real -> file"}
-	if got := collect(t, store.List(t.Context(), "")); !slices.Equal(got, want) {
+	if got := collect(t, remote.List(t.Context(), store, "")); !slices.Equal(got, want) {
 		t.Errorf("List = %q, want %q", got, want)
 	}
 }
@@ -172,7 +172,7 @@ func TestLocalHuggingFaceCache(t *testing.T) {
 	}
 	for _, c := range cases {
 		store := openLocal(t, filepath.Join(dir, c.source))
-		if got := collect(t, store.List(t.Context(), c.list)); !slices.Equal(got, c.want) {
+		if got := collect(t, remote.List(t.Context(), store, c.list)); !slices.Equal(got, c.want) {
 			t.Errorf("%s: List(%q) = %q, want %q", c.source, c.list, got, c.want)
 		}
 		if got := store.Hidden(); got != c.hidden {
@@ -185,7 +185,7 @@ func TestLocalHuggingFaceCache(t *testing.T) {
 			t.Errorf("content of %q = %q", key, got)
 		}
 	}
-	for e := range store.List(t.Context(), "") {
+	for e := range remote.List(t.Context(), store, "") {
 		if e.Key == "model" && (e.Kind != remote.KindFile || e.Size != int64(len("weights"))) {
 			t.Errorf("entry = %+v", e)
 		}
@@ -204,7 +204,7 @@ func TestLocalHidesDevicesAndPipes(t *testing.T) {
 	}
 	defer store.Close()
 	for range 3 {
-		if got := collect(t, store.List(t.Context(), "")); !slices.Equal(got, []string{"file"}) {
+		if got := collect(t, remote.List(t.Context(), store, "")); !slices.Equal(got, []string{"file"}) {
 			t.Errorf("List = %q", got)
 		}
 	}
@@ -278,7 +278,7 @@ func TestLocalChangeWhileReading(t *testing.T) {
 func TestLocalNamesAreBytes(t *testing.T) {
 	dir := tree(t, map[string]string{"bad\xff\xfe": "content", "back\\slash": "content"})
 	store := openLocal(t, dir)
-	if got, want := collect(t, store.List(t.Context(), "")), []string{"back\\slash", "bad\xff\xfe"}; !slices.Equal(got, want) {
+	if got, want := collect(t, remote.List(t.Context(), store, "")), []string{"back\\slash", "bad\xff\xfe"}; !slices.Equal(got, want) {
 		t.Errorf("List = %q, want %q", got, want)
 	}
 	if got := content(t, store, "bad\xff\xfe"); got != "content" {

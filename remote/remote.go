@@ -17,7 +17,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"iter"
 	"os"
 	"time"
 )
@@ -46,7 +45,8 @@ type Object struct {
 	Size int64
 	// ModTime is when this version was last modified.
 	ModTime time.Time
-	// Version changes whenever the content may have: the ETag for S3; device,
+	// Version changes whenever the content may have: the ETag for S3, or where
+	// the store gives none the second of the modification and the size; device,
 	// inode, size, mtime and ctime for files. Never empty in a listed object.
 	Version string
 	// Archived says that reading fails with ErrArchived (Glacier classes).
@@ -72,16 +72,32 @@ type Entry struct {
 	Target string
 }
 
+// Page is one answer to a listing: some of the direct children of a directory.
+type Page struct {
+	// Entries are the children, in any order.
+	Entries []Entry
+	// Exists says that something is in the directory, be it hidden or a marker
+	// of the directory itself.
+	Exists bool
+	// Next is the token of the page that follows; "" after the last.
+	Next string
+	// Through is how far this page and those before it have come: each object
+	// is there whose name sorts before it as bytes, and each directory whose
+	// name does with a slash behind it. "" promises nothing.
+	Through string
+}
+
 // Store is where bytes are.
 type Store interface {
 	// Stat returns the current version of the object at key: fs.ErrNotExist
 	// where there is none, or only a directory.
 	Stat(ctx context.Context, key string) (Object, error)
-	// List yields the direct children of the directory dir ("" is the source),
-	// each name once, sorted by name as bytes. The iteration ends after the
-	// first error. A directory that does not exist is fs.ErrNotExist.
-	// Names that cannot be files are left out, counted and warned of once.
-	List(ctx context.Context, dir string) iter.Seq2[Entry, error]
+	// ListPage returns the page of the directory dir ("" is the source) that
+	// token names, "" being the first, with at most limit keys, 0 being as many
+	// as the store likes. [List] and [Pages] put pages together.
+	// Names that cannot be files are left out, counted and warned of once. That
+	// there is no such directory is fs.ErrNotExist, or pages none of which Exists.
+	ListPage(ctx context.Context, dir, token string, limit int) (Page, error)
 	// OpenRange streams bytes [off, off+n) of that very version: ErrChanged if
 	// it is no longer current. The body yields exactly n bytes or an error that
 	// is not io.EOF (io.ErrUnexpectedEOF for a short one). off+n must not be

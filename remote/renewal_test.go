@@ -42,7 +42,7 @@ func TestOneRenewalForManyRefusals(t *testing.T) {
 	var wg sync.WaitGroup
 	for range readers {
 		wg.Go(func() {
-			for _, err := range store.List(t.Context(), "") {
+			for _, err := range List(t.Context(), store, "") {
 				t.Error(err)
 			}
 		})

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"math/rand/v2"
 	"strings"
 	"sync/atomic"
@@ -377,7 +376,7 @@ func (o outage) Stat(context.Context, string) (Object, error) {
 	return Object{}, &requestError{op: "HEAD", status: 503, code: "SlowDown"}
 }
 
-func (outage) List(context.Context, string) iter.Seq2[Entry, error] { return nil }
+func (outage) ListPage(context.Context, string, string, int) (Page, error) { return Page{}, nil }
 
 func (outage) OpenRange(context.Context, Object, int64, int64) (io.ReadCloser, error) {
 	return nil, io.ErrUnexpectedEOF

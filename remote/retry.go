@@ -5,14 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
-// retryInterval spaces the retries of all requests together: 200 a second.
+// retryInterval spaces the retries of all requests together, 200 a second, so
+// that an outage met by hundreds of requests at once is not answered by a storm.
 const retryInterval = 5 * time.Millisecond
 
 // listStallFactor is how much longer than a read a listing may be silent: its
@@ -62,7 +64,7 @@ type Retrying struct {
 	store   Store
 	policy  RetryPolicy
 	log     *slog.Logger
-	pace    pacer
+	pace    *rate.Limiter // of retries
 	revival revival
 
 	firstByte [requestKinds]latencies
@@ -73,10 +75,9 @@ type Retrying struct {
 	retries, stalls, bytes atomic.Int64
 }
 
-// WithRetry wraps store. Listings of an [S3] store are retried page by page;
-// those of other stores are passed through.
+// WithRetry wraps store.
 func WithRetry(store Store, policy RetryPolicy) *Retrying {
-	r := &Retrying{store: store, policy: policy.withDefaults(), pace: pacer{interval: retryInterval}}
+	r := &Retrying{store: store, policy: policy.withDefaults(), pace: rate.NewLimiter(rate.Every(retryInterval), 1)}
 	r.log = r.policy.Logger
 	for kind := range r.firstByte {
 		floor := r.policy.StallTimeout
@@ -134,20 +135,14 @@ func (r *Retrying) Stat(ctx context.Context, key string) (Object, error) {
 	return obj, err
 }
 
-// List implements [Store].
-func (r *Retrying) List(ctx context.Context, dir string) iter.Seq2[Entry, error] {
-	s, ok := r.store.(*S3)
-	if !ok {
-		return r.store.List(ctx, dir)
-	}
-	return s.listWith(ctx, dir, func(ctx context.Context, dir, token string) (page, error) {
-		var p page
-		err := r.do(ctx, requestList, func(ctx context.Context) (err error) {
-			p, err = s.listPage(ctx, dir, token)
-			return err
-		})
-		return p, err
+// ListPage implements [Store].
+func (r *Retrying) ListPage(ctx context.Context, dir, token string, limit int) (Page, error) {
+	var page Page
+	err := r.do(ctx, requestList, func(ctx context.Context) (err error) {
+		page, err = r.store.ListPage(ctx, dir, token, limit)
+		return err
 	})
+	return page, err
 }
 
 // OpenRange implements [Store]. The body must be used by one goroutine at a
@@ -232,7 +227,7 @@ func (r *Retrying) pause(ctx context.Context, sched *schedule, v verdict, cause 
 		return err
 	}
 	// Reserved ahead, a moment after a long delay would hold up all the others.
-	return sleep(ctx, r.pace.reserve(time.Now()), nil)
+	return sleep(ctx, r.pace.Reserve().Delay(), nil)
 }
 
 // outOfOrdinary is after how many failures a request is worth a warning: one is

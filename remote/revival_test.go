@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"iter"
 	"net"
 	"strings"
 	"sync"
@@ -47,8 +46,8 @@ func (o *unreachable) Stat(context.Context, string) (Object, error) {
 }
 func (o *unreachable) Close() error { return nil }
 
-func (o *unreachable) List(context.Context, string) iter.Seq2[Entry, error] {
-	return func(func(Entry, error) bool) {}
+func (o *unreachable) ListPage(context.Context, string, string, int) (Page, error) {
+	return Page{}, errors.ErrUnsupported
 }
 
 func (o *unreachable) OpenRange(_ context.Context, _ Object, _, n int64) (io.ReadCloser, error) {

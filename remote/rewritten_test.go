@@ -31,7 +31,7 @@ func TestRewrittenCredentialsFile(t *testing.T) {
 		return answer(r, 400, nil, "<Error><Code>ExpiredToken</Code></Error>"), nil
 	})
 	write("NEW")
-	for _, err := range WithRetry(s, RetryPolicy{}).List(t.Context(), "") {
+	for _, err := range List(t.Context(), WithRetry(s, RetryPolicy{}), "") {
 		t.Error(err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
@@ -111,7 +112,8 @@ func (s *S3) Stat(ctx context.Context, key string) (Object, error) {
 	return s.object(key, aws.ToInt64(out.ContentLength), aws.ToTime(out.LastModified), out.ETag, archived)
 }
 
-// OpenRange implements [Store] by one GET with If-Match.
+// OpenRange implements [Store] by one GET with If-Match, or If-Unmodified-Since
+// where the store gave no ETag.
 func (s *S3) OpenRange(ctx context.Context, obj Object, off, n int64) (io.ReadCloser, error) {
 	if off < 0 || n < 0 || off > obj.Size-n {
 		return nil, fmt.Errorf("read %s: range [%d,%d) is not within its %d bytes: %w",
@@ -123,13 +125,19 @@ func (s *S3) OpenRange(ctx context.Context, obj Object, off, n int64) (io.ReadCl
 	if n == 0 {
 		return http.NoBody, nil
 	}
-	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{
+	in := &s3.GetObjectInput{
 		Bucket:       &s.bucket,
 		Key:          aws.String(s.prefix + obj.Key),
 		Range:        aws.String(fmt.Sprintf("bytes=%d-%d", off, off+n-1)),
-		IfMatch:      aws.String(`"` + obj.Version + `"`),
 		RequestPayer: s.payer,
-	})
+	}
+	if isDated(obj.Version) {
+		// Rounded up: the store may know of parts of a second. checkRange is exact.
+		in.IfUnmodifiedSince = aws.Time(obj.ModTime.Truncate(time.Second).Add(time.Second))
+	} else {
+		in.IfMatch = aws.String(`"` + obj.Version + `"`)
+	}
+	out, err := s.client.GetObject(ctx, in)
 	if err != nil {
 		return nil, newRequestError("GET", s.uri(obj.Key), off, n, err)
 	}
@@ -141,17 +149,20 @@ func (s *S3) OpenRange(ctx context.Context, obj Object, off, n int64) (io.ReadCl
 	return body, nil
 }
 
-// errDoubtful says that an answer is of another version although If-Match was
+// errDoubtful says that an answer is of another version although a condition was
 // sent: a store that ignores it, or a header that was damaged on the way, which
 // asking again tells apart.
-var errDoubtful = errors.New("the store answered in spite of If-Match")
+var errDoubtful = errors.New("the store answered in spite of the condition")
 
 // checkRange holds a successful answer against what was asked for: a proxy or
 // a lesser store may ignore Range or If-Match.
 func (s *S3) checkRange(out *s3.GetObjectOutput, obj Object, off, n int64) error {
 	// Who drops the ETag may have dropped If-Match too.
-	if got := etagVersion(out.ETag); got != obj.Version {
+	if got := etagVersion(out.ETag); got != obj.Version && !isDated(obj.Version) {
 		return fmt.Errorf("ETag is %q, listed was %s: %w: %w", got, obj.Version, errDoubtful, ErrChanged)
+	}
+	if got := aws.ToTime(out.LastModified); got.Unix() != obj.ModTime.Unix() && isDated(obj.Version) {
+		return fmt.Errorf("Last-Modified is %v, listed was %v: %w: %w", got, obj.ModTime, errDoubtful, ErrChanged)
 	}
 	status := 0
 	if resp, ok := awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response); ok {
@@ -167,7 +178,7 @@ func (s *S3) checkRange(out *s3.GetObjectOutput, obj Object, off, n int64) error
 	if got.first != off || got.last != off+n-1 {
 		return fmt.Errorf("Content-Range %q: %w", aws.ToString(out.ContentRange), ErrBadRange)
 	}
-	if got.total >= 0 && got.total != obj.Size {
+	if got.total != obj.Size && (got.total >= 0 || isDated(obj.Version)) {
 		return fmt.Errorf("size is %d, listed was %d: %w: %w", got.total, obj.Size, errDoubtful, ErrChanged)
 	}
 	// A shorter one is a body that was cut off: what there is of it counts.

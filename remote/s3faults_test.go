@@ -191,7 +191,7 @@ func TestStatAndListAreRetried(t *testing.T) {
 	if _, err := f.store.Stat(t.Context(), "dir/file"); err != nil {
 		t.Error(err)
 	}
-	if got := collect(t, f.store.List(t.Context(), "dir")); !slices.Equal(got, []string{"dir/file"}) {
+	if got := collect(t, remote.List(t.Context(), f.store, "dir")); !slices.Equal(got, []string{"dir/file"}) {
 		t.Errorf("List = %q", got)
 	}
 	if st := f.store.Stats(); st.Heads != 4 || st.Lists != 3 || st.Retries != 4 {

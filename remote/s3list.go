@@ -1,12 +1,10 @@
 package remote
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"iter"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -15,117 +13,19 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
-// page is one answer to a listing.
-type page struct {
-	entries []Entry
-	hidden  []hiddenKey
-	any     bool   // a key, visible or not, or a directory marker was there
-	next    string // continuation token; "" on the last page
-}
-
-// hiddenKey is a key that is left out of a listing.
-type hiddenKey struct{ key, why string }
-
 // Why keys are hidden.
 const (
 	cannotBeFile = "keys that cannot be file names"
 	isDirectory  = "objects whose key is also a directory"
-	unversioned  = "objects without an ETag, whose versions cannot be told apart"
+	unversioned  = "objects without ETag and date, whose versions cannot be told apart"
 )
 
-// pageFetcher fetches the page of a directory that token names ("" the first).
-type pageFetcher func(ctx context.Context, dir, token string) (page, error)
-
-// List implements [Store]. A directory is held whole before its first entry is
-// yielded, because S3 sorts "a-b" before "a/" and the directory "a" must come
-// first.
-func (s *S3) List(ctx context.Context, dir string) iter.Seq2[Entry, error] {
-	return s.listWith(ctx, dir, s.listPage)
-}
-
-// listWith is List with the requests made by fetch.
-func (s *S3) listWith(ctx context.Context, dir string, fetch pageFetcher) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
-		entries, err := s.readDir(ctx, dir, fetch)
-		if err != nil {
-			yield(Entry{}, err)
-			return
-		}
-		for _, e := range entries {
-			if !yield(e, nil) {
-				return
-			}
-		}
-	}
-}
-
-// readDir collects all pages of dir and puts its entries in order.
-func (s *S3) readDir(ctx context.Context, dir string, fetch pageFetcher) ([]Entry, error) {
+// ListPage implements [Store] by one request. A directory whose name is also
+// that of an object on the page hides it.
+func (s *S3) ListPage(ctx context.Context, dir, token string, limit int) (Page, error) {
 	if dir != "" && !validKey(dir) {
-		return nil, notExist("LIST", s.uri(dir))
+		return Page{}, notExist("LIST", s.uri(dir))
 	}
-	var all page
-	seen := map[string]bool{} // tokens
-	for token := ""; ; {
-		p, err := fetch(ctx, dir, token)
-		if err != nil {
-			return nil, err
-		}
-		all.entries = append(all.entries, p.entries...)
-		all.hidden = append(all.hidden, p.hidden...)
-		all.any = all.any || p.any
-		if p.next == "" {
-			break
-		}
-		if seen[p.next] {
-			return nil, fmt.Errorf("LIST %s: store repeats the continuation token %.40q", s.uri(dir), token)
-		}
-		token = p.next
-		seen[token] = true
-	}
-	if !all.any && dir != "" {
-		return nil, notExist("LIST", s.uri(dir))
-	}
-	entries, shadowed := orderEntries(all.entries)
-	for _, key := range shadowed {
-		all.hide(s.prefix+key, isDirectory)
-	}
-	s.noteHidden(dir, all.hidden)
-	return entries, nil
-}
-
-func (p *page) hide(key, why string) { p.hidden = append(p.hidden, hiddenKey{key, why}) }
-
-// noteHidden counts the keys left out of dir and warns of the first of each kind.
-func (s *S3) noteHidden(dir string, hidden []hiddenKey) {
-	s.hidden.set(dir, int64(len(hidden)))
-	for _, h := range hidden {
-		if s.hidden.first(h.why) {
-			s.log.Warn("hiding "+h.why+"; further ones are only counted", "key", s3URI(s.bucket, h.key))
-		}
-	}
-}
-
-// orderEntries sorts the entries of one directory by name as bytes. Where an
-// object and a directory have the same name the directory stays; the keys of
-// such objects are returned too.
-func orderEntries(entries []Entry) (ordered []Entry, shadowed []string) {
-	slices.SortFunc(entries, func(a, b Entry) int {
-		return cmp.Or(strings.Compare(a.Key, b.Key), -cmp.Compare(a.Kind, b.Kind))
-	})
-	ordered = entries[:0]
-	for _, e := range entries {
-		if n := len(ordered); n > 0 && ordered[n-1].Key == e.Key {
-			shadowed = append(shadowed, e.Key)
-			continue
-		}
-		ordered = append(ordered, e)
-	}
-	return ordered, shadowed
-}
-
-// listPage fetches one page by one request.
-func (s *S3) listPage(ctx context.Context, dir, token string) (page, error) {
 	in := &s3.ListObjectsV2Input{
 		Bucket:       &s.bucket,
 		Prefix:       aws.String(s.prefix + dirPrefix(dir)),
@@ -136,15 +36,68 @@ func (s *S3) listPage(ctx context.Context, dir, token string) (page, error) {
 	if token != "" {
 		in.ContinuationToken = &token
 	}
+	if limit > 0 {
+		in.MaxKeys = aws.Int32(int32(limit))
+	}
 	// Other stores, and directory buckets, may refuse what they do not know.
-	if s.aws && !strings.HasSuffix(s.bucket, "--x-s3") {
+	if s.aws && !s.isDirectoryBucket() {
 		in.OptionalObjectAttributes = []types.OptionalObjectAttributes{types.OptionalObjectAttributesRestoreStatus}
 	}
 	out, err := s.client.ListObjectsV2(ctx, in)
 	if err != nil {
-		return page{}, newRequestError("LIST", s.uri(dir), 0, 0, err)
+		return Page{}, newRequestError("LIST", s.uri(dir), 0, 0, err)
 	}
-	return s.parsePage(dir, out)
+	p := listedPage{base: s.prefix + dirPrefix(dir), decode: keyDecoder(out.EncodingType)}
+	if err := s.parsePage(&p, out); err != nil {
+		return Page{}, fmt.Errorf("LIST %s: %w", s.uri(dir), err)
+	}
+	if limit == 0 {
+		s.noteHidden(dir, token == "", p.hidden)
+	}
+	return p.Page, nil
+}
+
+// isDirectoryBucket tells by its name whether this is a directory bucket, which
+// lists in no order.
+func (s *S3) isDirectoryBucket() bool { return strings.HasSuffix(s.bucket, "--x-s3") }
+
+// listedPage is a page that is being parsed.
+type listedPage struct {
+	Page
+	base   string // what all keys begin with
+	decode func(string) string
+	hidden []hiddenKey
+}
+
+// hiddenKey is a key that is left out of a listing.
+type hiddenKey struct{ key, why string }
+
+// name is the decoded key, and its part below the directory. That one is "" and
+// the key hidden if it cannot be a file.
+func (p *listedPage) name(key *string, suffix string) (full, name string) {
+	full = p.decode(aws.ToString(key))
+	path, whole := strings.CutSuffix(full, suffix)
+	name, below := strings.CutPrefix(path, p.base)
+	if !whole || !below || nameFault(name) != "" {
+		if full != p.base { // the directory's own marker
+			p.hide(full, cannotBeFile)
+		}
+		return full, ""
+	}
+	return path, name
+}
+
+func (p *listedPage) hide(key, why string) { p.hidden = append(p.hidden, hiddenKey{key, why}) }
+
+// noteHidden counts the keys left out of dir, anew with its first page, and
+// warns of the first of each kind.
+func (s *S3) noteHidden(dir string, first bool, hidden []hiddenKey) {
+	s.hidden.note(dir, first, int64(len(hidden)))
+	for _, h := range hidden {
+		if s.hidden.first(h.why) {
+			s.log.Warn("hiding "+h.why+"; further ones are only counted", "key", s3URI(s.bucket, h.key))
+		}
+	}
 }
 
 func dirPrefix(dir string) string {
@@ -155,62 +108,78 @@ func dirPrefix(dir string) string {
 }
 
 // parsePage sorts the keys of one answer into entries and hidden keys.
-func (s *S3) parsePage(dir string, out *s3.ListObjectsV2Output) (page, error) {
-	decode := keyDecoder(out.EncodingType)
-	base := s.prefix + dirPrefix(dir)
-	p := page{any: len(out.Contents)+len(out.CommonPrefixes) > 0}
-	p.entries = make([]Entry, 0, len(out.Contents)+len(out.CommonPrefixes))
+func (s *S3) parsePage(p *listedPage, out *s3.ListObjectsV2Output) error {
+	p.Exists = len(out.Contents)+len(out.CommonPrefixes) > 0
+	p.Entries = make([]Entry, 0, len(out.Contents)+len(out.CommonPrefixes))
+	last := ""
 	for _, cp := range out.CommonPrefixes {
-		full := decode(aws.ToString(cp.Prefix))
-		path, isDir := strings.CutSuffix(full, "/")
-		name, below := strings.CutPrefix(path, base)
-		if !isDir || !below || nameFault(name) != "" {
-			p.hide(full, cannotBeFile)
-			continue
+		path, name := p.name(cp.Prefix, "/")
+		if name != "" {
+			p.Entries = append(p.Entries, Entry{Kind: KindDir, Object: Object{Key: path[len(s.prefix):]}})
+			last = max(last, name+"/")
 		}
-		p.entries = append(p.entries, Entry{Kind: KindDir, Object: Object{Key: path[len(s.prefix):]}})
 	}
 	for i := range out.Contents {
-		s.addObject(&p, base, decode, &out.Contents[i])
-	}
-	if aws.ToBool(out.IsTruncated) {
-		p.next = aws.ToString(out.NextContinuationToken)
-		if p.next == "" {
-			return page{}, fmt.Errorf("LIST %s: store truncates the listing without a continuation token", s.uri(dir))
+		path, name := p.name(out.Contents[i].Key, "")
+		if name != "" {
+			s.addObject(p, path, &out.Contents[i])
+			last = max(last, name)
 		}
 	}
-	return p, nil
+	var shadowed []string
+	p.Entries, shadowed = orderEntries(p.Entries)
+	for _, key := range shadowed {
+		p.hide(s.prefix+key, isDirectory)
+	}
+	if !aws.ToBool(out.IsTruncated) {
+		return nil
+	}
+	if p.Next = aws.ToString(out.NextContinuationToken); p.Next == "" {
+		return errors.New("store truncates the listing without a continuation token")
+	}
+	if !s.isDirectoryBucket() {
+		p.Through = last
+	}
+	return nil
 }
 
-// addObject adds one listed object to the page.
-func (s *S3) addObject(p *page, base string, decode func(string) string, o *types.Object) {
-	full := decode(aws.ToString(o.Key))
-	name, ok := strings.CutPrefix(full, base)
-	if ok && name == "" {
-		return // the directory's own marker
-	}
-	if !ok || nameFault(name) != "" {
-		p.hide(full, cannotBeFile)
-		return
-	}
+// addObject adds the listed object at path to the page.
+func (s *S3) addObject(p *listedPage, path string, o *types.Object) {
 	restored := o.RestoreStatus != nil && o.RestoreStatus.RestoreExpiryDate != nil
-	obj, err := s.object(full[len(s.prefix):], aws.ToInt64(o.Size), aws.ToTime(o.LastModified), o.ETag,
+	obj, err := s.object(path[len(s.prefix):], aws.ToInt64(o.Size), aws.ToTime(o.LastModified), o.ETag,
 		isArchive(string(o.StorageClass)) && !restored)
 	if err != nil {
-		p.hide(full, unversioned)
+		p.hide(path, unversioned)
 		return
 	}
-	p.entries = append(p.entries, Entry{Object: obj})
+	p.Entries = append(p.Entries, Entry{Object: obj})
 }
 
-// object builds an Object; one without an ETag cannot be read consistently.
+// object builds an Object; one without an ETag or a date cannot be read
+// consistently.
 func (s *S3) object(key string, size int64, mod time.Time, etag *string, archived bool) (Object, error) {
 	o := Object{Key: key, Size: size, ModTime: mod, Version: etagVersion(etag), Archived: archived}
+	if o.Version == "" && !mod.IsZero() {
+		o.Version = datedVersion(mod, size)
+	}
 	if o.Version == "" {
-		return o, fmt.Errorf("%s: store gives no ETag: its versions cannot be told apart", s.uri(key))
+		return o, fmt.Errorf("%s: store gives neither ETag nor date: its versions cannot be told apart", s.uri(key))
 	}
 	return o, nil
 }
+
+// datedPrefix begins the version of an object that has no ETag. With its space
+// it is not the beginning of any.
+const datedPrefix = "modified "
+
+// datedVersion is the version of an object without an ETag. Answers to GET and
+// HEAD tell the second of the modification, and no more.
+func datedVersion(mod time.Time, size int64) string {
+	return fmt.Sprintf("%s%d, %d bytes", datedPrefix, mod.Unix(), size)
+}
+
+// isDated tells whether a version is one of datedVersion.
+func isDated(version string) bool { return strings.HasPrefix(version, datedPrefix) }
 
 // etagVersion is an ETag without its quotes: stores differ in whether listings
 // quote it.

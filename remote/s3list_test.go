@@ -11,10 +11,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"weightfs/remote"
 )
@@ -115,13 +118,13 @@ func TestKeysThatCannotBeFiles(t *testing.T) {
 	var log strings.Builder
 	store := openKeys(t, "", s, slog.New(slog.NewTextHandler(&log, nil)))
 	want := []string{"..x", ".hidden", "a/", "bad-utf8-\xff", "both/", "ctl-\x01", "dir/", "file", "marker/", long[1:]}
-	for range 2 {
-		if got := collect(t, store.List(t.Context(), "")); !slices.Equal(got, want) {
+	for _, s.pageSize = range []int{1000, 1000, 5} { // listed anew it is not counted anew
+		if got := collect(t, remote.List(t.Context(), store, "")); !slices.Equal(got, want) {
 			t.Errorf("List = %q\nwant   %q", got, want)
 		}
 	}
 	for dir, want := range map[string][]string{"a": {"a/ok"}, "marker": nil, "dir": {"dir/in"}, "both": {"both/in"}} {
-		if got := collect(t, store.List(t.Context(), dir)); !slices.Equal(got, want) {
+		if got := collect(t, remote.List(t.Context(), store, dir)); !slices.Equal(got, want) {
 			t.Errorf("List(%q) = %q, want %q", dir, got, want)
 		}
 	}
@@ -132,7 +135,7 @@ func TestKeysThatCannotBeFiles(t *testing.T) {
 	if got := strings.Count(log.String(), "\n"); got != 2 {
 		t.Errorf("%d warnings:\n%s", got, &log)
 	}
-	if err := firstError(store.List(t.Context(), "both/in")); !errors.Is(err, fs.ErrNotExist) {
+	if err := firstError(remote.List(t.Context(), store, "both/in")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("List of an object = %v", err)
 	}
 }
@@ -154,7 +157,7 @@ func TestListingsMatchAModel(t *testing.T) {
 		for _, dir := range []string{"", "a", "b-", "a/b"} {
 			want := model(s.keys, "p", dir)
 			var got []string
-			for e, err := range store.List(t.Context(), dir) {
+			for e, err := range remote.List(t.Context(), store, dir) {
 				if errors.Is(err, fs.ErrNotExist) && dir != "" {
 					break
 				}
@@ -198,7 +201,7 @@ func TestArchivedObjects(t *testing.T) {
 	s := &keyServer{keys: []string{"deep", "glacier", "instant", "standard"}, class: map[string]string{
 		"deep": "DEEP_ARCHIVE", "glacier": "GLACIER", "instant": "GLACIER_IR", "standard": "STANDARD"}}
 	store := openKeys(t, "", s, nil)
-	for e, err := range store.List(t.Context(), "") {
+	for e, err := range remote.List(t.Context(), store, "") {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -220,7 +223,7 @@ func TestRequesterPays(t *testing.T) {
 	t.Cleanup(web.Close)
 	s.pageSize = 10
 	store := openS3(t, "b", "", remote.S3Config{EndpointURL: web.URL, NoSignRequest: true, RequesterPays: true})
-	collect(t, store.List(t.Context(), ""))
+	collect(t, remote.List(t.Context(), store, ""))
 	const field = "X-Amz-Request-Payer"
 	if got := s.header.Get(field); got != "requester" {
 		t.Errorf("LIST: %s = %q", field, got)
@@ -249,10 +252,50 @@ func TestManyKeys(t *testing.T) {
 	}
 	store := openS3(t, "models", "", remote.S3Config{})
 	retrying := remote.WithRetry(store, remote.RetryPolicy{})
-	if got := collect(t, retrying.List(t.Context(), "many")); !slices.Equal(got, want) {
+	if got := collect(t, remote.List(t.Context(), retrying, "many")); !slices.Equal(got, want) {
 		t.Errorf("%d of %d keys", len(got), n)
 	}
 	if got := retrying.Stats().Lists; got != 2 {
 		t.Errorf("%d requests for two pages", got)
+	}
+}
+
+// TestFilesLaidByHand reads what was put into the server's folder without its
+// help, and so has no ETag.
+func TestFilesLaidByHand(t *testing.T) {
+	srv := startS3(t)
+	name := filepath.Join(srv.Dir, "models", "hand", "file")
+	lay := func(content string, modified time.Time) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(content), 0o644),
+			os.Chtimes(name, time.Time{}, modified)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	modified := time.Now().Add(-time.Hour)
+	lay("first", modified)
+	store := openS3(t, "models", "", remote.S3Config{})
+	var obj remote.Object
+	for e, err := range remote.List(t.Context(), store, "hand") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		obj = e.Object
+	}
+	if stat, err := store.Stat(t.Context(), "hand/file"); err != nil || stat.Version != obj.Version || store.Hidden() != 0 {
+		t.Fatalf("listed %+v, Stat gives %+v, %v", obj, stat, err)
+	}
+	if got := mustRead(t, store, obj, 1, 4); string(got) != "irst" {
+		t.Errorf("read %q", got)
+	}
+	for _, change := range []func(){
+		func() { lay("other", modified.Add(time.Second)) },
+		func() { lay("longer than before", modified) },
+		func() { os.Remove(name) },
+	} {
+		change()
+		if got, err := read(t.Context(), store, obj, 1, 4); !errors.Is(err, remote.ErrChanged) {
+			t.Errorf("after a change: %q, %v", got, err)
+		}
 	}
 }

@@ -75,7 +75,7 @@ func TestHosts(t *testing.T) {
 			got = r
 			return answer(r, 200, nil, "<ListBucketResult/>"), nil
 		})
-		if _, err := s.listPage(t.Context(), "", ""); err != nil {
+		if _, err := s.ListPage(t.Context(), "", "", 0); err != nil {
 			t.Errorf("%s: %v", c.bucket, err)
 			continue
 		}
@@ -118,7 +118,7 @@ func TestClockSkewIsCorrected(t *testing.T) {
 		}
 		return answer(r, 200, header, "<ListBucketResult/>"), nil
 	})
-	for _, err := range WithRetry(s, RetryPolicy{}).List(t.Context(), "") {
+	for _, err := range List(t.Context(), WithRetry(s, RetryPolicy{}), "") {
 		t.Error(err)
 	}
 	if len(dates) != 2 || !strings.HasPrefix(dates[1], "20300101T00") {
@@ -141,11 +141,15 @@ func TestEndlessListing(t *testing.T) {
 			return answer(r, 200, nil, bodies[requests%len(bodies)]), nil
 		})
 		var last error
-		for _, err := range s.List(t.Context(), "") {
+		for _, err := range List(t.Context(), s, "") {
 			last = err
 		}
 		if last == nil || requests > 3 {
 			t.Errorf("%s: %d requests, %v", name, requests, last)
+		}
+		requests = 0
+		if _, err := Exists(t.Context(), s, "dir"); err == nil || requests > 3 {
+			t.Errorf("%s: %d requests for one key, %v", name, requests, err)
 		}
 	}
 }
@@ -167,7 +171,7 @@ func TestListedObjectWithoutETag(t *testing.T) {
 			<Contents><Key>b</Key><Size>1</Size><ETag>"1"</ETag></Contents></ListBucketResult>`), nil
 	})
 	var keys []string
-	for e, err := range s.List(t.Context(), "") {
+	for e, err := range List(t.Context(), s, "") {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -382,11 +386,11 @@ func FuzzListing(f *testing.F) {
 	})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		body = bytes.Clone(data)
-		p, err := s.listPage(t.Context(), "", "")
+		p, err := s.ListPage(t.Context(), "", "", 0)
 		if err != nil {
 			return
 		}
-		for _, e := range p.entries {
+		for _, e := range p.Entries {
 			if nameFault(e.Key) != "" || (e.Kind == KindFile && (e.Version == "" || e.Size < 0)) {
 				t.Errorf("entry %+v", e)
 			}

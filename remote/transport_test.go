@@ -21,10 +21,10 @@ func TestFirewallIsNoRefusal(t *testing.T) {
 			}
 			return answer(r, 200, nil, "<ListBucketResult/>"), nil
 		})
-		if _, err := s.listPage(t.Context(), "", ""); errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), errno.Error()) {
+		if _, err := s.ListPage(t.Context(), "", "", 0); errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), errno.Error()) {
 			t.Errorf("%v: one attempt: %v", errno, err)
 		}
-		for _, err := range WithRetry(s, RetryPolicy{}).List(t.Context(), "") {
+		for _, err := range List(t.Context(), WithRetry(s, RetryPolicy{}), "") {
 			t.Errorf("%v: %v", errno, err)
 		}
 	}

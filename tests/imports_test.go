@@ -41,7 +41,8 @@ func TestImports(t *testing.T) {
 	layout := map[string][]string{ // our folder: what it may import of ours
 		"weightfs/remote":              nil,
 		"weightfs/prefetch":            {"weightfs/remote"},
-		"weightfs/fs":                  {"weightfs/prefetch", "weightfs/remote"},
+		"weightfs/prefetch/names":      {"weightfs/remote"},
+		"weightfs/fs":                  {"weightfs/prefetch", "weightfs/prefetch/names", "weightfs/remote"},
 		"weightfs/gpuload/safetensors": nil,
 		"weightfs/gpuload":             {"weightfs/gpuload/safetensors", "weightfs/remote"},
 		"weightfs/gpuload/manifest":    {"weightfs/gpuload", "weightfs/gpuload/safetensors"},

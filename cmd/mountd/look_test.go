@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"iter"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,11 +12,9 @@ import (
 // endless is a store whose root takes for ever to list.
 type endless struct{ remote.Store }
 
-func (endless) List(ctx context.Context, _ string) iter.Seq2[remote.Entry, error] {
-	return func(yield func(remote.Entry, error) bool) {
-		<-ctx.Done()
-		yield(remote.Entry{}, ctx.Err())
-	}
+func (endless) ListPage(ctx context.Context, _, _ string, _ int) (remote.Page, error) {
+	<-ctx.Done()
+	return remote.Page{}, ctx.Err()
 }
 
 // TestFirstLookIsBrief holds that a root which is long to list does not delay the

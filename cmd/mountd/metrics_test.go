@@ -8,6 +8,7 @@ import (
 
 	"weightfs/fs"
 	"weightfs/prefetch"
+	"weightfs/prefetch/names"
 	"weightfs/remote"
 	"weightfs/tests/memstore"
 )
@@ -21,12 +22,12 @@ func TestMetricsLint(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cache.Close()
-	listings, err := prefetch.NewListings(store, prefetch.ListingsConfig{})
+	known, err := names.New(store, names.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listings.Close()
-	server, err := fs.Mount(t.TempDir(), store, cache, listings, fs.Config{})
+	defer known.Close()
+	server, err := fs.Mount(t.TempDir(), store, cache, known, fs.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

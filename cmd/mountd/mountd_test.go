@@ -14,6 +14,7 @@ import (
 
 	"weightfs/cmd/cli"
 	"weightfs/prefetch"
+	"weightfs/prefetch/names"
 )
 
 func TestDefaultMemoryLimit(t *testing.T) {
@@ -67,7 +68,7 @@ func TestMountOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !s.allowOther || s.memoryLimit != 1<<30 || time.Duration(s.metadataTTL) != prefetch.MinimalMetadataTTL ||
+	if !s.allowOther || s.memoryLimit != 1<<30 || time.Duration(s.metadataTTL) != names.MinimalTTL ||
 		s.fileMode != 0o440 || s.partSize != 16e6 {
 		t.Errorf("got %+v", s)
 	}

@@ -16,6 +16,7 @@ import (
 
 	weightfs "weightfs/fs"
 	"weightfs/prefetch"
+	"weightfs/prefetch/names"
 	"weightfs/remote"
 )
 
@@ -77,7 +78,7 @@ type mounted struct {
 	since      time.Time
 	store      remote.Store
 	cache      *prefetch.Cache
-	listings   *prefetch.Listings
+	names      *names.Cache
 	server     *weightfs.Server
 	logger     *slog.Logger
 	closers    []func() error // run from the last to the first
@@ -95,7 +96,7 @@ func (a *app) open(s *settings, flags *pflag.FlagSet, logger *slog.Logger) (*mou
 		m.close()
 		return nil, err
 	}
-	_, err := weightfs.Mount(s.mountpoint, m.store, m.cache, m.listings, weightfs.Config{
+	_, err := weightfs.Mount(s.mountpoint, m.store, m.cache, m.names, weightfs.Config{
 		Source:     m.source,
 		AllowOther: s.allowOther,
 		UID:        s.uid,
@@ -145,20 +146,18 @@ func (a *app) openStore(m *mounted, s *settings, flags *pflag.FlagSet) error {
 }
 
 // lookInto lists the source, of which nothing is known yet if it is a folder. A
-// root of a million names is not waited for.
+// slow one is not waited for.
 func (m *mounted) lookInto(ctx context.Context) error {
 	brief, cancel := context.WithTimeout(ctx, firstLook)
 	defer cancel()
-	for _, err := range m.store.List(brief, "") {
-		switch {
-		case err == nil:
-			return nil
-		case ctx.Err() == nil && brief.Err() != nil:
-			return nil // it is large, or slow: not empty, and not wrong
-		}
+	switch page, err := m.store.ListPage(brief, "", "", 0); {
+	case err != nil && ctx.Err() == nil && brief.Err() != nil:
+		return nil // it is slow: not empty, and not wrong
+	case err != nil:
 		return fmt.Errorf("source %s: %w", m.source, err)
+	case len(page.Entries) == 0 && page.Next == "":
+		m.logger.Warn("the source is empty", "source", m.source)
 	}
-	m.logger.Warn("the source is empty", "source", m.source)
 	return nil
 }
 
@@ -186,9 +185,9 @@ func (a *app) untilSignal() (ctx context.Context, stop func()) {
 	}
 }
 
-// openCache makes the listings and the cache.
+// openCache makes the caches of names and of bytes.
 func (m *mounted) openCache(s *settings) error {
-	listings, err := prefetch.NewListings(m.store, prefetch.ListingsConfig{
+	known, err := names.New(m.store, names.Config{
 		TTL:         time.Duration(s.metadataTTL),
 		ReadTimeout: s.readTimeout,
 		Logger:      m.logger,
@@ -196,15 +195,15 @@ func (m *mounted) openCache(s *settings) error {
 	if err != nil {
 		return err
 	}
-	m.listings = listings
-	m.closers = append(m.closers, listings.Close)
+	m.names = known
+	m.closers = append(m.closers, known.Close)
 	cache, err := prefetch.New(m.store, prefetch.Config{
 		MemoryLimit: m.limit,
 		PartSize:    int64(s.partSize),
 		Concurrency: int(s.concurrency),
 		Mode:        prefetch.Mode(s.prefetch),
 		ReadTimeout: s.readTimeout,
-		Successor:   listings.Successor,
+		Successor:   known.Successor,
 	})
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"weightfs/cmd/cli"
 	weightfs "weightfs/fs"
 	"weightfs/prefetch"
+	"weightfs/prefetch/names"
 	"weightfs/remote"
 )
 
@@ -46,7 +47,7 @@ type settings struct {
 // newSettings returns the defaults.
 func newSettings() *settings {
 	return &settings{
-		metadataTTL: ttl(prefetch.DefaultMetadataTTL),
+		metadataTTL: ttl(names.DefaultTTL),
 		readTimeout: prefetch.DefaultReadTimeout,
 		uid:         uint32(os.Getuid()),
 		gid:         uint32(os.Getgid()),
@@ -181,7 +182,7 @@ func (t *ttl) Set(text string) error {
 		*t = -1
 		return nil
 	case "minimal":
-		*t = ttl(prefetch.MinimalMetadataTTL)
+		*t = ttl(names.MinimalTTL)
 		return nil
 	}
 	if seconds, err := strconv.Atoi(text); err == nil {

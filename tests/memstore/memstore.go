@@ -9,7 +9,6 @@ import (
 	"context"
 	"io"
 	"io/fs"
-	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +43,7 @@ type Object struct {
 type Store struct {
 	mu      sync.Mutex
 	hooks   Hooks             // guarded by mu
+	page    int               // guarded by mu; names of a page, 0: all
 	objects map[string]Object // guarded by mu
 	puts    map[string]int    // guarded by mu; by key
 	lists   map[string]int    // guarded by mu; by directory
@@ -97,7 +97,14 @@ func (s *Store) Data(key string) []byte {
 	return s.objects[key].Data
 }
 
-// Listed counts the listings of dir.
+// PageSize has listings come in pages of n names.
+func (s *Store) PageSize(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.page = n
+}
+
+// Listed counts the pages of dir that were asked for.
 func (s *Store) Listed(dir string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,32 +136,36 @@ func (s *Store) Stat(_ context.Context, key string) (remote.Object, error) {
 	return describe(key, o), nil
 }
 
-// List implements remote.Store.
-func (s *Store) List(ctx context.Context, dir string) iter.Seq2[remote.Entry, error] {
-	return func(yield func(remote.Entry, error) bool) {
-		s.mu.Lock()
+// ListPage implements remote.Store. A token is the last key of the page before.
+func (s *Store) ListPage(ctx context.Context, dir, token string, limit int) (remote.Page, error) {
+	s.mu.Lock()
+	if limit == 0 {
 		s.lists[dir]++
-		hook := s.hooks.List
-		s.mu.Unlock()
-		if hook != nil {
-			if err := hook(ctx, dir); err != nil {
-				yield(remote.Entry{}, err)
-				return
-			}
-		}
-		entries := s.children(dir)
-		if len(entries) == 0 && dir != "" {
-			yield(remote.Entry{}, fs.ErrNotExist)
-		}
-		for _, entry := range entries {
-			if !yield(entry, nil) {
-				return
-			}
+		limit = s.page
+	}
+	hook := s.hooks.List
+	s.mu.Unlock()
+	if hook != nil {
+		if err := hook(ctx, dir); err != nil {
+			return remote.Page{}, err
 		}
 	}
+	entries := s.children(dir)
+	page := remote.Page{Exists: len(entries) > 0}
+	for _, e := range entries {
+		switch {
+		case e.Key <= token && token != "":
+			continue
+		case limit > 0 && len(page.Entries) == limit:
+			page.Next = page.Entries[limit-1].Key
+			return page, nil
+		}
+		page.Entries = append(page.Entries, e)
+	}
+	return page, nil
 }
 
-// children are the entries of dir, sorted.
+// children are the entries of dir, sorted by name.
 func (s *Store) children(dir string) []remote.Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,4 +1,4 @@
-package prefetch
+package names
 
 import (
 	"fmt"

@@ -1,26 +1,29 @@
-package prefetch
+package names
 
 import (
-	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"weightfs/remote"
-	"weightfs/tests/memstore"
 )
+
+// listingOf is a listing of the source.
+func listingOf(entries ...remote.Entry) *Listing {
+	text, records := pack("", entries)
+	return newListing(table{texts: []string{text}, records: records})
+}
 
 func TestWalkSteps(t *testing.T) {
 	// d0 f d1 d2 f d3 ... with directories at 0, 2, 3, 5, 6, 8, 9 and so on.
 	var entries []remote.Entry
 	for i := range 30 {
 		if i%3 == 1 {
-			entries = append(entries, fileEntry(fmt.Sprintf("%02d", i)))
+			entries = append(entries, file(fmt.Sprintf("%02d", i)))
 		} else {
-			entries = append(entries, dirEntry(fmt.Sprintf("%02d", i)))
+			entries = append(entries, folderAt(fmt.Sprintf("%02d", i)))
 		}
 	}
 	type step struct {
@@ -41,60 +44,42 @@ func TestWalkSteps(t *testing.T) {
 		{"at the end", 26, []step{{27, 9, []int{29}}, {29, 9, nil}}},
 	}
 	for _, c := range cases {
-		w := newWalk(entries, c.first)
+		w := newWalk(listingOf(entries...), c.first)
 		for i, s := range c.steps {
-			if got := w.step(entries, s.index, s.room); !slices.Equal(got, s.want) {
+			if got := w.step(s.index, s.room); !slices.Equal(got, s.want) {
 				t.Errorf("%s, step %d: %v, want %v", c.name, i, got, s.want)
 			}
 		}
 	}
 }
 
-// slow has store take 50 ms for a listing, as S3 does, and tells how many were
-// under way at once.
-func slow(store *memstore.Store) (most func() int) {
-	var mu sync.Mutex
-	var now, highest int
-	count := func(by int) {
-		mu.Lock()
-		defer mu.Unlock()
-		now += by
-		highest = max(highest, now)
-	}
-	store.Hook(memstore.Hooks{List: func(context.Context, string) error {
-		count(1)
-		defer count(-1)
-		time.Sleep(50 * time.Millisecond)
-		return nil
-	}})
-	return func() int {
-		mu.Lock()
-		defer mu.Unlock()
-		return highest
-	}
-}
-
-// folders is a store of n folders with one file each.
-func folders(n int) *memstore.Store {
-	var keys []string
+// nested is a store of n folders with one file each, which takes 50 ms for a
+// request, as S3 does.
+func nested(n int) *pagedStore {
+	dirs := map[string]content{}
+	var root []remote.Entry
 	for i := range n {
-		keys = append(keys, fmt.Sprintf("d%04d/f", i))
+		dir := fmt.Sprintf("d%04d", i)
+		root = append(root, folderAt(dir))
+		dirs[dir] = these(file(dir + "/f"))
 	}
-	return filesOf(keys...)
+	dirs[""] = these(root...)
+	store := newStore(dirs)
+	store.delay = 50 * time.Millisecond
+	return store
 }
 
 func TestWalkIsListedAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := folders(1000)
-		most := slow(store)
-		l := newTestListings(t, store, ListingsConfig{})
+		store := nested(1000)
+		c := open(t, store, Config{})
 		start := time.Now()
-		root, err := l.List(t.Context(), "")
+		root, err := c.List(t.Context(), "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, dir := range root.Entries() {
-			if _, err := l.List(t.Context(), dir.Key); err != nil {
+		for i := range root.Len() {
+			if _, err := c.List(t.Context(), root.Entry(i).Key); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -102,34 +87,33 @@ func TestWalkIsListedAhead(t *testing.T) {
 		if took := time.Since(start); took > 1000*50*time.Millisecond/20 {
 			t.Errorf("the walk took %v", took)
 		}
-		for _, dir := range root.Entries() {
-			if got := store.Listed(dir.Key); got != 1 {
-				t.Fatalf("%s was listed %d times", dir.Key, got)
+		for i := range root.Len() {
+			if got := store.count("page " + root.Entry(i).Key); got != 1 {
+				t.Fatalf("%s was listed %d times", root.Entry(i).Key, got)
 			}
 		}
-		if got := most(); got > maxAhead+1 {
-			t.Errorf("%d listings at once", got)
+		if store.most > maxAhead+1 {
+			t.Errorf("%d listings at once", store.most)
 		}
 	})
 }
 
 func TestOneFolderIsNoWalk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := folders(100)
-		slow(store)
-		l := newTestListings(t, store, ListingsConfig{})
-		if _, err := l.List(t.Context(), ""); err != nil {
+		store := nested(100)
+		c := open(t, store, Config{})
+		if _, err := c.List(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}
 		for range 3 {
 			for _, key := range []string{"d0007/f", "d0042/f"} {
-				if _, err := lookup(t.Context(), l, key); err != nil {
+				if _, err := lookup(t.Context(), c, key); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
 		time.Sleep(time.Second) // what is listed ahead has come
-		if got := store.Listed("d0008") + store.Listed("d0043"); got != 0 {
+		if got := store.count("page d0008") + store.count("page d0043"); got != 0 {
 			t.Errorf("%d folders were listed that nobody asked for", got)
 		}
 	})
