@@ -236,9 +236,9 @@ func TestSmallRandomReadsFetchLittle(t *testing.T) {
 // The error of a limit that is too small names the smallest that works.
 func TestSmallestMemoryLimit(t *testing.T) {
 	store := newMemStore(t, map[string]int64{"a": 3 * MinMemoryLimit})
-	var tooSmall, least int64
+	var tooSmall, inMiB, least int64
 	_, err := New(store, Config{MemoryLimit: MinMemoryLimit - 1})
-	if n, _ := fmt.Sscanf(fmt.Sprint(err), "memory limit of %d bytes is too small: at least %d", &tooSmall, &least); n != 2 || tooSmall != least-1 {
+	if n, _ := fmt.Sscanf(fmt.Sprint(err), "memory limit of %d bytes is below the smallest that works, %d MiB (%d)", &tooSmall, &inMiB, &least); n != 3 || tooSmall != least-1 || inMiB<<20 != least {
 		t.Fatalf("one byte less: %v", err)
 	}
 	synctest.Test(t, func(t *testing.T) {
