@@ -27,15 +27,16 @@ func (c *Cache) joinName(f *folder, name string) *flight {
 		f.asked = map[string]*flight{}
 	}
 	f.asked[name] = fl
+	era := f.era
 	c.wg.Go(func() {
 		answer, err := c.fetchName(fl.ctx, key)
+		if err == nil {
+			c.singles.remember(era, name, answer)
+		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if err == nil && !fl.over {
 			fl.answer = &answer
-			if !fl.outdated {
-				f.remember(name, answer, c.folders.limit)
-			}
 		}
 		c.end(fl, err)
 		c.folders.recount(f)
@@ -162,7 +163,7 @@ func (c *Cache) publish(f *folder, d *draft, fl *flight) {
 	fl.listing = listing
 	c.end(fl, err)
 	if d == f.draft {
-		f.listing, f.draft, f.singles, f.walk = listing, nil, nil, nil
+		f.listing, f.draft, f.walk = listing, nil, nil
 		f.large = len(d.texts) > 1
 	}
 	c.folders.recount(f)

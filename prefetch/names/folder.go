@@ -9,9 +9,8 @@ import (
 
 const (
 	// folderCost is what a directory takes beside its names, in entries of a
-	// listing; singleCost what an answer for one name does.
+	// listing.
 	folderCost = 8
-	singleCost = 4
 )
 
 // folder is what is known of one directory.
@@ -21,7 +20,7 @@ type folder struct {
 	listing *Listing           // the latest whole one, maybe out of date; nil: none
 	draft   *draft             // of the next one; nil: none
 	large   bool               // its first page was not all
-	singles map[string]Answer  // of names that were asked for alone
+	era     uint64             // of what is remembered in singles; another one after each forget
 	asked   map[string]*flight // names that are being asked for
 	walk    *walk              // of somebody through the listing; nil: nobody
 
@@ -33,9 +32,6 @@ type folder struct {
 func (f *folder) answer(name string, now time.Time) (Answer, bool) {
 	if f.listing.fresh(now) {
 		return f.listing.answer(name), true
-	}
-	if answer, ok := f.singles[name]; ok && fresh(answer.expires, now) {
-		return answer, true
 	}
 	if f.draft != nil && fresh(f.draft.expires, now) {
 		return f.draft.answer(name)
@@ -65,20 +61,12 @@ func (f *folder) forget() {
 	for _, fl := range f.asked {
 		fl.outdated = true
 	}
-	f.listing, f.draft, f.singles, f.asked, f.walk = nil, nil, nil, nil, nil
-}
-
-// remember keeps the answer for one name, among limit entries at most.
-func (f *folder) remember(name string, answer Answer, limit int) {
-	if f.singles == nil || (len(f.singles)+1)*singleCost > limit {
-		f.singles = map[string]Answer{} // each costs a round trip when it is asked for again
-	}
-	f.singles[name] = answer
+	f.listing, f.draft, f.asked, f.walk = nil, nil, nil, nil
 }
 
 // size is what the folder takes, in entries of a listing.
 func (f *folder) size() int {
-	n := folderCost + singleCost*len(f.singles)
+	n := folderCost
 	if f.listing != nil {
 		n += f.listing.Len()
 	}
@@ -96,7 +84,8 @@ type folders struct {
 	byDir   map[string]*folder
 	recent  *list.List // of *folder; the one used last is at the front
 	entries int
-	limit   int // of entries
+	limit   int    // of entries
+	lastEra uint64 // that a folder was given
 }
 
 func newFolders(limit int) folders {
@@ -111,9 +100,17 @@ func (s *folders) use(dir string) *folder {
 		return f
 	}
 	f = &folder{dir: dir}
+	s.begin(f)
 	f.element = s.recent.PushFront(f)
 	s.byDir[dir] = f
 	return f
+}
+
+// begin gives f an era of its own: what was remembered of single names in its
+// directory before is not found any more.
+func (s *folders) begin(f *folder) {
+	s.lastEra++
+	f.era = s.lastEra
 }
 
 // recount counts f again after a change. Where there are too many entries, it drops

@@ -19,6 +19,7 @@
 // Who owns what: a flight belongs to the Cache, a wait to the caller. A caller that
 // leaves ends no flight. A new listing replaces the old one in place. Folders are in
 // one order of use; the least used are dropped when there are too many entries.
+// Answers for single names are ristretto's: it may drop any of them.
 //
 // What is not here: the bytes of objects (package prefetch), inodes and the kernel's
 // own memory of names (package fs), retries (package remote).
@@ -63,7 +64,8 @@ type Config struct {
 	// is for ever.
 	TTL time.Duration
 	// MaxEntries bounds the names remembered over all directories; 0 is 1,048,576.
-	// The directory used last is kept whatever its size.
+	// The directory used last is kept whatever its size. Answers for single names
+	// are beside them, a sixteenth as many.
 	MaxEntries int
 	// ReadTimeout is how long a caller waits while nothing comes; 0 is 5 minutes.
 	ReadTimeout time.Duration
@@ -85,6 +87,7 @@ type Cache struct {
 	mu      sync.Mutex
 	closed  bool    // guarded by mu
 	folders folders // guarded by mu, and all that is in it
+	singles singles // answers for names that were asked for alone
 	ahead   int     // guarded by mu; flights that nobody has asked for
 }
 
@@ -105,7 +108,11 @@ func New(store remote.Store, cfg Config) (*Cache, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Cache{store: store, ttl: cfg.TTL, wait: cfg.ReadTimeout, logger: cfg.Logger, folders: newFolders(cfg.MaxEntries)}
+	singles, err := newSingles(cfg.MaxEntries, cfg.TTL)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cache{store: store, ttl: cfg.TTL, wait: cfg.ReadTimeout, logger: cfg.Logger, folders: newFolders(cfg.MaxEntries), singles: singles}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c, nil
 }
@@ -114,10 +121,15 @@ func New(store remote.Store, cfg Config) (*Cache, error) {
 // as do later ones.
 func (c *Cache) Close() error {
 	c.mu.Lock()
+	again := c.closed
 	c.closed = true
 	c.mu.Unlock()
+	if again {
+		return nil
+	}
 	c.cancel()
 	c.wg.Wait()
+	c.singles.close()
 	return nil
 }
 
@@ -157,7 +169,11 @@ func (c *Cache) lookup(dir, name string, alone bool) (Answer, *flight, error) {
 	}
 	now := time.Now()
 	f := c.folders.use(dir)
-	if answer, ok := f.answer(name, now); ok {
+	answer, ok := f.answer(name, now)
+	if !ok {
+		answer, ok = c.singles.find(f.era, name)
+	}
+	if ok {
 		c.refresh(f, now, false)
 		c.listAhead(dir)
 		return answer, nil, nil
@@ -243,6 +259,7 @@ func (c *Cache) Invalidate(dir string) {
 	defer c.mu.Unlock()
 	if f, ok := c.folders.byDir[dir]; ok {
 		f.forget()
+		c.folders.begin(f)
 		c.folders.recount(f)
 	}
 }
