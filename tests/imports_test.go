@@ -78,7 +78,9 @@ func TestForeignImports(t *testing.T) {
 func TestOwnImports(t *testing.T) {
 	table := map[string][]string{ // our folder: what it may import of ours
 		"weightfs/remote":              nil,
-		"weightfs/prefetch":            {"weightfs/remote"},
+		"weightfs/prefetch/stream":     {"weightfs/remote"},
+		"weightfs/prefetch/arena":      nil,
+		"weightfs/prefetch":            {"weightfs/prefetch/arena", "weightfs/prefetch/stream", "weightfs/remote"},
 		"weightfs/fs":                  {"weightfs/prefetch", "weightfs/remote"},
 		"weightfs/gpuload/safetensors": nil,
 		"weightfs/gpuload":             {"weightfs/gpuload/safetensors", "weightfs/remote"},
