@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"runtime/metrics"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"weightfs/remote"
@@ -48,6 +49,16 @@ func lockWait() float64 {
 	return sample[0].Value.Float64()
 }
 
+// cpuTime is what this process has used of the processors, in seconds: beside other
+// load it says more than the time that passed.
+func cpuTime() float64 {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		return 0
+	}
+	return float64(usage.Utime.Nano()+usage.Stime.Nano()) / 1e9
+}
+
 // viewer reads one range and gives it back.
 func viewer(b *testing.B, r *Reader, off int64, n int) {
 	v, err := r.View(b.Context(), off, n)
@@ -76,7 +87,7 @@ func inParallel(b *testing.B, cfg Config, prepare func(b *testing.B, c *Cache), 
 				defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 			}
 			b.ReportAllocs()
-			waited := lockWait()
+			waited, used := lockWait(), cpuTime()
 			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				do := op(b, c, started.Add(1)-1)
@@ -86,6 +97,7 @@ func inParallel(b *testing.B, cfg Config, prepare func(b *testing.B, c *Cache), 
 			})
 			b.StopTimer()
 			b.ReportMetric((lockWait()-waited)*1e9/float64(b.N), "lock-ns/op")
+			b.ReportMetric((cpuTime()-used)*1e9/float64(b.N), "cpu-ns/op")
 		})
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"weightfs/prefetch/stream"
 	"weightfs/remote"
 	"weightfs/tests/rig"
 )
@@ -206,7 +207,7 @@ func TestFewGETsFromANearStore(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCache(t, tc.store, Config{MemoryLimit: 4 * gib})
 				r := c.Open(remote.Object{Key: "a", Size: gib, Version: "1"})
-				consume(t, r, 0, firstFetch, 16<<10, 1)
+				consume(t, r, 0, stream.FirstFetch, 16<<10, 1)
 				r.Close()
 				got := rate(gib, func() { readShares(t, c, 1, tc.readers, gib, 4) })
 				t.Logf("%.3f of the line, %d GETs", got/tc.store.Total, tc.store.gets)

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"weightfs/prefetch/arena"
 	"weightfs/remote"
 )
 
@@ -122,6 +123,8 @@ func (b *memBody) Read(p []byte) (int, error) {
 }
 
 func (b *memBody) Close() error { return nil }
+
+const chunkSize = arena.ChunkSize
 
 func newCache(tb testing.TB, store remote.Store, cfg Config) *Cache {
 	tb.Helper()

@@ -124,7 +124,7 @@ func TestFailureReachesEveryWaiterAndIsSoonForgotten(t *testing.T) {
 		if gets, _ := store.fetched(); gets != 1 {
 			t.Errorf("%d GETs failed, want 1", gets)
 		}
-		time.Sleep(setbackMemory)
+		time.Sleep(failureMemory)
 		go func() { failed <- readAt(t.Context(), r, store.objects["a"], 0, mib) }()
 		open <- nil
 		if err := <-failed; err != nil {
@@ -208,15 +208,16 @@ func TestBytesBeatTheTimeout(t *testing.T) {
 	r := c.Open(store.object("a"))
 	defer r.Close()
 	for i := range int64(32) { // select takes either of what is ready
-		v := &View{cache: c, file: r.file, off: i * mib, n: mib}
-		if landed, err := c.claim(r, v); landed || err != nil {
-			t.Fatal(landed, err)
+		v := &View{object: r.object, off: i * mib, n: mib}
+		var do after
+		if hit, err := v.object.begin(r, v, &do); hit || err != nil {
+			t.Fatal(hit, err)
 		}
+		v.object.settle(&do)
 		<-v.ready
-		if err := c.await(t.Context(), v); err != nil {
+		if err := v.object.await(t.Context(), v, &after{}); err != nil {
 			t.Error(err)
 		}
-		c.goroutines.Done()
 		v.Release()
 	}
 }

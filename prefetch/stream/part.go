@@ -57,16 +57,24 @@ func (ss *Streams) nextAhead(s *Stream, size int64, clock uint64, part int64, fe
 	return Part{s, lo, min(hi, boundary), lo - s.Pos}, true
 }
 
-// HasRoom says whether the stream's window has room for a part as far as it is
-// known without asking what was fetched.
-func (ss *Streams) HasRoom(s *Stream, size int64, clock uint64, part int64) bool {
-	if s.descends() && s.below > ss.bottom(s) {
+// Ask says whether the stream's window has room for a part that is still to be
+// fetched, and has it taken up by Next if so.
+func (ss *Streams) Ask(s *Stream, size int64, clock uint64, part int64, fetched Fetched) bool {
+	if s.Ready {
 		return true
 	}
+	if s.descends() && s.below > ss.bottom(s) {
+		s.Ready = true
+		return true
+	}
+	// First what is known without asking what was fetched.
 	limit, stop := ss.limits(s, size, clock)
 	lo := max(s.Pos, s.ahead)
-	early := limit < min(roundUp(lo+1, part), stop) && tooEarly(s, lo, limit, stop, part)
-	return lo < limit && !early
+	if early := limit < min(roundUp(lo+1, part), stop) && tooEarly(s, lo, limit, stop, part); early || lo >= limit {
+		return false
+	}
+	_, s.Ready = ss.nextAhead(s, size, clock, part, fetched)
+	return s.Ready
 }
 
 // limits is how far the stream is fetched: for now, and at most.

@@ -2,8 +2,8 @@ package stream
 
 import "testing"
 
-// TestNextPart holds what a window is filled with, and that the quick answer of
-// HasRoom agrees where nothing was fetched by others.
+// TestNextPart holds what a window is filled with, and that nothing is asked for
+// where everything is fetched.
 func TestNextPart(t *testing.T) {
 	const size, part = 1000 * mib, 8 * mib
 	for _, tc := range []struct {
@@ -21,14 +21,18 @@ func TestNextPart(t *testing.T) {
 		{"downwards", Stream{start: 64 * mib, Pos: 70 * mib, Window: 16 * mib, below: 60 * mib, descents: 2}, 56 * mib, 60 * mib},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			tc.s.Ready = true
 			ss := Streams{census: new(Census), list: []*Stream{&tc.s}}
-			if room := ss.HasRoom(&tc.s, size, 0, part); room != (tc.hi > 0) {
+			if room := ss.Ask(&tc.s, size, 0, part, known(false)); room != (tc.hi > 0) {
 				t.Errorf("has room: %v", room)
 			}
+			tc.s.Ready = true
 			got, ok := ss.Next(size, 0, func(*Stream) int64 { return part }, known(false))
 			if ok != (tc.hi > 0) || got.Lo != tc.lo || got.Hi != tc.hi || tc.s.Ready != ok {
 				t.Errorf("[%d,%d) MiB %v, want [%d,%d)", got.Lo/mib, got.Hi/mib, ok, tc.lo/mib, tc.hi/mib)
+			}
+			tc.s.Ready = false
+			if ss.Ask(&tc.s, size, 0, part, known(true)) && !tc.s.descends() {
+				t.Error("asks for what is fetched")
 			}
 		})
 	}
