@@ -8,6 +8,7 @@ import (
 
 	"weightfs/fs"
 	"weightfs/prefetch"
+	"weightfs/tests/memstore"
 )
 
 // benchSize fits into the benchmarks' cache, so that after a first read only
@@ -18,7 +19,7 @@ const benchSize = 256 << 20
 // pages, by one process: buffered and mapped at three kernel readaheads, and by
 // O_DIRECT, which has none.
 func BenchmarkRead(b *testing.B) {
-	store := newMemStore(map[string][]byte{"f": randomBytes(benchSize)})
+	store := memstore.New(map[string][]byte{"f": randomBytes(benchSize)})
 	for _, readahead := range []int64{128 << 10, 1 << 20, 4 << 20, 16 << 20} {
 		b.Run(fmt.Sprintf("readahead=%dKiB", readahead>>10), func(b *testing.B) {
 			m := mount(b, store, options{
@@ -76,7 +77,7 @@ func BenchmarkFind(b *testing.B) {
 	for i := range 20_000 {
 		files[fmt.Sprintf("shard-%05d", i)] = nil
 	}
-	m := mount(b, newMemStore(files), options{})
+	m := mount(b, memstore.New(files), options{})
 	for b.Loop() {
 		output(b, "find", m.dir, "-size", "+1")
 	}

@@ -149,8 +149,10 @@ func TestDefectInARead(t *testing.T) {
 		t.Errorf("%d reads are still pending", left)
 	}
 	k.hangUp()
-	if !strings.Contains(k.log.String(), "answerRead") {
-		t.Errorf("no stack in the log:\n%s", k.log)
+	for _, want := range []string{"nil pointer", "answerRead"} { // the cause, and the stack
+		if !strings.Contains(k.log.String(), want) {
+			t.Errorf("no %q in the log:\n%s", want, k.log)
+		}
 	}
 }
 

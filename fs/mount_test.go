@@ -19,12 +19,15 @@ import (
 	"weightfs/fs"
 	"weightfs/prefetch"
 	"weightfs/remote"
+	"weightfs/tests/memstore"
 )
 
 func TestMain(m *testing.M) {
 	if code, ok := asChild(os.Args[1:]); ok {
 		os.Exit(code)
 	}
+	// A child under the race detector waits for a second at its end.
+	os.Setenv("GORACE", os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	goleak.VerifyTestMain(m)
 }
 
@@ -89,7 +92,9 @@ func tryMount(t testing.TB, store remote.Store, o options) (mounted, error) {
 	t.Helper()
 	log := &logBuffer{}
 	o.fs.Logger = slog.New(slog.NewTextHandler(log, nil))
-	o.fs.FileMode, o.fs.DirMode = fs.DefaultFileMode, fs.DefaultDirMode
+	if o.fs.FileMode|o.fs.DirMode == 0 {
+		o.fs.FileMode, o.fs.DirMode = fs.DefaultFileMode, fs.DefaultDirMode
+	}
 	if o.prefetch.MemoryLimit == 0 {
 		o.prefetch.MemoryLimit = 64 << 20
 	}
@@ -146,4 +151,36 @@ func randomBytes(n int) []byte {
 	rng := rand.NewChaCha8([32]byte{1})
 	rng.Read(data)
 	return data
+}
+
+// gate is what the ranges of a store wait at.
+type gate struct {
+	open    func()
+	waiting chan struct{} // gets a value, if there is room, when a range waits
+	ended   chan struct{} // likewise, when a range that waits is not wanted any more
+}
+
+// hold keeps every range of store back until the gate is opened.
+func hold(store *memstore.Store) gate {
+	opened := make(chan struct{})
+	g := gate{sync.OnceFunc(func() { close(opened) }), make(chan struct{}, 1), make(chan struct{}, 1)}
+	store.Hook(memstore.Hooks{Range: func(ctx context.Context, _ string, _ int64) error {
+		signal(g.waiting)
+		select {
+		case <-opened:
+			return nil
+		case <-ctx.Done():
+			signal(g.ended)
+			return ctx.Err()
+		}
+	}})
+	return g
+}
+
+// signal puts a value into a channel that has room for one.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }

@@ -12,10 +12,11 @@ import (
 	"testing"
 
 	"weightfs/fs"
+	"weightfs/tests/memstore"
 )
 
 func TestUnmount(t *testing.T) {
-	m := mount(t, newMemStore(map[string][]byte{"f": []byte("x")}), options{})
+	m := mount(t, memstore.New(map[string][]byte{"f": []byte("x")}), options{})
 	output(t, "cat", m.path("f"))
 	if err := m.Unmount(context.Background()); err != nil {
 		t.Fatal(err)
@@ -31,14 +32,25 @@ func TestUnmount(t *testing.T) {
 
 // Mounted is called while nobody is answered yet, and its error ends the mount.
 func TestMountedHook(t *testing.T) {
-	store := newMemStore(map[string][]byte{"f": []byte("x")})
+	store := memstore.New(map[string][]byte{"f": []byte("x")})
 	var seen fs.Stats
 	var early *exec.Cmd
 	dir := t.TempDir()
 	m := mount(t, store, options{dir: dir, fs: fs.Config{Mounted: func(s *fs.Server) error {
 		early = exec.Command("cat", filepath.Join(dir, "f"))
-		defer func() { seen = s.Stats() }()
-		return early.Start()
+		if err := early.Start(); err != nil {
+			return err
+		}
+		waits := 0
+		eventually(t, func() bool { // it has ended, or goes on waiting
+			status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", early.Process.Pid))
+			if strings.Contains(string(status), "State:\tS") {
+				waits++
+			}
+			return waits == 1000 || strings.Contains(string(status), "State:\tZ")
+		})
+		seen = s.Stats()
+		return nil
 	}}})
 	if err := early.Wait(); err != nil || seen.Lookups != 0 {
 		t.Errorf("a reader that was early: %v; %d look-ups before", err, seen.Lookups)
@@ -57,17 +69,19 @@ func TestMountedHook(t *testing.T) {
 }
 
 func TestUnmountByOthers(t *testing.T) {
-	m := mount(t, newMemStore(map[string][]byte{"f": []byte("x")}), options{})
-	output(t, "umount", m.dir)
-	if err := m.Wait(); err != nil {
-		t.Error(err)
+	for _, args := range [][]string{nil, {"-f"}} {
+		m := mount(t, memstore.New(map[string][]byte{"f": []byte("x")}), options{})
+		output(t, "umount", append(args, m.dir)...)
+		if err := m.Wait(); err != nil {
+			t.Errorf("umount %q: %v", args, err)
+		}
 	}
 }
 
 // By force, a mount with open files is aborted and stays, and answers nobody: it
 // is taken away.
 func TestAbortByOthers(t *testing.T) {
-	m := mount(t, newMemStore(map[string][]byte{"f": []byte("x")}), options{})
+	m := mount(t, memstore.New(map[string][]byte{"f": []byte("x")}), options{})
 	h := openInChild(t, m.path("f"))
 	defer h.close()
 	if err := exec.Command("umount", "-f", m.dir).Run(); err == nil {
@@ -81,17 +95,9 @@ func TestAbortByOthers(t *testing.T) {
 	}
 }
 
-func TestUnmountByForce(t *testing.T) {
-	m := mount(t, newMemStore(map[string][]byte{"f": []byte("x")}), options{})
-	output(t, "umount", "-f", m.dir)
-	if err := m.Wait(); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestUnmountServesOpenFiles(t *testing.T) {
 	data := randomBytes(3 << 20)
-	m := mount(t, newMemStore(map[string][]byte{"f": data}), options{})
+	m := mount(t, memstore.New(map[string][]byte{"f": data}), options{})
 	h := openInChild(t, m.path("f"))
 	unmounted := make(chan error)
 	go func() { unmounted <- m.Unmount(context.Background()) }()
@@ -106,13 +112,13 @@ func TestUnmountServesOpenFiles(t *testing.T) {
 }
 
 func TestUnmountCutsOff(t *testing.T) {
-	store := newMemStore(map[string][]byte{"f": randomBytes(1 << 20)})
+	store := memstore.New(map[string][]byte{"f": randomBytes(1 << 20)})
 	m := mount(t, store, options{})
-	letGo := store.hold()
-	defer letGo()
+	gate := hold(store)
+	defer gate.open()
 	h := openInChild(t, m.path("f"))
 	h.ask(0, 10)
-	<-store.waiting
+	<-gate.waiting
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := m.Unmount(ctx); !errors.Is(err, fs.ErrAborted) {
@@ -124,7 +130,7 @@ func TestUnmountCutsOff(t *testing.T) {
 }
 
 func TestDeadMountIsCleanedUp(t *testing.T) {
-	store := newMemStore(map[string][]byte{"f": []byte("x")})
+	store := memstore.New(map[string][]byte{"f": []byte("x")})
 	dir := t.TempDir()
 	leaveDeadMount(t, dir)
 	if got := complaint(t, "ls", dir); !strings.Contains(got, "not connected") {
@@ -155,7 +161,7 @@ func leaveDeadMount(t *testing.T, dir string) {
 }
 
 func TestWrongMountpoints(t *testing.T) {
-	store := newMemStore(map[string][]byte{"f": []byte("x")})
+	store := memstore.New(map[string][]byte{"f": []byte("x")})
 	m := mount(t, store, options{fs: fs.Config{Source: "s3://bucket"}})
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

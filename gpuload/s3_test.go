@@ -140,8 +140,12 @@ func TestLoadFromS3Faults(t *testing.T) {
 			proxy.Rule{Op: "GET", Skip: 1, Count: 2, Fault: proxy.Fault{Status: 503, Code: "SlowDown"}},
 			proxy.Rule{Op: "GET", Skip: 3, Count: 2, Fault: proxy.Fault{End: proxy.Truncate, After: mib}},
 		)
+		b.proxy.ResetStats()
 		defer b.proxy.SetRules(1)
 		loadAndCompare(t, src, tensors, opts)
+		if got := b.proxy.Stats().Faults; got != 4 {
+			t.Errorf("%d faults were met, want 4", got)
+		}
 	})
 	t.Run("replaced", func(t *testing.T) {
 		src := b.open(t, "s3://models/m")

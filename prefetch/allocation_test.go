@@ -13,9 +13,9 @@ import (
 func TestCachedViewAllocatesOnce(t *testing.T) {
 	store := newMemStore(t, map[string]int64{"a": 16 * mib})
 	c := newCache(t, store, Config{MemoryLimit: 32 * mib})
-	r := c.Open(store.object("a"))
+	r := c.Open(store.Object("a"))
 	defer r.Close()
-	if err := readAll(t.Context(), r, store.objects["a"], mib); err != nil {
+	if err := readAll(t.Context(), r, store.Data("a"), mib); err != nil {
 		t.Fatal(err)
 	}
 	for c.Stats().ActiveFetches > 0 { // the last ones, whose bytes were all read

@@ -14,7 +14,7 @@ func TestDefectLeavesNoLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore(t, map[string]int64{"a": 1 << 20})
 		c := newCache(t, store, Config{Mode: Off})
-		r := c.Open(store.object("a"))
+		r := c.Open(store.Object("a"))
 		defer r.Close()
 		var broken atomic.Bool
 		c.now = func() time.Time {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"weightfs/remote"
+	"weightfs/tests/memstore"
 )
 
 func TestFailures(t *testing.T) {
@@ -90,14 +91,14 @@ func TestTimeoutNamesItsCause(t *testing.T) {
 func timeOutDuringAnOutage(t *testing.T, later func(*Cache, *Reader, remote.Object) *Reader) {
 	mem := newMemStore(t, map[string]int64{"a": 8 * mib})
 	outage := true
-	mem.gate = func(context.Context, string, int64) error {
+	mem.Hook(memstore.Hooks{Range: func(context.Context, string, int64) error {
 		if outage {
 			return &net.OpError{Op: "dial", Err: errors.New("flaky")}
 		}
 		return nil
-	}
+	}})
 	c := newCache(t, remote.WithRetry(mem, remote.RetryPolicy{}), Config{ReadTimeout: 5 * time.Second, Mode: Off})
-	r := c.Open(mem.object("a"))
+	r := c.Open(mem.Object("a"))
 	_, err := r.View(t.Context(), 0, mib)
 	if !errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(err.Error(), "flaky") {
 		t.Errorf("the error does not name the cause: %v", err)
@@ -111,10 +112,10 @@ func timeOutDuringAnOutage(t *testing.T, later func(*Cache, *Reader, remote.Obje
 		t.Errorf("%d fetches go on for nobody", n)
 	}
 	outage = false
-	r = later(c, r, mem.object("a"))
+	r = later(c, r, mem.Object("a"))
 	defer r.Close()
 	began = time.Now()
-	if err := readAt(t.Context(), r, mem.objects["a"], 0, mib); err != nil || time.Since(began) != 0 {
+	if err := readAt(t.Context(), r, mem.Data("a"), 0, mib); err != nil || time.Since(began) != 0 {
 		t.Errorf("after the outage: %v after %v", err, time.Since(began))
 	}
 }
@@ -125,15 +126,15 @@ func TestHungFetchIsMadeAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore(t, map[string]int64{"a": 8 * mib})
 		hung := true
-		store.gate = func(ctx context.Context, _ string, _ int64) error {
+		store.Hook(memstore.Hooks{Range: func(ctx context.Context, _ string, _ int64) error {
 			if hung {
 				hung = false
 				<-ctx.Done()
 			}
 			return ctx.Err()
-		}
+		}})
 		c := newCache(t, store, Config{ReadTimeout: time.Minute, Mode: Off})
-		first := c.Open(store.object("a"))
+		first := c.Open(store.Object("a"))
 		defer first.Close()
 		gaveUp := make(chan error)
 		go func() {
@@ -141,10 +142,10 @@ func TestHungFetchIsMadeAnew(t *testing.T) {
 			gaveUp <- err
 		}()
 		time.Sleep(50 * time.Second)
-		second := c.Open(store.object("a"))
+		second := c.Open(store.Object("a"))
 		defer second.Close()
 		began := time.Now()
-		if err := readAt(t.Context(), second, store.objects["a"], 0, mib); err != nil || time.Since(began) != 10*time.Second {
+		if err := readAt(t.Context(), second, store.Data("a"), 0, mib); err != nil || time.Since(began) != 10*time.Second {
 			t.Errorf("the second reader: %v after %v", err, time.Since(began))
 		}
 		if err := <-gaveUp; !errors.Is(err, os.ErrDeadlineExceeded) {

@@ -8,18 +8,19 @@ import (
 	"testing/synctest"
 
 	"weightfs/remote"
+	"weightfs/tests/memstore"
 )
 
 // An entry that was forgotten does not take its successor with it.
 func TestOldEntryForgetsNotTheNewOne(t *testing.T) {
 	store := newMemStore(t, map[string]int64{"a": mib})
 	c := newCache(t, store, Config{})
-	old := c.acquire(store.object("a"))
+	old := c.acquire(store.Object("a"))
 	c.release(old)
-	r := c.Open(store.object("a"))
+	r := c.Open(store.Object("a"))
 	defer r.Close()
 	c.forget(old)
-	if got := c.acquire(store.object("a")); got != r.object {
+	if got := c.acquire(store.Object("a")); got != r.object {
 		t.Error("the open file is not found any more")
 	} else {
 		c.release(got)
@@ -29,17 +30,17 @@ func TestOldEntryForgetsNotTheNewOne(t *testing.T) {
 func TestLastCloseEndsFetches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore(t, map[string]int64{"a": 256 * mib})
-		store.onRead = func(ctx context.Context, _ string, off int64) error {
+		store.Hook(memstore.Hooks{Read: func(ctx context.Context, _ string, off int64) error {
 			if off < 4*mib {
 				return nil
 			}
 			<-ctx.Done()
 			return ctx.Err()
-		}
+		}})
 		c := newCache(t, store, Config{})
-		r := c.Open(store.object("a"))
+		r := c.Open(store.Object("a"))
 		for off := int64(0); off < 4*mib; off += mib {
-			if err := readAt(t.Context(), r, store.objects["a"], off, mib); err != nil {
+			if err := readAt(t.Context(), r, store.Data("a"), off, mib); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -62,22 +63,22 @@ func TestNextShardIsOnItsWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore(t, map[string]int64{"1": 32 * mib, "2": 32 * mib})
 		c := newCache(t, store, Config{Successor: func(obj remote.Object) (remote.Object, bool) {
-			return store.object("2"), obj.Key == "1"
+			return store.Object("2"), obj.Key == "1"
 		}})
-		r := c.Open(store.object("1"))
+		r := c.Open(store.Object("1"))
 		defer r.Close()
-		if err := readAll(t.Context(), r, store.objects["1"], mib); err != nil {
+		if err := readAll(t.Context(), r, store.Data("1"), mib); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		_, before := store.fetched()
+		_, before := store.Fetched()
 		if before <= 32*mib {
 			t.Error("nothing of the next shard is fetched")
 		}
-		next := c.Open(store.object("2"))
+		next := c.Open(store.Object("2"))
 		defer next.Close()
 		hits := c.Stats().Hits
-		if err := readAt(t.Context(), next, store.objects["2"], 0, 16<<10); err != nil {
+		if err := readAt(t.Context(), next, store.Data("2"), 0, 16<<10); err != nil {
 			t.Fatal(err)
 		}
 		if c.Stats().Hits == hits {
@@ -92,7 +93,7 @@ func TestStarvedViewKeepsItsObject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore(t, map[string]int64{"a": 64 * mib, "b": mib})
 		c := newCache(t, store, Config{MemoryLimit: MinMemoryLimit, Mode: Off})
-		a := c.Open(store.object("a"))
+		a := c.Open(store.Object("a"))
 		defer a.Close()
 		var held []*View
 		for i := range int64(4) {
@@ -102,11 +103,11 @@ func TestStarvedViewKeepsItsObject(t *testing.T) {
 			}
 			held = append(held, v)
 		}
-		gets, _ := store.fetched()
+		gets, _ := store.Fetched()
 		read := make(chan error, 2)
 		for range 2 {
-			b := c.Open(store.object("b"))
-			go func() { read <- readAt(t.Context(), b, store.objects["b"], 0, mib) }()
+			b := c.Open(store.Object("b"))
+			go func() { read <- readAt(t.Context(), b, store.Data("b"), 0, mib) }()
 			synctest.Wait()
 			b.Close()
 		}
@@ -118,7 +119,7 @@ func TestStarvedViewKeepsItsObject(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if after, _ := store.fetched(); after != gets+1 {
+		if after, _ := store.Fetched(); after != gets+1 {
 			t.Errorf("%d GETs for one object of 1 MiB", after-gets)
 		}
 	})
@@ -129,13 +130,13 @@ func TestStarvedViewKeepsItsObject(t *testing.T) {
 func TestReadyStreamKeepsItsObject(t *testing.T) {
 	store := newMemStore(t, map[string]int64{"a": 64 * mib})
 	c := newCache(t, store, Config{MemoryLimit: MinMemoryLimit})
-	o := c.acquire(store.object("a"))
+	o := c.acquire(store.Object("a"))
 	o.streams.First(8*mib, 0).Ready = true
 	c.scheduler.mu.Lock()
 	c.scheduler.enlist(o)
 	c.scheduler.mu.Unlock()
 	c.release(o)
-	r := c.Open(store.object("a"))
+	r := c.Open(store.Object("a"))
 	defer r.Close()
 	if r.object != o {
 		t.Error("what the stream fetches is lost to who opens the object")
@@ -146,17 +147,17 @@ func TestReadyStreamKeepsItsObject(t *testing.T) {
 func TestUnreachableNextShardIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore(t, map[string]int64{"1": 32 * mib, "2": 32 * mib})
-		store.gate = func(_ context.Context, key string, _ int64) error {
+		store.Hook(memstore.Hooks{Range: func(_ context.Context, key string, _ int64) error {
 			if key == "2" {
 				return errors.New("out of reach")
 			}
 			return nil
-		}
-		c := newCache(t, store, Config{Successor: func(obj remote.Object) (remote.Object, bool) {
-			return store.object("2"), obj.Key == "1"
 		}})
-		r := c.Open(store.object("1"))
-		if err := readAll(t.Context(), r, store.objects["1"], mib); err != nil {
+		c := newCache(t, store, Config{Successor: func(obj remote.Object) (remote.Object, bool) {
+			return store.Object("2"), obj.Key == "1"
+		}})
+		r := c.Open(store.Object("1"))
+		if err := readAll(t.Context(), r, store.Data("1"), mib); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -178,9 +179,9 @@ func TestHeadersLeaveRoomAhead(t *testing.T) {
 		store := newMemStore(t, sizes)
 		c := newCache(t, store, Config{MemoryLimit: 64 * mib})
 		for i := range files {
-			r := c.Open(store.object(fmt.Sprint(i)))
+			r := c.Open(store.Object(fmt.Sprint(i)))
 			defer r.Close()
-			if err := readAt(t.Context(), r, store.objects[fmt.Sprint(i)], 0, 8); err != nil {
+			if err := readAt(t.Context(), r, store.Data(fmt.Sprint(i)), 0, 8); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -4,81 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"iter"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"weightfs/remote"
+	"weightfs/tests/memstore"
 )
-
-// listingStore is a store of directories: it counts the listings of each, and
-// holds them back while gate is not nil and not closed.
-type listingStore struct {
-	gate chan struct{}
-
-	mu    sync.Mutex
-	dirs  map[string][]remote.Entry // guarded by mu
-	calls map[string]int            // guarded by mu
-	fail  error                     // guarded by mu
-}
-
-func newListingStore(dirs map[string][]remote.Entry) *listingStore {
-	return &listingStore{dirs: dirs, calls: map[string]int{}}
-}
-
-func (s *listingStore) listed(dir string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.calls[dir]
-}
-
-func (s *listingStore) set(fail error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.fail = fail
-}
-
-func (s *listingStore) List(ctx context.Context, dir string) iter.Seq2[remote.Entry, error] {
-	return func(yield func(remote.Entry, error) bool) {
-		s.mu.Lock()
-		s.calls[dir]++
-		entries, ok := s.dirs[dir]
-		err := s.fail
-		s.mu.Unlock()
-		if s.gate != nil {
-			select {
-			case <-s.gate:
-			case <-ctx.Done():
-				err = ctx.Err()
-			}
-		}
-		if err == nil && !ok {
-			err = fs.ErrNotExist
-		}
-		for _, entry := range entries {
-			if err != nil || !yield(entry, nil) {
-				break
-			}
-		}
-		if err != nil {
-			yield(remote.Entry{}, err)
-		}
-	}
-}
-
-func (s *listingStore) Stat(context.Context, string) (remote.Object, error) {
-	return remote.Object{}, errors.ErrUnsupported
-}
-
-func (s *listingStore) OpenRange(context.Context, remote.Object, int64, int64) (io.ReadCloser, error) {
-	return nil, errors.ErrUnsupported
-}
-
-func (s *listingStore) Close() error { return nil }
 
 func fileEntry(key string) remote.Entry {
 	return remote.Entry{Object: remote.Object{Key: key, Size: 1, Version: "v1"}}
@@ -88,16 +21,30 @@ func dirEntry(key string) remote.Entry {
 	return remote.Entry{Object: remote.Object{Key: key}, Kind: remote.KindDir}
 }
 
-// modelStore has a model of three shards in the folder m.
-func modelStore() *listingStore {
-	shards := make([]remote.Entry, 3)
-	for i := range shards {
-		shards[i] = fileEntry(fmt.Sprintf("m/x-%05d-of-00003.bin", i+1))
+// filesOf makes a store of files of one byte each.
+func filesOf(keys ...string) *memstore.Store {
+	files := map[string][]byte{}
+	for _, key := range keys {
+		files[key] = []byte("x")
 	}
-	return newListingStore(map[string][]remote.Entry{
-		"":  {fileEntry("a"), dirEntry("m"), fileEntry("z")},
-		"m": shards,
-	})
+	return memstore.New(files)
+}
+
+// modelStore has a model of three shards in the folder m.
+func modelStore() *memstore.Store {
+	return filesOf("a", "m/x-00001-of-00003.bin", "m/x-00002-of-00003.bin", "m/x-00003-of-00003.bin", "z")
+}
+
+// held holds listings back until the gate is closed.
+func held(gate <-chan struct{}) memstore.Hooks {
+	return memstore.Hooks{List: func(ctx context.Context, _ string) error {
+		select {
+		case <-gate:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}}
 }
 
 func newTestListings(t *testing.T, store remote.Store, cfg ListingsConfig) *Listings {
@@ -138,8 +85,8 @@ func TestListingAnswersLookups(t *testing.T) {
 			t.Errorf("look-up of %q: %v, want fs.ErrNotExist", key, err)
 		}
 	}
-	if store.listed("") != 1 || store.listed("m") != 1 {
-		t.Errorf("listed the source %d and m %d times, want once each", store.listed(""), store.listed("m"))
+	if store.Listed("") != 1 || store.Listed("m") != 1 {
+		t.Errorf("listed the source %d and m %d times, want once each", store.Listed(""), store.Listed("m"))
 	}
 }
 
@@ -165,7 +112,7 @@ func TestListingExpires(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				if got := store.listed(""); got != c.want {
+				if got := store.Listed(""); got != c.want {
 					t.Errorf("listed %d times, want %d", got, c.want)
 				}
 			})
@@ -189,7 +136,8 @@ func TestListingRemaining(t *testing.T) {
 func TestOneFlightPerDirectory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := modelStore()
-		store.gate = make(chan struct{})
+		gate := make(chan struct{})
+		store.Hook(held(gate))
 		l := newTestListings(t, store, ListingsConfig{})
 		impatient, giveUp := context.WithCancel(t.Context())
 		errs := make(chan error, 9)
@@ -208,13 +156,13 @@ func TestOneFlightPerDirectory(t *testing.T) {
 		if err := <-errs; !errors.Is(err, context.Canceled) {
 			t.Errorf("who gives up gets %v, want context.Canceled", err)
 		}
-		close(store.gate)
+		close(gate)
 		for range 8 {
 			if err := <-errs; err != nil {
 				t.Errorf("who waits gets %v", err)
 			}
 		}
-		if got := store.listed("m"); got != 1 {
+		if got := store.Listed("m"); got != 1 {
 			t.Errorf("listed %d times, want 1", got)
 		}
 	})
@@ -224,11 +172,11 @@ func TestListingErrorIsNotRemembered(t *testing.T) {
 	store := modelStore()
 	l := newTestListings(t, store, ListingsConfig{})
 	broken := errors.New("broken")
-	store.set(broken)
+	store.Hook(memstore.Hooks{List: func(context.Context, string) error { return broken }})
 	if _, err := l.List(context.Background(), "m"); !errors.Is(err, broken) {
 		t.Errorf("got %v, want %v", err, broken)
 	}
-	store.set(nil)
+	store.Hook(memstore.Hooks{})
 	if _, err := l.List(context.Background(), "m"); err != nil {
 		t.Errorf("after the store recovered: %v", err)
 	}
@@ -244,7 +192,7 @@ func TestInvalidate(t *testing.T) {
 		if _, err := lookup(context.Background(), l, "a"); err != nil {
 			t.Fatal(err)
 		}
-		if got := store.listed(""); got != want {
+		if got := store.Listed(""); got != want {
 			t.Errorf("listed %d times, want %d", got, want)
 		}
 		l.Invalidate("")
@@ -262,7 +210,7 @@ func TestHugeListingIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := store.listed("m"); got != 1 {
+	if got := store.Listed("m"); got != 1 {
 		t.Errorf("listed %d times, want 1", got)
 	}
 }
@@ -270,7 +218,7 @@ func TestHugeListingIsKept(t *testing.T) {
 func TestListingsClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := modelStore()
-		store.gate = make(chan struct{})
+		store.Hook(held(make(chan struct{})))
 		l := newTestListings(t, store, ListingsConfig{})
 		waiter := make(chan error, 1)
 		go func() {
@@ -292,8 +240,8 @@ func TestSuccessor(t *testing.T) {
 	store := modelStore()
 	l := newTestListings(t, store, ListingsConfig{})
 	first := fileEntry("m/x-00001-of-00003.bin").Object
-	if _, ok := l.Successor(first); ok || store.listed("m") != 0 {
-		t.Errorf("without a listing: found %t after %d requests", ok, store.listed("m"))
+	if _, ok := l.Successor(first); ok || store.Listed("m") != 0 {
+		t.Errorf("without a listing: found %t after %d requests", ok, store.Listed("m"))
 	}
 	if _, err := l.List(context.Background(), "m"); err != nil {
 		t.Fatal(err)

@@ -4,49 +4,14 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"iter"
 	"os"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"weightfs/remote"
+	"weightfs/tests/memstore"
 )
-
-// silentStore does not answer a listing while it is silent, nor ever one that
-// was asked for then.
-type silentStore struct {
-	*listingStore
-	silent atomic.Bool
-}
-
-func (s *silentStore) List(ctx context.Context, dir string) iter.Seq2[remote.Entry, error] {
-	if !s.silent.Load() {
-		return s.listingStore.List(ctx, dir)
-	}
-	return func(yield func(remote.Entry, error) bool) {
-		<-ctx.Done()
-		yield(remote.Entry{}, ctx.Err())
-	}
-}
-
-// failingStore fails the first listing after ten seconds.
-type failingStore struct {
-	*listingStore
-	asked atomic.Int32
-	cause error
-}
-
-func (s *failingStore) List(ctx context.Context, dir string) iter.Seq2[remote.Entry, error] {
-	if s.asked.Add(1) > 1 {
-		return s.listingStore.List(ctx, dir)
-	}
-	return func(yield func(remote.Entry, error) bool) {
-		time.Sleep(10 * time.Second)
-		yield(remote.Entry{}, s.cause)
-	}
-}
 
 // TestLateCallerIsListedAnew holds that who comes when a listing has long been
 // failing does not fail with it, unless the directory is not there.
@@ -61,7 +26,12 @@ func TestLateCallerIsListedAnew(t *testing.T) {
 		{9 * time.Second, fs.ErrNotExist, true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			store := &failingStore{listingStore: modelStore(), cause: tc.cause}
+			store := modelStore()
+			store.Hook(memstore.Hooks{List: func(context.Context, string) error {
+				store.Hook(memstore.Hooks{}) // the first listing alone fails
+				time.Sleep(10 * time.Second)
+				return tc.cause
+			}})
 			l := newTestListings(t, store, ListingsConfig{})
 			first := make(chan error)
 			go func() {
@@ -83,10 +53,17 @@ func TestLateCallerIsListedAnew(t *testing.T) {
 // at a store that is silent, and again once it answers.
 func TestNamesWithinReadTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &silentStore{listingStore: modelStore()}
+		store := modelStore()
+		var silent atomic.Bool
+		store.Hook(memstore.Hooks{List: func(ctx context.Context, _ string) error {
+			if silent.Load() {
+				<-ctx.Done() // nor is it answered later
+			}
+			return ctx.Err()
+		}})
 		l := newTestListings(t, store, ListingsConfig{TTL: time.Second, ReadTimeout: 20 * time.Second})
 		for _, known := range []bool{false, true} {
-			store.silent.Store(true)
+			silent.Store(true)
 			late := make(chan time.Duration, 1)
 			go func() {
 				time.Sleep(15 * time.Second)
@@ -102,7 +79,7 @@ func TestNamesWithinReadTimeout(t *testing.T) {
 			if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took != 20*time.Second {
 				t.Errorf("known %v: %v after %v", known, err, took)
 			}
-			store.silent.Store(false)
+			silent.Store(false)
 			began = time.Now()
 			if _, err := l.List(t.Context(), ""); err != nil || time.Since(began) != 0 {
 				t.Errorf("known %v: healed: %v after %v", known, err, time.Since(began))

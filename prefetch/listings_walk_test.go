@@ -3,7 +3,6 @@ package prefetch
 import (
 	"context"
 	"fmt"
-	"iter"
 	"slices"
 	"sync"
 	"testing"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"weightfs/remote"
+	"weightfs/tests/memstore"
 )
 
 func TestWalkSteps(t *testing.T) {
@@ -50,44 +50,43 @@ func TestWalkSteps(t *testing.T) {
 	}
 }
 
-// slowStore takes 50 ms for a listing, as S3 does, and notes how many were
+// slow has store take 50 ms for a listing, as S3 does, and tells how many were
 // under way at once.
-type slowStore struct {
-	*listingStore
-	mu        sync.Mutex
-	now, most int // guarded by mu
-}
-
-func (s *slowStore) count(by int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.now += by
-	s.most = max(s.most, s.now)
-}
-
-func (s *slowStore) List(ctx context.Context, dir string) iter.Seq2[remote.Entry, error] {
-	return func(yield func(remote.Entry, error) bool) {
-		s.count(1)
+func slow(store *memstore.Store) (most func() int) {
+	var mu sync.Mutex
+	var now, highest int
+	count := func(by int) {
+		mu.Lock()
+		defer mu.Unlock()
+		now += by
+		highest = max(highest, now)
+	}
+	store.Hook(memstore.Hooks{List: func(context.Context, string) error {
+		count(1)
+		defer count(-1)
 		time.Sleep(50 * time.Millisecond)
-		s.count(-1)
-		s.listingStore.List(ctx, dir)(yield)
+		return nil
+	}})
+	return func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return highest
 	}
 }
 
 // folders is a store of n folders with one file each.
-func folders(n int) *slowStore {
-	dirs := map[string][]remote.Entry{}
+func folders(n int) *memstore.Store {
+	var keys []string
 	for i := range n {
-		dir := fmt.Sprintf("d%04d", i)
-		dirs[""] = append(dirs[""], dirEntry(dir))
-		dirs[dir] = []remote.Entry{fileEntry(dir + "/f")}
+		keys = append(keys, fmt.Sprintf("d%04d/f", i))
 	}
-	return &slowStore{listingStore: newListingStore(dirs)}
+	return filesOf(keys...)
 }
 
 func TestWalkIsListedAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := folders(1000)
+		most := slow(store)
 		l := newTestListings(t, store, ListingsConfig{})
 		start := time.Now()
 		root, err := l.List(t.Context(), "")
@@ -104,12 +103,12 @@ func TestWalkIsListedAhead(t *testing.T) {
 			t.Errorf("the walk took %v", took)
 		}
 		for _, dir := range root.Entries() {
-			if got := store.listed(dir.Key); got != 1 {
+			if got := store.Listed(dir.Key); got != 1 {
 				t.Fatalf("%s was listed %d times", dir.Key, got)
 			}
 		}
-		if store.most > maxAhead+1 {
-			t.Errorf("%d listings at once", store.most)
+		if got := most(); got > maxAhead+1 {
+			t.Errorf("%d listings at once", got)
 		}
 	})
 }
@@ -117,6 +116,7 @@ func TestWalkIsListedAhead(t *testing.T) {
 func TestOneFolderIsNoWalk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := folders(100)
+		slow(store)
 		l := newTestListings(t, store, ListingsConfig{})
 		if _, err := l.List(t.Context(), ""); err != nil {
 			t.Fatal(err)
@@ -129,7 +129,7 @@ func TestOneFolderIsNoWalk(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Second) // what is listed ahead has come
-		if got := store.listed("d0008") + store.listed("d0043"); got != 0 {
+		if got := store.Listed("d0008") + store.Listed("d0043"); got != 0 {
 			t.Errorf("%d folders were listed that nobody asked for", got)
 		}
 	})

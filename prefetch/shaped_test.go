@@ -7,9 +7,9 @@ package prefetch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
-	"iter"
 	"slices"
 	"sync"
 	"testing"
@@ -24,7 +24,8 @@ import (
 // shapedStore is a distant store in virtual time: each GET waits for its first
 // byte, each connection and all together have a rate. Its bytes are zeros.
 type shapedStore struct {
-	firstByte time.Duration
+	remote.Store // nil: nothing else is asked of it
+	firstByte    time.Duration
 	rig.Line
 
 	mu      sync.Mutex
@@ -46,16 +47,6 @@ func distant() *shapedStore {
 func near() *shapedStore {
 	return newShapedStore(time.Millisecond, 2.5e9, 2.5e9)
 }
-
-func (s *shapedStore) Stat(context.Context, string) (remote.Object, error) {
-	return remote.Object{}, io.ErrUnexpectedEOF
-}
-
-func (s *shapedStore) List(context.Context, string) iter.Seq2[remote.Entry, error] {
-	return func(func(remote.Entry, error) bool) {}
-}
-
-func (s *shapedStore) Close() error { return nil }
 
 func (s *shapedStore) OpenRange(ctx context.Context, _ remote.Object, _, n int64) (io.ReadCloser, error) {
 	s.mu.Lock()
@@ -135,6 +126,11 @@ func rate(bytes int64, load func()) float64 {
 	return float64(bytes) / time.Since(began).Seconds()
 }
 
+// median is that of values, which must not be empty.
+func median[T cmp.Ordered](values []T) T {
+	return slices.Sorted(slices.Values(values))[len(values)/2]
+}
+
 const gib = 1 << 30
 
 // One reader, sixteen of one file, four files at once: each fills the line, in the
@@ -178,9 +174,8 @@ func TestReadersFillTheLine(t *testing.T) {
 					}
 				})
 			}
-			slices.Sort(rates)
-			if median := rates[len(rates)/2]; median < tc.least {
-				t.Errorf("%.3f of the line, want %.2f", median, tc.least)
+			if got := median(rates); got < tc.least {
+				t.Errorf("%.3f of the line, want %.2f", got, tc.least)
 			}
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"weightfs/remote"
+	"weightfs/tests/memstore"
 )
 
 // A view that gets no memory waits holding none, and gets its turn as soon as
@@ -17,7 +18,7 @@ func TestStarvedViewHoldsNothingAndIsServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore(t, map[string]int64{"a": 64 * mib})
 		c := newCache(t, store, Config{MemoryLimit: MinMemoryLimit, Mode: Off})
-		r := c.Open(store.object("a"))
+		r := c.Open(store.Object("a"))
 		defer r.Close()
 		var held []*View
 		for i := range int64(4) {
@@ -58,30 +59,30 @@ func TestWaitEndsWithItsContextAndTheFetchGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		open := make(chan struct{})
 		store := newMemStore(t, map[string]int64{"a": 8 * mib})
-		store.gate = func(ctx context.Context, _ string, _ int64) error {
+		store.Hook(memstore.Hooks{Range: func(ctx context.Context, _ string, _ int64) error {
 			select {
 			case <-open:
 				return nil
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-		}
+		}})
 		c := newCache(t, store, Config{Mode: Off})
-		r := c.Open(store.object("a"))
+		r := c.Open(store.Object("a"))
 		defer r.Close()
 		ctx, cancel := context.WithCancel(t.Context())
 		failed := make(chan error)
-		go func() { failed <- readAt(ctx, r, store.objects["a"], 0, mib) }()
+		go func() { failed <- readAt(ctx, r, store.Data("a"), 0, mib) }()
 		synctest.Wait()
 		cancel()
 		if err := <-failed; !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled wait: %v", err)
 		}
 		close(open)
-		if err := readAt(t.Context(), r, store.objects["a"], 0, mib); err != nil {
+		if err := readAt(t.Context(), r, store.Data("a"), 0, mib); err != nil {
 			t.Error(err)
 		}
-		if gets, _ := store.fetched(); gets != 1 {
+		if gets, _ := store.Fetched(); gets != 1 {
 			t.Errorf("%d GETs for one range", gets)
 		}
 	})
@@ -90,9 +91,9 @@ func TestWaitEndsWithItsContextAndTheFetchGoesOn(t *testing.T) {
 func TestReadTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore(t, map[string]int64{"a": 8 * mib})
-		store.gate = func(ctx context.Context, _ string, _ int64) error { <-ctx.Done(); return ctx.Err() }
+		store.Hook(memstore.Hooks{Range: func(ctx context.Context, _ string, _ int64) error { <-ctx.Done(); return ctx.Err() }})
 		c := newCache(t, store, Config{ReadTimeout: time.Minute})
-		r := c.Open(store.object("a"))
+		r := c.Open(store.Object("a"))
 		defer r.Close()
 		began := time.Now()
 		_, err := r.View(t.Context(), 0, mib)
@@ -106,13 +107,13 @@ func TestFailureReachesEveryWaiterAndIsSoonForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore(t, map[string]int64{"a": 8 * mib})
 		open := make(chan error)
-		store.gate = func(context.Context, string, int64) error { return <-open }
+		store.Hook(memstore.Hooks{Range: func(context.Context, string, int64) error { return <-open }})
 		c := newCache(t, store, Config{Mode: Off})
-		r := c.Open(store.object("a"))
+		r := c.Open(store.Object("a"))
 		defer r.Close()
 		failed := make(chan error, 3)
 		for range 3 {
-			go func() { failed <- readAt(t.Context(), r, store.objects["a"], 0, mib) }()
+			go func() { failed <- readAt(t.Context(), r, store.Data("a"), 0, mib) }()
 		}
 		synctest.Wait()
 		open <- remote.ErrChanged
@@ -121,11 +122,11 @@ func TestFailureReachesEveryWaiterAndIsSoonForgotten(t *testing.T) {
 				t.Errorf("waiter got %v", err)
 			}
 		}
-		if gets, _ := store.fetched(); gets != 1 {
+		if gets, _ := store.Fetched(); gets != 1 {
 			t.Errorf("%d GETs failed, want 1", gets)
 		}
 		time.Sleep(failureMemory)
-		go func() { failed <- readAt(t.Context(), r, store.objects["a"], 0, mib) }()
+		go func() { failed <- readAt(t.Context(), r, store.Data("a"), 0, mib) }()
 		open <- nil
 		if err := <-failed; err != nil {
 			t.Errorf("after the failure: %v", err)
@@ -148,21 +149,21 @@ func TestLatecomerGetsAFetchOfItsOwn(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			store := newMemStore(t, map[string]int64{"a": 8 * mib})
 			down := true
-			store.gate = func(context.Context, string, int64) error {
+			store.Hook(memstore.Hooks{Range: func(context.Context, string, int64) error {
 				if !down {
 					return nil
 				}
 				time.Sleep(10 * time.Second)
 				down = false
 				return tc.cause
-			}
+			}})
 			c := newCache(t, store, Config{Mode: Off})
-			r := c.Open(store.object("a"))
+			r := c.Open(store.Object("a"))
 			defer r.Close()
 			first := make(chan error)
-			go func() { first <- readAt(t.Context(), r, store.objects["a"], 0, mib) }()
+			go func() { first <- readAt(t.Context(), r, store.Data("a"), 0, mib) }()
 			time.Sleep(tc.came)
-			err := readAt(t.Context(), r, store.objects["a"], 0, mib)
+			err := readAt(t.Context(), r, store.Data("a"), 0, mib)
 			if (err != nil) != tc.fails {
 				t.Errorf("after %v of %v: %v", tc.came, tc.cause, err)
 			}
@@ -178,24 +179,24 @@ func TestSetbackHidesNothingThatIsThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore(t, map[string]int64{"a": 8 * mib})
 		c := newCache(t, store, Config{Mode: Off})
-		r := c.Open(store.object("a"))
+		r := c.Open(store.Object("a"))
 		defer r.Close()
-		if err := readAt(t.Context(), r, store.objects["a"], 0, chunkSize); err != nil {
+		if err := readAt(t.Context(), r, store.Data("a"), 0, chunkSize); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		store.gate = func(context.Context, string, int64) error {
+		store.Hook(memstore.Hooks{Range: func(context.Context, string, int64) error {
 			time.Sleep(time.Second)
 			return errors.New("down")
-		}
-		if err := readAt(t.Context(), r, store.objects["a"], 0, 4*chunkSize); err == nil {
+		}})
+		if err := readAt(t.Context(), r, store.Data("a"), 0, 4*chunkSize); err == nil {
 			t.Fatal("read what could not be fetched")
 		}
-		if err := readAt(t.Context(), r, store.objects["a"], 0, 4096); err != nil {
+		if err := readAt(t.Context(), r, store.Data("a"), 0, 4096); err != nil {
 			t.Errorf("what is there: %v", err)
 		}
 		began := time.Now()
-		if err := readAt(t.Context(), r, store.objects["a"], chunkSize, 4096); err == nil || time.Since(began) != 0 {
+		if err := readAt(t.Context(), r, store.Data("a"), chunkSize, 4096); err == nil || time.Since(began) != 0 {
 			t.Errorf("what is not there: %v after %v", err, time.Since(began))
 		}
 	})
@@ -205,7 +206,7 @@ func TestSetbackHidesNothingThatIsThere(t *testing.T) {
 func TestBytesBeatTheTimeout(t *testing.T) {
 	store := newMemStore(t, map[string]int64{"a": 32 * mib})
 	c := newCache(t, store, Config{Mode: Off, ReadTimeout: time.Nanosecond})
-	r := c.Open(store.object("a"))
+	r := c.Open(store.Object("a"))
 	defer r.Close()
 	for i := range int64(32) { // select takes either of what is ready
 		v := &View{object: r.object, off: i * mib, n: mib}
@@ -227,7 +228,7 @@ func TestWhoGivesUpLetsOthersPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore(t, map[string]int64{"a": 64 * mib})
 		c := newCache(t, store, Config{MemoryLimit: MinMemoryLimit, Mode: Off})
-		r := c.Open(store.object("a"))
+		r := c.Open(store.Object("a"))
 		defer r.Close()
 		for i := range int64(14) { // two blocks are left
 			v, err := r.View(t.Context(), i*mib, mib)
@@ -238,9 +239,9 @@ func TestWhoGivesUpLetsOthersPass(t *testing.T) {
 		}
 		ctx, giveUp := context.WithCancel(t.Context())
 		first, second := make(chan error, 1), make(chan error, 1)
-		go func() { first <- readAt(ctx, r, store.objects["a"], 20*mib, MaxView) }()
+		go func() { first <- readAt(ctx, r, store.Data("a"), 20*mib, MaxView) }()
 		synctest.Wait()
-		go func() { second <- readAt(t.Context(), r, store.objects["a"], 30*mib, mib) }()
+		go func() { second <- readAt(t.Context(), r, store.Data("a"), 30*mib, mib) }()
 		synctest.Wait()
 		giveUp()
 		if err := <-first; !errors.Is(err, context.Canceled) {
@@ -262,16 +263,16 @@ func TestWhoGivesUpLetsOthersPass(t *testing.T) {
 func TestCloseEndsWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore(t, map[string]int64{"a": 64 * mib})
-		store.gate = func(ctx context.Context, _ string, _ int64) error { <-ctx.Done(); return ctx.Err() }
+		store.Hook(memstore.Hooks{Range: func(ctx context.Context, _ string, _ int64) error { <-ctx.Done(); return ctx.Err() }})
 		c, err := New(store, Config{Mode: Off})
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := c.Open(store.object("a"))
+		r := c.Open(store.Object("a"))
 		failed := make(chan error, 1)
 		const n = 8
 		for i := range int64(n) {
-			go func() { failed <- readAt(context.Background(), r, store.objects["a"], i*mib, mib) }()
+			go func() { failed <- readAt(context.Background(), r, store.Data("a"), i*mib, mib) }()
 		}
 		synctest.Wait()
 		if err := c.Close(); err != nil {

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -130,6 +131,61 @@ func TestStalledBodyIsReplacedAtItsLastByte(t *testing.T) {
 			t.Errorf("took %v", took)
 		}
 	})
+}
+
+// TestStallsAreNoMeasure holds that many stalls do not make the store patient.
+func TestStallsAreNoMeasure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const loads, timeout = 100, 100 * time.Millisecond
+		s := &scripted{data: []byte("content"), script: func(try int, _ int64) behaviour {
+			return [...]behaviour{{after: 3}, {after: -1}}[try%2]
+		}}
+		r := WithRetry(s, RetryPolicy{StallTimeout: timeout, BaseDelay: 1})
+		start := time.Now()
+		for range loads {
+			readIn(t, r, Object{Size: 7}, 7, 0)
+		}
+		if st, took := r.Stats(), time.Since(start); st.Stalls != loads || took > loads*2*timeout {
+			t.Errorf("%d stalls took %v, at a time-out of %v", st.Stalls, took, timeout)
+		}
+	})
+}
+
+// TestTenAttemptsWithoutAByte holds how often a store is asked that fails for
+// ever, and that each byte which comes begins the count anew.
+func TestTenAttemptsWithoutAByte(t *testing.T) {
+	const attempts = 10
+	failing := behaviour{fail: &requestError{op: "GET", status: 503, code: "SlowDown"}}
+	reset := behaviour{fail: &requestError{op: "GET", cause: syscall.ECONNRESET}}
+	for name, tc := range map[string]struct {
+		script func(try int, off int64) behaviour
+		tries  int
+		last   int64 // where the last request began
+	}{
+		"it fails":             {func(int, int64) behaviour { return failing }, attempts, 0},
+		"it resets":            {func(int, int64) behaviour { return reset }, attempts, 0},
+		"its bodies end early": {func(int, int64) behaviour { return behaviour{end: io.EOF} }, attempts, 0},
+		"bytes come with each ninth attempt": {func(try int, off int64) behaviour {
+			if try%9 == 8 && off < 5 {
+				return behaviour{after: 1, end: io.EOF}
+			}
+			return failing
+		}, 5*9 + attempts - 1, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &scripted{data: []byte("content"), script: tc.script}
+				start := time.Now()
+				got, _, err := load(t, s, RetryPolicy{})
+				if err == nil || len(got) != int(tc.last) || s.tries != tc.tries || s.offs[len(s.offs)-1] != tc.last {
+					t.Errorf("read %q by requests from %d, %v; want %d requests", got, s.offs, err, tc.tries)
+				}
+				if took := time.Since(start); tc.tries == attempts && (took < 20*time.Second || took > 2*time.Minute) {
+					t.Errorf("took %v", took)
+				}
+			})
+		})
+	}
 }
 
 func TestSlowReaderIsNoStall(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -62,7 +63,7 @@ func TestHold(t *testing.T) {
 	stop := holding(t, socket, smallModel(t))
 	held := handles(t, socket)
 	again := handles(t, socket) // any number of clients
-	if held.Device != "cpu" || held.PID != os.Getpid() || len(again.Tensors) != 3 {
+	if held.Device != "cpu" || held.PID != os.Getpid() || len(held.Tensors) != 3 || !reflect.DeepEqual(held, again) {
 		t.Errorf("%+v", held)
 	}
 	info, err := os.Stat(socket)

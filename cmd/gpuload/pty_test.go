@@ -63,11 +63,11 @@ func TestProgressOnATerminal(t *testing.T) {
 		}
 	})
 	bar := mode.start(10<<30, tty)
-	for deadline := time.After(20 * time.Second); ; {
+	for hung := time.After(2 * time.Minute); ; {
 		bar.add(1 << 20)
 		select {
 		case <-seen:
-		case <-deadline:
+		case <-hung:
 		case <-time.After(10 * time.Millisecond):
 			continue
 		}

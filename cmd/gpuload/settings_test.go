@@ -189,13 +189,12 @@ func TestProbe(t *testing.T) {
 }
 
 // TestProbeIsBounded holds that a driver that hangs ends the probe, and so does
-// the user.
+// the user. Without a bound it would hang for longer than any test.
 func TestProbeIsBounded(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), gpuBinary)
-	if err := os.WriteFile(binary, []byte("#!/bin/sh\nexec sleep 300\n"), 0o755); err != nil {
+	if err := os.WriteFile(binary, []byte("#!/bin/sh\nexec sleep 3600\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	begin := time.Now()
 	err := probe(t.Context(), binary, 50*time.Millisecond)
 	if want := binary + " does not run: the driver has not started in 50ms"; err == nil || err.Error() != want {
 		t.Errorf("%v; want %q", err, want)
@@ -204,9 +203,6 @@ func TestProbeIsBounded(t *testing.T) {
 	defer cancel()
 	if err := probe(ctx, binary, time.Hour); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v; want the end of the context", err)
-	}
-	if took := time.Since(begin); took > time.Minute {
-		t.Errorf("took %v", took)
 	}
 }
 

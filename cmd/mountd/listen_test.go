@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -11,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,74 +45,90 @@ func TestSuccessorKeepsItsSocket(t *testing.T) {
 	}
 }
 
-// serveMetricsAt starts a mountd and returns the address of its metrics.
-func serveMetricsAt(t *testing.T) string {
-	t.Helper()
-	p := start(t, nil, "--http", "127.0.0.1:0", source(t), t.TempDir())
-	_, url, _ := strings.Cut(p.await("serving metrics"), "http://")
-	t.Cleanup(func() {
-		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Error(err)
-		}
-		if code := p.exit(); code != 0 {
-			t.Errorf("exit %d: %s", code, p.said)
-		}
-	})
-	address, _, _ := strings.Cut(url, "/")
-	return address
+// pipes is a listener whose connections are pipes within the process, so that time
+// can be virtual.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	if conn, ok := <-p; ok {
+		return conn, nil
+	}
+	return nil, net.ErrClosed
 }
 
-func dial(t *testing.T, address string) net.Conn {
+func (p pipes) Close() error   { return nil }
+func (p pipes) Addr() net.Addr { return &net.IPAddr{} }
+
+// dial connects to the server.
+func (p pipes) dial() net.Conn {
+	client, server := net.Pipe()
+	p <- server
+	return client
+}
+
+// withMetricsServer has test be a client of the metrics, in virtual time.
+func withMetricsServer(t *testing.T, test func(t *testing.T, server pipes)) {
 	t.Helper()
-	conn, err := net.Dial("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(clientTimeout / 2)); err != nil {
-		t.Fatal(err)
-	}
-	return conn
+	synctest.Test(t, func(t *testing.T) {
+		server, connections := metricsServer(http.NotFoundHandler(), false), make(pipes)
+		go server.Serve(connections)
+		defer time.Sleep(time.Minute) // net/http lets a client go slowly
+		defer server.Close()
+		defer close(connections) // which Close waits for
+		test(t, connections)
+	})
+}
+
+// ask sends the beginning of a request, and returns what comes until the
+// connection ends or wait is over.
+func ask(conn net.Conn, wait time.Duration, request string) string {
+	conn.SetDeadline(time.Now().Add(wait))
+	go io.WriteString(conn, request) // may be cut off on the way
+	answer, _ := io.ReadAll(conn)
+	return string(answer)
 }
 
 // TestMetricsConnectionsAreBounded has idle clients take all there are.
 func TestMetricsConnectionsAreBounded(t *testing.T) {
-	address := serveMetricsAt(t)
-	for range maxClients {
-		conn := dial(t, address)
-		fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-		if _, err := conn.Read(make([]byte, 1)); err != nil {
-			t.Fatal(err)
+	withMetricsServer(t, func(t *testing.T, server pipes) {
+		for range maxClients {
+			conn := server.dial()
+			defer conn.Close()
+			if got := ask(conn, time.Millisecond, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 404 ") {
+				t.Fatalf("one of them: %q", got)
+			}
 		}
-	}
-	n, err := dial(t, address).Read(make([]byte, 1))
-	if ne, ok := err.(net.Error); n != 0 || err == nil || ok && ne.Timeout() {
-		t.Errorf("one more: %d bytes, %v", n, err)
-	}
+		conn := server.dial()
+		defer conn.Close()
+		if got := ask(conn, time.Millisecond, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); got != "" {
+			t.Errorf("one more: %q", got)
+		}
+	})
 }
 
 func TestMetricsHeadersAreBounded(t *testing.T) {
-	conn := dial(t, serveMetricsAt(t))
-	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: x\r\nX: %s\r\n\r\n", strings.Repeat("x", 4*maxHeader))
-	answer, _ := io.ReadAll(conn) // what was not read of the request may reset it
-	if !strings.HasPrefix(string(answer), "HTTP/1.1 431 ") {
-		t.Errorf("got %.40q", answer)
-	}
+	withMetricsServer(t, func(t *testing.T, server pipes) {
+		conn := server.dial()
+		defer conn.Close()
+		got := ask(conn, time.Millisecond, "GET / HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", 4*maxHeader)+"\r\n\r\n")
+		if !strings.HasPrefix(got, "HTTP/1.1 431 ") {
+			t.Errorf("got %.40q", got)
+		}
+	})
 }
 
 // TestSilentClientIsCutOff holds that a client which never ends its request is
 // let go.
 func TestSilentClientIsCutOff(t *testing.T) {
-	t.Parallel()
-	conn := dial(t, serveMetricsAt(t))
-	if err := conn.SetDeadline(time.Now().Add(3 * clientTimeout)); err != nil {
-		t.Fatal(err)
-	}
-	fmt.Fprint(conn, "GET /metrics HTTP/1.1\r\nHost: x\r\n") // and no more
-	_, err := io.Copy(io.Discard, conn)
-	if ne, ok := err.(net.Error); ok && ne.Timeout() {
-		t.Error("the connection is kept")
-	}
+	withMetricsServer(t, func(t *testing.T, server pipes) {
+		conn := server.dial()
+		defer conn.Close()
+		began := time.Now()
+		ask(conn, time.Hour, "GET /metrics HTTP/1.1\r\nHost: x\r\n") // and no more
+		if took := time.Since(began); took != clientTimeout {
+			t.Errorf("the connection is kept for %v", took)
+		}
+	})
 }
 
 // slowCollector collects until it is told to go on.
@@ -162,7 +178,7 @@ func TestSignalAtTheEndOfTheStart(t *testing.T) {
 		stop()
 		select {
 		case <-a.signals:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute): // bounds a hang
 			t.Fatal("the signal is lost")
 		}
 	}

@@ -43,18 +43,7 @@ func (m *mounted) serveMetrics(address string, profiles bool) (stop func() error
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("serve metrics: %w", err), listener.Close())
 	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", scrapes)
-	answering := clientTimeout
-	if profiles {
-		answering = profileTimeout
-		handleProfiles(mux)
-	}
-	server := &http.Server{
-		Handler: mux, MaxHeaderBytes: maxHeader,
-		ReadTimeout: clientTimeout, WriteTimeout: answering, IdleTimeout: 2 * time.Minute,
-		ConnState: limitClients(maxClients),
-	}
+	server := metricsServer(scrapes, profiles)
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	m.logger.Info("serving metrics", "url", "http://"+listener.Addr().String()+"/metrics")
@@ -65,6 +54,22 @@ func (m *mounted) serveMetrics(address string, profiles bool) (stop func() error
 		}
 		return err
 	}, nil
+}
+
+// metricsServer bounds what clients may take, whatever they ask for.
+func metricsServer(scrapes http.Handler, profiles bool) *http.Server {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", scrapes)
+	answering := clientTimeout
+	if profiles {
+		answering = profileTimeout
+		handleProfiles(mux)
+	}
+	return &http.Server{
+		Handler: mux, MaxHeaderBytes: maxHeader,
+		ReadTimeout: clientTimeout, WriteTimeout: answering, IdleTimeout: 2 * time.Minute,
+		ConnState: limitClients(maxClients),
+	}
 }
 
 // scrapeHandler answers with what c collects.

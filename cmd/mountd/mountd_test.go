@@ -13,9 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"weightfs/cmd/cli"
-	"weightfs/fs"
 	"weightfs/prefetch"
-	"weightfs/remote"
 )
 
 func TestDefaultMemoryLimit(t *testing.T) {
@@ -217,17 +215,5 @@ func TestStatusOfNothing(t *testing.T) {
 	env := func(string) (string, bool) { return t.TempDir(), true }
 	if _, err := findReport(cli.Lookup(env), t.TempDir()); err == nil || !strings.Contains(err.Error(), "no mountd of yours") {
 		t.Errorf("got %v", err)
-	}
-}
-
-// Names of measures are one namespace for status and metrics.
-func TestMeasureNames(t *testing.T) {
-	seen := map[string]bool{}
-	all := append(kernelMeasures(fs.Stats{}), cacheMeasures(prefetch.Stats{})...)
-	for _, m := range append(all, storeMeasures(remote.Stats{})...) {
-		if seen[m.name] || m.help == "" || m.counter != strings.HasSuffix(m.name, "_total") {
-			t.Errorf("measure %+v", m)
-		}
-		seen[m.name] = true
 	}
 }
