@@ -3,6 +3,7 @@ package prefetch
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,7 +24,7 @@ type Cache struct {
 	streams   stream.Census
 	counts    counters
 	now       func() time.Time
-	pressed   func() bool // whether the node is short of memory
+	seed      maphash.Seed
 
 	ctx        context.Context // of the fetches; ends at Close
 	stop       context.CancelCauseFunc
@@ -43,7 +44,10 @@ type counters struct {
 type identity struct{ key, version string }
 
 // New makes a cache over a store, which stays the caller's.
-func New(store remote.Store, cfg Config) (*Cache, error) {
+func New(store remote.Store, cfg Config) (*Cache, error) { return newOn(store, cfg, nodeIsShort) }
+
+// newOn is New on a node that is short of memory when pressed says so.
+func newOn(store remote.Store, cfg Config, pressed func() bool) (*Cache, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
 		return nil, err
@@ -58,13 +62,13 @@ func New(store remote.Store, cfg Config) (*Cache, error) {
 		policy:  stream.Policy{Mode: cfg.Mode, PartSize: cfg.PartSize},
 		arena:   memory,
 		now:     time.Now,
-		pressed: nodeIsShort,
+		seed:    maphash.MakeSeed(),
 		objects: make(map[identity]*object),
 	}
 	c.ctx, c.stop = context.WithCancelCause(context.Background())
 	c.scheduler.begin(c)
 	c.goroutines.Add(1)
-	go c.keepMemory()
+	go c.keepMemory(pressed)
 	return c, nil
 }
 
@@ -109,7 +113,7 @@ func (c *Cache) acquire(obj remote.Object) *object {
 	o := c.objects[key]
 	if o == nil {
 		o = &object{cache: c, obj: obj, streams: stream.NewStreams(&c.streams)}
-		o.number = c.arena.Add(o, obj.Size)
+		o.number = c.arena.Add(o, obj.Size, maphash.Comparable(c.seed, key))
 		c.objects[key] = o
 	}
 	o.users.Add(1)

@@ -22,11 +22,11 @@ const (
 
 // keepMemory gives memory back to the node while nothing is read and the node is
 // short of it. It is the body of a goroutine that the cache's Close joins.
-func (c *Cache) keepMemory() {
+func (c *Cache) keepMemory(pressed func() bool) {
 	defer c.goroutines.Done()
 	tick := time.NewTicker(memoryTick)
 	defer tick.Stop()
-	last, since := c.activity(), c.now()
+	last, since := c.activity(), time.Now()
 	for {
 		select {
 		case <-tick.C:
@@ -34,9 +34,9 @@ func (c *Cache) keepMemory() {
 			return
 		}
 		if activity := c.activity(); activity != last {
-			last, since = activity, c.now()
+			last, since = activity, time.Now()
 		}
-		if c.now().Sub(since) >= idleTime && c.pressed() {
+		if time.Since(since) >= idleTime && pressed() {
 			c.arena.GiveBack(c.arena.Blocks() / idleShare)
 			c.forgetEmptied()
 		}

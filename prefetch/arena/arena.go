@@ -3,6 +3,7 @@ package arena
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -13,7 +14,7 @@ const MaxBlocks = 5
 
 // booksPerFrame is the resident memory of the records and the index for each
 // frame, if all of them are split into medium blocks.
-const booksPerFrame = recordSize + 8 + 8*recordSize
+const booksPerFrame = recordSize + 4 + 4 + 8*recordSize
 
 // ErrClosed says that the arena was closed.
 var ErrClosed = errors.New("arena: closed")
@@ -30,12 +31,13 @@ type Owner interface {
 
 // object is what the arena knows of an object.
 type object struct {
-	owner  Owner
-	size   int64
-	blocks int32
-	unread int32 // blocks in the list unread
-	tail   id    // the last block if it is not a large one: such are not in the index
-	open   bool  // what is fetched of it will be read
+	owner    Owner
+	size     int64
+	identity uint64 // the same when it is known anew
+	blocks   int32
+	unread   int32 // blocks in the list unread
+	tail     id    // the last block if it is not a large one: such are not in the index
+	open     bool  // what is fetched of it will be read
 }
 
 // Arena is the memory. Safe for concurrent use.
@@ -44,7 +46,8 @@ type Arena struct {
 	books   []byte   // the memory of records
 	records []record // by id
 	heads   []id     // of the chains of large blocks, by hash
-	frames  id       // how many
+	ghosts  ghosts
+	frames  id // how many
 
 	clock atomic.Uint64 // bytes landed so far; written with mu held
 	room  atomic.Bool   // speculation that found none may find some
@@ -79,25 +82,27 @@ func New(size int64) (*Arena, error) {
 		return nil, fmt.Errorf("reserve %d bytes of cache memory: %w", frames*BlockSize, err)
 	}
 	useHugePages(memory)
-	records := 1 + 73*frames
-	heads := int64(1)
-	for heads*2 <= 2*frames-1 {
-		heads *= 2
-	}
-	books, err := reserve(records*recordSize + heads*4)
+	records, heads := 1+73*frames, powerOfTwo(frames)
+	sets := max(powerOfTwo(frames)/4, 1)
+	books, err := reserve(records*recordSize + heads*4 + sets*16)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("reserve the records of cache memory: %w", err), unreserve(memory))
 	}
+	at := func(offset int64) unsafe.Pointer { return unsafe.Pointer(&books[offset]) }
 	return &Arena{
 		memory:  memory,
 		books:   books,
-		records: unsafe.Slice((*record)(unsafe.Pointer(&books[0])), records),
-		heads:   unsafe.Slice((*id)(unsafe.Pointer(&books[records*recordSize])), heads),
+		records: unsafe.Slice((*record)(at(0)), records),
+		heads:   unsafe.Slice((*id)(at(records*recordSize)), heads),
+		ghosts:  unsafe.Slice((*[8]uint16)(at(records*recordSize+heads*4)), sets),
 		frames:  id(frames),
 		free:    int(frames),
 		objects: make([]object, 1), // number 0 is nobody's
 	}, nil
 }
+
+// powerOfTwo is the largest one up to n.
+func powerOfTwo(n int64) int64 { return 1 << (bits.Len64(uint64(n)) - 1) }
 
 // Blocks is how many blocks of BlockSize the arena holds.
 func (a *Arena) Blocks() int64 { return int64(a.frames) }
@@ -115,15 +120,16 @@ func (a *Arena) Close() error {
 		return fmt.Errorf("%d leases were not released", a.leases)
 	}
 	memory, books := a.memory, a.books
-	a.memory, a.books, a.records, a.heads = nil, nil, nil, nil
+	a.memory, a.books, a.records, a.heads, a.ghosts = nil, nil, nil, nil, nil
 	return errors.Join(unreserve(memory), unreserve(books))
 }
 
-// Add makes an object known, of so many bytes.
-func (a *Arena) Add(owner Owner, size int64) Number {
+// Add makes an object known, of so many bytes. Its identity is a hash, the same
+// whenever it is made known.
+func (a *Arena) Add(owner Owner, size int64, identity uint64) Number {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	o := object{owner: owner, size: size}
+	o := object{owner: owner, size: size, identity: identity}
 	if n := len(a.numbers); n > 0 {
 		number := a.numbers[n-1]
 		a.numbers = a.numbers[:n-1]
@@ -159,7 +165,7 @@ func (a *Arena) SetOpen(n Number, open bool) {
 	for index := uint32(0); !open && o.unread > 0 && int64(index)*BlockSize < o.size; index++ {
 		if i := a.find(n, index); i != 0 && a.records[i].list == unread {
 			a.leaveUnread(i)
-			a.pushBack(retained, i)
+			a.pushBack(once, i)
 		}
 	}
 }
@@ -193,14 +199,14 @@ func (a *Arena) Stats() Stats {
 	defer a.mu.Unlock()
 	const up = BlockSize/ChunkSize - 1
 	s := Stats{
-		Retained:  a.lists[retained].units / classUnits[large],
+		Retained:  (a.lists[once].units + a.lists[again].units) / classUnits[large],
 		Unread:    a.lists[unread].units / classUnits[large],
 		InFlight:  (a.inflight + up) / classUnits[large],
 		Resident:  int64(a.resident()),
 		Leases:    int64(a.leases),
 		Evictions: a.evictions,
 	}
-	leased := (a.used - a.inflight - a.lists[retained].units - a.lists[unread].units + up) / classUnits[large]
+	leased := (a.used - a.inflight - a.lists[once].units - a.lists[again].units - a.lists[unread].units + up) / classUnits[large]
 	s.Free = max(int64(a.frames)-s.Retained-s.Unread-s.InFlight-leased, 0)
 	return s
 }
@@ -252,6 +258,7 @@ func (a *Arena) create(n Number, index uint32) id {
 	if class == large {
 		head := &a.heads[a.hash(n, index)]
 		r.chain, *head = *head, i
+		r.again = a.ghosts.take(a.ghostKey(n, index))
 	}
 	return i
 }
@@ -261,13 +268,18 @@ func (a *Arena) evict(i id) {
 	r := &a.records[i]
 	n, index := r.object, r.index
 	o := &a.objects[n]
+	class, frame, part := a.place(i)
 	switch r.list {
 	case unread:
 		a.leaveUnread(i)
-	case retained:
+	case once:
+		if class == large && r.read != 0 {
+			a.ghosts.add(a.ghostKey(n, index))
+		}
+		a.unlink(i)
+	case again:
 		a.unlink(i)
 	}
-	class, frame, part := a.place(i)
 	a.used -= classUnits[class]
 	a.evictions++
 	if class == large {
@@ -322,9 +334,9 @@ func (a *Arena) rest(i id) {
 	case r.consumed(), r.read != 0 && !a.needed(r, BlockSize-1, ActiveBytes):
 		// What was read of it by nobody's stream, a header of which a megabyte was
 		// fetched or a small read, was served: it does not count as fetched ahead.
-		a.pushFront(retained, i)
+		a.pushFront(r.retainedList(), i)
 	case !o.open:
-		a.pushBack(retained, i)
+		a.pushBack(once, i)
 	default:
 		r.landed = a.mebibytes()
 		o.unread++

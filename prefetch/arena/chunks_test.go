@@ -59,7 +59,7 @@ func TestGapsAgreeWithAModel(t *testing.T) {
 			t.Fatal(err)
 		}
 		size := rapid.Int64Range(1, blocks*BlockSize).Draw(t, "size")
-		n := a.Add(owner{}, size)
+		n := a.Add(owner{}, size, 1)
 		missing := make([]bool, (size+ChunkSize-1)/ChunkSize)
 		for i := range missing {
 			missing[i] = true

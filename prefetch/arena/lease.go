@@ -181,6 +181,7 @@ func (a *Arena) markRead(l *Lease, off, end int64) (first int64) {
 		touched := chunksTouching(max(off-base, 0), min(end-base, BlockSize))
 		r := &a.records[i]
 		first += int64((touched &^ r.read).count()) * ChunkSize
+		r.noteReread(touched)
 		r.read |= touched
 		base += BlockSize
 	}

@@ -32,7 +32,7 @@ func residentBytes(t *testing.T) int64 {
 func TestReservedMemoryIsNotResident(t *testing.T) {
 	before := residentBytes(t)
 	a := newArena(t, 1<<20)
-	n := a.Add(owner{}, 1<<40)
+	n := a.Add(owner{}, 1<<40, 1)
 	if !fill(a, n, 1<<39, 1<<39+mib) {
 		t.Fatal("no room")
 	}
@@ -59,7 +59,7 @@ func residentFrames(t *testing.T, a *Arena) (n int64) {
 // is leased stays.
 func TestGiveBack(t *testing.T) {
 	a := newArena(t, 64)
-	n := a.Add(owner{}, 64*mib)
+	n := a.Add(owner{}, 64*mib, 1)
 	for index := range int64(64) {
 		c, ok := a.Claim(n, index*mib, (index+1)*mib, 64)
 		if !ok {

@@ -24,6 +24,7 @@ type record struct {
 	list    listName
 	class   uint8 // of a frame: what it is split into
 	cold    bool  // of a free frame: not resident
+	again   bool  // it was read again
 }
 
 const recordSize = int64(unsafe.Sizeof(record{}))
@@ -71,8 +72,9 @@ const (
 	freeFrames
 	partial // frames with places free: of the medium class, then of the small one
 	_
-	retained // idle and read: what eviction takes first, from the back
-	unread   // idle and not yet read, the last to land in front
+	once   // idle and read: what eviction takes first, from the back
+	again  // idle and read again
+	unread // idle and not yet read, the last to land in front
 	lists
 )
 
