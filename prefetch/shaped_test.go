@@ -28,9 +28,10 @@ type shapedStore struct {
 	firstByte    time.Duration
 	rig.Line
 
-	mu      sync.Mutex
-	fetched int64
-	gets    int
+	mu        sync.Mutex
+	fetched   int64
+	gets      int
+	cancelled int // GETs
 }
 
 // newShapedStore makes a store of such connections and such a line, in bytes per
@@ -73,6 +74,9 @@ func (b *shapedBody) Read(p []byte) (int, error) {
 	b.store.fetched += n
 	b.store.mu.Unlock()
 	if err := sleep(b.ctx, b.store.Take(n)); err != nil {
+		b.store.mu.Lock()
+		b.store.cancelled++
+		b.store.mu.Unlock()
 		return 0, err
 	}
 	b.left -= n

@@ -124,7 +124,8 @@ func (s *Stream) leftBehind() *Stream {
 	before := s.before
 	s.before = nil
 	if before.reads != s.beforeReads {
-		return nil // another reader has it
+		s.expected = 0 // another reader has it, and tells nothing of this one
+		return nil
 	}
 	before.expected = before.run() // a read or two of it may still be on their way
 	return before
