@@ -13,30 +13,39 @@ const (
 	idleTime = time.Minute
 	// idleShare is the part of the limit that stays resident then.
 	idleShare = 10
-	// memoryTick is how often this is looked at.
-	memoryTick = 5 * time.Second
+	// memoryTick is how often this is looked at, and how long nothing must have been
+	// read for fresh memory to be made ready: between two reads of a load there is no
+	// time to lose.
+	memoryTick = time.Second
 	// shortOfMemory is the share of the last ten seconds, in percent, in which some
 	// task waited for memory, from which on the node is short of it.
 	shortOfMemory = 1.0
 )
 
-// keepMemory gives memory back to the node while nothing is read and the node is
-// short of it. It is the body of a goroutine that the cache's Close joins.
+// keepMemory has fresh memory ready once the mount is read, and gives idle memory
+// back while the node is short of it. It is the body of a goroutine that the
+// cache's Close joins.
 func (c *Cache) keepMemory(pressed func() bool) {
 	defer c.goroutines.Done()
 	tick := time.NewTicker(memoryTick)
 	defer tick.Stop()
-	last, since := c.activity(), time.Now()
+	var last int64 // activity
+	var since time.Time
+	ready := true // as much as is of use until there is more activity
 	for {
 		select {
 		case <-tick.C:
 		case <-c.ctx.Done():
 			return
 		}
-		if activity := c.activity(); activity != last {
-			last, since = activity, time.Now()
-		}
-		if time.Since(since) >= idleTime && pressed() {
+		switch activity := c.activity(); {
+		case activity != last:
+			last, since, ready = activity, time.Now(), false
+		case !ready:
+			for !ready && c.activity() == last && c.ctx.Err() == nil {
+				ready = !c.arena.Touch()
+			}
+		case last > 0 && time.Since(since) >= idleTime && pressed():
 			c.arena.GiveBack(c.arena.Blocks() / idleShare)
 			c.forgetEmptied()
 		}

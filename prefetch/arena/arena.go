@@ -58,6 +58,7 @@ type Arena struct {
 	numbers    []Number // of objects that were forgotten
 	lists      [lists]list
 	fresh      id           // frames up to here were used
+	touched    id           // frames up to here are resident, or soon will be
 	free       int          // frames
 	cold       int          // free frames that were used and are not resident
 	idleFrames int          // frames whose blocks are all idle

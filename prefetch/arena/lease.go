@@ -208,24 +208,13 @@ func (a *Arena) AppendSlices(to [][]byte, l *Lease, off, end int64) [][]byte {
 	return to
 }
 
-// Has says whether all of [off, end) can be read.
-func (a *Arena) Has(n Number, off, end int64) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.all(n, off, end, func(r *record) chunks { return r.have })
-}
-
 // Covered says whether all of [off, end) can be read or is claimed.
 func (a *Arena) Covered(n Number, off, end int64) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.all(n, off, end, func(r *record) chunks { return r.have | r.claimed })
-}
-
-func (a *Arena) all(n Number, off, end int64, of func(*record) chunks) bool {
 	all := true
 	a.span(n, off, min(end, a.objects[n].size), func(_ uint32, i id, touched chunks) bool {
-		all = i != 0 && of(&a.records[i]).has(touched)
+		all = i != 0 && (a.records[i].have | a.records[i].claimed).has(touched)
 		return all
 	})
 	return all

@@ -49,5 +49,9 @@ func unreserve(memory []byte) error {
 // discard gives the memory back to the node, which loses its content.
 func discard(memory []byte) { _ = unix.Madvise(memory, unix.MADV_DONTNEED) }
 
+// populate makes memory resident, whatever is in it. Best effort: a kernel before
+// 5.14 does not know how.
+func populate(memory []byte) { _ = unix.Madvise(memory, unix.MADV_POPULATE_WRITE) }
+
 // poison is for race builds, whose arena is checked.
 func poison([]byte) {}

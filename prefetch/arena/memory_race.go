@@ -10,6 +10,8 @@ func useHugePages([]byte) {}
 
 func unreserve([]byte) error { return nil }
 
+func populate([]byte) {}
+
 func discard(memory []byte) { poison(memory) }
 
 // poison overwrites memory that goes back to the arena, so that the race

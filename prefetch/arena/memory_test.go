@@ -92,3 +92,28 @@ func TestGiveBack(t *testing.T) {
 	}
 	a.check(t)
 }
+
+// Fresh memory is made ready in steps, and no more than is of use.
+func TestTouch(t *testing.T) {
+	a := newArena(t, 100)
+	steps := 0
+	for a.Touch() {
+		steps++
+	}
+	if got := residentFrames(t, a); got < 100/readyShare || got > 100/readyShare+1 || steps != 2 { // pages are huge
+		t.Errorf("%d frames are resident after %d steps", got, steps)
+	}
+	n := a.Add(owner{}, 100*mib, 1)
+	fill(a, n, 0, 80*mib)
+	for a.Touch() {
+		steps++
+	}
+	if got := a.Stats().Resident; got != 100 {
+		t.Errorf("%d frames are resident, want all that are left", got)
+	}
+	a.GiveBack(90)
+	if got := a.Stats().Resident; got != 80 {
+		t.Errorf("%d frames are resident, want those that are used", got)
+	}
+	a.check(t)
+}
