@@ -2,6 +2,7 @@ package prefetch
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,9 +42,9 @@ func TestSmallFilesTakeLittle(t *testing.T) {
 // stays. Before anything is read nothing is resident.
 func TestIdleMemoryGoesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		short := false
+		var short atomic.Bool
 		store := newMemStore(t, map[string]int64{"a": 64 * mib})
-		c, err := newOn(store, Config{MemoryLimit: 64 * mib, Mode: Off}, func() bool { return short })
+		c, err := newOn(store, Config{MemoryLimit: 64 * mib, Mode: Off}, short.Load)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +71,7 @@ func TestIdleMemoryGoesBack(t *testing.T) {
 		if err := readAt(t.Context(), r, store.Data("a"), 0, mib); err != nil {
 			t.Fatal(err)
 		}
-		short = true
+		short.Store(true)
 		resident(59*time.Second, 64)
 		resident(11*time.Second, 6)
 		if err := readAll(t.Context(), r, store.Data("a"), mib); err != nil {

@@ -116,8 +116,9 @@ func (o *object) follow(v *View, missing bool, do *after) (jumped bool) {
 		do.ready = true
 		o.distance.Store(o.streams.Distance())
 	}
-	if c.cfg.Successor != nil && 2*o.read >= o.obj.Size {
-		do.beyond = m.Stream.Pos + m.Stream.Window - o.obj.Size
+	beyond := m.Stream.Pos + m.Stream.Window - o.obj.Size
+	if c.cfg.Successor != nil && 2*o.read >= o.obj.Size && o.next.wants(beyond) {
+		do.beyond = beyond
 	}
 	return m.Jumped
 }

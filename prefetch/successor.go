@@ -13,6 +13,12 @@ type successor struct {
 	extended int64 // how far its window was opened
 }
 
+// wants says whether something is to be done for a window that reaches so far past
+// the object's end.
+func (s *successor) wants(beyond int64) bool {
+	return beyond > 0 && (!s.asked || s.known && beyond >= s.extended+arena.BlockSize)
+}
+
 // lookBeyond lets a window that reaches so far past the end of an object which is
 // read through open on the next shard. No lock is held.
 func (c *Cache) lookBeyond(o *object, beyond int64) {
@@ -50,7 +56,7 @@ func (o *object) answer(next remote.Object, ok bool) {
 func (o *object) extend(beyond int64) (next remote.Object, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.next.known || beyond < o.next.extended+arena.BlockSize {
+	if !o.next.known || !o.next.wants(beyond) {
 		return remote.Object{}, false
 	}
 	o.next.extended = beyond

@@ -102,9 +102,9 @@ func (a *Arena) check(t interface {
 		switch {
 		case f.list == freeFrames:
 			free++
-			if f.cold {
-				cold++
-			}
+		case f.list == coldFrames:
+			free++
+			cold++
 		case f.class != large:
 			held := 0
 			for part := id(0); part < perFrame[f.class]; part++ {

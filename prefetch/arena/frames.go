@@ -74,22 +74,22 @@ func (a *Arena) evictFor(n need, i id) {
 // given back last, since touching fresh memory costs as much as copying into it.
 func (a *Arena) takeFrame(near id) id {
 	i := a.lists[freeFrames].front
-	if next := near + 1; near != 0 && next <= a.fresh && a.records[next].list == freeFrames && !a.records[next].cold {
-		i = next
+	if near != 0 && near < a.fresh && a.records[near+1].list == freeFrames {
+		i = near + 1
 	}
 	a.free--
-	if i == 0 {
-		if a.fresh == a.frames {
-			panic("arena: take from an empty arena")
-		}
+	switch {
+	case i != 0:
+	case a.fresh < a.frames:
 		a.fresh++
 		return a.fresh
-	}
-	a.unlink(i)
-	if a.records[i].cold {
+	default:
+		if i = a.lists[coldFrames].front; i == 0 {
+			panic("arena: take from an empty arena")
+		}
 		a.cold--
 	}
-	a.records[i] = record{}
+	a.unlink(i)
 	return i
 }
 
@@ -106,7 +106,7 @@ func (a *Arena) takePlace(class int) id {
 	frame := a.partial(class).front
 	if frame == 0 {
 		frame = a.takeFrame(0)
-		a.records[frame].class = uint8(class)
+		a.records[frame] = record{class: uint8(class)}
 		a.pushFront(partialList(class), frame)
 	}
 	f := &a.records[frame]

@@ -68,8 +68,8 @@ func (a *Arena) takeIdle(keep int64) (frames []id) {
 	defer a.mu.Unlock()
 	want := need{frames: 1}
 	for !a.closed && len(frames) < step && int64(a.resident()) > keep {
-		frame := a.lists[freeFrames].front // the resident ones are in front
-		if frame == 0 || a.records[frame].cold {
+		frame := a.lists[freeFrames].front
+		if frame == 0 {
 			i := a.victim()
 			if i == 0 {
 				return frames
@@ -85,14 +85,13 @@ func (a *Arena) takeIdle(keep int64) (frames []id) {
 	return frames
 }
 
-// putCold puts frames that are no longer resident among the free ones.
+// putCold makes frames that are no longer resident free.
 func (a *Arena) putCold(frames []id) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, frame := range frames {
 		if !a.closed {
-			a.pushBack(freeFrames, frame)
-			a.records[frame].cold = true
+			a.pushFront(coldFrames, frame)
 			a.free++
 		}
 	}

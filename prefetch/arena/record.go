@@ -19,11 +19,10 @@ type record struct {
 	chain      id     // the next block of the same hash
 	landed     uint32 // the clock, in MiB, when it came to rest unread
 
-	leases  uint16 // Leases that hold it; of a split frame its blocks that are held
-	writers uint16 // Claims of it
+	leases  uint32 // Leases that hold it; of a split frame its blocks that are held
+	writers uint8  // Claims of it, each of a chunk at least
 	list    listName
 	class   uint8 // of a frame: what it is split into
-	cold    bool  // of a free frame: not resident
 	again   bool  // it was read again
 }
 
@@ -68,9 +67,10 @@ func classOf(length int64) int {
 type listName uint8
 
 const (
-	noList listName = iota
-	freeFrames
-	partial // frames with places free: of the medium class, then of the small one
+	noList     listName = iota
+	freeFrames          // resident
+	coldFrames          // not resident
+	partial             // frames with places free: of the medium class, then of the small one
 	_
 	once   // idle and read: what eviction takes first, from the back
 	again  // idle and read again
