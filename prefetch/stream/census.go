@@ -5,7 +5,7 @@ import "sync/atomic"
 // A census counts by epochs, so that a stream which nobody reads drops out
 // without being looked at.
 const (
-	epochBytes = 16 << 20
+	epochBytes = 8 << 20
 	liveEpochs = ActiveBytes / epochBytes
 	countBits  = 24
 )
@@ -61,8 +61,8 @@ func (c *Census) add(epoch uint64, n int) {
 // Live is how many streams there are at the time clock; at least 1.
 func (c *Census) Live(clock uint64) int64 {
 	n, now := int64(0), epochOf(clock)
-	for i := range c.epochs {
-		if v := c.epochs[i].Load(); v>>countBits+liveEpochs >= now {
+	for epoch := now; epoch > 0 && epoch+liveEpochs > now; epoch-- {
+		if v := c.epochs[epoch%uint64(len(c.epochs))].Load(); v>>countBits == epoch {
 			n += int64(v & (1<<countBits - 1))
 		}
 	}

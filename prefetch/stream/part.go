@@ -32,7 +32,11 @@ func (ss *Streams) Next(size int64, clock uint64, partFor func(*Stream) int64, f
 func (ss *Streams) Distance() int64 {
 	distance := int64(1<<63 - 1)
 	for _, s := range ss.list {
-		if s.Ready {
+		switch {
+		case !s.Ready:
+		case s.descends() && s.below > ss.bottom(s):
+			distance = min(distance, s.start-s.below)
+		default:
 			distance = min(distance, max(s.ahead-s.Pos, 0))
 		}
 	}

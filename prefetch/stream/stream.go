@@ -67,8 +67,13 @@ type Fetched interface {
 // descends says that the stream is read downwards.
 func (s *Stream) descends() bool { return s.descents >= 2 }
 
-// expectsNear says that a read at off is near where the stream is read next.
-func (s *Stream) expectsNear(off int64) bool { return abs(off-s.Pos) <= maxReorder }
+// jumps says that a read at off does not go on where the stream was read: further
+// from there than reads come out of order, or than the kernel reads ahead while no
+// other read waits.
+func (s *Stream) jumps(off int64) bool {
+	distance := abs(off - s.Pos)
+	return distance > maxReorder || distance >= runLengthTolerance && s.Waiting == 0
+}
 
 // advance moves the stream to the read [off, end).
 func (s *Stream) advance(off, end int64) {
@@ -163,7 +168,7 @@ func (ss *Streams) Match(off, end int64, clock uint64, fetched Fetched) Match {
 	s := ss.list[best]
 	copy(ss.list[1:best+1], ss.list[:best])
 	ss.list[0] = s
-	m := Match{Stream: s, Jumped: !s.expectsNear(off)}
+	m := Match{Stream: s, Jumped: s.jumps(off)}
 	s.advance(off, end)
 	s.reads++
 	s.bytes += end - off
