@@ -146,6 +146,17 @@ func (o *object) begin(r *Reader, v *View, do *after) (hit bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	c := o.cache
+	done, entered := false, false
+	defer func() {
+		if done {
+			return
+		}
+		c.arena.Release(&v.lease) // an error, or a panic, which fs survives
+		if entered {
+			o.users.Add(-1)
+			c.goroutines.Done()
+		}
+	}()
 	if r.closed {
 		return false, ErrClosed
 	}
@@ -157,6 +168,7 @@ func (o *object) begin(r *Reader, v *View, do *after) (hit bool, err error) {
 		o.read += first
 		c.counts.hits.Add(1)
 		o.follow(v, false, do)
+		done = true
 		return true, nil
 	}
 	v.began = c.now()
@@ -166,25 +178,19 @@ func (o *object) begin(r *Reader, v *View, do *after) (hit bool, err error) {
 	if !c.enter() {
 		return false, ErrClosed
 	}
+	entered = true
 	o.users.Add(1)
-	defer func() {
-		if v.ready == nil { // a panic, which fs survives
-			c.arena.Release(&v.lease)
-			o.users.Add(-1)
-			c.goroutines.Done()
-		}
-	}()
 	c.counts.misses.Add(1)
 	jumped := o.follow(v, true, do)
-	leased := c.arena.Lease(&v.lease, o.number, v.off, v.end())
 	v.ready = make(chan struct{})
-	v.stream.Waiting++
-	if leased && jumped {
-		o.cut(v, do)
-	}
-	if leased {
+	if c.arena.Lease(&v.lease, o.number, v.off, v.end()) {
+		if jumped {
+			o.cut(v, do)
+		}
 		o.demand(v, do)
 	}
+	v.stream.Waiting++
+	done = true
 	return false, nil
 }
 

@@ -21,12 +21,12 @@ type defect struct {
 }
 
 // defects are in the handler of a READ, and in what it calls, with the lock of
-// the cache held: at the bytes from 8 to 9 MiB of any file.
+// an object held: at the bytes from 8 to 9 MiB of any file.
 func defects() []defect {
 	return []defect{
 		{"in the handler of READ", "fs/device.go", "	view, errno := d.tree.read(interrupted, in)",
 			`	if in.Offset>>20 == 8 { panic("a defect") }`},
-		{"under the cache's lock", "prefetch/view.go", "	c.follow(v)",
+		{"under an object's lock", "prefetch/object.go", "	m := o.streams.Match(",
 			`	if v.end()-1 >= 8<<20 && v.off < 9<<20 { panic("a defect") }`},
 	}
 }
