@@ -17,11 +17,11 @@
 // What is decided without a lock, which stream a read belongs to and how far
 // ahead it is fetched, is package stream.
 //
-// Locks. An object's lock comes before the arena's, and before that of the table
-// of objects (Cache.mu); the table's comes before the arena's. The scheduler's is
-// held alone. Leaves are a flight's lock and what an object publishes for
-// eviction. None is held across I/O, and none over more than one object: what a
-// change has others do is written down (after) and done once the lock is released.
+// Locks. An object's lock comes first, then that of one of its flights, then that
+// of the table of objects (Cache.mu), then the arena's. The scheduler's is held
+// alone, and what an object publishes for eviction has a leaf. None is held across
+// I/O, and none over more than one object: what a change has others do is written
+// down (after) and done once the lock is released.
 //
 // Who owns what. A chunk (16 KiB) is written by exactly one flight, which claimed
 // it, and never again once it can be read. A flight belongs to the cache, a wait

@@ -24,6 +24,7 @@ var errUnwanted = errors.New("fetch no longer wanted")
 type flight struct {
 	object *object
 	demand bool // a reader waited for it when it was made
+	blocks int  // that it holds
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	began  time.Time // its GET; set before it runs
@@ -36,7 +37,7 @@ type flight struct {
 
 	waiters []waiter // by their need; guarded by the object's lock
 
-	mu      sync.Mutex   // a leaf
+	mu      sync.Mutex   // between the object's lock and the arena's
 	claim   *arena.Claim // its end is moved with mu and the object's lock held
 	writing int64        // up to here memory is being written; guarded by mu
 }
@@ -49,7 +50,7 @@ type waiter struct {
 
 // newFlight makes the flight of a claim. The object's lock is held.
 func (o *object) newFlight(claim *arena.Claim, demand bool) *flight {
-	fl := &flight{object: o, claim: claim, demand: demand}
+	fl := &flight{object: o, claim: claim, demand: demand, blocks: claim.Blocks()}
 	fl.ctx, fl.cancel = context.WithCancelCause(o.cache.ctx)
 	fl.pos.Store(claim.Lo)
 	fl.next.Store(math.MaxInt64)

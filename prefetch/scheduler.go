@@ -221,17 +221,26 @@ const minRateBytes = 256 << 10
 
 // yield cancels speculation until so many blocks will be free, the latest first.
 func (s *scheduler) yield(blocks int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, fl := range slices.Backward(s.flying) {
+	for _, fl := range s.speculative() {
 		if blocks <= 0 {
 			return
 		}
+		blocks -= fl.blocks
+		fl.cancel(errUnwanted)
+	}
+}
+
+// speculative are the flights that nobody waits for or has waited for, the latest
+// first.
+func (s *scheduler) speculative() (flights []*flight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, fl := range slices.Backward(s.flying) {
 		if !fl.demand && !fl.awaited() && fl.ctx.Err() == nil {
-			blocks -= int((fl.end()-1)/blockSize - fl.claim.Lo/blockSize + 1)
-			fl.cancel(errUnwanted)
+			flights = append(flights, fl)
 		}
 	}
+	return flights
 }
 
 // active is how many GETs are under way, and how many may be.

@@ -11,6 +11,9 @@ type Claim struct {
 	ids    []id
 }
 
+// Blocks is how many blocks the claim holds.
+func (c *Claim) Blocks() int { return len(c.ids) }
+
 func (c *Claim) id(off int64) id { return c.ids[off/BlockSize-c.Lo/BlockSize] }
 
 // Claim claims [lo, hi), of which nothing is there or claimed. Blocks that do not
