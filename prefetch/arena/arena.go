@@ -78,14 +78,13 @@ type Arena struct {
 func New(size int64) (*Arena, error) {
 	frames := size / BlockSize
 	frames -= frames * booksPerFrame / BlockSize
-	memory, err := reserve(frames * BlockSize)
+	memory, err := reserve(frames*BlockSize, true)
 	if err != nil {
 		return nil, fmt.Errorf("reserve %d bytes of cache memory: %w", frames*BlockSize, err)
 	}
-	useHugePages(memory)
 	records, heads := 1+73*frames, powerOfTwo(frames)
 	sets := max(powerOfTwo(frames)/4, 1)
-	books, err := reserve(records*recordSize + heads*4 + sets*16)
+	books, err := reserve(records*recordSize+heads*4+sets*16, false)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("reserve the records of cache memory: %w", err), unreserve(memory))
 	}

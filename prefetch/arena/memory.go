@@ -12,9 +12,9 @@ import (
 // pages: first touch at 8.5 GB/s in place of 2.6.
 const hugePage = 2 << 20
 
-// reserve maps size bytes, and up to whole pages more, of memory that becomes resident page by page, when it
-// is first written. It is the one constructor of the arena's backing.
-func reserve(size int64) ([]byte, error) {
+// reserve maps size bytes, and up to whole pages more, of memory that becomes
+// resident page by page, when it is first written. It is the one constructor of the arena's backing.
+func reserve(size int64, huge bool) ([]byte, error) {
 	const page = 4 << 10
 	size = roundDown(size+page-1, page)
 	mapping, err := unix.MmapPtr(-1, 0, nil, uintptr(size+hugePage),
@@ -33,14 +33,18 @@ func reserve(size int64) ([]byte, error) {
 		return nil, err
 	}
 	memory := unsafe.Slice((*byte)(start), size)
+	// Best effort: a kernel without transparent huge pages works, slower. With small
+	// ones nothing becomes resident beside what is touched.
+	advice := unix.MADV_NOHUGEPAGE
+	if huge {
+		advice = unix.MADV_HUGEPAGE
+	}
+	_ = unix.Madvise(memory, advice)
 	// Cached weights are public to whoever may read the mount, but keep core
-	// dumps small. Best effort.
+	// dumps small.
 	_ = unix.Madvise(memory, unix.MADV_DONTDUMP)
 	return memory, nil
 }
-
-// useHugePages is best effort: a kernel without transparent ones works, slower.
-func useHugePages(memory []byte) { _ = unix.Madvise(memory, unix.MADV_HUGEPAGE) }
 
 func unreserve(memory []byte) error {
 	return unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(memory)), uintptr(len(memory)))

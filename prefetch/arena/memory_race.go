@@ -4,9 +4,7 @@ package arena
 
 // reserve takes Go heap under the race detector, which does not see memory that
 // mmap returned.
-func reserve(size int64) ([]byte, error) { return make([]byte, size), nil }
-
-func useHugePages([]byte) {}
+func reserve(size int64, _ bool) ([]byte, error) { return make([]byte, size), nil }
 
 func unreserve([]byte) error { return nil }
 
