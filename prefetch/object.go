@@ -139,11 +139,15 @@ func (o *object) nextFlight() (fl *flight, short bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	c := o.cache
+	ahead := c.allowance().Ahead()
+	if !c.arena.MayClaim(ahead) {
+		return nil, true // before all streams are asked
+	}
 	part, ok := o.streams.Next(o.obj.Size, c.arena.Clock(), o.partFor, o)
 	if !ok {
 		return nil, false
 	}
-	claim, ok := c.arena.Claim(o.number, part.Lo, part.Hi, c.allowance().Ahead())
+	claim, ok := c.arena.Claim(o.number, part.Lo, part.Hi, ahead)
 	if !ok {
 		return nil, true
 	}

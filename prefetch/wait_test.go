@@ -264,7 +264,7 @@ func TestCloseEndsWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore(t, map[string]int64{"a": 64 * mib})
 		store.Hook(memstore.Hooks{Range: func(ctx context.Context, _ string, _ int64) error { <-ctx.Done(); return ctx.Err() }})
-		c, err := New(store, Config{Mode: Off})
+		c, err := New(store, Config{Mode: Off, Concurrency: 2}) // the other fetches wait for their turn
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -282,6 +282,9 @@ func TestCloseEndsWaits(t *testing.T) {
 			if err := <-failed; !errors.Is(err, ErrClosed) {
 				t.Errorf("wait at the end: %v", err)
 			}
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
 		}
 	})
 }

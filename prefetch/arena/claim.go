@@ -47,6 +47,18 @@ func (a *Arena) Claim(n Number, lo, hi, ahead int64) (*Claim, bool) {
 	return c, true
 }
 
+// MayClaim says whether there is room for any speculation at all.
+func (a *Arena) MayClaim(ahead int64) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return false
+	}
+	full := a.lists[unread].units+a.inflight >= ahead*classUnits[large] && a.stale() == 0
+	a.short = len(a.waiters) > 0 || full || a.free == 0 && a.spare() == 0
+	return !a.short
+}
+
 // reserveAhead makes room for the blocks of [lo, hi) that do not exist: all or
 // nothing.
 func (a *Arena) reserveAhead(n Number, lo, hi, ahead int64) bool {
@@ -113,8 +125,10 @@ func (a *Arena) Land(c *Claim, from, to int64) {
 func (a *Arena) Abandon(c *Claim, from int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.endClaim(c, from, c.Hi, false)
-	a.grant()
+	if !a.closed {
+		a.endClaim(c, from, c.Hi, false)
+		a.grant()
+	}
 }
 
 func (a *Arena) endClaim(c *Claim, from, to int64, landed bool) {
