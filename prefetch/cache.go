@@ -2,87 +2,73 @@ package prefetch
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"hash/maphash"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"weightfs/prefetch/arena"
+	"weightfs/prefetch/stream"
 	"weightfs/remote"
 )
 
 // Cache reads a store within a hard byte cap. All methods are safe for
 // concurrent use.
 type Cache struct {
-	store   remote.Store
-	cfg     Config
-	policy  windowPolicy
-	adviser *adviser
-	now     func() time.Time
-	seed    maphash.Seed
+	store     remote.Store
+	cfg       Config
+	policy    stream.Policy
+	arena     *arena.Arena
+	scheduler scheduler
+	streams   stream.Census
+	counts    counters
+	now       func() time.Time
+	seed      maphash.Seed
 
 	ctx        context.Context // of the fetches; ends at Close
 	stop       context.CancelCauseFunc
-	goroutines sync.WaitGroup // the flights under way, the reads, and keepReady
-	calm       chan struct{}  // nothing is fetched any more; has room for one
+	goroutines sync.WaitGroup // the flights, the reads that wait, and keepMemory
 
-	mu          sync.Mutex
-	arena       *arena // its bookkeeping is guarded by mu; its bytes by claims and leases
-	files       map[identity]*file
-	retained    blockList // idle and served: what eviction takes first, from the back
-	unread      blockList // idle and not yet served, the last to land in front
-	starved     []*View   // waiting for memory, in order of arrival
-	queue       []*flight // demanded, waiting for the concurrency limit
-	hungry      []stream  // whose windows may not be filled
-	limit       concurrency
-	connections remote.Connections
-	active      int    // flights under way
-	inflight    int    // blocks with a writer
-	leases      int    // leases that readers hold
-	clock       uint64 // bytes fetched so far: the cache's sense of time
-	streams     streamCount
-	closed      bool
-	stats       Stats // the counters; Stats fills in the rest
-
-	afterUnlock []func() // calls that must not hold mu
+	mu      sync.Mutex
+	objects map[identity]*object // guarded by mu
+	closed  bool                 // guarded by mu
 }
 
-// stream is a cursor with its file.
-type stream struct {
-	file   *file
-	cursor *cursor
+// counters are the counters of Stats.
+type counters struct {
+	fetches, failures, fetched, served, hits, misses atomic.Int64
 }
+
+// identity is the key of the table of objects: key and version.
+type identity struct{ key, version string }
 
 // New makes a cache over a store, which stays the caller's.
-func New(store remote.Store, cfg Config) (*Cache, error) {
+func New(store remote.Store, cfg Config) (*Cache, error) { return newOn(store, cfg, nodeIsShort) }
+
+// newOn is New on a node that is short of memory when pressed says so.
+func newOn(store remote.Store, cfg Config, pressed func() bool) (*Cache, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
 		return nil, err
 	}
-	arena, err := newArena(cfg.MemoryLimit)
+	memory, err := arena.New(cfg.MemoryLimit)
 	if err != nil {
 		return nil, err
-	}
-	adviser, err := newAdviser(int64(arena.slots))
-	if err != nil {
-		return nil, errors.Join(err, arena.close())
 	}
 	c := &Cache{
 		store:   store,
 		cfg:     cfg,
-		policy:  windowPolicy{mode: cfg.Mode, part: cfg.PartSize},
-		adviser: adviser,
+		policy:  stream.Policy{Mode: cfg.Mode, PartSize: cfg.PartSize},
+		arena:   memory,
 		now:     time.Now,
 		seed:    maphash.MakeSeed(),
-		arena:   arena,
-		files:   make(map[identity]*file),
-		limit:   newConcurrency(cfg.Concurrency),
-		calm:    make(chan struct{}, 1),
+		objects: make(map[identity]*object),
 	}
 	c.ctx, c.stop = context.WithCancelCause(context.Background())
+	c.scheduler.begin(c)
 	c.goroutines.Add(1)
-	go c.keepReady()
+	go c.keepMemory(pressed)
 	return c, nil
 }
 
@@ -98,121 +84,100 @@ func (c *Cache) Close() error {
 	}
 	c.closed = true
 	c.mu.Unlock()
+	c.scheduler.close()
 	c.stop(ErrClosed)
 	c.goroutines.Wait()
-	c.adviser.close()
+	if err := c.arena.Close(); err != nil {
+		return fmt.Errorf("close the cache: %w", err)
+	}
+	return nil
+}
+
+// enter makes the caller one of the cache's goroutines, for which Close waits,
+// unless it is closed.
+func (c *Cache) enter() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.leases > 0 {
-		return fmt.Errorf("close the cache: %d leases were not released", c.leases)
+	if !c.closed {
+		c.goroutines.Add(1)
 	}
-	return c.arena.close()
+	return !c.closed
 }
 
-// unlock starts what the change under the lock made possible, releases mu and
-// then makes the calls that must not hold it.
-func (c *Cache) unlock() {
-	for _, call := range c.handOver() {
-		call()
-	}
-}
-
-// handOver is unlock up to the calls. A defect on the way leaves no lock behind:
-// it costs its own reader an error, and must not hang all others.
-func (c *Cache) handOver() (calls []func()) {
-	defer c.mu.Unlock()
-	c.pump()
-	calls, c.afterUnlock = c.afterUnlock, nil
-	return calls
-}
-
-// Open returns a reader of one object version. It does no I/O; readers of the
-// same version share everything.
-func (c *Cache) Open(obj remote.Object) *Reader {
+// acquire returns the entry of an object version, made if need be, which stays
+// until the caller lets go of it.
+func (c *Cache) acquire(obj remote.Object) *object {
 	c.mu.Lock()
-	defer c.unlock()
-	f := c.fileOf(obj)
-	f.handles++
-	return &Reader{cache: c, file: f, opened: c.now()}
-}
-
-// fileOf is the entry of an object version, made if need be.
-func (c *Cache) fileOf(obj remote.Object) *file {
+	defer c.mu.Unlock()
 	key := identity{obj.Key, obj.Version}
-	f := c.files[key]
-	if f == nil {
-		f = newFile(obj, c.seed)
-		c.files[key] = f
+	o := c.objects[key]
+	if o == nil {
+		o = &object{cache: c, obj: obj, streams: stream.NewStreams(&c.streams)}
+		o.number = c.arena.Add(o, obj.Size, maphash.Comparable(c.seed, key))
+		c.objects[key] = o
 	}
-	return f
+	o.users.Add(1)
+	return o
 }
 
-// forgetIfUnused drops a file that nothing refers to any more. A stream that
-// wants more does, and a view that waits for memory: what they fetch must be
-// found by the next who opens the object.
-func (c *Cache) forgetIfUnused(f *file) {
-	if f.handles > 0 || len(f.blocks)+len(f.flights)+len(f.waiters) > 0 || f.cursors.hungry() {
-		return
-	}
-	if slices.ContainsFunc(c.starved, func(v *View) bool { return v.file == f }) {
-		return
-	}
-	// A stream of a file that was forgotten may still be on the scheduler's list
-	// when the object has a new entry.
-	if key := (identity{f.obj.Key, f.obj.Version}); c.files[key] == f {
-		delete(c.files, key)
+// release lets go of an object.
+func (c *Cache) release(o *object) {
+	if o.users.Add(-1) == 0 {
+		c.forget(o)
 	}
 }
 
-// Reader reads one object version. Safe for concurrent use.
-type Reader struct {
-	cache  *Cache
-	file   *file
-	opened time.Time
-	closed bool // guarded by the cache's lock
-}
-
-// usable says why a reader cannot be used. The lock is held.
-func (c *Cache) usable(r *Reader) error {
-	if c.closed || r.closed {
-		return ErrClosed
-	}
-	return nil
-}
-
-// Close ends the reader. The last reader of a version takes with it the
-// fetches that nobody waits for; what was fetched stays while there is room.
-// Views stay valid until they are released.
-func (r *Reader) Close() error {
-	c := r.cache
+// forget drops an object that nobody uses and of which nothing is in memory.
+func (c *Cache) forget(o *object) {
 	c.mu.Lock()
-	defer c.unlock()
-	if r.closed {
-		return nil
+	defer c.mu.Unlock()
+	key := identity{o.obj.Key, o.obj.Version}
+	if c.objects[key] == o && o.users.Load() == 0 && c.arena.Remove(o.number) {
+		delete(c.objects, key)
 	}
-	r.closed = true
-	r.file.handles--
-	if r.file.handles == 0 && !c.closed {
-		c.quiet(r.file)
-	}
-	return nil
 }
 
-// quiet ends the speculation for a file that nobody has open.
-func (c *Cache) quiet(f *file) {
-	f.cursors.calm()
-	f.cursors = cursors{}
-	f.read, f.announced = 0, false
-	for _, fl := range append([]*flight(nil), f.flights...) {
-		if !fl.awaited() {
-			c.cancel(fl)
-		}
+// forgetEmptied drops the objects whose last block was evicted. No lock is held.
+func (c *Cache) forgetEmptied() {
+	for _, owner := range c.arena.Emptied() {
+		c.forget(owner.(*object))
 	}
-	for _, b := range f.blocks {
-		if b.list == &c.unread {
-			b.unlink()
-			c.retained.pushBack(b)
-		}
+}
+
+// freed lets speculation go on if memory became free for it. No lock is held.
+func (c *Cache) freed() {
+	c.forgetEmptied()
+	if c.arena.TakeRoom() {
+		c.scheduler.run()
 	}
-	c.forgetIfUnused(f)
+}
+
+// Stats returns a snapshot.
+func (c *Cache) Stats() Stats {
+	memory := c.arena.Stats()
+	s := Stats{
+		Fetches: c.counts.fetches.Load(), Failures: c.counts.failures.Load(), FetchedBytes: c.counts.fetched.Load(),
+		ServedBytes: c.counts.served.Load(), Hits: c.counts.hits.Load(), Misses: c.counts.misses.Load(), Evictions: memory.Evictions,
+		BlocksTotal: c.arena.Blocks(), BlocksRetained: memory.Retained, BlocksUnread: memory.Unread,
+		BlocksInFlight: memory.InFlight, BlocksFree: memory.Free, BlocksResident: memory.Resident, Leases: memory.Leases,
+	}
+	s.ActiveFetches, s.Concurrency = c.scheduler.active()
+	for _, o := range c.known() {
+		n, bytes := o.windows()
+		s.Files++
+		s.Streams += n
+		s.WindowBytes += bytes
+	}
+	return s
+}
+
+// known are all objects.
+func (c *Cache) known() []*object {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	objects := make([]*object, 0, len(c.objects))
+	for _, o := range c.objects {
+		objects = append(objects, o)
+	}
+	return objects
 }

@@ -4,20 +4,22 @@ import (
 	"fmt"
 	"time"
 
+	"weightfs/prefetch/arena"
+	"weightfs/prefetch/stream"
 	"weightfs/remote"
 )
 
 // Mode says how much is fetched before it is asked for.
-type Mode uint8
+type Mode = stream.Mode
 
 // The modes.
 const (
 	// Auto follows the streams it recognises.
-	Auto Mode = iota
+	Auto = stream.Auto
 	// Sequential takes every read as the beginning of a stream.
-	Sequential
+	Sequential = stream.Sequential
 	// Off fetches what is asked for and nothing else.
-	Off
+	Off = stream.Off
 )
 
 // ParseMode reads a mode's name.
@@ -30,19 +32,6 @@ func ParseMode(name string) (Mode, error) {
 	return Auto, fmt.Errorf("unknown prefetch mode %q: auto, sequential or off", name)
 }
 
-func (m Mode) String() string {
-	switch m {
-	case Auto:
-		return "auto"
-	case Sequential:
-		return "sequential"
-	case Off:
-		return "off"
-	default:
-		return fmt.Sprintf("Mode(%d)", uint8(m))
-	}
-}
-
 // Defaults and limits of a Config.
 const (
 	DefaultMemoryLimit = 256 << 20
@@ -52,7 +41,12 @@ const (
 	MinMemoryLimit = 16 << 20
 	// MaxView is the longest View, in bytes.
 	MaxView = 4 << 20
+
+	blockSize = arena.BlockSize
 )
+
+// The longest View fits in a Lease, wherever it begins.
+var _ [arena.MaxBlocks - MaxView/blockSize - 1]struct{}
 
 // Config says how a Cache works. The zero value means the defaults.
 type Config struct {
@@ -87,8 +81,8 @@ func (cfg Config) complete() (Config, error) {
 		return cfg, fmt.Errorf("part size of %d bytes: must be positive", cfg.PartSize)
 	}
 	cfg.PartSize = roundUp(cfg.PartSize, blockSize)
-	if cfg.Concurrency < 0 || cfg.Concurrency > maxConcurrency {
-		return cfg, fmt.Errorf("concurrency of %d: between 1 and %d, or 0 to adapt", cfg.Concurrency, maxConcurrency)
+	if cfg.Concurrency < 0 || cfg.Concurrency > stream.MaxConcurrency {
+		return cfg, fmt.Errorf("concurrency of %d: between 1 and %d, or 0 to adapt", cfg.Concurrency, stream.MaxConcurrency)
 	}
 	if cfg.Mode > Off {
 		return cfg, fmt.Errorf("unknown prefetch mode %v", cfg.Mode)

@@ -1,6 +1,7 @@
 package prefetch
 
 import (
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -32,10 +33,12 @@ func TestDefectLeavesNoLock(t *testing.T) {
 			_, _ = r.View(t.Context(), 0, 4096)
 		}()
 		broken.Store(false)
-		if !c.mu.TryLock() {
-			t.Fatal("the lock is still held")
+		for name, mu := range map[string]*sync.Mutex{"cache": &c.mu, "object": &r.object.mu, "scheduler": &c.scheduler.mu} {
+			if !mu.TryLock() {
+				t.Fatalf("the lock of the %s is still held", name)
+			}
+			mu.Unlock()
 		}
-		c.mu.Unlock()
 		v, err := r.View(t.Context(), 0, 4096)
 		if err != nil {
 			t.Fatal(err)

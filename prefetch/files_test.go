@@ -15,46 +15,15 @@ import (
 func TestOldEntryForgetsNotTheNewOne(t *testing.T) {
 	store := newMemStore(t, map[string]int64{"a": mib})
 	c := newCache(t, store, Config{})
-	c.mu.Lock()
-	old := c.fileOf(store.Object("a"))
-	c.forgetIfUnused(old)
-	c.mu.Unlock()
+	old := c.acquire(store.Object("a"))
+	c.release(old)
 	r := c.Open(store.Object("a"))
 	defer r.Close()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.forgetIfUnused(old)
-	if got := c.fileOf(store.Object("a")); got != r.file {
+	c.forget(old)
+	if got := c.acquire(store.Object("a")); got != r.object {
 		t.Error("the open file is not found any more")
-	}
-}
-
-// Room for a range is not made by evicting a block of that very range, so that
-// there is one too few of them.
-func TestRoomIsNotMadeOfTheRangeItself(t *testing.T) {
-	store := newMemStore(t, map[string]int64{"a": 64 * mib})
-	c := newCache(t, store, Config{MemoryLimit: MinMemoryLimit, Mode: Off})
-	r := c.Open(store.Object("a"))
-	defer r.Close()
-	slots := int64(c.arena.slots)
-	lo, hi := slots*blockSize+chunkSize, (slots+2)*blockSize
-	if err := readAt(t.Context(), r, store.Data("a"), slots*blockSize, chunkSize); err != nil {
-		t.Fatal(err)
-	}
-	for i := range slots - 1 { // all the rest of the memory is leased
-		v, err := r.View(t.Context(), i*blockSize, blockSize)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer v.Release()
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if missing := r.file.missing(lo, hi); missing != 1 || c.arena.available() != 0 {
-		t.Fatalf("%d blocks are missing, %d are free: the test is wrong", missing, c.arena.available())
-	}
-	if c.makeRoom(r.file, lo, hi) {
-		t.Errorf("room for %d blocks, %d are free", r.file.missing(lo, hi), c.arena.available())
+	} else {
+		c.release(got)
 	}
 }
 
@@ -156,20 +125,20 @@ func TestStarvedViewKeepsItsObject(t *testing.T) {
 	})
 }
 
-// A stream that waits for memory, such as that of the next shard, keeps its
-// object: what it fetches is found by who opens it.
-func TestHungryStreamKeepsItsObject(t *testing.T) {
+// An object whose stream waits for memory, such as the next shard, is kept: what
+// it fetches is found by who opens it.
+func TestReadyStreamKeepsItsObject(t *testing.T) {
 	store := newMemStore(t, map[string]int64{"a": 64 * mib})
 	c := newCache(t, store, Config{MemoryLimit: MinMemoryLimit})
-	c.mu.Lock()
-	f := c.fileOf(store.Object("a"))
-	f.cursors.first(c.clock).window = 8 * mib
-	c.starve(stream{f, f.cursors.list[0]})
-	c.forgetIfUnused(f) // as when the last of its blocks was evicted
-	c.unlock()
+	o := c.acquire(store.Object("a"))
+	o.streams.First(8*mib, 0).Ready = true
+	c.scheduler.mu.Lock()
+	c.scheduler.enlist(o)
+	c.scheduler.mu.Unlock()
+	c.release(o)
 	r := c.Open(store.Object("a"))
 	defer r.Close()
-	if r.file != f {
+	if r.object != o {
 		t.Error("what the stream fetches is lost to who opens the object")
 	}
 }
@@ -217,10 +186,8 @@ func TestHeadersLeaveRoomAhead(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.unread.len > 0 || c.retained.len != files {
-			t.Errorf("%d blocks count as fetched ahead, %d as served, of %d", c.unread.len, c.retained.len, files)
+		if s := c.Stats(); s.BlocksUnread > 0 || s.BlocksRetained != files {
+			t.Errorf("%d blocks count as fetched ahead, %d as served, of %d", s.BlocksUnread, s.BlocksRetained, files)
 		}
 	})
 }

@@ -1,86 +1,178 @@
 package prefetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"weightfs/prefetch/arena"
 	"weightfs/remote"
 )
 
 // errUnwanted cancels a flight that nobody waits for any more.
 var errUnwanted = errors.New("fetch no longer wanted")
 
-// flight is one GET: the only writer of the chunks of [lo, hi) that it claimed.
-// It belongs to the cache, not to the read that caused it. All but the memory
-// it fills is guarded by the cache's lock.
+// flight is one GET: the only writer of the bytes that it claimed. It belongs to
+// the cache, not to the read that caused it.
 type flight struct {
-	file    *file
-	lo, hi  int64
-	blocks  []*block // those that [lo, hi) touches
-	demand  bool     // a reader waited for it when it was made
-	pos     int64    // up to here the bytes landed
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	began   time.Time // its GET
-	since   time.Time // of the last byte, or of the beginning
-	trouble error     // of the last attempt that the store repeated
+	object *object
+	demand bool // a reader waited for it when it was made
+	blocks int  // that it holds
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	began  time.Time // its GET; set before it runs
+
+	pos     atomic.Int64          // up to here the bytes landed
+	first   atomic.Int64          // when the first byte came; 0: not yet. In nanoseconds, as all times here
+	heard   atomic.Int64          // when the last byte came, or when it was made
+	next    atomic.Int64          // the least need of the waiters
+	trouble atomic.Pointer[error] // of the last attempt that the store repeated
+
+	waiters []waiter // by their need; guarded by the object's lock
+
+	mu      sync.Mutex   // between the object's lock and the arena's
+	claim   *arena.Claim // its end is moved with mu and the object's lock held
+	writing int64        // up to here memory is being written; guarded by mu
 }
 
-// block is the block that holds offset off of the object.
-func (fl *flight) block(off int64) *block {
-	return fl.blocks[off/blockSize-fl.lo/blockSize]
+// waiter is a view that waits for a flight's bytes up to need.
+type waiter struct {
+	view *View
+	need int64
+}
+
+// newFlight makes the flight of a claim. The object's lock is held.
+func (o *object) newFlight(claim *arena.Claim, demand bool) *flight {
+	fl := &flight{object: o, claim: claim, demand: demand, blocks: claim.Blocks()}
+	fl.ctx, fl.cancel = context.WithCancelCause(o.cache.ctx)
+	fl.pos.Store(claim.Lo)
+	fl.next.Store(math.MaxInt64)
+	fl.heard.Store(o.cache.now().UnixNano())
+	o.flights = append(o.flights, fl)
+	o.users.Add(1)
+	return fl
 }
 
 // awaited says whether a reader waits for bytes that are still to land.
-func (fl *flight) awaited() bool {
-	return slices.ContainsFunc(fl.file.waiters, func(v *View) bool {
-		return v.off < fl.hi && v.end() > fl.pos
-	})
+func (fl *flight) awaited() bool { return fl.next.Load() != math.MaxInt64 }
+
+// addWaiter has the view wait for the bytes up to need; false says that they have
+// landed. The object's lock is held.
+func (fl *flight) addWaiter(v *View, need int64) bool {
+	if fl.pos.Load() >= need {
+		return false
+	}
+	i, _ := slices.BinarySearchFunc(fl.waiters, need, func(w waiter, need int64) int { return cmp.Compare(w.need, need) })
+	fl.waiters = slices.Insert(fl.waiters, i, waiter{v, need})
+	fl.next.Store(fl.waiters[0].need)
+	// They may have landed before the flight saw that somebody waits.
+	if fl.pos.Load() >= need {
+		fl.removeWaiter(v)
+		return false
+	}
+	return true
 }
 
-// run fetches the flight's bytes. It is the body of a goroutine that the
-// cache's Close joins.
-func (c *Cache) run(fl *flight) {
+// removeWaiter ends a view's wait for the flight. The object's lock is held.
+func (fl *flight) removeWaiter(v *View) {
+	if len(fl.waiters) > 0 {
+		fl.waiters = slices.DeleteFunc(fl.waiters, func(w waiter) bool { return w.view == v })
+		fl.setNext()
+	}
+}
+
+// serve ends the waits for what landed. The object's lock is held.
+func (fl *flight) serve() {
+	pos := fl.pos.Load()
+	for len(fl.waiters) > 0 && fl.waiters[0].need <= pos {
+		v := fl.waiters[0].view
+		fl.waiters = fl.waiters[1:]
+		if v.pending--; v.pending == 0 {
+			v.finish(nil)
+		}
+	}
+	fl.setNext()
+}
+
+func (fl *flight) setNext() {
+	if len(fl.waiters) == 0 {
+		fl.next.Store(math.MaxInt64)
+	} else {
+		fl.next.Store(fl.waiters[0].need)
+	}
+}
+
+// buffer is the memory that the flight writes next, from pos on; nil at its end.
+func (fl *flight) buffer(pos int64) []byte {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	if pos >= fl.claim.Hi {
+		return nil
+	}
+	memory := fl.object.cache.arena.Memory(fl.claim, pos)
+	fl.writing = pos + int64(len(memory))
+	return memory
+}
+
+// end is where the flight ends.
+func (fl *flight) end() int64 {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	return fl.claim.Hi
+}
+
+// cut ends the flight at an offset and returns the claim of the rest, unless that
+// is being written. The object's lock is held.
+func (fl *flight) cut(at int64) (*arena.Claim, bool) {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	if at <= max(fl.writing, fl.claim.Lo) {
+		return nil, false
+	}
+	return fl.object.cache.arena.Split(fl.claim, at), true
+}
+
+// fly fetches the flight's bytes. It is the body of a goroutine that the cache's
+// Close joins.
+func (c *Cache) fly(fl *flight) {
 	defer c.goroutines.Done()
 	err := c.transfer(fl)
 	if err != nil && context.Cause(fl.ctx) != nil {
 		err = context.Cause(fl.ctx)
 	}
 	fl.cancel(nil)
-	c.mu.Lock()
-	defer c.unlock()
-	c.land(fl, err)
+	c.finish(fl, err)
+	c.scheduler.ended(fl, err)
 }
 
-// transfer streams the object's bytes straight into the blocks.
+// transfer streams the object's bytes straight into the arena.
 func (c *Cache) transfer(fl *flight) error {
-	ctx := remote.WithTrouble(fl.ctx, func(cause error) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		fl.trouble = cause
-	})
-	body, err := c.store.OpenRange(ctx, fl.file.obj, fl.lo, fl.hi-fl.lo)
+	ctx := remote.WithTrouble(fl.ctx, func(cause error) { fl.trouble.Store(&cause) })
+	lo, hi := fl.claim.Lo, fl.end()
+	body, err := c.store.OpenRange(ctx, fl.object.obj, lo, hi-lo)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	for pos := fl.lo; pos < fl.hi; {
-		memory := c.arena.bytes(fl.block(pos).slot)
-		base := roundDown(pos, blockSize)
-		n, err := body.Read(memory[pos-base : min(fl.hi-base, blockSize)])
+	pos := lo
+	for memory := fl.buffer(pos); memory != nil; memory = fl.buffer(pos) {
+		n, err := body.Read(memory)
 		pos += int64(n)
+		end := fl.end()
 		if n > 0 {
-			c.advance(fl, pos)
+			c.advance(fl, pos, end)
 		}
 		switch {
-		case err == nil:
-		case errors.Is(err, io.EOF) && pos == fl.hi:
+		case err == nil, errors.Is(err, io.EOF) && pos == end:
 		case errors.Is(err, io.EOF):
-			return fmt.Errorf("read %s [%d,%d): body ended at %d: %w", fl.file.obj.Key, fl.lo, fl.hi, pos, io.ErrUnexpectedEOF)
+			return fmt.Errorf("read %s [%d,%d): body ended at %d: %w", fl.object.obj.Key, lo, hi, pos, io.ErrUnexpectedEOF)
 		default:
 			return err
 		}
@@ -89,126 +181,24 @@ func (c *Cache) transfer(fl *flight) error {
 }
 
 // advance makes the bytes up to pos readable, chunk by chunk.
-func (c *Cache) advance(fl *flight, pos int64) {
-	if pos < fl.hi && pos/chunkSize == fl.pos/chunkSize {
+func (c *Cache) advance(fl *flight, pos, end int64) {
+	if pos < end {
+		pos = roundDown(pos, arena.ChunkSize)
+	}
+	from := fl.pos.Load()
+	now := c.now()
+	if fl.first.CompareAndSwap(0, now.UnixNano()) {
+		c.scheduler.answered(now.Sub(fl.began))
+	}
+	if pos == from {
 		return
 	}
-	c.mu.Lock()
-	defer c.unlock()
-	now := pos
-	if pos < fl.hi {
-		now = roundDown(pos, chunkSize)
+	c.arena.Land(fl.claim, from, pos)
+	fl.pos.Store(pos)
+	fl.heard.Store(now.UnixNano())
+	c.counts.fetched.Add(pos - from)
+	c.scheduler.landed(pos-from, now)
+	if pos >= fl.next.Load() {
+		fl.object.landed(fl)
 	}
-	for off := fl.pos; off < now; {
-		b := fl.block(off)
-		base := roundDown(off, blockSize)
-		upto := min(now, base+blockSize)
-		landed := chunksTouching(off-base, upto-base)
-		b.have |= landed
-		b.claimed &^= landed
-		if upto == min(fl.hi, base+blockSize) {
-			c.release(b, &b.writers)
-		}
-		off = upto
-	}
-	c.stats.FetchedBytes += now - fl.pos
-	c.clock += uint64(now - fl.pos)
-	fl.since = c.now()
-	c.connections.Carried(c.limit.landed(now-fl.pos, fl.since))
-	fl.pos = now
-	c.wake(fl.file, nil)
-}
-
-// tire ends the flights of a file for which a view has waited too long. All that
-// brought nothing in the second half of its wait are made anew for who still
-// waits for them, and those that it waited for end if nobody else does: the next
-// who asks shall not get a flight that hangs, or sleeps between two attempts. It
-// returns the last trouble of those it waited for.
-func (c *Cache) tire(v *View) error {
-	var trouble error
-	now := c.now()
-	late := halfway(v.began, now)
-	for _, fl := range slices.Clone(v.file.flights) {
-		mine := v.off < fl.hi && v.end() > fl.pos
-		if mine && fl.trouble != nil {
-			trouble = fl.trouble
-		}
-		if fl.since.Before(late) || mine && !fl.awaited() {
-			c.cancel(fl)
-		}
-	}
-	return trouble
-}
-
-// land ends a flight: what it did not fetch is nobody's again, and those who
-// wait for it learn why, unless they came late. One that was cancelled, or that
-// latecomers wait for, is made anew by the first of them.
-func (c *Cache) land(fl *flight, err error) {
-	if c.active--; c.active == 0 {
-		c.becameCalm()
-	}
-	f := fl.file
-	f.flights = slices.DeleteFunc(f.flights, func(other *flight) bool { return other == fl })
-	if err == nil {
-		c.connections.Fetched(fl.hi-fl.lo, c.now().Sub(fl.began))
-	}
-	missed := &failure{lo: fl.pos, hi: fl.hi, err: err, late: halfway(fl.began, c.now())}
-	c.abandon(fl)
-	if err != nil && !errors.Is(err, errUnwanted) {
-		c.stats.Failures++
-		f.cursors.calm()
-		c.wake(f, missed)
-	}
-	c.demandAgain(f)
-	c.forgetIfUnused(f)
-}
-
-// abandon gives the chunks that did not land back.
-func (c *Cache) abandon(fl *flight) {
-	for off := fl.pos; off < fl.hi; {
-		b := fl.block(off)
-		base := roundDown(off, blockSize)
-		upto := min(fl.hi, base+blockSize)
-		b.claimed &^= chunksTouching(off-base, upto-base)
-		c.release(b, &b.writers)
-		off = upto
-	}
-	fl.pos = fl.hi
-}
-
-// setBack remembers that the view's wait ended with err.
-func (c *Cache) setBack(v *View, err error) {
-	v.file.setbacks.add(v.off, v.end(), err, v.began, c.now())
-}
-
-// failure is what a flight tells those who wait for [lo, hi).
-type failure struct {
-	lo, hi int64
-	err    error
-	late   time.Time // who came later gets a flight of his own
-}
-
-// hits tells whether the view's wait ends with the failure. One that began when
-// the flight had spent half of its attempts does not: the store may be back, and
-// the reader has hardly waited. That a version is gone is true for all.
-func (f *failure) hits(v *View) bool {
-	touches := v.off < f.hi && v.end() > f.lo
-	return touches && (!v.began.After(f.late) || errors.Is(f.err, remote.ErrChanged))
-}
-
-// wake ends the waits whose bytes are all there, or that the failure hits.
-func (c *Cache) wake(f *file, failed *failure) {
-	f.waiters = slices.DeleteFunc(f.waiters, func(v *View) bool {
-		if f.present(v.off, v.end()) {
-			close(v.ready)
-			return true
-		}
-		if failed != nil && failed.hits(v) {
-			v.err = failed.err
-			c.setBack(v, v.err)
-			close(v.ready)
-			return true
-		}
-		return false
-	})
 }

@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"weightfs/prefetch/stream"
 	"weightfs/remote"
 	"weightfs/tests/rig"
 )
@@ -27,9 +28,10 @@ type shapedStore struct {
 	firstByte    time.Duration
 	rig.Line
 
-	mu      sync.Mutex
-	fetched int64
-	gets    int
+	mu        sync.Mutex
+	fetched   int64
+	gets      int
+	cancelled int // GETs
 }
 
 // newShapedStore makes a store of such connections and such a line, in bytes per
@@ -72,6 +74,9 @@ func (b *shapedBody) Read(p []byte) (int, error) {
 	b.store.fetched += n
 	b.store.mu.Unlock()
 	if err := sleep(b.ctx, b.store.Take(n)); err != nil {
+		b.store.mu.Lock()
+		b.store.cancelled++
+		b.store.mu.Unlock()
 		return 0, err
 	}
 	b.left -= n
@@ -201,7 +206,7 @@ func TestFewGETsFromANearStore(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCache(t, tc.store, Config{MemoryLimit: 4 * gib})
 				r := c.Open(remote.Object{Key: "a", Size: gib, Version: "1"})
-				consume(t, r, 0, firstFetch, 16<<10, 1)
+				consume(t, r, 0, stream.FirstFetch, 16<<10, 1)
 				r.Close()
 				got := rate(gib, func() { readShares(t, c, 1, tc.readers, gib, 4) })
 				t.Logf("%.3f of the line, %d GETs", got/tc.store.Total, tc.store.gets)

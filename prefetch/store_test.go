@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"weightfs/prefetch/arena"
 	"weightfs/remote"
 	"weightfs/tests/memstore"
 )
@@ -29,6 +30,8 @@ func content(key string, size int64) []byte {
 	rand.NewChaCha8(seed).Read(p)
 	return p
 }
+
+const chunkSize = arena.ChunkSize
 
 func newCache(tb testing.TB, store remote.Store, cfg Config) *Cache {
 	tb.Helper()

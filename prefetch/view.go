@@ -5,30 +5,82 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"time"
+
+	"weightfs/prefetch/arena"
+	"weightfs/prefetch/stream"
+	"weightfs/remote"
 )
+
+// ErrClosed says that the Reader or its Cache was closed.
+var ErrClosed = errors.New("prefetch: closed")
+
+// Reader reads one object version. Safe for concurrent use.
+type Reader struct {
+	object *object
+	opened time.Time
+	closed bool // guarded by the object's lock
+}
+
+// Open returns a reader of one object version. It does no I/O; readers of the
+// same version share everything.
+func (c *Cache) Open(obj remote.Object) *Reader {
+	o := c.acquire(obj)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.handles++; o.handles == 1 {
+		c.arena.SetOpen(o.number, true)
+	}
+	return &Reader{object: o, opened: c.now()}
+}
+
+// Close ends the reader. The last reader of a version takes with it the
+// fetches that nobody waits for; what was fetched stays while there is room.
+// Views stay valid until they are released.
+func (r *Reader) Close() error {
+	var do after
+	if r.close(&do) {
+		r.object.settle(&do)
+		r.object.cache.release(r.object)
+	}
+	return nil
+}
+
+// close says whether the reader was open.
+func (r *Reader) close(do *after) bool {
+	o := r.object
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if r.closed {
+		return false
+	}
+	r.closed = true
+	if o.handles--; o.handles == 0 {
+		o.quiesce(do)
+	}
+	return true
+}
 
 // View is a leased range of an object's bytes in cache memory. Its owner
 // reads the slices, never writes them, and calls Release once done; until then
 // the memory stays.
 type View struct {
-	cache  *Cache
-	file   *file
+	object *object
 	off    int64
 	n      int
-	cursor *cursor // the stream it belongs to
-	blocks []*block
+	lease  arena.Lease
 	slices [][]byte
+	stream *stream.Stream // it belongs to
 
-	ready    chan struct{} // closed when the wait is over; nil on the fast path
-	err      error         // why the wait failed; set before ready is closed
-	began    time.Time     // of the wait
-	released bool          // guarded by the cache's lock
+	// Of a wait, guarded by the object's lock.
+	ready   chan struct{} // closed when it is over; nil on the fast path
+	over    bool
+	err     error // why it failed; set before ready is closed
+	pending int   // flights that are to bring something
+	began   time.Time
 
 	// The common lengths need no allocation beside the View.
-	blockSpace [2]*block
-	sliceSpace [2][]byte
+	space [2][]byte
 }
 
 func (v *View) end() int64 { return v.off + int64(v.n) }
@@ -42,29 +94,11 @@ func (v *View) Len() int { return v.n }
 // Release gives the memory back to the cache. It may be called more than once
 // and from any goroutine.
 func (v *View) Release() {
-	c := v.cache
-	if c == nil {
+	if v.object == nil {
 		return // an empty view
 	}
-	c.mu.Lock()
-	defer c.unlock()
-	if v.released {
-		return
-	}
-	v.released = true
-	v.letGo()
-	if v.file.handles == 0 {
-		c.forgetIfUnused(v.file)
-	}
-}
-
-// letGo returns the leases. The cache's lock is held.
-func (v *View) letGo() {
-	for _, b := range v.blocks {
-		v.cache.leases--
-		v.cache.release(b, &b.leases)
-	}
-	v.blocks = nil
+	v.object.cache.arena.Release(&v.lease)
+	v.object.cache.freed()
 }
 
 // View leases bytes [off, off+n) of the object, clipped at its end, and waits
@@ -72,180 +106,184 @@ func (v *View) letGo() {
 // the fetch goes on for others. Errors are ctx's, remote's, ErrClosed, or
 // os.ErrDeadlineExceeded after Config.ReadTimeout.
 func (r *Reader) View(ctx context.Context, off int64, n int) (*View, error) {
-	f := r.file
+	o := r.object
 	if off < 0 || n < 0 || n > MaxView {
-		return nil, fmt.Errorf("view %s [%d,+%d): %w", f.obj.Key, off, n, os.ErrInvalid)
+		return nil, fmt.Errorf("view %s [%d,+%d): %w", o.obj.Key, off, n, os.ErrInvalid)
 	}
-	n = int(min(int64(n), f.obj.Size-off))
+	n = int(min(int64(n), o.obj.Size-off))
 	if n <= 0 {
 		return &View{}, nil
 	}
-	v := &View{cache: r.cache, file: f, off: off, n: n}
-	if err := r.cache.lease(ctx, r, v); err != nil {
-		return nil, fmt.Errorf("read %s [%d,%d): %w", f.obj.Key, off, v.end(), err)
+	v := &View{object: o, off: off, n: n}
+	if err := r.lease(ctx, v); err != nil {
+		return nil, fmt.Errorf("read %s [%d,%d): %w", o.obj.Key, off, v.end(), err)
 	}
-	v.fillSlices()
+	o.cache.counts.served.Add(int64(n))
+	v.slices = o.cache.arena.AppendSlices(v.space[:0], &v.lease, off, v.end())
 	return v, nil
 }
 
-// fillSlices points the view at the bytes of its leased blocks.
-func (v *View) fillSlices() {
-	v.slices = v.sliceSpace[:0]
-	for i, b := range v.blocks {
-		lo, hi := int64(0), int64(blockSize)
-		if i == 0 {
-			lo = v.off % blockSize
-		}
-		if i == len(v.blocks)-1 {
-			hi = v.end() - b.index*blockSize
-		}
-		v.slices = append(v.slices, v.cache.arena.bytes(b.slot)[lo:hi])
-	}
-}
-
-// lease gets all of a view's blocks at once, or waits holding none; then it
-// waits for the bytes to land.
-func (c *Cache) lease(ctx context.Context, r *Reader, v *View) error {
-	landed, err := c.claim(r, v)
+// lease leases a view's blocks, with their bytes.
+func (r *Reader) lease(ctx context.Context, v *View) error {
+	var do after
+	hit, err := v.object.begin(r, v, &do)
 	if err != nil {
 		return err
 	}
-	defer c.goroutines.Done()
-	if !landed {
-		if err := c.await(ctx, v); err != nil {
-			return err
+	if hit {
+		if do.ready || do.beyond > 0 || do.cancel != nil {
+			v.object.settle(&do)
 		}
+		return nil
 	}
-	c.advise(v)
-	return nil
+	return v.object.await(ctx, v, &do)
 }
 
-// claim leases the view's blocks if their bytes are there, and makes it a
-// waiter otherwise. Without an error the caller is one of the cache's goroutines
-// from then on: Close takes away the arena, which it reads, and the adviser.
-func (c *Cache) claim(r *Reader, v *View) (landed bool, err error) {
-	c.mu.Lock()
-	defer c.unlock()
-	if err := c.usable(r); err != nil {
-		return false, err
-	}
-	c.goroutines.Add(1)
-	counted := false // until the end: a panic is survived
+// begin leases the view's blocks if their bytes are there. Otherwise it makes it a
+// waiter; without an error the caller is one of the cache's goroutines then, until
+// await returns.
+func (o *object) begin(r *Reader, v *View, do *after) (hit bool, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c := o.cache
+	done, entered := false, false
 	defer func() {
-		if !counted {
+		if done {
+			return
+		}
+		c.arena.Release(&v.lease) // an error, or a panic, which fs survives
+		if entered {
+			o.users.Add(-1)
 			c.goroutines.Done()
 		}
 	}()
-	if err := v.file.setbacks.find(v.off, v.end(), r.opened, c.now()); err != nil && !v.file.present(v.off, v.end()) {
-		return false, err
+	if r.closed {
+		return false, ErrClosed
 	}
-	c.follow(v)
-	if c.tryLease(v) && v.file.present(v.off, v.end()) {
-		c.stats.Hits++
-		c.served(v)
-		counted = true
+	hit, first, err := c.arena.Hit(&v.lease, o.number, v.off, v.end())
+	if err != nil {
+		return false, ErrClosed
+	}
+	if hit {
+		o.read += first
+		c.counts.hits.Add(1)
+		o.follow(v, false, do)
+		done = true
 		return true, nil
 	}
-	c.stats.Misses++
 	v.began = c.now()
+	if err := o.failures.find(v.off, v.end(), r.opened, v.began); err != nil {
+		return false, err
+	}
+	if !c.enter() {
+		return false, ErrClosed
+	}
+	entered = true
+	o.users.Add(1)
+	c.counts.misses.Add(1)
+	jumped := o.follow(v, true, do)
 	v.ready = make(chan struct{})
-	v.cursor.waiting++
-	c.enqueue(v)
-	counted = true
+	if c.arena.Lease(&v.lease, o.number, v.off, v.end()) {
+		if jumped {
+			o.cut(v, do)
+		}
+		o.demand(v, do)
+	}
+	v.stream.Waiting++
+	done = true
 	return false, nil
 }
 
-// await waits until the view's bytes are there.
-func (c *Cache) await(ctx context.Context, v *View) error {
+// await waits for the view's memory, if it has none yet, and for its bytes.
+func (o *object) await(ctx context.Context, v *View, do *after) error {
+	c := o.cache
+	defer c.goroutines.Done()
+	defer c.release(o)
 	deadline := time.NewTimer(c.cfg.ReadTimeout)
 	defer deadline.Stop()
-	var err error
-	tired := false
-	select {
-	case <-v.ready:
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-	case <-deadline.C:
-		tired, err = true, os.ErrDeadlineExceeded
-	case <-c.ctx.Done():
-		err = ErrClosed
-	}
-	c.mu.Lock()
-	defer c.unlock()
-	v.cursor.waiting--
-	if v.over() && err != ErrClosed { // whatever else happened meanwhile
-		tired, err = false, v.err
-	}
+	o.settle(do)
+	err := o.awaitMemory(ctx, v, deadline.C)
 	if err == nil {
-		c.served(v)
+		err = c.pause(ctx, v.ready, deadline.C)
+	}
+	*do = after{}
+	err = o.leaveWait(v, err, do)
+	if err != nil {
+		c.arena.Release(&v.lease)
+	}
+	o.settle(do)
+	return err
+}
+
+// awaitMemory waits in line for the view's blocks, holding none, and then demands
+// its bytes.
+func (o *object) awaitMemory(ctx context.Context, v *View, deadline <-chan time.Time) error {
+	if v.lease.Held() {
 		return nil
 	}
-	c.withdraw(v)
-	if tired {
-		err = c.giveUp(v)
+	c := o.cache
+	c.scheduler.yield(int((v.end()-1)/blockSize - v.off/blockSize + 1))
+	ticket := c.arena.Wait(&v.lease, o.number, v.off, v.end())
+	c.freed()
+	if err := c.pause(ctx, ticket.Ready(), deadline); err != nil {
+		c.arena.Cancel(ticket)
+		return err
+	}
+	var do after
+	o.mu.Lock()
+	o.demand(v, &do)
+	o.mu.Unlock()
+	o.settle(&do)
+	return nil
+}
+
+// pause waits for done.
+func (c *Cache) pause(ctx context.Context, done <-chan struct{}, deadline <-chan time.Time) error {
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-deadline:
+		return os.ErrDeadlineExceeded
+	case <-c.ctx.Done():
+		return ErrClosed
+	}
+}
+
+// leaveWait ends a view's wait, which was given up with err or is over, and
+// returns its error.
+func (o *object) leaveWait(v *View, err error, do *after) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	v.stream.Waiting--
+	if v.over && err != ErrClosed { // whatever else happened meanwhile
+		err = v.err
+	} else if err != nil {
+		o.detach(v)
+		if err == os.ErrDeadlineExceeded {
+			err = o.giveUp(v, do)
+		}
+	}
+	if err == nil {
+		o.read += o.cache.arena.Served(&v.lease, v.off, v.end())
 	}
 	return err
 }
 
-// over tells whether the wait is: the bytes are there, or never come.
-func (v *View) over() bool {
-	select {
-	case <-v.ready:
-		return true
-	default:
-		return false
-	}
-}
-
-// giveUp is the error of a wait that has lasted for the read time-out, which it
-// remembers.
-func (c *Cache) giveUp(v *View) error {
-	err := fmt.Errorf("no answer within %v: %w", c.cfg.ReadTimeout, os.ErrDeadlineExceeded)
-	if trouble := c.tire(v); trouble != nil {
+// giveUp is the error of a wait that has lasted for the read time-out, which is
+// remembered.
+func (o *object) giveUp(v *View, do *after) error {
+	err := fmt.Errorf("no answer within %v: %w", o.cache.cfg.ReadTimeout, os.ErrDeadlineExceeded)
+	if trouble := o.cancelStalled(v, do); trouble != nil {
 		err = fmt.Errorf("%w: %w", err, trouble)
 	}
-	c.setBack(v, err)
+	o.failures.add(v.off, v.end(), err, v.began, o.cache.now())
 	return err
 }
 
-// served notes that a reader gets the view's bytes.
-func (c *Cache) served(v *View) {
-	c.stats.ServedBytes += int64(v.n)
-	v.file.span(v.off, v.end(), func(_ int64, b *block, lo, hi int64) bool {
-		touched := chunksTouching(lo, hi)
-		v.file.read += int64((touched &^ b.read).count()) * chunkSize
-		b.read |= touched
-		return true
-	})
+// finish ends the wait. The object's lock is held.
+func (v *View) finish(err error) {
+	v.over, v.err = true, err
+	close(v.ready)
 }
-
-// advise tells the retention policy what was read. Without the lock.
-func (c *Cache) advise(v *View) {
-	for _, b := range v.blocks {
-		c.adviser.seen(b.id)
-	}
-}
-
-// enqueue makes the view a waiter: for bytes if it has its blocks, otherwise
-// for memory, behind those who came before.
-func (c *Cache) enqueue(v *View) {
-	if v.blocks != nil {
-		v.file.waiters = append(v.file.waiters, v)
-		return
-	}
-	c.starved = append(c.starved, v)
-}
-
-// withdraw takes the view out of whatever it waits in, and returns what it
-// holds. Those behind it in the line for memory may find enough for them there.
-func (c *Cache) withdraw(v *View) {
-	isV := func(other *View) bool { return other == v }
-	v.file.waiters = slices.DeleteFunc(v.file.waiters, isV)
-	c.starved = slices.DeleteFunc(c.starved, isV)
-	v.letGo()
-	c.feed()
-	c.forgetIfUnused(v.file)
-}
-
-// ErrClosed says that the Reader or its Cache was closed.
-var ErrClosed = errors.New("prefetch: closed")

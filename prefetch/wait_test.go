@@ -125,7 +125,7 @@ func TestFailureReachesEveryWaiterAndIsSoonForgotten(t *testing.T) {
 		if gets, _ := store.Fetched(); gets != 1 {
 			t.Errorf("%d GETs failed, want 1", gets)
 		}
-		time.Sleep(setbackMemory)
+		time.Sleep(failureMemory)
 		go func() { failed <- readAt(t.Context(), r, store.Data("a"), 0, mib) }()
 		open <- nil
 		if err := <-failed; err != nil {
@@ -209,15 +209,16 @@ func TestBytesBeatTheTimeout(t *testing.T) {
 	r := c.Open(store.Object("a"))
 	defer r.Close()
 	for i := range int64(32) { // select takes either of what is ready
-		v := &View{cache: c, file: r.file, off: i * mib, n: mib}
-		if landed, err := c.claim(r, v); landed || err != nil {
-			t.Fatal(landed, err)
+		v := &View{object: r.object, off: i * mib, n: mib}
+		var do after
+		if hit, err := v.object.begin(r, v, &do); hit || err != nil {
+			t.Fatal(hit, err)
 		}
+		v.object.settle(&do)
 		<-v.ready
-		if err := c.await(t.Context(), v); err != nil {
+		if err := v.object.await(t.Context(), v, &after{}); err != nil {
 			t.Error(err)
 		}
-		c.goroutines.Done()
 		v.Release()
 	}
 }
@@ -263,7 +264,7 @@ func TestCloseEndsWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore(t, map[string]int64{"a": 64 * mib})
 		store.Hook(memstore.Hooks{Range: func(ctx context.Context, _ string, _ int64) error { <-ctx.Done(); return ctx.Err() }})
-		c, err := New(store, Config{Mode: Off})
+		c, err := New(store, Config{Mode: Off, Concurrency: 2}) // the other fetches wait for their turn
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -281,6 +282,9 @@ func TestCloseEndsWaits(t *testing.T) {
 			if err := <-failed; !errors.Is(err, ErrClosed) {
 				t.Errorf("wait at the end: %v", err)
 			}
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
 		}
 	})
 }

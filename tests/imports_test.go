@@ -40,8 +40,10 @@ func TestImports(t *testing.T) {
 	}
 	layout := map[string][]string{ // our folder: what it may import of ours
 		"weightfs/remote":              nil,
-		"weightfs/prefetch":            {"weightfs/remote"},
+		"weightfs/prefetch/stream":     {"weightfs/remote"},
+		"weightfs/prefetch/arena":      nil,
 		"weightfs/prefetch/names":      {"weightfs/remote"},
+		"weightfs/prefetch":            {"weightfs/prefetch/arena", "weightfs/prefetch/stream", "weightfs/remote"},
 		"weightfs/fs":                  {"weightfs/prefetch", "weightfs/prefetch/names", "weightfs/remote"},
 		"weightfs/gpuload/safetensors": nil,
 		"weightfs/gpuload":             {"weightfs/gpuload/safetensors", "weightfs/remote"},

@@ -1,14 +1,14 @@
-package prefetch
+package arena
 
 import "math/bits"
 
 const (
-	// blockSize is the unit of caching and of arena memory, in bytes.
-	blockSize = 1 << 20
-	// chunkSize is the unit in which a block becomes readable while it fills:
+	// BlockSize is the unit of caching, in bytes.
+	BlockSize = 1 << 20
+	// ChunkSize is the unit in which a block becomes readable while it fills:
 	// one sixty-fourth, so that a block's state is one machine word. Small
 	// random reads fetch whole chunks.
-	chunkSize = blockSize / 64
+	ChunkSize = BlockSize / 64
 )
 
 // chunks is a set of a block's 64 chunks.
@@ -20,7 +20,7 @@ func chunksTouching(lo, hi int64) chunks {
 	if hi <= lo {
 		return 0
 	}
-	return chunksBetween(lo/chunkSize, (hi+chunkSize-1)/chunkSize)
+	return chunksBetween(lo/ChunkSize, (hi+ChunkSize-1)/ChunkSize)
 }
 
 // chunksBetween is the set of chunks with index in [first, end).
@@ -59,5 +59,3 @@ func (s chunks) lastRun() (first, end int64) {
 }
 
 func roundDown(n, unit int64) int64 { return n - n%unit }
-
-func roundUp(n, unit int64) int64 { return roundDown(n+unit-1, unit) }

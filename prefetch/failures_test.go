@@ -14,13 +14,13 @@ import (
 	"weightfs/tests/memstore"
 )
 
-func TestSetbacks(t *testing.T) {
+func TestFailures(t *testing.T) {
 	first, second := errors.New("first"), errors.New("second")
 	at := time.Unix(100, 0)
 	early, middle, late := at.Add(-10*time.Second), at.Add(-5*time.Second), at
-	var s setbacks
+	var s failures
 	s.add(10, 20, first, early, at)
-	s.add(15, 30, second, middle, at.Add(setbackMemory/2))
+	s.add(15, 30, second, middle, at.Add(failureMemory/2))
 	for _, tt := range []struct {
 		lo, hi int64
 		opened time.Time
@@ -33,29 +33,29 @@ func TestSetbacks(t *testing.T) {
 		{19, 20, middle, 0, second},
 		{19, 20, late, 0, nil},
 		{30, 40, early, 0, nil},
-		{10, 15, early, setbackMemory, nil},
-		{10, 16, early, setbackMemory, second},
-		{10, 40, early, 2 * setbackMemory, nil},
+		{10, 15, early, failureMemory, nil},
+		{10, 16, early, failureMemory, second},
+		{10, 40, early, 2 * failureMemory, nil},
 	} {
 		if got := s.find(tt.lo, tt.hi, tt.opened, at.Add(tt.after)); got != tt.want {
 			t.Errorf("[%d,%d) opened at %v, after %v: %v, want %v", tt.lo, tt.hi, tt.opened, tt.after, got, tt.want)
 		}
 	}
-	for i := range int64(2 * maxSetbacks) {
+	for i := range int64(2 * maxFailures) {
 		s.add(i, i+1, first, early, at)
 	}
-	if len(s) > maxSetbacks {
-		t.Errorf("%d setbacks are kept", len(s))
+	if len(s) > maxFailures {
+		t.Errorf("%d failures are kept", len(s))
 	}
 }
 
 // Of many readers that fail together, each is told when the kernel asks again.
-func TestSetbacksOfManyReaders(t *testing.T) {
+func TestFailuresOfManyReaders(t *testing.T) {
 	failed := errors.New("failed")
 	at := time.Unix(100, 0)
 	opened := at.Add(-3 * time.Second)
 	const readers, ahead = 64, 8
-	var s setbacks
+	var s failures
 	for i := range int64(readers * ahead) {
 		s.add(i, i+1, failed, opened, at)
 	}
@@ -72,7 +72,7 @@ func TestSetbacksOfManyReaders(t *testing.T) {
 func TestTimeoutNamesItsCause(t *testing.T) {
 	for name, later := range map[string]func(*Cache, *Reader, remote.Object) *Reader{
 		"a moment later": func(_ *Cache, r *Reader, _ remote.Object) *Reader {
-			time.Sleep(setbackMemory)
+			time.Sleep(failureMemory)
 			return r
 		},
 		"opened anew": func(c *Cache, r *Reader, obj remote.Object) *Reader {

@@ -1,22 +1,20 @@
-package prefetch
+package arena
 
 import (
 	"testing"
 
 	"pgregory.net/rapid"
-
-	"weightfs/remote"
 )
 
 // Every chunk set operation agrees with a plain array of 64 booleans.
 func TestChunksAgreeWithAModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		lo := rapid.Int64Range(0, blockSize).Draw(t, "lo")
-		hi := rapid.Int64Range(0, blockSize).Draw(t, "hi")
+		lo := rapid.Int64Range(0, BlockSize).Draw(t, "lo")
+		hi := rapid.Int64Range(0, BlockSize).Draw(t, "hi")
 		s := chunksTouching(lo, hi)
 		n := 0
 		for i := range int64(64) {
-			touched := lo < hi && i*chunkSize < hi && lo < (i+1)*chunkSize
+			touched := lo < hi && i*ChunkSize < hi && lo < (i+1)*ChunkSize
 			if got := s.has(1 << i); got != touched {
 				t.Fatalf("chunk %d of [%d,%d): %v", i, lo, hi, got)
 			}
@@ -28,7 +26,7 @@ func TestChunksAgreeWithAModel(t *testing.T) {
 			t.Fatalf("count %d, want %d", s.count(), n)
 		}
 		first, end := s.firstRun()
-		if n == 0 && first != 64 || n > 0 && (end-first != int64(n) || first != lo/chunkSize) {
+		if n == 0 && first != 64 || n > 0 && (end-first != int64(n) || first != lo/ChunkSize) {
 			t.Fatalf("firstRun of [%d,%d): [%d,%d)", lo, hi, first, end)
 		}
 		if n > 0 {
@@ -54,47 +52,47 @@ func TestLastRunStopsAtAHole(t *testing.T) {
 
 // The gaps found from below and from above are those of a plain array.
 func TestGapsAgreeWithAModel(t *testing.T) {
+	const blocks = 4
 	rapid.Check(t, func(t *rapid.T) {
-		f, missing := drawFile(t)
-		size := f.obj.Size
+		a, err := New(16 * BlockSize)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := rapid.Int64Range(1, blocks*BlockSize).Draw(t, "size")
+		n := a.Add(owner{}, size, 1)
+		missing := make([]bool, (size+ChunkSize-1)/ChunkSize)
+		for i := range missing {
+			missing[i] = true
+		}
+		for range rapid.IntRange(0, 8).Draw(t, "claims") {
+			lo := rapid.Int64Range(0, (size-1)/ChunkSize).Draw(t, "from") * ChunkSize
+			lo, hi, ok := a.Gap(n, lo, lo+rapid.Int64Range(1, BlockSize).Draw(t, "length"))
+			if !ok {
+				continue
+			}
+			c, _ := a.Claim(n, lo, hi, 16)
+			if rapid.Bool().Draw(t, "landed") {
+				a.Land(c, lo, hi)
+			}
+			for i := lo / ChunkSize; i*ChunkSize < hi; i++ {
+				missing[i] = false
+			}
+		}
 		lo := rapid.Int64Range(0, size).Draw(t, "lo")
 		hi := rapid.Int64Range(lo, size).Draw(t, "hi")
-		first, last := lo/chunkSize, (hi+chunkSize-1)/chunkSize
+		first, last := lo/ChunkSize, (hi+ChunkSize-1)/ChunkSize
 		if lo == hi {
 			last = first
 		}
-		a, b := runFrom(missing, first, last)
-		if gapLo, gapHi, ok := f.gap(lo, hi); ok != (a < b) || ok && (gapLo != a*chunkSize || gapHi != min(b*chunkSize, size)) {
-			t.Fatalf("gap in [%d,%d): [%d,%d) %v, want chunks [%d,%d)", lo, hi, gapLo, gapHi, ok, a, b)
+		from, end := runFrom(missing, first, last)
+		if gapLo, gapHi, ok := a.Gap(n, lo, hi); ok != (from < end) || ok && (gapLo != from*ChunkSize || gapHi != min(end*ChunkSize, size)) {
+			t.Fatalf("gap in [%d,%d): [%d,%d) %v, want chunks [%d,%d)", lo, hi, gapLo, gapHi, ok, from, end)
 		}
-		a, b = runBelow(missing, first, last)
-		if gapLo, gapHi, ok := f.gapBelow(lo, hi); ok != (a < b) || ok && (gapLo != a*chunkSize || gapHi != min(b*chunkSize, size)) {
-			t.Fatalf("gap below in [%d,%d): [%d,%d) %v, want chunks [%d,%d)", lo, hi, gapLo, gapHi, ok, a, b)
+		from, end = runBelow(missing, first, last)
+		if gapLo, gapHi, ok := a.GapBelow(n, lo, hi); ok != (from < end) || ok && (gapLo != from*ChunkSize || gapHi != min(end*ChunkSize, size)) {
+			t.Fatalf("gap below in [%d,%d): [%d,%d) %v, want chunks [%d,%d)", lo, hi, gapLo, gapHi, ok, from, end)
 		}
 	})
-}
-
-// drawFile draws a file of up to four blocks, and says which of its chunks are
-// neither there nor claimed.
-func drawFile(t *rapid.T) (f *file, missing []bool) {
-	const blocks = 4
-	size := rapid.Int64Range(1, blocks*blockSize).Draw(t, "size")
-	f = &file{obj: remote.Object{Size: size}, blocks: make(map[int64]*block)}
-	for index := range int64(blocks) {
-		b := &block{
-			have:    chunks(rapid.Uint64().Draw(t, "have") & rapid.Uint64().Draw(t, "have too")),
-			claimed: chunksBetween(rapid.Int64Range(0, 64).Draw(t, "from"), rapid.Int64Range(0, 64).Draw(t, "to")),
-		}
-		if rapid.Bool().Draw(t, "there") {
-			f.blocks[index] = b
-		} else {
-			b = &block{}
-		}
-		for i := range int64(64) {
-			missing = append(missing, !(b.have | b.claimed).has(1<<i))
-		}
-	}
-	return f, missing
 }
 
 // runFrom is the first run of missing chunks in [first, last).

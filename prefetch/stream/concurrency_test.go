@@ -1,4 +1,4 @@
-package prefetch
+package stream
 
 import (
 	"testing"
@@ -7,13 +7,13 @@ import (
 
 // simulate feeds the adapter with a store that gives each request perRequest
 // bytes a second up to total, and returns where the limit settles.
-func simulate(c *concurrency, perRequest, total float64, periods int) int {
+func simulate(c *Concurrency, perRequest, total float64, periods int) int {
 	now := time.Unix(0, 0)
-	c.landed(0, now)
+	c.Landed(0, now)
 	for range periods {
 		now = now.Add(samplePeriod)
-		c.hold()
-		c.landed(int64(min(perRequest*float64(c.limit), total)*samplePeriod.Seconds()), now)
+		c.Saturated()
+		c.Landed(int64(min(perRequest*float64(c.limit), total)*samplePeriod.Seconds()), now)
 	}
 	return c.limit
 }
@@ -27,9 +27,9 @@ func TestConcurrencyGrowsToTheStoresLimit(t *testing.T) {
 		{"one connection is enough", 1e9, 1e9, startConcurrency, startConcurrency * 3 / 2},
 		{"13 connections fill it", 40e6, 500e6, startConcurrency, startConcurrency * 3 / 2},
 		{"56 connections fill it", 90e6, 5e9, 56, 108},
-		{"nothing fills it", 90e6, 1e12, 200, maxConcurrency},
+		{"nothing fills it", 90e6, 1e12, 200, MaxConcurrency},
 	} {
-		c := newConcurrency(0)
+		c := NewConcurrency(0)
 		if got := simulate(&c, tc.perRequest, tc.total, 30); got < tc.least || got > tc.most {
 			t.Errorf("%s: settles at %d", tc.name, got)
 		}
@@ -37,11 +37,11 @@ func TestConcurrencyGrowsToTheStoresLimit(t *testing.T) {
 }
 
 func TestConcurrencyDoesNotGrowUnlessItLimits(t *testing.T) {
-	c := newConcurrency(0)
+	c := NewConcurrency(0)
 	now := time.Unix(0, 0)
 	for range 100 {
 		now = now.Add(samplePeriod)
-		c.landed(1e9, now)
+		c.Landed(1e9, now)
 	}
 	if c.limit != startConcurrency {
 		t.Errorf("grew to %d", c.limit)
@@ -49,26 +49,26 @@ func TestConcurrencyDoesNotGrowUnlessItLimits(t *testing.T) {
 }
 
 func TestFixedConcurrency(t *testing.T) {
-	c := newConcurrency(7)
+	c := NewConcurrency(7)
 	simulate(&c, 90e6, 1e12, 30)
-	if c.speculative() != 7 || c.demanded() != 7 {
-		t.Errorf("fixed at 7: %d, %d", c.speculative(), c.demanded())
+	if c.Speculative() != 7 || c.Demanded() != 7 {
+		t.Errorf("fixed at 7: %d, %d", c.Speculative(), c.Demanded())
 	}
 }
 
 // Time in which nothing was fetched says nothing of the throughput.
 func TestConcurrencyForgetsIdleTime(t *testing.T) {
-	c := newConcurrency(0)
+	c := NewConcurrency(0)
 	now := time.Unix(0, 0)
-	c.begin(now)
-	c.hold()
-	c.landed(1, now.Add(samplePeriod)) // the first period; the limit grows, to be judged
+	c.Begin(now)
+	c.Saturated()
+	c.Landed(1, now.Add(samplePeriod)) // the first period; the limit grows, to be judged
 	if c.limit <= startConcurrency {
 		t.Fatalf("did not grow: %+v", c)
 	}
 	now = now.Add(time.Hour)
-	c.begin(now)
-	c.landed(1<<20, now.Add(samplePeriod))
+	c.Begin(now)
+	c.Landed(1<<20, now.Add(samplePeriod))
 	if c.limit != startConcurrency || c.wait != 0 || c.before != 0 {
 		t.Errorf("after an hour's idleness a growth is judged by what was before: %+v", c)
 	}
@@ -76,17 +76,17 @@ func TestConcurrencyForgetsIdleTime(t *testing.T) {
 
 // Readers that come and go bring no growth that nobody has judged.
 func TestConcurrencyDoesNotGrowByBursts(t *testing.T) {
-	for name, end := range map[string]func(c *concurrency, now time.Time){
-		"idle":        func(c *concurrency, now time.Time) { c.begin(now) },
-		"unsaturated": func(c *concurrency, now time.Time) { c.landed(1, now) },
+	for name, end := range map[string]func(c *Concurrency, now time.Time){
+		"idle":        func(c *Concurrency, now time.Time) { c.Begin(now) },
+		"unsaturated": func(c *Concurrency, now time.Time) { c.Landed(1, now) },
 	} {
-		c := newConcurrency(0)
+		c := NewConcurrency(0)
 		now := time.Unix(0, 0)
-		c.begin(now)
+		c.Begin(now)
 		for range 20 {
-			c.hold()
+			c.Saturated()
 			now = now.Add(samplePeriod)
-			c.landed(1<<20, now)
+			c.Landed(1<<20, now)
 			now = now.Add(samplePeriod)
 			end(&c, now)
 		}

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// setbackMemory is how long a failed wait is remembered for those who have the
+// failureMemory is how long a failed wait is remembered for those who have the
 // file open. The kernel asks again, page by page, for what its readahead did not
 // get, and a page fault up to three times: each would wait for the whole time-out
 // anew, and a fault that a signal interrupts meanwhile, as the Go runtime's do
@@ -13,33 +13,33 @@ import (
 // millisecond or so, and one after the other where many wait for the same page: on
 // a busy machine one has come 324 ms later. A program that tries again by itself
 // for longer, or opens the file anew, has a new wait.
-const setbackMemory = time.Second
+const failureMemory = time.Second
 
-// maxSetbacks bounds the memory of a file, whose readers fail together: the
+// maxFailures bounds the memory of a file, whose readers fail together: the
 // kernel asks for up to 1,024 ranges at once ahead of them, and for one more of
 // each thread that reads.
-const maxSetbacks = 2048
+const maxFailures = 2048
 
-// setback is a failed wait for [lo, hi).
-type setback struct {
+// failure is a failed wait for [lo, hi).
+type failure struct {
 	lo, hi int64
 	err    error
 	late   time.Time // readers opened then or later do not get it
 	until  time.Time
 }
 
-// setbacks are the recent ones of a file. Guarded by the cache's lock.
-type setbacks []setback
+// failures are the recent ones of a file. Guarded by its lock.
+type failures []failure
 
 // add remembers that the wait for [lo, hi), from began to now, ended with err. It
 // concerns the readers that were there for the first half of it: their own pages
 // may have hung on the same requests. Who came later has a wait of its own.
-func (s *setbacks) add(lo, hi int64, err error, began, now time.Time) {
-	*s = slices.DeleteFunc(*s, func(old setback) bool { return !now.Before(old.until) })
-	if len(*s) == maxSetbacks {
+func (s *failures) add(lo, hi int64, err error, began, now time.Time) {
+	*s = slices.DeleteFunc(*s, func(old failure) bool { return !now.Before(old.until) })
+	if len(*s) == maxFailures {
 		*s = slices.Delete(*s, 0, 1)
 	}
-	*s = append(*s, setback{lo, hi, err, halfway(began, now), now.Add(setbackMemory)})
+	*s = append(*s, failure{lo, hi, err, halfway(began, now), now.Add(failureMemory)})
 }
 
 // halfway is the middle of a wait, or of a fetch that failed: who came after it has
@@ -50,7 +50,7 @@ func halfway(began, now time.Time) time.Time { return began.Add(now.Sub(began) /
 // that was opened at the given time; or nil. They are in the order of their
 // times, and looking for what most reads do not have is cheap: the forgotten are
 // not looked at.
-func (s setbacks) find(lo, hi int64, opened, now time.Time) error {
+func (s failures) find(lo, hi int64, opened, now time.Time) error {
 	for _, old := range slices.Backward(s) {
 		if !now.Before(old.until) {
 			return nil

@@ -1,13 +1,13 @@
-package prefetch
+package stream
 
 import "testing"
 
 func TestAllowance(t *testing.T) {
 	for _, tc := range []struct {
-		name           string
-		slots, streams int
-		ahead          int
-		share          int64
+		name            string
+		blocks, streams int64
+		ahead           int64
+		share           int64
 	}{
 		{"the smallest arena, one stream", 16, 1, 12, 12 * mib},
 		{"no stream yet", 16, 0, 12, 12 * mib},
@@ -16,8 +16,8 @@ func TestAllowance(t *testing.T) {
 		{"the default", 256, 1, 128, 128 * mib},
 		{"large, half", 4096, 16, 2048, 128 * mib},
 	} {
-		a := allowance{tc.slots}
-		if ahead, share := a.ahead(), a.share(int64(tc.streams)); ahead != tc.ahead || share != tc.share {
+		a := Allowance{tc.blocks}
+		if ahead, share := a.Ahead(), a.Share(tc.streams); ahead != tc.ahead || share != tc.share {
 			t.Errorf("%s: %d blocks, %d bytes each; want %d, %d", tc.name, ahead, share, tc.ahead, tc.share)
 		}
 	}
