@@ -118,9 +118,10 @@ func setUpScript(env *testscript.Env, way string) error {
 	return errors.Join(free.Close(), os.Mkdir(filepath.Join(env.WorkDir, "mnt"), 0o755))
 }
 
-// scriptWith is "with NAME=VALUE...": it makes the program with, which runs the
+// scriptWith is "with NAME=VALUE...": it makes the shell script with, which runs the
 // command that follows it with these settings, by $WAY: as flags, as variables, or
-// as options of -o.
+// as options of -o. It is read by a shell: the kernel starts no program that a child
+// which another test is about to start has open for writing.
 func scriptWith(ts *testscript.TestScript, _ bool, args []string) {
 	var before, after, options string
 	for _, arg := range args {
@@ -136,7 +137,7 @@ func scriptWith(ts *testscript.TestScript, _ bool, args []string) {
 	line := map[string]string{
 		"flags": `exec "$@"` + after, "variables": "exec env" + before + ` "$@"`, "options": `exec "$@" -o '` + strings.TrimPrefix(options, ",") + "'",
 	}[ts.Getenv("WAY")]
-	ts.Check(os.WriteFile(ts.MkAbs("with"), []byte("#!/bin/sh\n"+line+"\n"), 0o755))
+	ts.Check(os.WriteFile(ts.MkAbs("with"), []byte(line+"\n"), 0o644))
 }
 
 // scriptAwait is "await PROGRAM ARG...": again and again until it succeeds, unless
