@@ -17,21 +17,9 @@ const smallMemory = "96Mi"
 // mount mounts source for the length of the test.
 func mount(t *testing.T, source string, args ...string) string {
 	t.Helper()
-	m, err := theStage.Mount(t.Context(), rig.MountOptions{
+	return theStage.MountFor(t, rig.MountOptions{
 		Source: source, Env: theStage.server.Env(), Args: append([]string{"--memory-limit", smallMemory}, args...),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Logf("mountd wrote:\n%s", m.Output())
-		}
-	})
-	return m.Dir
+	}).Dir
 }
 
 // sources are the two kinds of what can be mounted, with the same content.

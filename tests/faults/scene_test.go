@@ -87,16 +87,7 @@ func mountFor(t *testing.T, opts rig.MountOptions, exit ...int) *rig.Mount {
 // mountWith is mountFor by other programs.
 func mountWith(t *testing.T, programs *rig.Programs, opts rig.MountOptions, exit ...int) *rig.Mount {
 	t.Helper()
-	m, err := programs.Mount(t.Context(), opts)
-	noError(t, err)
-	t.Cleanup(func() {
-		if err := m.Close(); err != nil && (len(exit) == 0 || m.Wait() != exit[0]) {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Logf("mountd wrote:\n%s", lastLines(m.Output(), 40))
-		}
-	})
+	m := programs.MountFor(t, opts, exit...)
 	checkAtEnd(t, m)
 	return m
 }

@@ -2,6 +2,7 @@ package rig
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 )
@@ -9,19 +10,21 @@ import (
 // childLimit bounds a child of Succeed: past it somebody hangs.
 const childLimit = 3 * time.Minute
 
-// MountFor mounts until tb ends, which fails if mountd does not end cleanly then.
-func (p *Programs) MountFor(tb testing.TB, opts MountOptions) *Mount {
+// MountFor mounts until tb ends, which fails if mountd does not end cleanly then:
+// with exit 0, or the one given.
+func (p *Programs) MountFor(tb testing.TB, opts MountOptions, exit ...int) *Mount {
 	tb.Helper()
 	m, err := p.Mount(tb.Context(), opts)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		if err := m.Close(); err != nil {
+		if err := m.Close(); err != nil && (len(exit) == 0 || m.Wait() != exit[0]) {
 			tb.Error(err)
 		}
 		if tb.Failed() {
-			tb.Logf("mountd wrote:\n%s", m.Output())
+			lines := strings.SplitAfter(m.Output(), "\n")
+			tb.Logf("mountd wrote, at last:\n%s", strings.Join(lines[max(0, len(lines)-40):], ""))
 		}
 	})
 	return m
