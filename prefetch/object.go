@@ -272,6 +272,11 @@ func (o *object) finish(fl *flight, err error, do *after) {
 			o.demand(v, do)
 		}
 	}
+	if cause := fl.trouble.Load(); cause != nil {
+		for _, anew := range do.start {
+			anew.trouble.CompareAndSwap(nil, cause) // who tires of waiting next is told too
+		}
+	}
 }
 
 // cancelStalled ends flights after a view has waited too long. All that brought

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -285,6 +286,28 @@ func TestCloseEndsWaits(t *testing.T) {
 		}
 		if err := r.Close(); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// A wait that times out ends silent flights, which are made anew for who still
+// waits. They too are told of the trouble that there was.
+func TestTroubleOutlivesAFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore(t, map[string]int64{"a": 8 * mib})
+		store.Hook(memstore.Hooks{Range: func(ctx context.Context, _ string, _ int64) error { <-ctx.Done(); return ctx.Err() }})
+		c := newCache(t, remote.WithRetry(store, remote.RetryPolicy{}), Config{Mode: Off, ReadTimeout: 8 * time.Second})
+		r := c.Open(store.Object("a"))
+		defer r.Close()
+		failed := make(chan error)
+		for range 2 {
+			go func() { failed <- readAt(t.Context(), r, store.Data("a"), 0, mib) }()
+			time.Sleep(time.Second)
+		}
+		for range 2 {
+			if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(err.Error(), "no byte in time") {
+				t.Errorf("a waiter is told %v", err)
+			}
 		}
 	})
 }
