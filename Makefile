@@ -56,11 +56,11 @@ check: packages $(TOOLS)/staticcheck ## format, vet, staticcheck, shellcheck
 
 .PHONY: unit
 unit: packages $(TOOLS)/versitygw $(VENV)/done ## unit tests with the race detector
-	CGO_ENABLED=1 go test -race $$(go list ./... | grep -vE '^weightfs/tests(/clients|/faults)?$$')
+	CGO_ENABLED=1 go test -race -timeout 30m $$(go list ./... | grep -vE '^weightfs/tests(/clients|/faults)?$$')
 
 .PHONY: one-processor
 one-processor: $(TOOLS)/versitygw
-	GOMAXPROCS=1 go test -p $$(nproc) $(CONCURRENT)
+	GOMAXPROCS=1 go test -p $$(nproc) -timeout 30m $(CONCURRENT)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (30s), recorded in bin/fuzz.txt
