@@ -21,8 +21,9 @@
 // copied, which means that the device is what limits the load.
 //
 // On the device a file lies as it does on disk, in one allocation or a few, and
-// tensors are views of that. Only a tensor that would not be aligned to its
-// elements is moved up, as it is copied, never afterwards.
+// tensors are views of that. Only a tensor that would not begin at a multiple of
+// 16 bytes, or of 256 if it has more than 4 KiB, is moved up, as it is copied,
+// never afterwards.
 //
 // Who owns what: the caller owns the device, the source and the model, and
 // closes each. A model owns its device memory, a load its staging and streams,

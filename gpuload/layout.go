@@ -8,10 +8,14 @@ import (
 )
 
 const (
-	// placement is what a tensor is moved up to where the file's layout would
-	// leave it unaligned to its elements: the alignment of device allocations,
-	// which every vector load of a GPU is content with.
-	placement = 256
+	// smallAlignment is what the address of every tensor is a multiple of: the
+	// widest load of a GPU, which kernels of cuBLAS demand of their operands.
+	smallAlignment = 16
+	// largeAlignment is that of tensors of more than smallTensor bytes, as if
+	// each had an allocation of its own. To smaller ones the bytes lost between
+	// them would be much.
+	largeAlignment = 256
+	smallTensor    = 4 << 10
 	// maxAlloc is where a file's allocation is cut, at the next tensor end. An
 	// allocation costs 0.4 ms whatever its size, so few are enough; 4 GiB keeps
 	// a shared or fragmented device usable.
@@ -19,7 +23,8 @@ const (
 )
 
 // layout says where on the device the bytes of one file go: in the order of
-// the file and without a hole, except before a tensor that would be unaligned.
+// the file and without a hole, except before a tensor that would be unaligned
+// (see alignment).
 // It is a pure value, computed from the header alone.
 type layout struct {
 	allocs   []int64   // size of each allocation in bytes
@@ -47,9 +52,18 @@ func newLayout(h *safetensors.Header, maxAlloc int64) *layout {
 			l.places[i] = place{alloc: -1}
 			continue
 		}
-		l.places[i] = l.add(h.Offset(t), t.Size(), t.DType.Alignment(), maxAlloc)
+		l.places[i] = l.add(h.Offset(t), t.Size(), alignment(t), maxAlloc)
 	}
 	return l
+}
+
+// alignment is what the tensor's address must be a multiple of, relative to its
+// allocation, which begins at a multiple of largeAlignment.
+func alignment(t safetensors.Tensor) int64 {
+	if t.Size() > smallTensor {
+		return largeAlignment
+	}
+	return max(smallAlignment, t.DType.Alignment())
 }
 
 // add places the next n bytes of the file, which begin at off.
@@ -64,7 +78,7 @@ func (l *layout) add(off, n, alignment, maxAlloc int64) place {
 	if at%alignment == 0 {
 		l.segments[len(l.segments)-1].end = off + n
 	} else {
-		at = (at + placement - 1) / placement * placement
+		at = (at + alignment - 1) / alignment * alignment
 		l.segments = append(l.segments, segment{begin: off, end: off + n, alloc: last, at: at})
 	}
 	l.allocs[last] = at + n

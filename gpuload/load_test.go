@@ -1,6 +1,7 @@
 package gpuload_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -72,6 +73,44 @@ func loadAndCompare(t *testing.T, src *gpuload.Source, want []content, opts gpul
 	}
 	check(t, m.Close())
 	dev.expectFreed(t)
+}
+
+// TestLoadAligns holds where tensors lie on the device, whatever the length of
+// the header: as in the file if that is aligned, else moved up. Every address is
+// checked by expect.
+func TestLoadAligns(t *testing.T) {
+	const u8, bf16 = safetensors.U8, safetensors.BF16
+	aligned := []content{{"a", bf16, []uint64{64, 66}}, {"b", bf16, []uint64{64, 62}}, {"c", bf16, []uint64{8}}, {"d", u8, []uint64{3}}}
+	for _, c := range []struct {
+		name    string
+		tensors []content
+		bytes   int64 // of the allocation
+	}{
+		{"as in the file", aligned, 64*128*2 + 16 + 3},
+		{"odd before large", append([]content{{"odd", u8, []uint64{4099}}}, aligned...), 17<<8 + 64*128*2 + 16 + 3},
+		{"odd before small", []content{{"odd", u8, []uint64{5}}, {"small", bf16, []uint64{2048}}, {"next", bf16, []uint64{1}}}, 16 + 4096 + 2},
+		{"large behind small", []content{{"small", bf16, []uint64{8}}, {"large", bf16, []uint64{2049}}, {"scalar", bf16, nil}}, 256 + 4112 + 2},
+	} {
+		path := write(t, t.TempDir(), "model.safetensors", c.tensors)
+		text, err := os.ReadFile(path)
+		check(t, err)
+		if start := 8 + binary.LittleEndian.Uint64(text); start%2 == 0 {
+			t.Errorf("%s: the data begins at %d, want an odd place", c.name, start)
+		}
+		for _, part := range []int64{0, 4096} {
+			t.Run(fmt.Sprintf("%s/part=%d", c.name, part), func(t *testing.T) {
+				loadAndCompare(t, open(t, path), c.tensors, gpuload.Options{PartSize: part})
+				dev := newCPU(t, 0)
+				defer func() { check(t, dev.Close()) }()
+				m, err := gpuload.Load(t.Context(), dev, open(t, path), gpuload.Options{PartSize: part})
+				check(t, err)
+				if memory := m.Memory(); len(memory) != 1 || memory[0].Size() != c.bytes {
+					t.Errorf("%d allocations, of %d bytes, want one of %d", len(memory), memory[0].Size(), c.bytes)
+				}
+				check(t, m.Close())
+			})
+		}
+	}
 }
 
 func TestLoadSizesAroundParts(t *testing.T) {

@@ -23,8 +23,8 @@ func (t *Tensor) File() *File { return t.file }
 // Offset is where the tensor begins in its file, in bytes.
 func (t *Tensor) Offset() int64 { return t.offset }
 
-// Addr is the tensor's address on the device, a multiple of its element size;
-// 0 for a tensor without bytes.
+// Addr is the tensor's address on the device, a multiple of 16, and of 256 where
+// the tensor has more than 4 KiB; 0 for a tensor without bytes.
 func (t *Tensor) Addr() uintptr {
 	if t.memory == nil {
 		return 0
