@@ -31,7 +31,7 @@ type Server struct {
 // s3://BUCKET/PREFIX. Each tensor goes to warmUp as soon as it is on the device,
 // while the rest is still being read.
 func NewServer(ctx context.Context, source string, warmUp func(name string, w Weight) error) (_ *Server, err error) {
-	dev, err := gpuload.NewCPU(gpuload.CPUConfig{}) // or cuda.Open(0)
+	dev, err := gpuload.NewCPU(gpuload.CPUConfig{}) // or cuda.Open(0, cuda.Config{})
 	if err != nil {
 		return nil, err
 	}

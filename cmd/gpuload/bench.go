@@ -125,7 +125,7 @@ func (p *benchPlan) run(ctx context.Context) (err error) {
 	for _, notice := range p.tuning.notices {
 		p.source.Logger.Warn(notice)
 	}
-	dev, err := p.device.open(false)
+	dev, err := p.device.open(false, p.source.Logger)
 	if err != nil {
 		return err
 	}

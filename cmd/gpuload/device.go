@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -180,9 +181,9 @@ func thisHost(ctx context.Context) host {
 
 // open opens the chosen device, in this process; shareable if other processes
 // are to map its memory.
-func (c choice) open(shareable bool) (gpuload.Device, error) {
+func (c choice) open(shareable bool, logger *slog.Logger) (gpuload.Device, error) {
 	if c.gpu {
-		return openCUDA(c.ordinal)
+		return openCUDA(c.ordinal, logger)
 	}
 	dev, err := gpuload.NewCPU(gpuload.CPUConfig{Shareable: shareable, MemoryLimit: cpuMemory(os.DirFS("/"))})
 	if err != nil {

@@ -3,6 +3,8 @@
 package main
 
 import (
+	"log/slog"
+
 	"weightfs/gpuload"
 	"weightfs/gpuload/cuda"
 )
@@ -11,8 +13,8 @@ import (
 const builtForCUDA = true
 
 // openCUDA opens the GPU of that ordinal.
-func openCUDA(ordinal int) (gpuload.Device, error) {
-	dev, err := cuda.Open(ordinal)
+func openCUDA(ordinal int, logger *slog.Logger) (gpuload.Device, error) {
+	dev, err := cuda.Open(ordinal, cuda.Config{Logger: logger})
 	if err != nil {
 		return nil, err // not dev: a nil *cuda.Device is no nil gpuload.Device
 	}

@@ -228,7 +228,7 @@ func (p *loadPlan) open(ctx context.Context) (*inputs, error) {
 		return nil
 	})
 	g.Go(func() (err error) {
-		in.device, err = p.device.open(p.flags.hold != "")
+		in.device, err = p.device.open(p.flags.hold != "", p.source.Logger)
 		return err
 	})
 	if err := g.Wait(); err != nil {

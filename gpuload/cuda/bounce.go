@@ -63,10 +63,11 @@ func (p *bouncePool) read(dst []byte, src cu.DevicePtr) (int, error) {
 }
 
 func (p *bouncePool) newBounce() (*bounce, error) {
-	st, err := p.device.newStaging(bounceSize)
+	taken, err := p.device.NewStaging(bounceSize)
 	if err != nil {
 		return nil, err
 	}
+	st := taken.(*staging)
 	if err := st.lock(); err != nil {
 		return nil, errors.Join(err, st.Free())
 	}

@@ -5,7 +5,9 @@ package cuda
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gorgonia.org/cu"
@@ -24,6 +26,10 @@ type Device struct {
 	events  eventPool
 	bounces bouncePool
 	locked  pageLocked
+	logger  *slog.Logger
+
+	// registrationRefused says that the driver page-locks no memory but its own.
+	registrationRefused atomic.Bool
 
 	mu       sync.RWMutex
 	memories map[*memory]struct{} // guarded by mu
@@ -31,12 +37,18 @@ type Device struct {
 	stagings spans                // guarded by mu
 }
 
+// Config is how a device is used. The zero value has the defaults.
+type Config struct {
+	// Logger is told what makes the device slower than it could be; nil: nobody.
+	Logger *slog.Logger
+}
+
 // Open begins to make the GPU with that ordinal ready and returns once it is
 // known to be there. Creating the context takes 0.15 s or more where the process
 // has none on it yet, and goes on behind it: staging and streams are to be had at
 // once, and the first call that needs the context waits for it and returns its
 // error. The caller closes the device.
-func Open(ordinal int) (*Device, error) {
+func Open(ordinal int, cfg Config) (*Device, error) {
 	infos, err := List()
 	if err != nil {
 		return nil, err
@@ -52,8 +64,12 @@ func Open(ordinal int) (*Device, error) {
 		info:     infos[ordinal],
 		ordinal:  dev,
 		opening:  open(dev),
+		logger:   cfg.Logger,
 		memories: make(map[*memory]struct{}),
 		streams:  make(map[*stream]struct{}),
+	}
+	if d.logger == nil {
+		d.logger = slog.New(slog.DiscardHandler)
 	}
 	d.events.device = d
 	d.bounces = newBouncePool(d)
@@ -90,13 +106,16 @@ func (d *Device) PageLockedPeak() int64 { return d.locked.peak() }
 func (d *Device) Close() error {
 	<-d.opening.done
 	d.mu.Lock()
-	memories, streams, stagings := d.memories, d.streams, d.stagings.all()
+	memories, streams := d.memories, d.streams
 	d.mu.Unlock()
 	var errs []error
 	for s := range streams {
 		errs = append(errs, s.Close())
 	}
 	errs = append(errs, d.bounces.close(), d.events.close())
+	d.mu.Lock()
+	stagings := d.stagings.all()
+	d.mu.Unlock()
 	for _, s := range stagings {
 		errs = append(errs, s.Free())
 	}

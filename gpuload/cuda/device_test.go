@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func open(t *testing.T) *cuda.Device {
 	t.Helper()
-	d, err := cuda.Open(0)
+	d, err := cuda.Open(0, cuda.Config{})
 	must(t, err)
 	return d
 }
@@ -59,7 +59,7 @@ func TestListNamesEveryGPU(t *testing.T) {
 
 func TestOpenWithoutSuchGPU(t *testing.T) {
 	for _, ordinal := range []int{-1, 4096} {
-		if _, err := cuda.Open(ordinal); err == nil || !strings.Contains(err.Error(), "the driver shows") {
+		if _, err := cuda.Open(ordinal, cuda.Config{}); err == nil || !strings.Contains(err.Error(), "the driver shows") {
 			t.Errorf("Open(%d): %v; want what the driver shows", ordinal, err)
 		}
 	}

@@ -11,7 +11,8 @@
 //
 // Bytes travel file → staging → device memory. Staging is anonymous memory in
 // huge pages that is touched, then page-locked in place by the driver: that
-// takes a tenth of the time of the driver's own page-locked allocation. Copies
+// takes a tenth of the time of the driver's own page-locked allocation. Where that
+// is refused, as in confidential computing, staging is such an allocation. Copies
 // are asynchronous and refuse any source but staging, because the Go heap's
 // memory is pageable, which costs nine tenths of the speed, and because nothing
 // would keep it alive. Copies of 8 MiB and more reach the bus's rate; more than

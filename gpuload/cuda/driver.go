@@ -8,6 +8,7 @@ import "C"
 
 import (
 	"fmt"
+	"os"
 	"reflect"
 	"runtime"
 	"unsafe"
@@ -23,8 +24,9 @@ import (
 type result C.CUresult
 
 const (
-	outOfMemory = result(C.CUDA_ERROR_OUT_OF_MEMORY)
-	notReady    = result(C.CUDA_ERROR_NOT_READY)
+	outOfMemory  = result(C.CUDA_ERROR_OUT_OF_MEMORY)
+	notReady     = result(C.CUDA_ERROR_NOT_READY)
+	notSupported = result(C.CUDA_ERROR_NOT_SUPPORTED)
 )
 
 func (r result) Error() string {
@@ -62,7 +64,8 @@ func in(ctx cu.CUContext, f func() error) error {
 	return translate(f())
 }
 
-// pageLock page-locks b, whole pages outside the Go heap, in place.
+// pageLock page-locks b, whole pages outside the Go heap, in place. It is
+// notSupported where the driver has such memory of its own alone.
 func pageLock(b []byte) error {
 	return check(C.cuMemHostRegister(unsafe.Pointer(unsafe.SliceData(b)), C.size_t(len(b)), 0))
 }
@@ -71,6 +74,27 @@ func pageLock(b []byte) error {
 func pageUnlock(b []byte) error {
 	return check(C.cuMemHostUnregister(unsafe.Pointer(unsafe.SliceData(b))))
 }
+
+// hostMemory is page-locked memory of the driver.
+type hostMemory struct {
+	base  unsafe.Pointer
+	bytes []byte
+}
+
+// allocHost takes n bytes, at least 1, that begin at a page. The driver promises
+// no alignment for what it carves out of a larger piece.
+func allocHost(n int) (*hostMemory, error) {
+	page := os.Getpagesize()
+	m := &hostMemory{}
+	if err := check(C.cuMemHostAlloc(&m.base, C.size_t(n+page), 0)); err != nil {
+		return nil, err
+	}
+	skip := -uintptr(m.base) % uintptr(page)
+	m.bytes = unsafe.Slice((*byte)(unsafe.Add(m.base, skip)), n)
+	return m, nil
+}
+
+func (m *hostMemory) free() error { return check(C.cuMemFreeHost(m.base)) }
 
 // ipcHandle is the handle by which another process opens the allocation at p.
 func ipcHandle(p cu.DevicePtr) ([]byte, error) {

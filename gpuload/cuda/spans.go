@@ -8,8 +8,8 @@ import (
 	"unsafe"
 )
 
-// spans is the staging of a device by address. It is not safe for concurrent
-// use; the zero value is empty.
+// spans is the staging of a device by address; one that was moved has two spans.
+// It is not safe for concurrent use; the zero value is empty.
 type spans struct {
 	sorted []span // by start; they do not overlap
 }
@@ -25,17 +25,15 @@ func (s *spans) find(addr uintptr) (int, bool) {
 	return slices.BinarySearchFunc(s.sorted, addr, func(s span, addr uintptr) int { return cmp.Compare(s.start, addr) })
 }
 
-func (s *spans) add(st *staging) {
-	b := st.mapping
+// add has holder find st for what lies in b.
+func (s *spans) add(b []byte, st *staging) {
 	i, _ := s.find(start(b))
 	s.sorted = slices.Insert(s.sorted, i, span{start(b), start(b) + uintptr(len(b)), st})
 }
 
-// remove forgets the staging whose mapping is b.
-func (s *spans) remove(b []byte) {
-	if i, ok := s.find(start(b)); ok {
-		s.sorted = slices.Delete(s.sorted, i, i+1)
-	}
+// remove forgets st.
+func (s *spans) remove(st *staging) {
+	s.sorted = slices.DeleteFunc(s.sorted, func(sp span) bool { return sp.staging == st })
 }
 
 // holder is the staging in which b lies as a whole, or nil.
@@ -50,10 +48,13 @@ func (s *spans) holder(b []byte) *staging {
 	return s.sorted[i].staging
 }
 
+// all is each staging once.
 func (s *spans) all() []*staging {
-	all := make([]*staging, len(s.sorted))
-	for i, sp := range s.sorted {
-		all[i] = sp.staging
+	var all []*staging
+	for _, sp := range s.sorted {
+		if !slices.Contains(all, sp.staging) {
+			all = append(all, sp.staging)
+		}
 	}
 	return all
 }

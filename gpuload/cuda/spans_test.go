@@ -13,9 +13,8 @@ func TestSpansContain(t *testing.T) {
 		name       string
 		start, end int
 	}{{"late", 6, 9}, {"early", 1, 3}, {"next", 3, 4}} {
-		st := &staging{mapping: host[c.start*page : c.end*page]}
-		stagings[c.name] = st
-		s.add(st)
+		stagings[c.name] = &staging{}
+		s.add(host[c.start*page:c.end*page], stagings[c.name])
 	}
 	if len(s.all()) != 3 {
 		t.Fatalf("%d spans, want 3", len(s.all()))
@@ -39,10 +38,14 @@ func TestSpansContain(t *testing.T) {
 			t.Errorf("%s: %v, want %v", c.what, got, c.want)
 		}
 	}
-	s.remove(stagings["early"].mapping)
-	s.remove(stagings["early"].mapping)
-	if s.holder(host[page:2*page]) != nil || s.holder(host[3*page:4*page]) == nil || len(s.all()) != 2 {
-		t.Error("remove took another span than the one named")
+	s.add(host[9*page:], stagings["early"]) // it was moved
+	if s.holder(host[9*page:]) != stagings["early"] || len(s.all()) != 3 {
+		t.Error("a staging of two spans is not one that both lead to")
+	}
+	s.remove(stagings["early"])
+	s.remove(stagings["early"])
+	if s.holder(host[page:2*page]) != nil || s.holder(host[9*page:]) != nil || s.holder(host[3*page:4*page]) == nil || len(s.all()) != 2 {
+		t.Error("remove took other spans than those of the staging named")
 	}
 }
 

@@ -41,12 +41,15 @@ func (d *Device) NewStream() (gpuload.Stream, error) {
 
 func (s *stream) Copy(dst gpuload.Memory, off int64, src []byte) error {
 	attempt := fmt.Sprintf("copy %d bytes to offset %d", len(src), off)
-	m, err := s.device.target(dst, off, src)
+	m, err := s.device.target(dst, off, len(src))
 	if err != nil {
 		return s.device.fail(attempt, err)
 	}
 	if len(src) == 0 {
 		return nil
+	}
+	if src, err = s.device.source(src); err != nil {
+		return s.device.fail(attempt, err)
 	}
 	err = s.use(func() error {
 		return cu.MemcpyHtoDAsync(m.addr+cu.DevicePtr(off), unsafe.Pointer(unsafe.SliceData(src)), int64(len(src)), s.handle)
@@ -75,29 +78,30 @@ func (s *stream) make() error {
 	return nil
 }
 
-// target is dst as the device's own memory, where the copy is one that may be
-// handed to the driver: within the memory, and from staging, which is page-locked
-// then.
-func (d *Device) target(dst gpuload.Memory, off int64, src []byte) (*memory, error) {
+// target is dst as the device's own memory, where n bytes have room at off.
+func (d *Device) target(dst gpuload.Memory, off int64, n int) (*memory, error) {
 	m, ok := dst.(*memory)
 	switch {
 	case !ok || m.device != d:
 		return nil, fmt.Errorf("the target is not this device's (%T)", dst)
 	case m.freed.Load():
 		return nil, errFreed
-	case off < 0 || off > m.size || int64(len(src)) > m.size-off:
+	case off < 0 || off > m.size || int64(n) > m.size-off:
 		return nil, fmt.Errorf("the target has %d bytes", m.size)
 	}
-	if len(src) == 0 {
-		return m, nil
-	}
+	return m, nil
+}
+
+// source is the bytes of src, which must lie in staging of the device, where they
+// are page-locked.
+func (d *Device) source(src []byte) ([]byte, error) {
 	d.mu.RLock()
 	from := d.stagings.holder(src)
 	d.mu.RUnlock()
 	if from == nil {
 		return nil, errors.New("the source is not staging of this device")
 	}
-	return m, from.lock()
+	return from.pageLocked(src)
 }
 
 func (s *stream) Record() (gpuload.Event, error) {

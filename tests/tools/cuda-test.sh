@@ -54,6 +54,17 @@ if CUDADRIVER_WRONG=1 verify || [[ -e $scratch/manifest ]] || ! grep -q 'verify 
 fi
 echo "a wrong bit on the device fails --verify"
 
+# Where the driver page-locks no memory but its own, one line says so, and tensors
+# are right.
+if ! CUDADRIVER_NO_REGISTER=1 LD_LIBRARY_PATH=$driver "$programs/gpuload-cuda" load "$scratch/model.safetensors" \
+	--device cuda:0 --json --verify >"$scratch/out" 2>"$scratch/err" ||
+	[[ $(wc -l <"$scratch/err") != 1 ]] || ! grep -q 'page-locks no memory but its own' "$scratch/err"; then
+	echo "a driver that refuses registration:"
+	cat "$scratch/out" "$scratch/err"
+	exit 1
+fi
+echo "a driver that refuses registration is one line, and tensors are right"
+
 # A driver that does not start, or that is not there, is one line on standard
 # error, and standard output is the results' alone.
 without() { # WHAT LD_LIBRARY_PATH VARIABLE=VALUE WANTED

@@ -8,7 +8,7 @@ import (
 )
 
 func openGPU(ordinal int) (gpuload.Device, error) {
-	dev, err := cuda.Open(ordinal)
+	dev, err := cuda.Open(ordinal, cuda.Config{})
 	if err != nil {
 		return nil, err // not dev: a nil *cuda.Device is no nil gpuload.Device
 	}

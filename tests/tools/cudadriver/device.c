@@ -12,6 +12,7 @@ enum { MAX_DEVICES = 8 };
 
 pthread_mutex_t driver_lock = PTHREAD_MUTEX_INITIALIZER;
 struct ranges page_locked;
+static struct ranges host_memory; /* of those the driver's own; guarded by driver_lock */
 _Thread_local CUcontext current;
 static struct CUctx_st contexts[MAX_DEVICES]; /* guarded by driver_lock */
 
@@ -89,6 +90,7 @@ CUresult cuGetErrorString(CUresult error, const char **text)
 	case CUDA_ERROR_OUT_OF_MEMORY: *text = "out of memory"; break;
 	case CUDA_ERROR_INVALID_CONTEXT: *text = "invalid device context"; break;
 	case CUDA_ERROR_INVALID_DEVICE: *text = "invalid device ordinal"; break;
+	case CUDA_ERROR_NOT_SUPPORTED: *text = "operation not supported"; break;
 	case CUDA_ERROR_ILLEGAL_STATE: *text = "something is still in use"; break;
 	case CUDA_ERROR_STUB_LIBRARY: *text = "not in the driver for tests"; break;
 	default: return CUDA_ERROR_INVALID_VALUE;
@@ -217,6 +219,8 @@ CUresult cuMemHostRegister(void *address, size_t size, unsigned int flags)
 	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
 	if (flags || size == 0 || (uintptr_t)address % page || size % page)
 		return leave(CUDA_ERROR_INVALID_VALUE);
+	if (getenv("CUDADRIVER_NO_REGISTER"))
+		return leave(CUDA_ERROR_NOT_SUPPORTED);
 	return leave(add(&page_locked, (uintptr_t)address, size) ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY);
 }
 
@@ -224,7 +228,38 @@ CUresult cuMemHostUnregister(void *address)
 {
 	if (!enter())
 		return CUDA_ERROR_INVALID_CONTEXT;
+	if (contain(&host_memory, (uintptr_t)address, 1))
+		return leave(CUDA_ERROR_INVALID_VALUE);
 	return leave(take_out(&page_locked, (uintptr_t)address) ? CUDA_SUCCESS : CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED);
+}
+
+/* Within a page, as small allocations of the real one are. */
+enum { HOST_OFFSET = 512 };
+
+CUresult cuMemHostAlloc(void **address, size_t size, unsigned int flags)
+{
+	if (!enter())
+		return CUDA_ERROR_INVALID_CONTEXT;
+	if (flags || size == 0)
+		return leave(CUDA_ERROR_INVALID_VALUE);
+	char *p = mmap(NULL, HOST_OFFSET + size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED || !add(&page_locked, (uintptr_t)p + HOST_OFFSET, size))
+		return leave(CUDA_ERROR_OUT_OF_MEMORY);
+	add(&host_memory, (uintptr_t)p + HOST_OFFSET, size);
+	*address = p + HOST_OFFSET;
+	return leave(CUDA_SUCCESS);
+}
+
+CUresult cuMemFreeHost(void *address)
+{
+	if (!enter())
+		return CUDA_ERROR_INVALID_CONTEXT;
+	size_t size = take_out(&host_memory, (uintptr_t)address);
+	if (size == 0)
+		return leave(CUDA_ERROR_INVALID_VALUE);
+	take_out(&page_locked, (uintptr_t)address);
+	munmap((char *)address - HOST_OFFSET, HOST_OFFSET + size);
+	return leave(CUDA_SUCCESS);
 }
 
 CUresult cuIpcGetMemHandle(CUipcMemHandle *handle, CUdeviceptr address)

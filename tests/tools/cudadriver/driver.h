@@ -11,7 +11,9 @@
  * Environment: CUDADRIVER_DEVICES (1), CUDADRIVER_MEMORY, bytes of each device
  * (8 GiB), CUDADRIVER_WRONG: each copy to a device leaves one bit wrong,
  * CUDADRIVER_CONTEXT_HELD: no context is created while a file of this name is
- * there, and CUDADRIVER_CONTEXT_FAILS: creating one runs out of memory.
+ * there, CUDADRIVER_CONTEXT_FAILS: creating one runs out of memory, and
+ * CUDADRIVER_NO_REGISTER: memory that the driver did not allocate is not
+ * page-locked, as in confidential computing.
  */
 #ifndef CUDADRIVER_H
 #define CUDADRIVER_H
