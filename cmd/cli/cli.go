@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -45,6 +46,15 @@ func Usagef(format string, args ...any) error {
 func IsUsage(err error) bool {
 	var u usageError
 	return errors.As(err, &u)
+}
+
+// Version is the module's, or the commit's, as the toolchain recorded it.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return info.Main.Version
 }
 
 // Execute runs the command tree root with args and returns the exit code.

@@ -47,9 +47,11 @@ func (a *app) env(name string) (string, bool) {
 
 func newRootCommand(a *app) *cobra.Command {
 	root := &cobra.Command{
-		Use:   "gpuload",
-		Short: "Load safetensors onto a GPU from a mount, a local folder or S3",
+		Use:     "gpuload",
+		Short:   "Load safetensors onto a GPU from a mount, a local folder or S3",
+		Version: cli.Version(),
 	}
+	root.SetOut(a.stdout)
 	root.AddCommand(newLoadCommand(a), newInspectCommand(a), newBenchCommand(a))
 	return root
 }

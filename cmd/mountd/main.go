@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -65,7 +64,7 @@ MOUNTPOINT, or through a descriptor of /dev/fuse that somebody else has mounted
 
 The first SIGINT or SIGTERM unmounts; files still open are served for up to 20
 seconds more. A folder called "status" is ./status.`,
-		Version: version(),
+		Version: cli.Version(),
 		Args:    sourceAndMountpoint,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s.source, s.mountpoint = args[0], args[1]
@@ -98,13 +97,4 @@ func sourceAndMountpoint(_ *cobra.Command, args []string) error {
 		return fmt.Errorf("unexpected argument %q after SOURCE and MOUNTPOINT", args[2])
 	}
 	return nil
-}
-
-// version is the module's, or the commit's, as the toolchain recorded it.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	return info.Main.Version
 }
