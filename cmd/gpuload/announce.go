@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,14 @@ import (
 // that one, and with which settings.
 func announce(w io.Writer, doing string, dev gpuload.Device, c choice, settings string) {
 	fmt.Fprintf(w, "gpuload: %s onto %s (%s; %s): %s\n", doing, dev.Name(), dev.Describe(), c.reason, settings)
+}
+
+// warn says, where no line announces the device, that a GPU which is there cannot
+// be used.
+func (c choice) warn(logger *slog.Logger) {
+	if c.unused {
+		logger.Warn("the device is the CPU: " + c.reason)
+	}
 }
 
 // settingsText is the effective settings of a load.

@@ -125,8 +125,8 @@ func (p *benchPlan) run(ctx context.Context) (err error) {
 	for _, notice := range p.tuning.notices {
 		p.source.Logger.Warn(notice)
 	}
-	dev, err := p.device.open(false, p.source.Logger)
-	if err != nil {
+	var dev gpuload.Device
+	if dev, p.device, err = p.device.open(ctx, false, p.source.Logger); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, dev.Close()) }()
@@ -176,7 +176,9 @@ func (p *benchPlan) begin(ctx context.Context, dev gpuload.Device) (*benchResult
 	if err != nil {
 		return nil, err
 	}
-	if !p.flags.json {
+	if p.flags.json {
+		p.device.warn(p.source.Logger)
+	} else {
 		what := fmt.Sprintf("measuring %s, %s,", src, humanize.Bytes(uint64(src.Bytes())))
 		settings := fmt.Sprintf("concurrency %v, %s", p.sweep, limitsText(p.tuning.options.For(src)))
 		announce(p.app.stderr, what, dev, p.device, settings)

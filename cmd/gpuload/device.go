@@ -23,17 +23,17 @@ import (
 // gpuBinary is this command built for GPUs.
 const gpuBinary = "gpuload-cuda"
 
-// probeLimit is how long a driver may take to start. On a host with eight GPUs
-// and no persistence mode that is some seconds.
-const probeLimit = 30 * time.Second
+// driverLimit is how long a driver may take to start, or to be loaded. On a host
+// with eight GPUs and no persistence mode that is some seconds.
+const driverLimit = 30 * time.Second
 
 // host is what the choice of a device depends on.
 type host struct {
 	gpu    bool   // there is an NVIDIA GPU
 	cuda   bool   // this binary can use it
 	binary string // path of gpuload-cuda, "" if it was not found
-	// probe says why the binary cannot run here. It is asked only where the
-	// choice depends on it: it starts the driver, in a process of its own.
+	// probe says why the binary cannot be run in place of this one. It is asked
+	// only where the choice depends on it.
 	probe func(binary string) error
 }
 
@@ -41,10 +41,18 @@ type host struct {
 type choice struct {
 	gpu     bool
 	ordinal int
+	auto    bool // the CPU will do where the GPU cannot be used
 	// exec is the binary to run in place of this one, "" for none.
 	exec string
 	// reason says why, for the user.
 	reason string
+	// unused says that there is a GPU, and that it cannot be used.
+	unused bool
+}
+
+// instead is the CPU in place of a GPU that cannot be used.
+func instead(err error) choice {
+	return choice{unused: true, reason: fmt.Sprintf("there is an NVIDIA GPU, but %v", err)}
 }
 
 // registerDevice adds --device to flags.
@@ -88,7 +96,7 @@ func choose(device string, h host) (choice, error) {
 	}
 	c := choice{gpu: true, ordinal: ordinal, reason: "asked for"}
 	if device == "auto" {
-		c.ordinal, c.reason = 0, "the first GPU"
+		c.auto, c.ordinal, c.reason = true, 0, "the first GPU"
 	}
 	if h.cuda {
 		return c, nil
@@ -100,69 +108,105 @@ func choose(device string, h host) (choice, error) {
 	case err != nil && device != "auto":
 		return choice{}, fmt.Errorf("device %s: %w", device, err)
 	case err != nil:
-		return choice{reason: fmt.Sprintf("there is an NVIDIA GPU, but %v", err)}, nil
+		return instead(err), nil
 	}
 	return c, nil
 }
 
-// probe runs the binary to see whether the driver starts for it. Where that
-// fails, the dynamic loader or the driver's package ends the process before it
-// could choose another device, so that is found out in a child, which a driver
-// that hangs may keep past the limit.
+// versionPrefix is what --version prints before the version.
+const versionPrefix = "gpuload version "
+
+// probe runs the binary to see whether it can run here, and whether it is of this
+// version. It does not start the driver. Where the dynamic loader finds no driver,
+// it ends the process before it could choose another device, so that is found out
+// in a child, which may hang past the limit.
 func probe(ctx context.Context, binary string, limit time.Duration) error {
-	said, err := startsWithin(ctx, binary, limit)
+	said, err := outputWithin(ctx, limit, binary, "--version")
 	switch {
-	case err == nil:
-		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, errNoAnswer):
-		return fmt.Errorf("%s does not run: the driver has not started in %v", binary, limit)
+		return fmt.Errorf("%s does not run: no answer in %v", binary, limit)
+	case err != nil:
+		return fmt.Errorf("%s does not run: %w", binary, causeOf(said, binary, err))
 	}
-	lines := strings.Split(strings.TrimSpace(string(said)), "\n")
+	version, ok := strings.CutPrefix(strings.TrimSpace(said.stdout), versionPrefix)
+	switch {
+	case !ok:
+		return fmt.Errorf("%s does not say its version", binary)
+	case version != cli.Version():
+		return fmt.Errorf("%s is of version %s and this program of %s: install the two of one version", binary, version, cli.Version())
+	}
+	return nil
+}
+
+// causeOf is the last line that a binary which failed said, or how it ended.
+func causeOf(said output, binary string, err error) error {
+	lines := strings.Split(strings.TrimSpace(said.stdout+said.stderr), "\n")
 	cause := lines[len(lines)-1]
 	for _, name := range []string{binary, gpuBinary} { // who says it
 		cause = strings.TrimPrefix(cause, name+": ")
 	}
 	if cause == "" {
-		return fmt.Errorf("%s does not run: %w", binary, err)
+		return err
 	}
-	return fmt.Errorf("%s does not run: %s", binary, cause)
+	return errors.New(cause)
 }
 
-// errNoAnswer is startsWithin's for a child that was still running at the end.
+// errNoAnswer is the error of what has not ended within its limit.
 var errNoAnswer = errors.New("no answer")
 
-// startsWithin runs the binary to its end and returns what it said. It does not
-// wait for a child that does not end when killed: a driver that hangs may hold
-// its callers in the kernel.
-func startsWithin(ctx context.Context, binary string, limit time.Duration) ([]byte, error) {
+// output is what a command said.
+type output struct{ stdout, stderr string }
+
+// outputWithin runs a command to its end and returns what it said.
+func outputWithin(ctx context.Context, limit time.Duration, name string, args ...string) (output, error) {
+	return within(ctx, limit, func(ctx context.Context) (output, error) {
+		var stdout, stderr strings.Builder
+		cmd := exec.CommandContext(ctx, name, args...)
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		err := cmd.Run()
+		if err != nil && ctx.Err() != nil { // killed for it
+			err = context.Cause(ctx)
+		}
+		return output{stdout.String(), stderr.String()}, err
+	}, func(output) {})
+}
+
+// within is the answer of f, unless that does not come within the limit, or ctx
+// ends: it does not wait for f then, and what f answers in the end is dropped. A
+// driver that hangs may hold its callers in the kernel, where nothing ends them.
+func within[T any](ctx context.Context, limit time.Duration, f func(context.Context) (T, error), drop func(T)) (T, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errNoAnswer)
 	defer cancel()
 	type result struct {
-		said []byte
-		err  error
+		value T
+		err   error
 	}
-	ended := make(chan result, 1)
+	ended := make(chan result)
 	go func() {
-		said, err := exec.CommandContext(ctx, binary, "--help").CombinedOutput()
-		ended <- result{said, err}
+		value, err := f(ctx)
+		select {
+		case ended <- result{value, err}:
+		case <-ctx.Done():
+			if err == nil {
+				drop(value)
+			}
+		}
 	}()
 	select {
 	case r := <-ended:
-		if r.err != nil && ctx.Err() != nil { // killed for it
-			return r.said, context.Cause(ctx)
-		}
-		return r.said, r.err
+		return r.value, r.err
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		var none T
+		return none, context.Cause(ctx)
 	}
 }
 
 // thisHost looks for GPUs and for the binary that can use them. Probes end with
 // ctx.
 func thisHost(ctx context.Context) host {
-	h := host{cuda: builtForCUDA, probe: func(binary string) error { return probe(ctx, binary, probeLimit) }}
+	h := host{cuda: builtForCUDA, probe: func(binary string) error { return probe(ctx, binary, driverLimit) }}
 	// A container sees only the devices it was given, not always the first.
 	nodes, err := filepath.Glob("/dev/nvidia[0-9]*")
 	h.gpu = err == nil && len(nodes) > 0
@@ -179,12 +223,35 @@ func thisHost(ctx context.Context) host {
 	return h
 }
 
-// open opens the chosen device, in this process; shareable if other processes
-// are to map its memory.
-func (c choice) open(shareable bool, logger *slog.Logger) (gpuload.Device, error) {
-	if c.gpu {
-		return openCUDA(c.ordinal, logger)
+// open opens the chosen device, in this process; shareable if other processes are
+// to map its memory. The choice that it returns is the device's: another one where
+// a GPU that nobody asked for by name cannot be used.
+func (c choice) open(ctx context.Context, shareable bool, logger *slog.Logger) (gpuload.Device, choice, error) {
+	if !c.gpu {
+		dev, err := openCPU(shareable)
+		return dev, c, err
 	}
+	dev, err := openWithin(ctx, driverLimit, func() (gpuload.Device, error) { return openCUDA(c.ordinal, logger) })
+	if errors.Is(err, errNoAnswer) {
+		err = fmt.Errorf("cuda:%d: the NVIDIA driver has not started in %v", c.ordinal, driverLimit)
+	}
+	if err == nil || !c.auto || ctx.Err() != nil {
+		return dev, c, err
+	}
+	c = instead(err)
+	dev, err = openCPU(shareable)
+	return dev, c, err
+}
+
+// openWithin is the device that open opens, within the limit. One that comes too
+// late is closed.
+func openWithin(ctx context.Context, limit time.Duration, open func() (gpuload.Device, error)) (gpuload.Device, error) {
+	return within(ctx, limit,
+		func(context.Context) (gpuload.Device, error) { return open() },
+		func(late gpuload.Device) { _ = late.Close() })
+}
+
+func openCPU(shareable bool) (gpuload.Device, error) {
 	dev, err := gpuload.NewCPU(gpuload.CPUConfig{Shareable: shareable, MemoryLimit: cpuMemory(os.DirFS("/"))})
 	if err != nil {
 		return nil, err // not dev: a nil *gpuload.CPU is no nil gpuload.Device

@@ -159,7 +159,9 @@ func (p *loadPlan) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, opened.close()) }()
 	options := p.tuning.options
-	if !p.flags.json {
+	if p.flags.json {
+		p.device.warn(p.source.Logger)
+	} else {
 		what := fmt.Sprintf("loading %s, %s,", opened.source, humanize.Bytes(uint64(opened.source.Bytes())))
 		announce(p.app.stderr, what, opened.device, p.device, settingsText(options.For(opened.source)))
 	}
@@ -228,7 +230,7 @@ func (p *loadPlan) open(ctx context.Context) (*inputs, error) {
 		return nil
 	})
 	g.Go(func() (err error) {
-		in.device, err = p.device.open(p.flags.hold != "", p.source.Logger)
+		in.device, p.device, err = p.device.open(opening, p.flags.hold != "", p.source.Logger)
 		return err
 	})
 	if err := g.Wait(); err != nil {

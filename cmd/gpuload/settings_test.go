@@ -1,15 +1,9 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"testing/fstest"
-	"time"
 
 	"github.com/spf13/pflag"
 
@@ -130,94 +124,5 @@ func TestNotices(t *testing.T) {
 	want := []string{"RUNAI_STREAMER_LOG_LEVEL has no effect", distributedNotice}
 	if err != nil || strings.Join(got.notices, "\n") != strings.Join(want, "\n") {
 		t.Errorf("notices %q, %v; want %q", got.notices, err, want)
-	}
-}
-
-func TestChooseDevice(t *testing.T) {
-	const beside = "/opt/gpuload-cuda"
-	works := func(string) error { return nil }
-	broken := func(string) error { return errors.New("no driver") }
-	interrupted := func(string) error { return context.Canceled }
-	for _, c := range []struct {
-		name, device string
-		host         host
-		want         choice
-		err          string
-	}{
-		{"cpu", "cpu", host{gpu: true, cuda: true}, choice{reason: "asked for"}, ""},
-		{"no GPU", "auto", host{binary: beside}, choice{reason: "no NVIDIA GPU found"}, ""},
-		{"no binary", "auto", host{gpu: true}, choice{reason: "there is an NVIDIA GPU, but no gpuload-cuda beside this program or in PATH"}, ""},
-		{"binary", "auto", host{gpu: true, binary: beside, probe: works}, choice{gpu: true, exec: beside, reason: "the first GPU"}, ""},
-		{"in the binary", "auto", host{gpu: true, cuda: true, binary: beside}, choice{gpu: true, reason: "the first GPU"}, ""},
-		{"by name", "cuda:3", host{gpu: true, binary: beside, probe: works}, choice{gpu: true, ordinal: 3, exec: beside, reason: "asked for"}, ""},
-		{"by name, unseen", "cuda:3", host{binary: beside, probe: works}, choice{gpu: true, ordinal: 3, exec: beside, reason: "asked for"}, ""},
-		{"no driver", "auto", host{gpu: true, binary: beside, probe: broken}, choice{reason: "there is an NVIDIA GPU, but no driver"}, ""},
-		{"no driver, by name", "cuda:0", host{gpu: true, binary: beside, probe: broken}, choice{}, "device cuda:0: no driver"},
-		{"no driver, nor asked for", "cpu", host{gpu: true, binary: beside, probe: broken}, choice{reason: "asked for"}, ""},
-		{"interrupted", "auto", host{gpu: true, binary: beside, probe: interrupted}, choice{}, "canceled"},
-		{"never falls back", "cuda:0", host{gpu: true}, choice{}, "gpuload-cuda is neither beside this program nor in PATH"},
-		{"unknown", "tpu", host{}, choice{}, `"tpu"`},
-		{"no number", "cuda:", host{}, choice{}, `"cuda:"`},
-		{"negative", "cuda:-1", host{}, choice{}, `"cuda:-1"`},
-	} {
-		got, err := choose(c.device, c.host)
-		if got != c.want || (err == nil) != (c.err == "") || (err != nil && !strings.Contains(err.Error(), c.err)) {
-			t.Errorf("%s: %+v, %v; want %+v, %q", c.name, got, err, c.want, c.err)
-		}
-	}
-}
-
-// TestProbe holds that what the dynamic loader or the driver says of a binary
-// becomes one line.
-func TestProbe(t *testing.T) {
-	for name, c := range map[string]struct{ script, want string }{
-		"works":      {"exit 0", ""},
-		"no libcuda": {`echo "$0: error while loading shared libraries: libcuda.so.1: no such file" >&2; exit 127`, "does not run: error while loading shared libraries: libcuda.so.1: no such file"},
-		"no driver":  {`echo first >&2; echo "gpuload-cuda: the NVIDIA driver does not start" >&2; exit 1`, "does not run: the NVIDIA driver does not start"},
-		"on stdout":  {"echo Error in initialization; exit 1", "does not run: Error in initialization"},
-		"silent":     {"exit 3", "does not run: exit status 3"},
-	} {
-		binary := filepath.Join(t.TempDir(), gpuBinary)
-		if err := os.WriteFile(binary, []byte("#!/bin/sh\n"+c.script+"\n"), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		err := probe(t.Context(), binary, time.Minute)
-		if want := binary + " " + c.want; (err == nil) != (c.want == "") || (err != nil && err.Error() != want) {
-			t.Errorf("%s: %v; want %q", name, err, want)
-		}
-	}
-}
-
-// TestProbeIsBounded holds that a driver that hangs ends the probe, and so does
-// the user. Without a bound it would hang for longer than any test.
-func TestProbeIsBounded(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), gpuBinary)
-	if err := os.WriteFile(binary, []byte("#!/bin/sh\nexec sleep 3600\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	err := probe(t.Context(), binary, 50*time.Millisecond)
-	if want := binary + " does not run: the driver has not started in 50ms"; err == nil || err.Error() != want {
-		t.Errorf("%v; want %q", err, want)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if err := probe(ctx, binary, time.Hour); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("%v; want the end of the context", err)
-	}
-}
-
-func TestCPUMemory(t *testing.T) {
-	for text, want := range map[string]int64{"max": 0, "4294967296": 4<<30 - besideTensors, "536870912": 128 << 20, "1": 1} {
-		root := fstest.MapFS{
-			"proc/self/cgroup":             {Data: []byte("0::/pod\n")},
-			"sys/fs/cgroup/memory.max":     {Data: []byte("max\n")},
-			"sys/fs/cgroup/pod/memory.max": {Data: []byte(text + "\n")},
-		}
-		if got := cpuMemory(root); got != want {
-			t.Errorf("limit %s: %d bytes, want %d", text, got, want)
-		}
-	}
-	if got := cpuMemory(fstest.MapFS{}); got != 0 {
-		t.Errorf("without cgroups: %d bytes, want 0", got)
 	}
 }

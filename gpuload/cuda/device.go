@@ -43,15 +43,15 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Open begins to make the GPU with that ordinal ready and returns once it is
-// known to be there. Creating the context takes 0.15 s or more where the process
+// Open starts the driver, begins to make the GPU with that ordinal ready, and
+// returns once it is known to be there. Creating the context takes 0.15 s or more where the process
 // has none on it yet, and goes on behind it: staging and streams are to be had at
 // once, and the first call that needs the context waits for it and returns its
 // error. The caller closes the device.
 func Open(ordinal int, cfg Config) (*Device, error) {
 	infos, err := List()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("cuda:%d: %w", ordinal, err)
 	}
 	if ordinal < 0 || ordinal >= len(infos) {
 		return nil, fmt.Errorf("no GPU cuda:%d: the driver shows %d, from cuda:0", ordinal, len(infos))

@@ -22,11 +22,15 @@
 // a few small page-locked buffers through which reads back from it go. Close
 // frees what is left.
 //
+// [List] and [Open] start the driver, and their error says where it does not
+// start; nothing here ends the process. gorgonia.org/cu would, when its package is
+// initialized: so cuInit, of which it is the first caller, starts nothing when it
+// is first called in a program that has this package.
+//
 // Everything but this comment stands behind the build tag cuda. A program built
-// with the tag needs NVIDIA's driver: without libcuda.so.1 it does not start,
-// and where the driver finds no GPU, it prints the reason and ends before main.
-// That is why the command gpuload is built without the tag, and executes
-// gpuload-cuda where the device is a GPU.
+// with the tag needs libcuda.so.1 of NVIDIA's driver to be run at all. That is why
+// the command gpuload is built without the tag, and executes gpuload-cuda where the
+// device is a GPU.
 //
 // To build with the tag, cgo has to find cuda.h and a libcuda.so to link with:
 // eval "$(tests/tools/cuda.sh env)" sets both, also where no CUDA toolkit is.

@@ -2,8 +2,8 @@
 
 package cuda
 
-// #cgo LDFLAGS: -lcuda
-// #include <cuda.h>
+// #cgo LDFLAGS: -lcuda -ldl
+// #include "start.h"
 import "C"
 
 import (
@@ -51,6 +51,15 @@ func translate(err error) error {
 		return result(v.Int())
 	}
 	return err
+}
+
+// startDriver starts the driver, which can take seconds on a host with many GPUs,
+// unless that was done. The other functions want it to be started.
+func startDriver() error {
+	if err := check(C.weightfs_start_driver()); err != nil {
+		return fmt.Errorf("the NVIDIA driver does not start: %w", err)
+	}
+	return nil
 }
 
 // in runs f on a thread where ctx is current and returns its error, the

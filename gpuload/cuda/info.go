@@ -24,8 +24,13 @@ type Info struct {
 	CUDA string
 }
 
-// List is the GPUs that the driver shows, in order of their ordinals.
+// List is the GPUs that the driver shows, in order of their ordinals. It starts
+// the driver; where that fails, as it does where there is no GPU, the error says
+// why.
 func List() ([]Info, error) {
+	if err := startDriver(); err != nil {
+		return nil, err
+	}
 	n, err := cu.NumDevices()
 	if err != nil {
 		return nil, fmt.Errorf("count GPUs: %w", translate(err))

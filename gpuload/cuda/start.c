@@ -1,26 +1,30 @@
 //go:build cuda
 
 /*
- * Starts the driver before Go does. gorgonia.org/cu starts it when its package
- * is initialized, and where that fails prints to standard output, which belongs
- * to what a program has to say, and exits. Here it is said on standard error.
+ * When the driver starts. gorgonia.org/cu starts it as its package is
+ * initialized, before it is known whether a GPU is wanted, and exits where that
+ * fails. The cuInit here takes the place of the driver's own in a program: cu's
+ * call, which is the first, starts nothing, and weightfs_start_driver does.
  */
 #define _GNU_SOURCE
-#include <cuda.h>
+#include "start.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <unistd.h>
+#include <dlfcn.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 
-static void __attribute__((constructor)) start(void)
+CUresult weightfs_start_driver(void)
 {
-	CUresult code = cuInit(0);
-	if (code == CUDA_SUCCESS)
-		return;
-	const char *text = NULL;
-	if (cuGetErrorString(code, &text) != CUDA_SUCCESS || !text)
-		text = "unknown error";
-	fprintf(stderr, "%s: the NVIDIA driver does not start: %s (CUDA error %d)\n",
-		program_invocation_short_name, text, (int)code);
-	_exit(1);
+	/* The conversion that dlsym(3) has for function pointers. */
+	CUresult (*init)(unsigned int);
+	*(void **)(&init) = dlsym(RTLD_NEXT, "cuInit");
+	return init ? init(0) : CUDA_ERROR_SHARED_OBJECT_SYMBOL_NOT_FOUND;
+}
+
+CUresult CUDAAPI cuInit(unsigned int flags)
+{
+	static atomic_bool called;
+	if (!atomic_exchange(&called, true))
+		return CUDA_SUCCESS;
+	return flags ? CUDA_ERROR_INVALID_VALUE : weightfs_start_driver();
 }

@@ -83,3 +83,21 @@ if ! ldconfig -p | grep -q libcuda.so.1; then
 fi
 without "a context that cannot be created" "$driver" CUDADRIVER_CONTEXT_FAILS=1 "create context: out of memory"
 echo "a driver that does not start is one line"
+
+# A load starts the driver once, and what needs no GPU does not.
+starts() { # WANTED PROGRAM ARGUMENT...
+	local wanted=$1 count
+	shift
+	: >"$scratch/starts"
+	CUDADRIVER_STARTS=$scratch/starts LD_LIBRARY_PATH=$driver "$programs/$1" "${@:2}" >"$scratch/out" 2>&1
+	count=$(wc -l <"$scratch/starts")
+	if [[ $count != "$wanted" ]]; then
+		echo "$*: $count starts of the driver, want $wanted"
+		exit 1
+	fi
+}
+starts 1 gpuload load "$scratch/model.safetensors" --device cuda:0
+starts 0 gpuload-cuda --version
+starts 0 gpuload-cuda load "$scratch/model.safetensors" --device cpu
+starts 0 gpuload-cuda inspect "$scratch/model.safetensors"
+echo "a load starts the driver once"

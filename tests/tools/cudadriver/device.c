@@ -74,6 +74,12 @@ CUresult cuInit(unsigned int flags)
 {
 	if (flags)
 		return CUDA_ERROR_INVALID_VALUE;
+	const char *log = getenv("CUDADRIVER_STARTS");
+	FILE *starts = log ? fopen(log, "a") : NULL;
+	if (starts) {
+		fprintf(starts, "%ld\n", (long)getpid());
+		fclose(starts);
+	}
 	return device_count() > 0 ? CUDA_SUCCESS : CUDA_ERROR_NO_DEVICE;
 }
 
@@ -86,6 +92,7 @@ CUresult cuDriverGetVersion(int *version)
 CUresult cuGetErrorString(CUresult error, const char **text)
 {
 	switch (error) {
+	case CUDA_ERROR_NO_DEVICE: *text = "no CUDA-capable device is detected"; break;
 	case CUDA_ERROR_INVALID_VALUE: *text = "invalid argument"; break;
 	case CUDA_ERROR_OUT_OF_MEMORY: *text = "out of memory"; break;
 	case CUDA_ERROR_INVALID_CONTEXT: *text = "invalid device context"; break;

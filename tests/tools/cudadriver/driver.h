@@ -11,9 +11,10 @@
  * Environment: CUDADRIVER_DEVICES (1), CUDADRIVER_MEMORY, bytes of each device
  * (8 GiB), CUDADRIVER_WRONG: each copy to a device leaves one bit wrong,
  * CUDADRIVER_CONTEXT_HELD: no context is created while a file of this name is
- * there, CUDADRIVER_CONTEXT_FAILS: creating one runs out of memory, and
+ * there, CUDADRIVER_CONTEXT_FAILS: creating one runs out of memory,
  * CUDADRIVER_NO_REGISTER: memory that the driver did not allocate is not
- * page-locked, as in confidential computing.
+ * page-locked, as in confidential computing, and CUDADRIVER_STARTS: a file to
+ * which each start of the driver adds a line, with the process.
  */
 #ifndef CUDADRIVER_H
 #define CUDADRIVER_H
