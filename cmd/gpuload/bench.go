@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -22,6 +23,7 @@ type benchFlags struct {
 	source sourceFlags
 	tuning tuningFlags
 	device string
+	numa   string
 	sweep  []int
 	store  string
 	plot   string
@@ -56,6 +58,7 @@ draws seconds against concurrency into ` + benchPlot + ` of the working folder.`
 
 func (f *benchFlags) register(flags *pflag.FlagSet) {
 	registerDevice(flags, &f.device)
+	registerNUMA(flags, &f.numa)
 	flags.IntSliceVar(&f.sweep, "sweep", []int{1, 4, 8, 16, 32}, "`concurrencies` to try; --concurrency tries one alone")
 	flags.StringVar(&f.store, "store", "", "measure this `SOURCE` by itself too; the default is what a mount of weightfs shows")
 	flags.StringVar(&f.plot, "plot", benchPlot, "draw seconds against concurrency into `FILE`, as SVG; an empty name draws nothing")
@@ -72,6 +75,7 @@ type benchPlan struct {
 	source  gpuload.SourceConfig
 	tuning  tuning
 	device  choice
+	near    bool
 	sweep   []int
 	flags   *benchFlags
 }
@@ -97,6 +101,9 @@ func (f *benchFlags) plan(ctx context.Context, a *app, flags *pflag.FlagSet, sou
 		}
 	}
 	if p.source, err = f.source.config(a, flags, p.tuning.pattern); err != nil {
+		return nil, err
+	}
+	if p.near, err = parseNUMA(f.numa); err != nil {
 		return nil, err
 	}
 	if p.device, err = choose(f.device, thisHost(ctx)); err != nil {
@@ -126,10 +133,13 @@ func (p *benchPlan) run(ctx context.Context) (err error) {
 		p.source.Logger.Warn(notice)
 	}
 	var dev gpuload.Device
-	if dev, p.device, err = p.device.open(ctx, false, p.source.Logger); err != nil {
+	if dev, p.device, err = p.device.open(ctx, deviceConfig{near: p.near, logger: p.source.Logger}); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, dev.Close()) }()
+	if p.near {
+		runNear(os.DirFS("/"), dev, slices.Max(p.sweep), p.source.Logger)
+	}
 	result, err := p.begin(ctx, dev)
 	if err != nil {
 		return err

@@ -223,15 +223,21 @@ func thisHost(ctx context.Context) host {
 	return h
 }
 
-// open opens the chosen device, in this process; shareable if other processes are
-// to map its memory. The choice that it returns is the device's: another one where
-// a GPU that nobody asked for by name cannot be used.
-func (c choice) open(ctx context.Context, shareable bool, logger *slog.Logger) (gpuload.Device, choice, error) {
+// deviceConfig is how a device is to be opened.
+type deviceConfig struct {
+	shareable bool // other processes are to map its memory
+	near      bool // staging lies on the NUMA node of the GPU
+	logger    *slog.Logger
+}
+
+// open opens the chosen device, in this process. The choice that it returns is the
+// device's: another one where a GPU that nobody asked for by name cannot be used.
+func (c choice) open(ctx context.Context, cfg deviceConfig) (gpuload.Device, choice, error) {
 	if !c.gpu {
-		dev, err := openCPU(shareable)
+		dev, err := openCPU(cfg.shareable)
 		return dev, c, err
 	}
-	dev, err := openWithin(ctx, driverLimit, func() (gpuload.Device, error) { return openCUDA(c.ordinal, logger) })
+	dev, err := openWithin(ctx, driverLimit, func() (gpuload.Device, error) { return openCUDA(c.ordinal, cfg) })
 	if errors.Is(err, errNoAnswer) {
 		err = fmt.Errorf("cuda:%d: the NVIDIA driver has not started in %v", c.ordinal, driverLimit)
 	}
@@ -239,7 +245,7 @@ func (c choice) open(ctx context.Context, shareable bool, logger *slog.Logger) (
 		return dev, c, err
 	}
 	c = instead(err)
-	dev, err = openCPU(shareable)
+	dev, err = openCPU(cfg.shareable)
 	return dev, c, err
 }
 

@@ -4,7 +4,6 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
 
 	"weightfs/gpuload"
 )
@@ -13,6 +12,6 @@ import (
 const builtForCUDA = false
 
 // openCUDA is for the binary that is built for CUDA.
-func openCUDA(ordinal int, _ *slog.Logger) (gpuload.Device, error) {
+func openCUDA(ordinal int, _ deviceConfig) (gpuload.Device, error) {
 	return nil, fmt.Errorf("device cuda:%d: this program was built without CUDA", ordinal)
 }

@@ -3,8 +3,6 @@
 package main
 
 import (
-	"log/slog"
-
 	"weightfs/gpuload"
 	"weightfs/gpuload/cuda"
 )
@@ -13,8 +11,8 @@ import (
 const builtForCUDA = true
 
 // openCUDA opens the GPU of that ordinal.
-func openCUDA(ordinal int, logger *slog.Logger) (gpuload.Device, error) {
-	dev, err := cuda.Open(ordinal, cuda.Config{Logger: logger})
+func openCUDA(ordinal int, cfg deviceConfig) (gpuload.Device, error) {
+	dev, err := cuda.Open(ordinal, cuda.Config{Logger: cfg.logger, AnyNode: !cfg.near})
 	if err != nil {
 		return nil, err // not dev: a nil *cuda.Device is no nil gpuload.Device
 	}

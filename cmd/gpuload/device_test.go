@@ -111,7 +111,7 @@ func TestOpenFallsBack(t *testing.T) {
 	t.Setenv("CUDADRIVER_DEVICES", "0")
 	var log strings.Builder
 	logger := slog.New(slog.NewTextHandler(&log, nil))
-	dev, got, err := choice{gpu: true, auto: true, reason: "the first GPU"}.open(t.Context(), false, logger)
+	dev, got, err := choice{gpu: true, auto: true, reason: "the first GPU"}.open(t.Context(), deviceConfig{logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,12 +125,12 @@ func TestOpenFallsBack(t *testing.T) {
 	if err := dev.Close(); err != nil {
 		t.Error(err)
 	}
-	if _, _, err := (choice{gpu: true, ordinal: 1}).open(t.Context(), false, logger); err == nil || !strings.Contains(err.Error(), "cuda:1") {
+	if _, _, err := (choice{gpu: true, ordinal: 1}).open(t.Context(), deviceConfig{logger: logger}); err == nil || !strings.Contains(err.Error(), "cuda:1") {
 		t.Errorf("asked for by name: %v, want an error", err)
 	}
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := (choice{gpu: true, auto: true}).open(cancelled, false, logger); err == nil {
+	if _, _, err := (choice{gpu: true, auto: true}).open(cancelled, deviceConfig{logger: logger}); err == nil {
 		t.Error("a cancelled load goes on with the CPU")
 	}
 }

@@ -21,7 +21,7 @@ type flagGroup struct {
 
 // The groups of flags that several commands have.
 func tuningGroup() flagGroup {
-	return flagGroup{"Device and pace", []string{"device", "concurrency", "memory-limit", "part-size", "model-loader-extra-config"}}
+	return flagGroup{"Device and pace", []string{"device", "numa", "concurrency", "memory-limit", "part-size", "model-loader-extra-config"}}
 }
 
 func filesGroup() flagGroup { return flagGroup{"Which files", []string{"rank", "pattern"}} }
@@ -35,6 +35,7 @@ func s3Group() flagGroup {
 func flagExamples() map[string]string {
 	return map[string]string{
 		"device":                    "--device cuda:1",
+		"numa":                      "--numa off",
 		"concurrency":               "--concurrency 32",
 		"memory-limit":              "--memory-limit 5Gi",
 		"part-size":                 "--part-size 16MiB",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ type loadFlags struct {
 	source   sourceFlags
 	tuning   tuningFlags
 	device   string
+	numa     string
 	hash     string
 	manifest string
 	expect   string
@@ -70,6 +72,7 @@ happens.`,
 
 func (f *loadFlags) register(flags *pflag.FlagSet) {
 	registerDevice(flags, &f.device)
+	registerNUMA(flags, &f.numa)
 	f.tuning.register(flags)
 	f.source.register(flags)
 	flags.StringVar(&f.manifest, "manifest", "", "write a line of JSON for each tensor, with the digest of its bytes on the device, to `FILE`, "+
@@ -90,6 +93,7 @@ type loadPlan struct {
 	source   gpuload.SourceConfig
 	tuning   tuning
 	device   choice
+	near     bool
 	hash     manifest.Hash
 	expected []manifest.Entry // nil for none
 	progress progressMode
@@ -110,6 +114,9 @@ func (f *loadFlags) plan(ctx context.Context, a *app, flags *pflag.FlagSet, sour
 		return nil, cli.Usagef("%w", err)
 	}
 	if p.progress, err = parseProgress(f.progress, f.json, a.stderr); err != nil {
+		return nil, err
+	}
+	if p.near, err = parseNUMA(f.numa); err != nil {
 		return nil, err
 	}
 	if p.device, err = choose(f.device, thisHost(ctx)); err != nil {
@@ -164,6 +171,9 @@ func (p *loadPlan) run(ctx context.Context) (err error) {
 	} else {
 		what := fmt.Sprintf("loading %s, %s,", opened.source, humanize.Bytes(uint64(opened.source.Bytes())))
 		announce(p.app.stderr, what, opened.device, p.device, settingsText(options.For(opened.source)))
+	}
+	if p.near {
+		runNear(os.DirFS("/"), opened.device, options.For(opened.source).Concurrency, p.source.Logger)
 	}
 	bar := p.progress.start(opened.source.Bytes(), p.app.stderr)
 	options.Progress = bar.add
@@ -230,7 +240,7 @@ func (p *loadPlan) open(ctx context.Context) (*inputs, error) {
 		return nil
 	})
 	g.Go(func() (err error) {
-		in.device, p.device, err = p.device.open(opening, p.flags.hold != "", p.source.Logger)
+		in.device, p.device, err = p.device.open(opening, deviceConfig{shareable: p.flags.hold != "", near: p.near, logger: p.source.Logger})
 		return err
 	})
 	if err := g.Wait(); err != nil {

@@ -168,6 +168,7 @@ func TestLoadFailures(t *testing.T) {
 		{[]string{"--rank=0", "--pattern=x", dir}, 2, "{rank}"},
 		{[]string{"--pattern={rank}-{part}", dir}, 2, "needs --rank"},
 		{[]string{"--device=gpu", dir}, 2, `device "gpu"`},
+		{[]string{"--numa=1", dir}, 2, `numa "1": want auto or off`},
 		{[]string{"--memory-limit=1000", dir}, 2, "memory limit of 1000 bytes is below the minimum"},
 		{[]string{"--rank=0", dir + "/a.safetensors"}, 1, "is a file"},
 		{[]string{ranks}, 1, "files of rank 5: choose one with --rank"},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ type Device struct {
 	bounces bouncePool
 	locked  pageLocked
 	logger  *slog.Logger
+	node    int // of the host's memory, for staging; or noNode
 
 	// registrationRefused says that the driver page-locks no memory but its own.
 	registrationRefused atomic.Bool
@@ -41,6 +43,9 @@ type Device struct {
 type Config struct {
 	// Logger is told what makes the device slower than it could be; nil: nobody.
 	Logger *slog.Logger
+	// AnyNode leaves it to the kernel on which NUMA node staging lies; without it
+	// that is the node that the GPU is attached to, where that has free memory.
+	AnyNode bool
 }
 
 // Open starts the driver, begins to make the GPU with that ordinal ready, and
@@ -65,11 +70,15 @@ func Open(ordinal int, cfg Config) (*Device, error) {
 		ordinal:  dev,
 		opening:  open(dev),
 		logger:   cfg.Logger,
+		node:     noNode,
 		memories: make(map[*memory]struct{}),
 		streams:  make(map[*stream]struct{}),
 	}
 	if d.logger == nil {
 		d.logger = slog.New(slog.DiscardHandler)
+	}
+	if !cfg.AnyNode {
+		d.node = numaNode(os.DirFS("/"), d.info.PCIBusID)
 	}
 	d.events.device = d
 	d.bounces = newBouncePool(d)
@@ -84,6 +93,10 @@ func (d *Device) Describe() string { return d.info.String() }
 
 // Info says what the GPU is.
 func (d *Device) Info() Info { return d.info }
+
+// NUMANode is the node of the host on which staging lies, that of the GPU; -1 where
+// there is but one, it is not known, or staging may lie on any.
+func (d *Device) NUMANode() int { return d.node }
 
 // Wait waits for the context and returns the error of creating it.
 func (d *Device) Wait() error {
