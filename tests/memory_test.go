@@ -2,50 +2,25 @@ package tests
 
 import (
 	"fmt"
-	"io"
-	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"weightfs/tests/rig"
 )
 
 // mountLimited mounts with a memory limit of 64 MiB, in a cgroup. check holds the
-// peaks of resident memory and of the cgroup's charge to what mountd promises with
-// so many objects known.
+// peaks of memory to what mountd promises with so many objects known.
 func mountLimited(t *testing.T, source string, env ...string) (m *rig.Mount, check func(objects int64)) {
 	t.Helper()
-	group, err := rig.NewCgroup("weightfs-" + strings.TrimPrefix(source, "s3://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := group.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	group := rig.CgroupFor(t, strings.TrimPrefix(source, "s3://"))
 	m = mountWith(t, rig.MountOptions{Source: source, Args: []string{"--memory-limit", "64Mi"}, Env: env, Cgroup: group})
 	return m, func(objects int64) {
 		t.Helper()
-		promise := 64<<20 + 128<<20 + objects<<10
-		resident, err := rig.PeakRSS(m.PID())
-		if err != nil {
-			t.Fatal(err)
-		}
-		charged, err := group.Peak()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("peak resident %d MiB, charged %d MiB, promised %d MiB", resident>>20, charged>>20, promise>>20)
-		if max(resident, charged) > promise {
-			t.Errorf("peak resident %d MiB, charged %d MiB, promised %d MiB", resident>>20, charged>>20, promise>>20)
-		}
+		t.Log(rig.CheckMemory(t, m, group, 64<<20, objects))
 	}
 }
 
@@ -87,15 +62,7 @@ func TestSmallPod(t *testing.T) {
 	if err := theStage.server.PutDir(t.Context(), name, "", dir); err != nil {
 		t.Fatal(err)
 	}
-	group, err := rig.NewCgroup("weightfs-" + name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := group.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	group := rig.CgroupFor(t, name)
 	if err := group.SetLimit(pod); err != nil {
 		t.Fatal(err)
 	}
@@ -131,12 +98,12 @@ func TestSmallPod(t *testing.T) {
 func TestMemoryOfManyObjects(t *testing.T) {
 	t.Parallel()
 	const objects = 200_000
-	keys := keyServer{"big"}
+	keys := rig.KeyServer{Sizes: map[string]int64{"big": 64 << 20}}
 	for i := range objects / 2 {
-		keys = append(keys, fmt.Sprintf("flat/shard-%06d.safetensors", i), fmt.Sprintf("models/%03d/shard-%03d.safetensors", i/100, i%100))
+		keys.Sizes[fmt.Sprintf("flat/shard-%06d.safetensors", i)] = 1
+		keys.Sizes[fmt.Sprintf("models/%03d/shard-%03d.safetensors", i/100, i%100)] = 1
 	}
-	slices.Sort(keys)
-	server := httptest.NewServer(keys)
+	server := httptest.NewServer(&keys)
 	defer server.Close()
 	m, check := mountLimited(t, "s3://objects", "AWS_ENDPOINT_URL="+server.URL)
 	output(t, "cat", filepath.Join(m.Dir, "big"))
@@ -145,47 +112,4 @@ func TestMemoryOfManyObjects(t *testing.T) {
 	}
 	output(t, "cat", filepath.Join(m.Dir, "big"))
 	check(objects)
-}
-
-type zeros struct{}
-
-func (zeros) ReadAt(p []byte, _ int64) (int, error) {
-	clear(p)
-	return len(p), nil
-}
-
-// keyServer is an S3 server of more keys than are uploaded in short, in pages of
-// 1,000. The one without a slash has 64 MiB.
-type keyServer []string
-
-func (keys keyServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if _, key, _ := strings.Cut(r.URL.Path[1:], "/"); key != "" {
-		w.Header().Set("ETag", `"1"`)
-		http.ServeContent(w, r, "", time.Unix(1e9, 0), io.NewSectionReader(zeros{}, 0, 64<<20))
-		return
-	}
-	query := r.URL.Query()
-	prefix, delimiter := query.Get("prefix"), query.Get("delimiter")
-	at, _ := slices.BinarySearch(keys, max(prefix, query.Get("continuation-token")))
-	fmt.Fprint(w, `<ListBucketResult>`)
-	for range 1000 {
-		if at == len(keys) || !strings.HasPrefix(keys[at], prefix) {
-			break
-		}
-		end := strings.Index(keys[at][len(prefix):], "/")
-		if group := keys[at][:len(prefix)+end+1]; delimiter != "" && end >= 0 {
-			fmt.Fprintf(w, `<CommonPrefixes><Prefix>%s</Prefix></CommonPrefixes>`, group)
-			at, _ = slices.BinarySearch(keys, group+"~")
-			continue
-		}
-		size := map[bool]int{true: 64 << 20, false: 1}[!strings.Contains(keys[at], "/")]
-		fmt.Fprintf(w, `<Contents><Key>%s</Key><LastModified>2024-05-01T12:00:00Z</LastModified><ETag>"1"</ETag><Size>%d</Size></Contents>`, keys[at], size)
-		at++
-	}
-	more := at < len(keys) && strings.HasPrefix(keys[at], prefix)
-	fmt.Fprintf(w, `<IsTruncated>%s</IsTruncated>`, strconv.FormatBool(more))
-	if more {
-		fmt.Fprintf(w, `<NextContinuationToken>%s</NextContinuationToken>`, keys[at])
-	}
-	fmt.Fprint(w, `</ListBucketResult>`)
 }

@@ -342,9 +342,7 @@ func TestMemoryLimitAboveCgroup(t *testing.T) {
 	seen := seenBy(t, "lowered and said so, read whole, not killed")
 	const allowed, size, key = 384 << 20, 768 << 20, "above"
 	noError(t, putSparse(t, key, size))
-	group, err := rig.NewCgroup("weightfs-faults")
-	noError(t, err)
-	atEnd(t, group.Close)
+	group := rig.CgroupFor(t, "faults")
 	noError(t, group.SetLimit(allowed))
 	m := mountFor(t, rig.MountOptions{
 		Source: "s3://" + bucket, Env: theStage.server.Env(), Cgroup: group, Args: []string{"--memory-limit", "4Gi"},

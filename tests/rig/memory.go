@@ -76,8 +76,8 @@ func (g *Cgroup) byVersion(v1, v2 string) string {
 // Dir is the group's folder, with its cgroup.procs.
 func (g *Cgroup) Dir() string { return g.dir }
 
-// command returns a command that runs inside the group.
-func (g *Cgroup) command(name string, args ...string) *exec.Cmd {
+// Command returns a command that runs inside the group.
+func (g *Cgroup) Command(name string, args ...string) *exec.Cmd {
 	script := `echo $$ > "$0" && exec "$@"`
 	return exec.Command("sh", append([]string{"-c", script, filepath.Join(g.dir, "cgroup.procs"), name}, args...)...)
 }

@@ -62,7 +62,7 @@ func (p *Programs) Mount(ctx context.Context, opts MountOptions) (*Mount, error)
 	args := append(append([]string{}, opts.Args...), opts.Source, m.Dir)
 	cmd := exec.Command(p.Mountd, args...)
 	if opts.Cgroup != nil {
-		cmd = opts.Cgroup.command(p.Mountd, args...)
+		cmd = opts.Cgroup.Command(p.Mountd, args...)
 	}
 	cmd.Env = append(os.Environ(), opts.Env...)
 	// A test that Ctrl-C ends leaves no stale mount: mountd unmounts.

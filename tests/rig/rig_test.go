@@ -61,7 +61,7 @@ func TestCgroupChargesTheChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	const size = 64 << 20
-	p, err := StartProcess(g.command("dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"))
+	p, err := StartProcess(g.Command("dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package rig
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,42 @@ func (p *Programs) MountFor(tb testing.TB, opts MountOptions, exit ...int) *Moun
 		}
 	})
 	return m
+}
+
+// CgroupFor makes a group until tb ends.
+func CgroupFor(tb testing.TB, name string) *Cgroup {
+	tb.Helper()
+	group, err := NewCgroup("weightfs-" + name)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := group.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return group
+}
+
+// CheckMemory holds the peaks of a mountd's resident memory and of its group's
+// charge to what is promised with that memory limit, in bytes, and so many objects
+// known. It returns what it saw.
+func CheckMemory(tb testing.TB, m *Mount, group *Cgroup, limit, objects int64) string {
+	tb.Helper()
+	resident, err := PeakRSS(m.PID())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	charged, err := group.Peak()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	promise := limit + 128<<20 + objects<<10
+	seen := fmt.Sprintf("peak resident %d MiB, charged %d MiB, promised %d MiB", resident>>20, charged>>20, promise>>20)
+	if max(resident, charged) > promise {
+		tb.Error(seen)
+	}
+	return seen
 }
 
 // Succeed is Output, and ends the test where the child fails or hangs.
