@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"weightfs/tests/rig"
@@ -45,52 +43,6 @@ func TestMemoryStaysBelowTheLimit(t *testing.T) {
 		dd if="$f" of=/dev/null bs=1M iflag=direct status=none & done; done; wait`, m.Dir)
 	output(t, theStage.Python, filepath.Join(theStage.Scripts, "mapped_sum.py"), filepath.Join(m.Dir, names[0]))
 	check(5) // with the index
-}
-
-// TestSmallPod has eight processes map and copy 40 shards through a mount, all in
-// one cgroup of 512 MiB with a memory limit of half of it, as a small pod has: the
-// kernel kills nobody, no mapping fails, and the bytes are right.
-func TestSmallPod(t *testing.T) {
-	t.Parallel()
-	const pod, limit, name, processes = 512 << 20, "256Mi", "pod", 8
-	dir := t.TempDir()
-	shards, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Shards: 40, Size: 960 << 20, Seed: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	theStage.server.Fill(t, name, nil)
-	if err := theStage.server.PutDir(t.Context(), name, "", dir); err != nil {
-		t.Fatal(err)
-	}
-	group := rig.CgroupFor(t, name)
-	if err := group.SetLimit(pod); err != nil {
-		t.Fatal(err)
-	}
-	m := mountWith(t, rig.MountOptions{Source: "s3://" + name, Args: []string{"--memory-limit", limit}, Cgroup: group})
-	printed := make([]string, processes)
-	var wg sync.WaitGroup
-	for i := range printed {
-		script := []string{"-c", `echo $$ >"$0/cgroup.procs" && exec "$@"`, group.Dir(), theStage.Python, filepath.Join(theStage.Scripts, "mapped_digests.py")}
-		for at := i; at < len(shards); at += processes {
-			script = append(script, filepath.Join(m.Dir, shards[at]))
-		}
-		wg.Go(func() {
-			var err error
-			if printed[i], err = rig.Output(t.Context(), nil, "sh", script...); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	got := slices.Sorted(strings.Lines(strings.Join(printed, "")))
-	want := slices.Sorted(strings.Lines(output(t, "sh", "-c", `cd "$0" && sha256sum *.safetensors`, dir)))
-	if !slices.Equal(got, want) {
-		t.Errorf("got\n%swant\n%s", strings.Join(got, ""), strings.Join(want, ""))
-	}
-	kills, err := group.Kills()
-	if kills != 0 || err != nil {
-		t.Errorf("%d were killed, %v", kills, err)
-	}
 }
 
 // TestMemoryOfManyObjects fills the cache, and then has the kernel know 200,000

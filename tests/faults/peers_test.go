@@ -33,19 +33,28 @@ func peers() []peer {
 		return exec.Command(theStage.Mountd, "--memory-limit", "128Mi", "s3://"+bucket, dir)
 	}}}
 	if theStage.rclone != "" {
-		all = append(all, peer{"rclone", func(endpoint, bucket, dir, cache string) *exec.Cmd {
-			remote := fmt.Sprintf(":s3,provider=Other,env_auth=true,force_path_style=true,endpoint='%s':%s", endpoint, bucket)
-			return exec.Command(theStage.rclone, "mount", remote, dir, "--read-only", "--config", os.DevNull,
-				"--cache-dir", cache, "--vfs-cache-mode", "full", "--vfs-read-chunk-streams", "16", "--vfs-read-chunk-size", "4Mi")
-		}})
+		all = append(all, rclone("rclone", "--vfs-cache-mode", "full", "--vfs-read-chunk-streams", "16", "--vfs-read-chunk-size", "4Mi"))
 	}
 	if theStage.s3fs != "" {
-		all = append(all, peer{"s3fs", func(endpoint, bucket, dir, cache string) *exec.Cmd {
-			return exec.Command(theStage.s3fs, bucket, dir, "-f", "-o",
-				"ro,use_path_request_style,parallel_count=16,tmpdir="+cache+",url="+endpoint)
-		}})
+		all = append(all, s3fs())
 	}
 	return all
+}
+
+// rclone is a peer by that name, with flags in addition.
+func rclone(name string, flags ...string) peer {
+	return peer{name, func(endpoint, bucket, dir, cache string) *exec.Cmd {
+		remote := fmt.Sprintf(":s3,provider=Other,env_auth=true,force_path_style=true,endpoint='%s':%s", endpoint, bucket)
+		args := []string{"mount", remote, dir, "--read-only", "--config", os.DevNull, "--cache-dir", cache}
+		return exec.Command(theStage.rclone, append(args, flags...)...)
+	}}
+}
+
+func s3fs() peer {
+	return peer{"s3fs", func(endpoint, bucket, dir, cache string) *exec.Cmd {
+		return exec.Command(theStage.s3fs, bucket, dir, "-f", "-o",
+			"ro,use_path_request_style,parallel_count=16,tmpdir="+cache+",url="+endpoint)
+	}}
 }
 
 // peerCase is a fault that peers meet too.
@@ -106,7 +115,7 @@ func meet(t *testing.T, p peer, c peerCase, original string) (outcome, error) {
 	noError(t, theStage.server.PutFile(t.Context(), bucket, object, original))
 	r := &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
 	r.proxy.SetShape(proxy.Shape{PerConnection: 20e6, Total: 40e6})
-	mount, dir := mountPeer(t, p, r.proxy.Endpoint, bucket)
+	mount, dir := mountPeer(t, p, r.proxy.Endpoint, bucket, object, nil)
 	reader := hold(t, filepath.Join(dir, object), false)
 	if c.replaced {
 		reader.askHalf()
@@ -128,11 +137,15 @@ func meet(t *testing.T, p peer, c peerCase, original string) (outcome, error) {
 	return o, errors.Join(err, digestErr)
 }
 
-// mountPeer mounts a peer for the length of the test.
-func mountPeer(t *testing.T, p peer, endpoint, bucket string) (mount *rig.Process, dir string) {
+// mountPeer mounts a peer for the length of the test, in a group if there is one.
+// The bucket has an object of that name.
+func mountPeer(t *testing.T, p peer, endpoint, bucket, name string, group *rig.Cgroup) (mount *rig.Process, dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	cmd := p.command(endpoint, bucket, dir, t.TempDir())
+	if group != nil {
+		cmd = group.Command(cmd.Path, cmd.Args[1:]...)
+	}
 	cmd.Env = append(os.Environ(), slices.DeleteFunc(theStage.server.Env(), func(v string) bool {
 		return v == "AWS_SESSION_TOKEN=" // s3fs takes an empty one for a wrong one
 	})...)
@@ -144,11 +157,11 @@ func mountPeer(t *testing.T, p peer, endpoint, bucket string) (mount *rig.Proces
 		_ = mount.Stop(30 * time.Second)
 		_ = exec.Command("fusermount3", "-u", "-z", dir).Run()
 	})
-	object := filepath.Join(dir, object)
+	path := filepath.Join(dir, name)
 	if !eventually(func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), childLimit)
 		defer cancel()
-		result, err := rig.Run(ctx, nil, "stat", object)
+		result, err := rig.Run(ctx, nil, "stat", path)
 		return err == nil && result.Code == 0
 	}) {
 		t.Fatalf("%s does not mount: %.200s", p.name, mount.Output())
