@@ -35,14 +35,16 @@ type profile struct {
 	storm       int           // requests that an error storm fails
 	readTimeout time.Duration // for faults that last; it leaves time for a stall to be seen
 	models      int           // that are drawn, unless -rapid.checks says
+	smallFiles  int           // that are read, many times what memory has room for
+	listings    int           // of a large folder
 }
 
 func shortProfile() profile {
-	return profile{size: 16 << 20, outage: time.Second, storm: 24, readTimeout: 8 * time.Second, models: 60}
+	return profile{size: 16 << 20, outage: time.Second, storm: 24, readTimeout: 8 * time.Second, models: 60, smallFiles: 20_000, listings: 15}
 }
 
 func fullProfile() profile {
-	return profile{size: 64 << 20, outage: 10 * time.Second, storm: 400, readTimeout: 10 * time.Second, models: 50}
+	return profile{size: 64 << 20, outage: 10 * time.Second, storm: 400, readTimeout: 10 * time.Second, models: 50, smallFiles: 200_000, listings: 60}
 }
 
 // stage is what the cases share: it is set up once, by TestMain, and read only.
