@@ -138,7 +138,7 @@ func s3Fixture(t *testing.T) fixture {
 
 func retryingFixture(t *testing.T) fixture {
 	f := s3Fixture(t)
-	f.store = remote.WithRetry(f.store, remote.RetryPolicy{})
+	f.store = remote.WithRetry(f.store.(remote.Backend), remote.RetryPolicy{})
 	return f
 }
 

@@ -67,11 +67,17 @@ func List(ctx context.Context, store Store, dir string) iter.Seq2[Entry, error] 
 
 // Exists tells whether dir is a directory of store, by the first key in it.
 func Exists(ctx context.Context, store Store, dir string) (bool, error) {
+	found, err := hasKeys(ctx, store, dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return found, err
+}
+
+// hasKeys is Exists for which fs.ErrNotExist is an error.
+func hasKeys(ctx context.Context, store Store, dir string) (bool, error) {
 	for page, err := range pages(ctx, store, dir, "", 1) {
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return false, nil
-		case err != nil || page.Exists:
+		if err != nil || page.Exists {
 			return page.Exists, err
 		}
 	}

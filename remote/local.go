@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"weightfs/remote/retry"
 )
 
 // Local is a folder of this host. Nothing outside it is ever opened, with one
@@ -61,6 +63,9 @@ func (l *Local) Close() error {
 	}
 	return err
 }
+
+// Classify implements [Backend].
+func (l *Local) Classify(err error) retry.Failure { return retry.Classify(err) }
 
 // Stat implements [Store]. Links are followed.
 func (l *Local) Stat(ctx context.Context, key string) (Object, error) {

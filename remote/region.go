@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
+
+	"weightfs/remote/retry"
 )
 
 // regionEndpoint answers for every bucket of the partition with the region it
@@ -24,7 +26,7 @@ func (s *S3) findRegion(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	var region string
-	err := WithRetry(s, startPolicy()).do(ctx, requestHead, func(ctx context.Context) (err error) {
+	err := WithRetry(s, startPolicy()).retrier.Do(ctx, retry.Stat, func(ctx context.Context) (err error) {
 		region, err = askRegion(ctx, s.http, regionEndpoint, s.bucket)
 		return err
 	})

@@ -6,7 +6,8 @@
 // source; the empty key is the source itself. [OpenS3] and [OpenLocal] make
 // one, [WithRetry] wraps one so that transient failures and broken or stalled
 // bodies are resumed at their last byte and stay invisible to the reader, and
-// [Open] does what a [Source] needs of it.
+// [Open] does what a [Source] needs of it. Another kind of store is another
+// [Backend], in files of its own beside s3*.go and local*.go.
 //
 // Who owns what: a Store owns its connections until Close; the caller of
 // OpenRange owns the returned body and closes it. Stores are safe for
@@ -19,6 +20,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"weightfs/remote/retry"
 )
 
 // Errors that callers branch on, beside the sentinels of io/fs: fs.ErrNotExist
@@ -106,6 +109,14 @@ type Store interface {
 	// Close releases idle connections and descriptors. Bodies still open end by
 	// their own Close or context.
 	Close() error
+}
+
+// Backend is a Store of which each method makes one attempt, and which judges
+// what came of it; [WithRetry] does the rest, for any of them.
+type Backend interface {
+	Store
+	// Classify judges an error of one of the other methods, or of a body.
+	Classify(err error) retry.Failure
 }
 
 // FileOpener is a Store whose objects are files of this host. The fs package

@@ -60,15 +60,10 @@ func openS3(ctx context.Context, src Source, cfg S3Config) (s *S3, key string, e
 	if err != nil {
 		return nil, "", err
 	}
-	kind, err := s.probe(ctx, src.Prefix)
+	key, err = s.probe(ctx, src.Prefix)
 	if err != nil {
 		s.Close()
 		return nil, "", err
-	}
-	if kind == KindFile {
-		var dir string
-		dir, key = splitObject(src.Prefix)
-		s.setPrefix(dir)
 	}
 	return s, key, nil
 }
@@ -105,7 +100,7 @@ func (s *S3) Stat(ctx context.Context, key string) (Object, error) {
 		RequestPayer: s.payer,
 	})
 	if err != nil {
-		return Object{}, newRequestError("HEAD", s.uri(key), 0, 0, err)
+		return Object{}, newRequestError(ctx, "HEAD", s.uri(key), 0, 0, err)
 	}
 	archived := isArchive(string(out.StorageClass)) &&
 		!strings.Contains(aws.ToString(out.Restore), `ongoing-request="false"`)
@@ -139,7 +134,7 @@ func (s *S3) OpenRange(ctx context.Context, obj Object, off, n int64) (io.ReadCl
 	}
 	out, err := s.client.GetObject(ctx, in)
 	if err != nil {
-		return nil, newRequestError("GET", s.uri(obj.Key), off, n, err)
+		return nil, newRequestError(ctx, "GET", s.uri(obj.Key), off, n, err)
 	}
 	body := &s3Body{ctx: ctx, rc: out.Body, uri: s.uri(obj.Key), off: off, left: n}
 	if err := s.checkRange(out, obj, off, n); err != nil {
@@ -186,12 +181,4 @@ func (s *S3) checkRange(out *s3.GetObjectOutput, obj Object, off, n int64) error
 		return fmt.Errorf("Content-Length %d: %w", *out.ContentLength, ErrBadRange)
 	}
 	return nil
-}
-
-// refreshCredentials makes the next request ask the credential chain anew,
-// unless that has been done since refused signed one.
-func (s *S3) refreshCredentials(refused signer) {
-	if s.creds != nil {
-		s.creds.renew(refused)
-	}
 }

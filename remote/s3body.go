@@ -24,7 +24,7 @@ func (b *s3Body) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	// net/http lets go of a cancelled request's connection a moment later.
-	if err := b.ctx.Err(); err != nil {
+	if err := context.Cause(b.ctx); err != nil {
 		return 0, b.fail(err)
 	}
 	n, err := b.rc.Read(p[:min(int64(len(p)), b.left)])

@@ -1,6 +1,8 @@
 package remote
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"io/fs"
 	"net/http"
@@ -11,10 +13,12 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"weightfs/remote/retry"
 )
 
 // newRequestError turns the SDK's error for one request into ours.
-func newRequestError(op, uri string, off, n int64, err error) error {
+func newRequestError(ctx context.Context, op, uri string, off, n int64, err error) error {
 	e := &requestError{op: op, uri: uri, off: off, n: n}
 	if resp, ok := errors.AsType[*awshttp.ResponseError](err); ok && resp.HTTPStatusCode() != 0 {
 		e.status = resp.HTTPStatusCode()
@@ -32,6 +36,9 @@ func newRequestError(op, uri string, off, n int64, err error) error {
 	}
 	if e.status == 0 || (e.status < 300 && e.code == "") {
 		e.cause = hideErrno(transportCause(err))
+		if cause := context.Cause(ctx); cause != nil {
+			e.cause = cause
+		}
 	}
 	return e
 }
@@ -112,4 +119,57 @@ func parseRetryAfter(s string, now time.Time) time.Duration {
 		return max(at.Sub(now), 0)
 	}
 	return 0
+}
+
+// Classify implements [Backend].
+func (s *S3) Classify(err error) retry.Failure {
+	f := retry.Failure{Kind: classify(err)}
+	if req, ok := errors.AsType[*requestError](err); ok {
+		f.After, f.Answered = req.retryAfter, req.status != 0
+		if s.creds != nil {
+			f.Renew = func() { s.creds.renew(req.signer) }
+		}
+	}
+	return f
+}
+
+// classify judges the error of one attempt. Sentinels that callers branch on are
+// final, and so is what is not known to be transient.
+func classify(err error) retry.Kind {
+	req, ok := errors.AsType[*requestError](err)
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	switch {
+	case errors.Is(err, context.Canceled) || errors.Is(err, fs.ErrInvalid):
+		return retry.Final
+	case errors.Is(err, errDoubtful) || errors.Is(err, ErrBadRange):
+		return retry.Doubtful
+	case errors.Is(err, ErrChanged):
+		return retry.Final
+	case ok && req.status != 0:
+		return classifyAnswer(req.status, req.code)
+	case ok && req.sentinel == nil && !untrusted:
+		return retry.Transient
+	}
+	return retry.Classify(err).Kind
+}
+
+// classifyAnswer judges an answer of the store.
+func classifyAnswer(status int, code string) retry.Kind {
+	switch code {
+	case "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestTimeTooSkewed":
+		return retry.Expired
+	case "RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable",
+		"Throttling", "ThrottlingException", "RequestLimitExceeded", "IDPCommunicationError":
+		return retry.Transient // also where a store sends them as 400 or 200, and STS the latter as 400
+	}
+	switch {
+	case status == http.StatusRequestTimeout || status == http.StatusTooManyRequests ||
+		status == http.StatusTemporaryRedirect:
+		return retry.Transient
+	case status == http.StatusNotImplemented:
+		return retry.Final
+	case status >= 500 || status < 300: // below 300: the answer could not be read to its end
+		return retry.Transient
+	}
+	return retry.Final
 }

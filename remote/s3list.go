@@ -45,7 +45,7 @@ func (s *S3) ListPage(ctx context.Context, dir, token string, limit int) (Page, 
 	}
 	out, err := s.client.ListObjectsV2(ctx, in)
 	if err != nil {
-		return Page{}, newRequestError("LIST", s.uri(dir), 0, 0, err)
+		return Page{}, newRequestError(ctx, "LIST", s.uri(dir), 0, 0, err)
 	}
 	p := listedPage{base: s.prefix + dirPrefix(dir), decode: keyDecoder(out.EncodingType)}
 	if err := s.parsePage(&p, out); err != nil {

@@ -12,64 +12,38 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"weightfs/remote/retry"
 )
 
 // startTimeout bounds the check at start, retries included.
 const startTimeout = 60 * time.Second
 
 // startPolicy retries the check at start less than a read: someone is waiting
-// for the cause. A listing may be silent for ten seconds, at first.
-func startPolicy() RetryPolicy {
-	return RetryPolicy{Attempts: 4, MaxDelay: 2 * time.Second, StallTimeout: 10 * time.Second / listStallFactor}
-}
+// for the cause.
+func startPolicy() RetryPolicy { return RetryPolicy{Attempts: 4, MaxDelay: 2 * time.Second} }
 
 // probe checks that the prefix can be listed and has keys, by listing one of
-// them: policies scoped to a prefix forbid asking about the bucket. It reports
-// whether the prefix is a directory or one object.
-func (s *S3) probe(ctx context.Context, prefix string) (Kind, error) {
+// them: policies scoped to a prefix forbid asking about the bucket. A prefix that
+// is one object makes the folder around it the root, and key its name there.
+func (s *S3) probe(ctx context.Context, prefix string) (key string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	r := WithRetry(s, startPolicy())
-	key, err := s.firstKey(ctx, r, s.prefix)
-	if err != nil {
-		return 0, s.explain(prefix, err)
-	}
-	if key != "" || prefix == "" {
-		return KindDir, nil
-	}
-	key, err = s.firstKey(ctx, r, prefix)
-	if err != nil {
-		return 0, s.explain(prefix, err)
-	}
-	if key != prefix {
-		return 0, fmt.Errorf("%s: no object has this key or prefix: check the path: %w",
-			s3URI(s.bucket, prefix), fs.ErrNotExist)
-	}
-	return KindFile, nil
-}
-
-// firstKey is the first key that starts with prefix, or "".
-func (s *S3) firstKey(ctx context.Context, r *Retrying, prefix string) (string, error) {
-	var first string
-	err := r.do(ctx, requestList, func(ctx context.Context) error {
-		out, err := s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
-			Bucket:       &s.bucket,
-			Prefix:       &prefix,
-			MaxKeys:      aws.Int32(1),
-			EncodingType: types.EncodingTypeUrl,
-			RequestPayer: s.payer,
-		})
-		if err != nil {
-			return newRequestError("LIST", s3URI(s.bucket, prefix), 0, 0, err)
+	found, err := hasKeys(ctx, r, "")
+	if err == nil && !found && prefix != "" {
+		var dir string
+		dir, key = splitObject(prefix)
+		s.setPrefix(dir)
+		_, err = r.Stat(ctx, key)
+		if errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("%s: no object has this key or prefix: check the path: %w", s3URI(s.bucket, prefix), fs.ErrNotExist)
 		}
-		if len(out.Contents) > 0 {
-			first = keyDecoder(out.EncodingType)(aws.ToString(out.Contents[0].Key))
-		}
-		return nil
-	})
-	return first, err
+	}
+	if err != nil {
+		return "", s.explain(prefix, err)
+	}
+	return key, nil
 }
 
 // explain turns the failure of the first request into one line that says what
@@ -101,7 +75,7 @@ func startHint(err error, region string) string {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens there: check the endpoint"
-	case errors.Is(err, errStalled) || isTimeout(err):
+	case errors.Is(err, retry.ErrStalled) || isTimeout(err):
 		return "no answer in time: check the endpoint and the network"
 	}
 	return ""

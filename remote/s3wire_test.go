@@ -17,6 +17,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"weightfs/remote/retry"
 )
 
 // roundTrip is a transport that goes nowhere.
@@ -207,7 +209,7 @@ func TestAskRegion(t *testing.T) {
 		t.Errorf("no region: %q, %v", got, err)
 	}
 	web.Close()
-	if got, err := ask(); !errors.Is(err, syscall.ECONNREFUSED) || classify(err) != tryAgain {
+	if got, err := ask(); !errors.Is(err, syscall.ECONNREFUSED) || classify(err) != retry.Transient {
 		t.Errorf("no answer: %q, %v", got, err)
 	}
 }
@@ -340,7 +342,7 @@ func TestStartHints(t *testing.T) {
 		{wire(syscall.ECONNREFUSED), "nothing listens"},
 		{wire(context.DeadlineExceeded), "no answer in time"},
 		{wire(&net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}), "no answer in time"},
-		{wire(errStalled), "no answer in time"},
+		{wire(retry.ErrStalled), "no answer in time"},
 		{wire(&tls.CertificateVerificationError{Err: errors.New("unknown")}), "AWS_CA_BUNDLE"},
 	}
 	for _, c := range cases {

@@ -22,7 +22,7 @@ func within(importPath, root string) bool {
 }
 
 // TestImports holds which of our packages knows which dependency, who may stand on
-// whom, that no product code stands on test helpers, and that every folder is
+// whom, that retries know no kind of store, that no product code stands on test helpers, and that every folder is
 // named by what it is for.
 func TestImports(t *testing.T) {
 	t.Parallel()
@@ -30,6 +30,7 @@ func TestImports(t *testing.T) {
 		"github.com/hanwen/go-fuse":    "weightfs/fs",
 		"github.com/aws":               "weightfs/remote",
 		"github.com/dgraph-io":         "weightfs/prefetch",
+		"golang.org/x/time":            "weightfs/remote/retry",
 		"gorgonia.org/cu":              "weightfs/gpuload/cuda",
 		"C":                            "weightfs/gpuload/cuda",
 		"github.com/spf13":             "weightfs/cmd",
@@ -39,7 +40,8 @@ func TestImports(t *testing.T) {
 		"golang.org/x/term":            "weightfs/cmd",
 	}
 	layout := map[string][]string{ // our folder: what it may import of ours
-		"weightfs/remote":              nil,
+		"weightfs/remote/retry":        nil,
+		"weightfs/remote":              {"weightfs/remote/retry"},
 		"weightfs/prefetch/stream":     {"weightfs/remote"},
 		"weightfs/prefetch/arena":      nil,
 		"weightfs/prefetch/names":      {"weightfs/remote"},
@@ -49,6 +51,9 @@ func TestImports(t *testing.T) {
 		"weightfs/gpuload":             {"weightfs/gpuload/safetensors", "weightfs/remote"},
 		"weightfs/gpuload/manifest":    {"weightfs/gpuload", "weightfs/gpuload/safetensors"},
 		"weightfs/gpuload/cuda":        {"weightfs/gpuload"},
+	}
+	ignorant := map[string][]string{ // package: what would tell it of one kind of store
+		"weightfs/remote/retry": {"github.com/aws", "net/http", "crypto/tls", "os"},
 	}
 	cmd := exec.Command("go", "list", "-tags", "cuda", "-json=ImportPath,Imports", "weightfs/...")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
@@ -81,6 +86,11 @@ func TestImports(t *testing.T) {
 			}
 			if helper := within(i, "weightfs/tests") || strings.HasSuffix(path.Base(i), "test") || i == "testing"; helper && !strings.HasSuffix(p.ImportPath, "test") {
 				t.Errorf("%s imports %s, which is for tests", p.ImportPath, i)
+			}
+			for _, dependency := range ignorant[p.ImportPath] {
+				if within(i, dependency) {
+					t.Errorf("%s imports %s", p.ImportPath, i)
+				}
 			}
 			for dependency, owner := range owners {
 				imported[dependency] = imported[dependency] || within(i, dependency)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"weightfs/remote"
+	"weightfs/remote/retry"
 )
 
 // readSize is the most bytes of one Read of a body.
@@ -39,7 +40,7 @@ type Object struct {
 	version  int // counts what was put at the key
 }
 
-// Store is a [remote.Store] of objects that a test replaces.
+// Store is a [remote.Backend] of objects that a test replaces.
 type Store struct {
 	mu      sync.Mutex
 	hooks   Hooks             // guarded by mu
@@ -212,6 +213,9 @@ func (s *Store) OpenRange(ctx context.Context, obj remote.Object, off, n int64) 
 	}
 	return &body{ctx: ctx, store: s, key: obj.Key, off: off, rest: bytes.NewReader(o.Data[off : off+n])}, nil
 }
+
+// Classify implements remote.Backend.
+func (s *Store) Classify(err error) retry.Failure { return retry.Classify(err) }
 
 // Close implements remote.Store.
 func (s *Store) Close() error { return nil }

@@ -1,4 +1,4 @@
-package remote
+package retry
 
 import (
 	"bytes"
@@ -69,12 +69,11 @@ func TestSlowBodyIsReplaced(t *testing.T) {
 					}
 					return tc.again
 				}}
-				r := WithRetry(s, RetryPolicy{})
-				obj := Object{Key: "file", Size: int64(len(data))}
+				r := New(Policy{}, classifyScripted)
 				for range slowSamples {
-					readIn(t, r, obj, tc.size, tc.pause)
+					readIn(t, r, s, tc.size, tc.pause)
 				}
-				if got := readIn(t, r, obj, chunk, 0); !bytes.Equal(got, data) {
+				if got := readIn(t, r, s, chunk, 0); !bytes.Equal(got, data) {
 					t.Error("wrong bytes")
 				}
 				offs := s.offs[slowSamples:]
@@ -94,9 +93,9 @@ func TestSlowBodyIsReplaced(t *testing.T) {
 }
 
 // readIn reads an object by Reads of at most size bytes, each after a pause.
-func readIn(t *testing.T, r *Retrying, obj Object, size int, pause time.Duration) (got []byte) {
+func readIn(t *testing.T, r *Retrier, s *scripted, size int, pause time.Duration) (got []byte) {
 	t.Helper()
-	body, err := r.OpenRange(t.Context(), obj, 0, obj.Size)
+	body, err := r.Open(t.Context(), 0, int64(len(s.data)), s.request)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package remote
+package retry
 
 import (
 	"context"
@@ -41,16 +41,7 @@ type unreachable struct {
 	mu       sync.Mutex
 }
 
-func (o *unreachable) Stat(context.Context, string) (Object, error) {
-	return Object{}, errors.ErrUnsupported
-}
-func (o *unreachable) Close() error { return nil }
-
-func (o *unreachable) ListPage(context.Context, string, string, int) (Page, error) {
-	return Page{}, errors.ErrUnsupported
-}
-
-func (o *unreachable) OpenRange(_ context.Context, _ Object, _, n int64) (io.ReadCloser, error) {
+func (o *unreachable) request(_ context.Context, _, n int64) (io.ReadCloser, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.attempts++
@@ -67,12 +58,12 @@ func TestOutageEndsForAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const requests, lasts = 64, 10 * time.Second
 		store := &unreachable{until: time.Now().Add(lasts)}
-		r := WithRetry(store, RetryPolicy{})
+		r := New(Policy{}, Classify)
 		began := time.Now()
 		var group sync.WaitGroup
 		for range requests {
 			group.Go(func() {
-				body, err := r.OpenRange(t.Context(), Object{Key: "k", Size: 1}, 0, 1)
+				body, err := r.Open(t.Context(), 0, 1, store.request)
 				if err != nil {
 					t.Error(err)
 					return

@@ -1,40 +1,51 @@
-package remote
+package retry
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 )
 
-// resumingBody yields a range by as many requests as it takes, one at a time:
-// the next is made, from the last byte on, after the one before was closed.
-type resumingBody struct {
-	r        *Retrying
-	ctx      context.Context // of OpenRange
-	obj      Object
+// Open opens bytes [off, off+n) by open, which makes one attempt at a range. The
+// body must be used by one goroutine at a time; cancelling ctx ends a Read from
+// outside. Bodies that break or stall are resumed at their last byte, never by
+// two requests at once.
+func (r *Retrier) Open(ctx context.Context, off, n int64, open func(ctx context.Context, off, n int64) (io.ReadCloser, error)) (io.ReadCloser, error) {
+	b := &body{r: r, ctx: ctx, request: open, pos: off, end: off + n, sched: schedule{policy: r.policy}}
+	if err := b.open(); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// body yields a range by as many requests as it takes, one at a time: the next is
+// made, from the last byte on, after the one before was closed.
+type body struct {
+	r        *Retrier
+	ctx      context.Context // of Open
+	request  func(ctx context.Context, off, n int64) (io.ReadCloser, error)
 	pos, end int64
 	sched    schedule
 
-	body     io.ReadCloser // nil between attempts and after Close
-	watch    *watch        // of body
-	patience time.Duration // how long body may be silent
-	longest  time.Duration // longest wait for a byte of body
-	began    time.Time     // of body
+	source   io.ReadCloser // nil between attempts and after Close
+	watch    *watch        // of source
+	patience time.Duration // how long source may be silent
+	longest  time.Duration // longest wait for a byte of source
+	began    time.Time     // of source
 	got      int64         // bytes that it gave
 	waited   time.Duration // for them
-	slows    int           // bodies replaced for being slow
-	broken   error         // why body must be replaced; nil while it is sound
+	slows    int           // sources replaced for being slow
+	broken   error         // why source must be replaced; nil while it is sound
 	final    error         // sticky
 }
 
 // open makes requests until one answers with the range from pos on.
-func (b *resumingBody) open() error {
+func (b *body) open() error {
 	for {
 		w := newWatch(b.ctx)
-		err := b.r.attempt(w, requestGet, &b.sched, func(ctx context.Context) (err error) {
-			b.body, err = b.r.store.OpenRange(ctx, b.obj, b.pos, b.end-b.pos)
+		err := b.r.attempt(w, Range, &b.sched, func(ctx context.Context) (err error) {
+			b.source, err = b.request(ctx, b.pos, b.end-b.pos)
 			return err
 		})
 		if err == nil {
@@ -43,16 +54,16 @@ func (b *resumingBody) open() error {
 			b.began, b.got, b.waited = time.Now(), 0, 0
 			return nil
 		}
-		v, err := w.judge(err)
+		f, err := b.r.judge(w, err)
 		w.stop()
-		if err := b.r.pause(b.ctx, &b.sched, v, err); err != nil {
+		if err := b.r.pause(b.ctx, &b.sched, f, err); err != nil {
 			return err
 		}
 	}
 }
 
 // Read goes straight to the body of the request under way.
-func (b *resumingBody) Read(p []byte) (int, error) {
+func (b *body) Read(p []byte) (int, error) {
 	for b.final == nil && b.pos < b.end && len(p) > 0 {
 		if b.broken != nil {
 			b.final = b.replace()
@@ -74,9 +85,9 @@ func (b *resumingBody) Read(p []byte) (int, error) {
 }
 
 // readOnce reads under the watch and accounts for what came.
-func (b *resumingBody) readOnce(p []byte) (int, error) {
+func (b *body) readOnce(p []byte) (int, error) {
 	b.watch.arm(b.sched.patience(b.patience))
-	n, err := b.body.Read(p[:min(int64(len(p)), b.end-b.pos)])
+	n, err := b.source.Read(p[:min(int64(len(p)), b.end-b.pos)])
 	waited := b.watch.disarm()
 	b.waited += waited
 	b.sched.silent += waited
@@ -103,39 +114,39 @@ func (b *resumingBody) readOnce(p []byte) (int, error) {
 // slow says whether the body shall be replaced for its speed: not before it
 // was waited for as long as it may be silent, which is twice as long each time, so
 // that a store that is slow altogether is not asked for everything again and again.
-func (b *resumingBody) slow() bool {
+func (b *body) slow() bool {
 	return b.pos < b.end && b.waited >= b.patience && b.r.rates.slow(b.got, b.waited)
 }
 
 // replace closes the broken body and opens the next from the last byte on.
-func (b *resumingBody) replace() error {
-	v, cause := b.watch.judge(b.broken)
-	b.closeBody()
-	if err := b.r.pause(b.ctx, &b.sched, v, cause); err != nil {
+func (b *body) replace() error {
+	f, cause := b.r.judge(b.watch, b.broken)
+	b.closeSource()
+	if err := b.r.pause(b.ctx, &b.sched, f, cause); err != nil {
 		return err
 	}
 	b.broken = nil
 	return b.open()
 }
 
-func (b *resumingBody) closeBody() error {
-	if b.body == nil {
+func (b *body) closeSource() error {
+	if b.source == nil {
 		return nil
 	}
 	b.r.gaps.observe(b.longest)
 	b.r.rates.observe(b.got, time.Since(b.began))
-	err := b.body.Close()
+	err := b.source.Close()
 	b.watch.stop()
-	b.body = nil
+	b.source = nil
 	return err
 }
 
 // Close ends the request under way.
-func (b *resumingBody) Close() error {
+func (b *body) Close() error {
 	if b.final == nil && b.pos < b.end {
-		b.final = fmt.Errorf("read %s: %w", b.obj.Key, errClosed)
+		b.final = errClosed
 	}
-	return b.closeBody()
+	return b.closeSource()
 }
 
 // errClosed is the error of reading a closed body.

@@ -1,4 +1,4 @@
-package remote
+package retry
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -17,7 +18,6 @@ import (
 
 // scripted is a store of one object whose requests go as a script says.
 type scripted struct {
-	Store
 	data   []byte
 	script func(try int, off int64) behaviour
 	tries  int
@@ -36,14 +36,14 @@ type behaviour struct {
 	pace   time.Duration // of each Read
 }
 
-func (s *scripted) OpenRange(ctx context.Context, obj Object, off, n int64) (io.ReadCloser, error) {
+func (s *scripted) request(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 	b := s.script(s.tries, off)
 	s.tries++
 	s.offs = append(s.offs, off)
 	select {
 	case <-time.After(b.answer):
 	case <-ctx.Done():
-		return nil, &requestError{op: "GET", uri: "test://" + obj.Key, off: off, n: n, cause: ctx.Err()}
+		return nil, fmt.Errorf("GET test://file [%d,%d): %w", off, off+n, ctx.Err())
 	}
 	if b.fail != nil {
 		return nil, b.fail
@@ -86,13 +86,25 @@ func (b *scriptedBody) Read(p []byte) (int, error) {
 
 func (b *scriptedBody) Close() error { b.close(); return nil }
 
+// overload is the answer of a store that wants to be left alone.
+type overload struct{ after time.Duration }
+
+func (overload) Error() string { return "overloaded" }
+
+func classifyScripted(err error) Failure {
+	if o, ok := errors.AsType[overload](err); ok {
+		return Failure{Kind: Transient, After: o.after, Answered: true}
+	}
+	return Classify(err)
+}
+
 func whole(int, int64) behaviour { return behaviour{after: -1} }
 
 // load reads the whole object through a Retrying.
-func load(t *testing.T, s *scripted, policy RetryPolicy) ([]byte, *Retrying, error) {
+func load(t *testing.T, s *scripted, policy Policy) ([]byte, *Retrier, error) {
 	t.Helper()
-	r := WithRetry(s, policy)
-	body, err := r.OpenRange(t.Context(), Object{Key: "file", Size: int64(len(s.data))}, 0, int64(len(s.data)))
+	r := New(policy, classifyScripted)
+	body, err := r.Open(t.Context(), 0, int64(len(s.data)), s.request)
 	if err != nil {
 		return nil, r, err
 	}
@@ -115,7 +127,7 @@ func TestStalledBodyIsReplacedAtItsLastByte(t *testing.T) {
 			return [...]behaviour{{after: 4}, {after: 3}, {after: -1}}[try]
 		}}
 		start := time.Now()
-		got, r, err := load(t, s, RetryPolicy{StallTimeout: time.Second})
+		got, r, err := load(t, s, Policy{StallTimeout: time.Second})
 		if err != nil || string(got) != "0123456789" {
 			t.Errorf("read %q, %v", got, err)
 		}
@@ -139,10 +151,10 @@ func TestStallsAreNoMeasure(t *testing.T) {
 		s := &scripted{data: []byte("content"), script: func(try int, _ int64) behaviour {
 			return [...]behaviour{{after: 3}, {after: -1}}[try%2]
 		}}
-		r := WithRetry(s, RetryPolicy{StallTimeout: timeout, BaseDelay: 1})
+		r := New(Policy{StallTimeout: timeout, BaseDelay: 1}, classifyScripted)
 		start := time.Now()
 		for range loads {
-			readIn(t, r, Object{Size: 7}, 7, 0)
+			readIn(t, r, s, 7, 0)
 		}
 		if st, took := r.Stats(), time.Since(start); st.Stalls != loads || took > loads*2*timeout {
 			t.Errorf("%d stalls took %v, at a time-out of %v", st.Stalls, took, timeout)
@@ -154,8 +166,8 @@ func TestStallsAreNoMeasure(t *testing.T) {
 // ever, and that each byte which comes begins the count anew.
 func TestTenAttemptsWithoutAByte(t *testing.T) {
 	const attempts = 10
-	failing := behaviour{fail: &requestError{op: "GET", status: 503, code: "SlowDown"}}
-	reset := behaviour{fail: &requestError{op: "GET", cause: syscall.ECONNRESET}}
+	failing := behaviour{fail: overload{}}
+	reset := behaviour{fail: &net.OpError{Op: "read", Err: syscall.ECONNRESET}}
 	for name, tc := range map[string]struct {
 		script func(try int, off int64) behaviour
 		tries  int
@@ -175,7 +187,7 @@ func TestTenAttemptsWithoutAByte(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &scripted{data: []byte("content"), script: tc.script}
 				start := time.Now()
-				got, _, err := load(t, s, RetryPolicy{})
+				got, _, err := load(t, s, Policy{})
 				if err == nil || len(got) != int(tc.last) || s.tries != tc.tries || s.offs[len(s.offs)-1] != tc.last {
 					t.Errorf("read %q by requests from %d, %v; want %d requests", got, s.offs, err, tc.tries)
 				}
@@ -190,8 +202,8 @@ func TestTenAttemptsWithoutAByte(t *testing.T) {
 func TestSlowReaderIsNoStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scripted{data: bytes.Repeat([]byte("x"), 100), script: whole}
-		r := WithRetry(s, RetryPolicy{StallTimeout: time.Second})
-		body, err := r.OpenRange(t.Context(), Object{Size: 100}, 0, 100)
+		r := New(Policy{StallTimeout: time.Second}, classifyScripted)
+		body, err := r.Open(t.Context(), 0, 100, s.request)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -213,7 +225,7 @@ func TestSilentAnswerIsReplaced(t *testing.T) {
 		s := &scripted{data: []byte("content"), script: func(try int, _ int64) behaviour {
 			return [...]behaviour{{after: -1, answer: time.Hour}, {after: -1}}[try]
 		}}
-		got, r, err := load(t, s, RetryPolicy{StallTimeout: time.Second})
+		got, r, err := load(t, s, Policy{StallTimeout: time.Second})
 		if err != nil || string(got) != "content" || r.Stats().Stalls != 1 {
 			t.Errorf("read %q, %v, %+v", got, err, r.Stats())
 		}
@@ -227,7 +239,7 @@ func TestSlowStoreAnswersInTheEnd(t *testing.T) {
 		s := &scripted{data: []byte("content"), script: func(int, int64) behaviour {
 			return behaviour{after: -1, answer: 15 * time.Second}
 		}}
-		got, r, err := load(t, s, RetryPolicy{StallTimeout: time.Second})
+		got, r, err := load(t, s, Policy{StallTimeout: time.Second})
 		if err != nil || string(got) != "content" {
 			t.Errorf("read %q, %v", got, err)
 		}
@@ -240,8 +252,8 @@ func TestSlowStoreAnswersInTheEnd(t *testing.T) {
 func TestDeadStoreIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scripted{data: []byte("content"), script: func(int, int64) behaviour { return behaviour{answer: time.Hour} }}
-		_, _, err := load(t, s, RetryPolicy{Attempts: 3})
-		if !errors.Is(err, errStalled) || errors.Is(err, context.Canceled) {
+		_, _, err := load(t, s, Policy{Attempts: 3})
+		if !errors.Is(err, ErrStalled) || errors.Is(err, context.Canceled) {
 			t.Errorf("error = %v, want a stall that is not the reader's cancelling", err)
 		}
 		if s.tries != 3 || !strings.Contains(fmt.Sprint(err), "3 attempts") || !strings.Contains(fmt.Sprint(err), "test://file [0,7)") {
@@ -254,17 +266,17 @@ func TestCancelEndsWaits(t *testing.T) {
 	waits := map[string]behaviour{
 		"for an answer": {answer: time.Hour},
 		"for a byte":    {after: 3},
-		"to try again":  {fail: &requestError{op: "GET", status: 503, retryAfter: time.Hour}},
+		"to try again":  {fail: overload{time.Hour}},
 	}
 	for name, b := range waits {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &scripted{data: []byte("content"), script: func(int, int64) behaviour { return b }}
-				r := WithRetry(s, RetryPolicy{StallTimeout: time.Minute, MaxDelay: time.Hour})
+				r := New(Policy{StallTimeout: time.Minute, MaxDelay: time.Hour}, classifyScripted)
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
 				start := time.Now()
-				body, err := r.OpenRange(ctx, Object{Size: 7}, 0, 7)
+				body, err := r.Open(ctx, 0, 7, s.request)
 				if err == nil {
 					_, err = io.ReadAll(body)
 					body.Close()
@@ -282,8 +294,8 @@ func TestCancelEndsWaits(t *testing.T) {
 
 func TestReadAfterClose(t *testing.T) {
 	s := &scripted{data: []byte("content"), script: whole}
-	r := WithRetry(s, RetryPolicy{})
-	body, err := r.OpenRange(t.Context(), Object{Size: 7}, 0, 7)
+	r := New(Policy{}, classifyScripted)
+	body, err := r.Open(t.Context(), 0, 7, s.request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +321,7 @@ func TestRandomFaults(t *testing.T) {
 				data[i] = byte(rng.Uint32())
 			}
 			s := &scripted{data: data, script: func(int, int64) behaviour { return randomBehaviour(rng) }}
-			got, r, err := load(t, s, RetryPolicy{Attempts: 50})
+			got, r, err := load(t, s, Policy{Attempts: 50})
 			if err != nil || !bytes.Equal(got, data) {
 				t.Fatalf("seed %d: %d of %d bytes, %v", seed, len(got), len(data), err)
 			}
@@ -324,9 +336,9 @@ func randomBehaviour(rng *rand.Rand) behaviour {
 	b := behaviour{after: rng.IntN(3000), chunk: 1 + rng.IntN(700), answer: time.Duration(rng.IntN(1000)) * time.Millisecond}
 	switch rng.IntN(6) {
 	case 0:
-		b.fail = &requestError{op: "GET", status: 503, code: "SlowDown", retryAfter: time.Second}
+		b.fail = overload{time.Second}
 	case 1:
-		b.fail = &requestError{op: "GET", cause: errors.New("connection reset")}
+		b.fail = &net.OpError{Op: "read", Err: errors.New("connection reset")}
 	case 2:
 		b.end = io.EOF // too early
 	case 3:
@@ -345,12 +357,12 @@ func TestOutageIsNoStorm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		var requests atomic.Int64
-		r := WithRetry(outage{&requests}, RetryPolicy{})
+		r := New(Policy{}, classifyScripted)
 		const readers = 256
 		done := make(chan struct{})
 		for range readers {
 			go func() {
-				if _, err := r.Stat(t.Context(), "file"); err == nil {
+				if err := r.Do(t.Context(), Stat, func(context.Context) error { requests.Add(1); return overload{} }); err == nil {
 					t.Error("no error from an outage")
 				}
 				done <- struct{}{}
@@ -362,24 +374,8 @@ func TestOutageIsNoStorm(t *testing.T) {
 		if got := requests.Load(); got != readers*10 {
 			t.Errorf("%d requests", got)
 		}
-		if least := retryInterval * readers * 9; time.Since(start) < least-time.Second {
+		if least := interval * readers * 9; time.Since(start) < least-time.Second {
 			t.Errorf("%d retries within %v", readers*9, time.Since(start))
 		}
 	})
 }
-
-// outage is a store that is overloaded for ever.
-type outage struct{ requests *atomic.Int64 }
-
-func (o outage) Stat(context.Context, string) (Object, error) {
-	o.requests.Add(1)
-	return Object{}, &requestError{op: "HEAD", status: 503, code: "SlowDown"}
-}
-
-func (outage) ListPage(context.Context, string, string, int) (Page, error) { return Page{}, nil }
-
-func (outage) OpenRange(context.Context, Object, int64, int64) (io.ReadCloser, error) {
-	return nil, io.ErrUnexpectedEOF
-}
-
-func (outage) Close() error { return nil }

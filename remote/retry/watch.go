@@ -1,4 +1,4 @@
-package remote
+package retry
 
 import (
 	"context"
@@ -57,7 +57,7 @@ func (w *watch) onTick() {
 	w.ticks++
 	w.last = now
 	if w.ticks == watchTicks {
-		w.cancel(errStalled)
+		w.cancel(ErrStalled)
 		return
 	}
 	w.timer.Reset(w.tick)
@@ -73,24 +73,7 @@ func (w *watch) disarm() time.Duration {
 }
 
 // fired reports whether a wait lasted too long.
-func (w *watch) fired() bool { return errors.Is(context.Cause(w.ctx), errStalled) }
-
-// judge judges the error that ended the attempt. That of a stall is the stall
-// and not the cancelling that it led to.
-func (w *watch) judge(err error) (verdict, error) {
-	if errors.Is(err, errSlow) {
-		return stalled, err
-	}
-	if !w.fired() {
-		return classify(err), err
-	}
-	if req, ok := errors.AsType[*requestError](err); ok {
-		silent := *req
-		silent.cause = errStalled
-		return stalled, &silent
-	}
-	return stalled, errStalled
-}
+func (w *watch) fired() bool { return errors.Is(context.Cause(w.ctx), ErrStalled) }
 
 // stop releases the context; a body read under it ends.
 func (w *watch) stop() {
