@@ -111,7 +111,7 @@ func setEnv(t testing.TB, srv *rig.Server) {
 func openS3(t testing.TB, bucket, prefix string, cfg remote.S3Config) *remote.S3 {
 	t.Helper()
 	cfg.ForcePathStyle = true
-	store, err := remote.OpenS3(t.Context(), bucket, prefix, cfg)
+	store, _, err := remote.OpenS3(t.Context(), remote.Source{Bucket: bucket, Prefix: strings.TrimRight(prefix, "/")}, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

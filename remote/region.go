@@ -1,11 +1,14 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
 	"net/http"
 	"net/url"
+
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 
 	"weightfs/remote/retry"
 )
@@ -17,11 +20,8 @@ const regionEndpoint = "https://s3.us-east-1.amazonaws.com"
 // findRegion finds the region of the bucket when neither configuration nor an
 // endpoint says it.
 func (s *S3) findRegion(ctx context.Context) (string, error) {
-	if region, ok := bucketARN(s.bucket); ok {
-		if region == "" { // a multi-region access point is signed for all
-			return endpointRegion, nil
-		}
-		return region, nil
+	if point, err := arn.Parse(s.bucket); err == nil {
+		return cmp.Or(point.Region, endpointRegion), nil // a multi-region access point is signed for all
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()

@@ -34,28 +34,12 @@ type S3 struct {
 	hidden hiddenNames
 }
 
-// OpenS3 opens the objects of bucket below prefix ("" is all of them), after
-// one listing of a single key has shown that they can be reached. bucket may
-// be the ARN of an access point. Errors are one line that says what to do:
-// fs.ErrNotExist for a missing bucket or a prefix without keys, and
-// fs.ErrPermission for missing or refused credentials. A prefix that is the
-// key of one object is not a folder: use [Open].
-func OpenS3(ctx context.Context, bucket, prefix string, cfg S3Config) (*S3, error) {
-	src := Source{Bucket: bucket, Prefix: strings.TrimRight(prefix, "/")}
-	s, key, err := openS3(ctx, src, cfg)
-	if err != nil {
-		return nil, err
-	}
-	if key != "" {
-		s.Close()
-		return nil, fmt.Errorf("%s is an object, not a folder: %w", src, fs.ErrInvalid)
-	}
-	return s, nil
-}
-
-// openS3 is OpenS3 that also takes a source that is one object: the store is
-// then the folder around it, and key its name there.
-func openS3(ctx context.Context, src Source, cfg S3Config) (s *S3, key string, err error) {
+// OpenS3 opens the objects of a bucket below a prefix, after one listing of a
+// single key has shown that they can be reached. Where the source names one
+// object, the store is that of the folder around it, and key its key there.
+// Errors are one line that says what to do: fs.ErrNotExist for a missing bucket or
+// a prefix without keys, and fs.ErrPermission for missing or refused credentials.
+func OpenS3(ctx context.Context, src Source, cfg S3Config) (s *S3, key string, err error) {
 	s, err = newS3(ctx, src, cfg)
 	if err != nil {
 		return nil, "", err
@@ -66,14 +50,6 @@ func openS3(ctx context.Context, src Source, cfg S3Config) (s *S3, key string, e
 		return nil, "", err
 	}
 	return s, key, nil
-}
-
-// setPrefix makes prefix the root, before the store is shared.
-func (s *S3) setPrefix(prefix string) {
-	s.prefix = prefix
-	if prefix != "" {
-		s.prefix += "/"
-	}
 }
 
 // uri names an object in messages.

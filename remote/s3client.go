@@ -48,11 +48,10 @@ func newS3(ctx context.Context, src Source, cfg S3Config) (*S3, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure access to %s: %w", src, err)
 	}
-	s := &S3{bucket: src.Bucket, log: cfg.Logger}
+	s := &S3{bucket: src.Bucket, prefix: dirPrefix(src.Prefix), log: cfg.Logger}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.setPrefix(src.Prefix)
 	if cfg.RequesterPays {
 		s.payer = types.RequestPayerRequester
 	}
@@ -238,14 +237,4 @@ func leaveAcceptEncodingUnsigned(stack *middleware.Stack) error {
 		return err
 	}
 	return stack.Finalize.Insert(with, "Signing", middleware.After)
-}
-
-// bucketARN reports the region of an access-point ARN; ok is false for a plain
-// bucket name. The region of a multi-region access point is "".
-func bucketARN(bucket string) (region string, ok bool) {
-	parts := strings.SplitN(bucket, ":", 6)
-	if len(parts) != 6 || parts[0] != "arn" {
-		return "", false
-	}
-	return parts[3], true
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"path"
 	"strings"
 	"syscall"
 	"time"
@@ -32,9 +33,7 @@ func (s *S3) probe(ctx context.Context, prefix string) (key string, err error) {
 	r := WithRetry(s, startPolicy())
 	found, err := hasKeys(ctx, r, "")
 	if err == nil && !found && prefix != "" {
-		var dir string
-		dir, key = splitObject(prefix)
-		s.setPrefix(dir)
+		s.prefix, key = path.Split(prefix)
 		_, err = r.Stat(ctx, key)
 		if errors.Is(err, fs.ErrNotExist) {
 			return "", fmt.Errorf("%s: no object has this key or prefix: check the path: %w", s3URI(s.bucket, prefix), fs.ErrNotExist)

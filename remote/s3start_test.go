@@ -43,8 +43,6 @@ func TestStartErrors(t *testing.T) {
 			text: []string{"s3://models/none", "check the path"}},
 		{name: "prefix is part of a name", bucket: "models", prefix: "di", want: fs.ErrNotExist,
 			text: []string{"s3://models/di"}},
-		{name: "prefix is an object", bucket: "models", prefix: "dir/file", want: fs.ErrInvalid,
-			text: []string{"s3://models/dir/file", "is an object"}},
 		{name: "wrong secret", bucket: "models", env: [2]string{"AWS_SECRET_ACCESS_KEY", "wrong"}, want: fs.ErrPermission,
 			text: []string{"s3://models", "credentials are not accepted"}},
 		{name: "unknown key", bucket: "models", env: [2]string{"AWS_ACCESS_KEY_ID", "UNKNOWN"},
@@ -74,7 +72,7 @@ func TestStartErrors(t *testing.T) {
 				t.Setenv(c.env[0], c.env[1])
 			}
 			c.cfg.ForcePathStyle = true
-			_, err := remote.OpenS3(t.Context(), c.bucket, c.prefix, c.cfg)
+			_, _, err := remote.OpenS3(t.Context(), remote.Source{Bucket: c.bucket, Prefix: c.prefix}, c.cfg)
 			if err == nil || (c.want != nil && !errors.Is(err, c.want)) {
 				t.Fatalf("error = %v, want %v", err, c.want)
 			}
@@ -145,7 +143,7 @@ func TestCABundles(t *testing.T) {
 		}
 	})
 	t.Run("none", func(t *testing.T) {
-		_, err := remote.OpenS3(t.Context(), "models", "", remote.S3Config{ForcePathStyle: true})
+		_, _, err := remote.OpenS3(t.Context(), remote.Source{Bucket: "models"}, remote.S3Config{ForcePathStyle: true})
 		if err == nil || !strings.Contains(err.Error(), "AWS_CA_BUNDLE") {
 			t.Errorf("error = %v", err)
 		}

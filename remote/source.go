@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 )
@@ -99,7 +98,7 @@ func Open(ctx context.Context, src Source, cfg Config) (store Store, key string,
 	if src.Bucket == "" {
 		return openLocalSource(src.Path, cfg.Local)
 	}
-	s, key, err := openS3(ctx, src, cfg.S3)
+	s, key, err := OpenS3(ctx, src, cfg.S3)
 	if err != nil {
 		return nil, "", err
 	}
@@ -131,11 +130,4 @@ func openLocalSource(name string, cfg LocalConfig) (Store, string, error) {
 		return nil, "", err
 	}
 	return store, filepath.Base(real), nil
-}
-
-// splitObject splits the key of an object into the prefix of its folder and
-// its name.
-func splitObject(key string) (dir, name string) {
-	dir, name = path.Split(key)
-	return strings.TrimSuffix(dir, "/"), name
 }
