@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"weightfs/remote"
+	"weightfs/tests/memstore"
 	"weightfs/tests/rig"
 )
 
@@ -44,6 +45,7 @@ func TestConformance(t *testing.T) {
 		"Local":    localFixture,
 		"S3":       s3Fixture,
 		"Retrying": retryingFixture,
+		"Leveled":  leveledFixture,
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := open(t)
@@ -139,6 +141,13 @@ func s3Fixture(t *testing.T) fixture {
 func retryingFixture(t *testing.T) fixture {
 	f := s3Fixture(t)
 	f.store = remote.WithRetry(f.store.(remote.Backend), remote.RetryPolicy{})
+	return f
+}
+
+func leveledFixture(t *testing.T) fixture {
+	const block = 10_000
+	f := retryingFixture(t)
+	f.store = remote.WithLevel(f.store, memstore.NewLevel(block), block)
 	return f
 }
 
