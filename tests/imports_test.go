@@ -38,6 +38,7 @@ func TestImports(t *testing.T) {
 		"github.com/coreos/go-systemd": "weightfs/cmd",
 		"github.com/cheggaaa/pb":       "weightfs/cmd",
 		"golang.org/x/term":            "weightfs/cmd",
+		"golang.org/x/net":             "weightfs/cmd",
 	}
 	layout := map[string][]string{ // our folder: what it may import of ours
 		"weightfs/remote/retry":        nil,

@@ -71,7 +71,7 @@ func withMetricsServer(t *testing.T, test func(t *testing.T, server pipes)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		server, connections := metricsServer(http.NotFoundHandler(), false), make(pipes)
-		go server.Serve(connections)
+		go serveBounded(server, connections)
 		defer time.Sleep(time.Minute) // net/http lets a client go slowly
 		defer server.Close()
 		defer close(connections) // which Close waits for
@@ -91,17 +91,27 @@ func ask(conn net.Conn, wait time.Duration, request string) string {
 // TestMetricsConnectionsAreBounded has idle clients take all there are.
 func TestMetricsConnectionsAreBounded(t *testing.T) {
 	withMetricsServer(t, func(t *testing.T, server pipes) {
+		var conn net.Conn
 		for range maxClients {
-			conn := server.dial()
+			conn = server.dial()
 			defer conn.Close()
 			if got := ask(conn, time.Millisecond, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 404 ") {
 				t.Fatalf("one of them: %q", got)
 			}
 		}
-		conn := server.dial()
+		dialled := make(chan net.Conn)
+		go func() { dialled <- server.dial() }()
+		synctest.Wait()
+		select {
+		case <-dialled:
+			t.Fatal("one more is served beside them")
+		default:
+		}
+		conn.Close()
+		conn = <-dialled
 		defer conn.Close()
-		if got := ask(conn, time.Millisecond, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); got != "" {
-			t.Errorf("one more: %q", got)
+		if got := ask(conn, time.Millisecond, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 404 ") {
+			t.Errorf("one more, after one has gone: %q", got)
 		}
 	})
 }

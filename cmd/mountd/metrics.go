@@ -7,11 +7,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 
 	"weightfs/fs"
 )
@@ -45,7 +45,7 @@ func (m *mounted) serveMetrics(address string, profiles bool) (stop func() error
 	}
 	server := metricsServer(scrapes, profiles)
 	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
+	go func() { ended <- serveBounded(server, listener) }()
 	m.logger.Info("serving metrics", "url", "http://"+listener.Addr().String()+"/metrics")
 	return func() error {
 		err := shutDown(server)
@@ -68,8 +68,12 @@ func metricsServer(scrapes http.Handler, profiles bool) *http.Server {
 	return &http.Server{
 		Handler: mux, MaxHeaderBytes: maxHeader,
 		ReadTimeout: clientTimeout, WriteTimeout: answering, IdleTimeout: 2 * time.Minute,
-		ConnState: limitClients(maxClients),
 	}
+}
+
+// serveBounded serves so many clients at once; others wait for one of them to go.
+func serveBounded(server *http.Server, listener net.Listener) error {
+	return server.Serve(netutil.LimitListener(listener, maxClients))
 }
 
 // scrapeHandler answers with what c collects.
@@ -107,21 +111,6 @@ func handleProfiles(mux *http.ServeMux) {
 				http.Error(w, "a profile is being taken", http.StatusServiceUnavailable)
 			}
 		})
-	}
-}
-
-// limitClients closes the connections beyond limit as they come.
-func limitClients(limit int64) func(net.Conn, http.ConnState) {
-	var open atomic.Int64
-	return func(conn net.Conn, state http.ConnState) {
-		switch state {
-		case http.StateNew:
-			if open.Add(1) > limit {
-				_ = conn.Close() // its server finds it closed, and forgets it
-			}
-		case http.StateClosed, http.StateHijacked:
-			open.Add(-1)
-		}
 	}
 }
 
