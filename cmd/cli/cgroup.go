@@ -11,6 +11,7 @@ import (
 // it, of version 1 or 2, or false where there is none. root is the file system
 // at /. In a container the path in /proc is often that of the host,
 // and what is mounted is our own cgroup: every parent of the path is tried.
+// (automemlimit goes by the table of mounts, and finds no limit there.)
 func CgroupLimit(root fs.FS) (int64, bool) {
 	text, err := fs.ReadFile(root, "proc/self/cgroup")
 	if err != nil {

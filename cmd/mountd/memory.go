@@ -48,7 +48,8 @@ func defaultMemoryLimit(root fs.FS) int64 {
 	return max(limit, prefetch.MinMemoryLimit)
 }
 
-// totalMemory is the machine's memory in bytes.
+// totalMemory is the machine's memory in bytes. (prometheus/procfs reads the whole
+// file, and panics at a line of one word.)
 func totalMemory(root fs.FS) (int64, bool) {
 	meminfo, err := fs.ReadFile(root, "proc/meminfo")
 	if err != nil {

@@ -17,8 +17,9 @@ func neededCapabilities() []int {
 }
 
 // dropCapabilities gives up, in every thread, whatever else we were started
-// with. A program that root's mountd starts, such as a credential helper, gets
-// root's capabilities from the kernel as ever.
+// with (github.com/moby/sys/capability does so in one). A program that root's
+// mountd starts, such as a credential helper, gets root's capabilities from the
+// kernel as ever.
 func dropCapabilities() error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var have [2]unix.CapUserData
