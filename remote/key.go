@@ -48,7 +48,7 @@ func notExist(op, uri string) error {
 type hiddenNames struct {
 	mu     sync.Mutex
 	perDir map[string]int64 // guarded by mu; only directories that hide any
-	warned map[string]bool  // guarded by mu; kinds of warning already given
+	warned sync.Map         // kinds of warning already given
 }
 
 // note records that a page of the listing of dir, perhaps its first, left out n
@@ -81,14 +81,6 @@ func (h *hiddenNames) total() int64 {
 
 // first reports whether this is the first time that kind is warned of.
 func (h *hiddenNames) first(kind string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.warned[kind] {
-		return false
-	}
-	if h.warned == nil {
-		h.warned = make(map[string]bool)
-	}
-	h.warned[kind] = true
-	return true
+	_, warned := h.warned.LoadOrStore(kind, true)
+	return !warned
 }

@@ -75,11 +75,12 @@ func (w *rangeWire) claimed(claim *http.Response) []byte {
 	if claim.StatusCode == http.StatusOK {
 		return w.object[:min(w.length, len(w.object))]
 	}
-	r, err := parseContentRange(field("Content-Range"))
-	if err != nil || claim.StatusCode != http.StatusPartialContent || r.first > int64(len(w.object)) {
+	first := uint(len(w.object))
+	if _, err := fmt.Sscanf(field("Content-Range"), "bytes %d-", &first); err != nil ||
+		claim.StatusCode != http.StatusPartialContent || first > uint(len(w.object)) {
 		return other
 	}
-	rest := w.object[r.first:]
+	rest := w.object[first:]
 	return rest[:min(w.length, len(rest))]
 }
 

@@ -355,25 +355,6 @@ func TestStartHints(t *testing.T) {
 	}
 }
 
-func FuzzParseContentRange(f *testing.F) {
-	for _, s := range []string{"bytes 0-0/1", "bytes 5-9/*", "bytes */10", "", "bytes 9-5/10", "bytes -1-5/10",
-		"bytes 0-9223372036854775807/*", "items 0-1/2", "bytes 0-10/10", "bytes +1-2/3"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		r, err := parseContentRange(s)
-		if err != nil {
-			if !errors.Is(err, ErrBadRange) {
-				t.Errorf("%q: %v is not ErrBadRange", s, err)
-			}
-			return
-		}
-		if r.first < 0 || r.last < r.first || (r.total != -1 && r.last >= r.total) {
-			t.Errorf("%q parses as %+v", s, r)
-		}
-	})
-}
-
 // FuzzListing feeds answers of any kind to the parser of listings.
 func FuzzListing(f *testing.F) {
 	f.Add([]byte("<ListBucketResult><Contents><Key>p/a</Key><ETag>x</ETag><Size>3</Size></Contents>" +
