@@ -3,6 +3,7 @@ package remote
 import (
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 )
@@ -36,46 +37,28 @@ type requestError struct {
 }
 
 func (e *requestError) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s", e.op, e.uri)
+	what := e.op + " " + e.uri
 	if e.n > 0 {
-		fmt.Fprintf(&b, " [%d,%d)", e.off, e.off+e.n)
+		what += fmt.Sprintf(" [%d,%d)", e.off, e.off+e.n)
 	}
-	b.WriteString(":")
+	var answer []string
 	if e.status != 0 {
-		fmt.Fprintf(&b, " HTTP %d", e.status)
+		answer = append(answer, fmt.Sprintf("HTTP %d", e.status))
 	}
 	if e.code != "" {
-		fmt.Fprintf(&b, " %s", e.code)
+		answer = append(answer, e.code)
 	}
-	for _, part := range []string{e.message, errText(e.sentinel), errText(e.cause)} {
-		if part == "" {
-			continue
-		}
-		if !strings.HasSuffix(b.String(), ":") {
-			b.WriteString(":")
-		}
-		fmt.Fprintf(&b, " %s", part)
+	parts := []string{what, strings.Join(answer, " "), e.message}
+	for _, err := range e.Unwrap() {
+		parts = append(parts, err.Error())
 	}
+	text := strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), ": ")
 	if e.requestID != "" {
-		fmt.Fprintf(&b, " (request %s)", e.requestID)
+		text += fmt.Sprintf(" (request %s)", e.requestID)
 	}
-	return b.String()
-}
-
-func errText(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
+	return text
 }
 
 func (e *requestError) Unwrap() []error {
-	var errs []error
-	for _, err := range []error{e.sentinel, e.cause} {
-		if err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return errs
+	return slices.DeleteFunc([]error{e.sentinel, e.cause}, func(err error) bool { return err == nil })
 }

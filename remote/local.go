@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,10 +37,7 @@ func OpenLocal(dir string, cfg LocalConfig) (*Local, error) {
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w", dir, err)
 	}
-	l := &Local{paths: paths, log: cfg.Logger}
-	if l.log == nil {
-		l.log = slog.New(slog.DiscardHandler)
-	}
+	l := &Local{paths: paths, log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))}
 	if l.root, err = os.OpenRoot(paths.root); err != nil {
 		return nil, fmt.Errorf("source %s: %w", dir, err)
 	}

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -48,10 +49,7 @@ func newS3(ctx context.Context, src Source, cfg S3Config) (*S3, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure access to %s: %w", src, err)
 	}
-	s := &S3{bucket: src.Bucket, prefix: dirPrefix(src.Prefix), log: cfg.Logger}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
+	s := &S3{bucket: src.Bucket, prefix: dirPrefix(src.Prefix), log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))}
 	if cfg.RequesterPays {
 		s.payer = types.RequestPayerRequester
 	}
@@ -108,9 +106,7 @@ func loadAWS(ctx context.Context, cfg S3Config) (aws.Config, error) {
 // newHTTPClient is tuned for many large bodies at once. The SDK adds
 // AWS_CA_BUNDLE to roots, which is why it must be its own buildable client.
 func newHTTPClient(connections int, roots *x509.CertPool) *awshttp.BuildableClient {
-	if connections <= 0 {
-		connections = defaultConnections
-	}
+	connections = cmp.Or(max(connections, 0), defaultConnections)
 	return awshttp.NewBuildableClient().WithReadTimeout(0).WithTransportOptions(func(tr *http.Transport) {
 		tr.DialContext = newSpreadDialer().DialContext
 		tr.MaxIdleConns = connections

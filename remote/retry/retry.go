@@ -10,6 +10,7 @@
 package retry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,21 +76,11 @@ type Policy struct {
 }
 
 func (p Policy) withDefaults() Policy {
-	if p.Attempts <= 0 {
-		p.Attempts = 10
-	}
-	if p.BaseDelay <= 0 {
-		p.BaseDelay = 100 * time.Millisecond
-	}
-	if p.MaxDelay <= 0 {
-		p.MaxDelay = 20 * time.Second
-	}
-	if p.StallTimeout <= 0 {
-		p.StallTimeout = 2 * time.Second
-	}
-	if p.Logger == nil {
-		p.Logger = slog.New(slog.DiscardHandler)
-	}
+	p.Attempts = cmp.Or(max(p.Attempts, 0), 10)
+	p.BaseDelay = cmp.Or(max(p.BaseDelay, 0), 100*time.Millisecond)
+	p.MaxDelay = cmp.Or(max(p.MaxDelay, 0), 20*time.Second)
+	p.StallTimeout = cmp.Or(max(p.StallTimeout, 0), 2*time.Second)
+	p.Logger = cmp.Or(p.Logger, slog.New(slog.DiscardHandler))
 	return p
 }
 
