@@ -226,7 +226,7 @@ func (l *bench) best(ctx context.Context, s swept) (int, error) {
 		return 0, err
 	}
 	l.sweeps = append(l.sweeps, taken)
-	best, median := taken.Best()
-	fmt.Printf("best %s: %s, %s\n", s.name, s.settings[best], s.unit.Format(median))
+	fmt.Println(taken)
+	best, _ := taken.Best()
 	return best, nil
 }

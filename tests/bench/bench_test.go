@@ -134,9 +134,11 @@ func TestVerdictNamesWhatWasMissed(t *testing.T) {
 	}
 }
 
-// A run that lacks rows does not take the place of a whole one.
-func TestEndedRunIsNotPublished(t *testing.T) {
-	page := filepath.Join(t.TempDir(), "page.md")
+// A run that lacks rows does not take the place of a whole one, of which the page
+// has the figures with a target, and its folder all.
+func TestWrite(t *testing.T) {
+	dir := t.TempDir()
+	page := filepath.Join(dir, "page.md")
 	text := "<!-- bench: begin -->\nwhole\n<!-- bench: end -->\n"
 	if err := os.WriteFile(page, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
@@ -151,11 +153,21 @@ func TestEndedRunIsNotPublished(t *testing.T) {
 	if got, err := os.ReadFile(filepath.Join(o.Out, tableFile)); err != nil || !strings.Contains(string(got), "ended after 1 of 2 rows") {
 		t.Errorf("%q, %v", got, err)
 	}
-}
-
-func TestPlotsOfAnEmptyRun(t *testing.T) {
-	if plots := (results{}).plots(); len(plots) != 0 {
-		t.Errorf("%v", plots)
+	pair := []lab.Pair{{Base: 1, Load: 2}}
+	whole := results{
+		figures: []lab.Figure{{Row: "promise", Spec: lab.Spec{Target: lab.AtLeast(1)}, Pairs: pair}, {Row: "printed", State: "cold", Pairs: pair}},
+		sweeps:  []*lab.Sweep{{Name: "R", Settings: []string{"a", "b"}, Samples: [][]float64{{1}, {2}}}},
+	}
+	if err := whole.write(o); err != nil {
+		t.Fatal(err)
+	}
+	short, err := os.ReadFile(page)
+	if err != nil || !strings.Contains(string(short), "| promise |  | 1 | 2 | 2 | ≥ 1 | 2–2, 1 |\n\n- best R: b, 2\n") || strings.Contains(string(short), "printed") {
+		t.Errorf("%s, %v", short, err)
+	}
+	long, err := os.ReadFile(filepath.Join(dir, "page", tableFile))
+	if err != nil || !strings.Contains(string(long), "| printed | cold |") || !strings.Contains(string(long), "| R | 1 | **2** |") {
+		t.Errorf("%s, %v", long, err)
 	}
 }
 

@@ -22,8 +22,9 @@ const (
 	memoryFile  = "memory.svg"
 )
 
-// write puts the table, the samples and the plots into the folder for results,
-// and into the document where one is named and no row is missing.
+// write puts the table, the samples and the plots into the folder for results.
+// Where a document is named and no row is missing, it gets the promises and the
+// plots, and the folder of its name the table.
 func (r results) write(o options) error {
 	samples, err := json.MarshalIndent(map[string]any{"figures": r.figures, "sweeps": r.sweeps, "inside": r.inside}, "", "  ")
 	if err != nil {
@@ -36,26 +37,44 @@ func (r results) write(o options) error {
 	if err := lab.WriteAll(o.Out, texts); err != nil || o.Docs == "" || r.ended != nil {
 		return err
 	}
-	return lab.Publish(o.Docs, "bench", table+lab.Pictures(o.Docs, plots), plots)
+	page := r.page(o) + lab.Pictures(o.Docs, plots)
+	plots[tableFile] = "# All rows\n\n" + table
+	return lab.Publish(o.Docs, "bench", page, plots)
 }
 
-// table returns the figures with what one must know to read them.
-func (r results) table(o options) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s. Object of %s. S3-like: %v to the first byte, %d MB/s a connection, %d MB/s in all. It took %v.\n\n",
+// head is what one must know to read the figures.
+func (r results) head(o options) string {
+	return fmt.Sprintf("%s. Object of %s. S3-like: %v to the first byte, %d MB/s a connection, %d MB/s in all. It took %v.\n\n",
 		lab.Machine(r.began), cli.FormatSize(int64(o.Size)), o.far.FirstByte, o.far.PerConnection/1e6, o.far.Total/1e6,
 		time.Since(r.began).Round(time.Second))
-	b.WriteString(lab.Figures(r.figures))
+}
+
+// page is what the document has: the promises, the best settings of the baselines,
+// and what could not be measured.
+func (r results) page(o options) string {
+	text := r.head(o) + lab.Promises(r.figures) + "\n"
+	for _, s := range r.sweeps {
+		text += fmt.Sprintf("- %s\n", s)
+	}
+	for _, err := range r.failed {
+		text += fmt.Sprintf("- failed: %v\n", err)
+	}
+	return text
+}
+
+// table has all figures, sweeps and phases.
+func (r results) table(o options) string {
+	text := r.head(o) + lab.Figures(r.figures)
 	if len(r.sweeps) > 0 {
-		b.WriteString("\nThe baselines that were swept:\n" + lab.Sweeps(r.sweeps))
+		text += "\nThe baselines that were swept:\n" + lab.Sweeps(r.sweeps)
 	}
 	if len(r.inside) > 0 {
-		b.WriteString("\nInside gpuload, in milliseconds:\n\n" + lab.Table(append([]string{"row"}, lab.PhaseHead()...), r.inside))
+		text += "\nInside gpuload, in milliseconds:\n\n" + lab.Table(append([]string{"row"}, lab.PhaseHead()...), r.inside)
 	}
 	if err := errors.Join(r.ended, r.verdict()); err != nil {
-		fmt.Fprintf(&b, "\n%s\n", strings.ReplaceAll(err.Error(), "\n", "\n- "))
+		text += fmt.Sprintf("\n%s\n", strings.ReplaceAll(err.Error(), "\n", "\n- "))
 	}
-	return b.String()
+	return text
 }
 
 // plots are the drawings of those rows that were measured.

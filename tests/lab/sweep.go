@@ -72,6 +72,12 @@ func Sweeps(sweeps []*Sweep) string {
 	return text
 }
 
+// String is the best setting in a line.
+func (s *Sweep) String() string {
+	best, median := s.Best()
+	return fmt.Sprintf("best %s: %s, %s", s.Name, s.Settings[best], s.Unit.Format(median))
+}
+
 func (s *Sweep) row() []string {
 	best, _ := s.Best()
 	cells := []string{s.Name}

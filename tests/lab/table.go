@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -30,19 +31,31 @@ func escape(cell string) string {
 	return strings.Join(strings.Fields(strings.ReplaceAll(cell, "|", `\|`)), " ")
 }
 
+// Promises is the table of those figures that have a target, without their state
+// and what was asked for.
+func Promises(figures []Figure) string {
+	targets := slices.DeleteFunc(slices.Clone(figures), func(f Figure) bool { return f.Target == Target{} })
+	return table(targets, func(cells []string) []string { return append(cells[:1:1], cells[2:8]...) })
+}
+
 // Figures is the table of figures.
 func Figures(figures []Figure) string {
+	return table(figures, func(cells []string) []string { return cells })
+}
+
+// table is that of the columns which choose returns of all.
+func table(figures []Figure, choose func([]string) []string) string {
 	var rows [][]string
 	for _, f := range figures {
 		lowest, highest := f.Spread()
 		t := f.shownTraffic()
-		rows = append(rows, []string{
+		rows = append(rows, choose([]string{
 			f.Title(), f.State, f.Baseline, f.Unit.Format(f.Base()), f.Unit.Format(f.Load()), f.shownRatio(), f.verdict(),
 			fmt.Sprintf("%.3g–%.3g, %d", lowest, highest, len(f.Pairs)), t[0], t[1], t[2], t[3],
-		})
+		}))
 	}
-	return Table([]string{"row", "state", "baseline", "baseline's median:", "median:", "ratio:", "target", "of rounds, samples",
-		"GETs:", "LISTs:", "fetched:", "READs:"}, rows)
+	return Table(choose([]string{"row", "state", "baseline", "baseline's median:", "median:", "ratio:", "target", "of rounds, samples",
+		"GETs:", "LISTs:", "fetched:", "READs:"}), rows)
 }
 
 // shownTraffic is the usual GETs, LISTs, bytes and READs, or dashes where nobody
