@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"time"
 
 	"weightfs/tests/bench/workload"
 	"weightfs/tests/lab"
@@ -20,21 +17,15 @@ const bucket = "bench"
 
 // bench is what the samples share. It is used by one goroutine.
 type bench struct {
+	*lab.Stage
 	opts     options
-	root     string // of the module
-	programs *rig.Programs
 	barefuse string
-	plain    *rig.Server
-	tls      *rig.Server
-	proxy    *proxy.Proxy // before plain
-	round    uint64       // of the row, from 1
+	tls      *rig.Server // over the same files
+	round    uint64      // of the row, from 1
 	sweeps   []*lab.Sweep
-	scratch  string // on tmpfs: the servers' files
-	disk     string // local files
 	stored   map[string]files
 	copied   map[string]files
 	memory   []lab.Series
-	began    time.Time
 }
 
 // store is where a client finds its objects.
@@ -55,40 +46,22 @@ func (s store) String() string {
 
 // newBench builds the programs and starts the servers.
 func newBench(ctx context.Context, o options) (_ *bench, err error) {
-	l := &bench{opts: o, stored: map[string]files{}, copied: map[string]files{}, began: time.Now()}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, l.close())
-		}
-	}()
-	if l.root, err = rig.Root(); err != nil {
+	l := &bench{opts: o, stored: map[string]files{}, copied: map[string]files{}}
+	if l.Stage, err = lab.NewStage(ctx, o.Settings, "bench", bucket); err != nil {
 		return nil, err
 	}
-	if l.scratch, err = os.MkdirTemp(o.Scratch, "weightfs-bench-"); err != nil {
-		return nil, err
+	l.barefuse = filepath.Join(l.Disk, "barefuse")
+	if _, err = rig.Output(ctx, nil, "go", "-C", l.Root, "build", "-o", l.barefuse, "./tests/cmd/barefuse"); err == nil {
+		l.tls, err = rig.NewServer(ctx, rig.ServerOptions{Dir: l.Server.Dir, TLS: true})
 	}
-	if l.disk, err = os.MkdirTemp(o.Local, "weightfs-bench-"); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
-	if err := l.build(ctx); err != nil {
-		return nil, err
-	}
-	return l, l.startServers(ctx)
+	return l, nil
 }
 
-// build makes the programs, from what the working tree holds.
-func (l *bench) build(ctx context.Context) (err error) {
-	if l.programs, err = rig.Build(ctx, l.disk); err != nil {
-		return err
-	}
-	l.barefuse = filepath.Join(l.disk, "barefuse")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", l.barefuse, "./tests/cmd/barefuse")
-	cmd.Dir = l.root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build: %w: %s", err, out)
-	}
-	return nil
-}
+// close ends the servers and removes all files.
+func (l *bench) close() error { return errors.Join(l.tls.Close(), l.Close()) }
 
 // touch is more memory than a sample of one object takes in its own time, of the
 // page cache or for tensors, to be touched and freed before it.
@@ -108,43 +81,6 @@ func (l *bench) touchNow(ctx context.Context) error {
 	return err
 }
 
-// startServers starts two servers over one folder, and the proxy.
-func (l *bench) startServers(ctx context.Context) (err error) {
-	data := filepath.Join(l.scratch, "served")
-	if err = os.Mkdir(data, 0o755); err != nil {
-		return err
-	}
-	if l.plain, err = rig.NewServer(ctx, rig.ServerOptions{Dir: data}); err != nil {
-		return err
-	}
-	if l.tls, err = rig.NewServer(ctx, rig.ServerOptions{Dir: data, TLS: true}); err != nil {
-		return err
-	}
-	if l.proxy, err = proxy.New(l.plain.Endpoint, ""); err != nil {
-		return err
-	}
-	return l.plain.CreateBucket(ctx, bucket)
-}
-
-// close ends the servers and removes all files.
-func (l *bench) close() error {
-	var errs []error
-	if l.proxy != nil {
-		errs = append(errs, l.proxy.Close())
-	}
-	for _, s := range []*rig.Server{l.plain, l.tls} {
-		if s != nil {
-			errs = append(errs, s.Close())
-		}
-	}
-	for _, dir := range []string{l.scratch, l.disk} {
-		if dir != "" {
-			errs = append(errs, os.RemoveAll(dir))
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // reach makes a store what it should be, and returns what a client of it needs in
 // its environment.
 func (l *bench) reach(where store) []string {
@@ -159,20 +95,20 @@ func (l *bench) reach(where store) []string {
 		}
 		return l.through(shape)
 	default:
-		return l.plain.Env()
+		return l.Server.Env()
 	}
 }
 
 // through is the environment of a client of the proxy, which takes a shape.
 func (l *bench) through(shape proxy.Shape) []string {
-	l.proxy.SetShape(shape)
-	l.proxy.ResetStats()
-	return append(l.plain.Env(), "AWS_ENDPOINT_URL="+l.proxy.Endpoint)
+	l.Proxy.SetShape(shape)
+	l.Proxy.ResetStats()
+	return append(l.Server.Env(), "AWS_ENDPOINT_URL="+l.Proxy.Endpoint)
 }
 
 // proxyTraffic is what the proxy has counted since its counters were reset.
 func (l *bench) proxyTraffic() lab.Traffic {
-	s := l.proxy.Stats()
+	s := l.Proxy.Stats()
 	return lab.Traffic{
 		GETs: s.Requests["GET"], LISTs: s.Requests["LIST"], HEADs: s.Requests["HEAD"], Bytes: s.Bytes["GET"],
 	}

@@ -76,13 +76,13 @@ func (l *bench) store(ctx context.Context, d dataset) (files, error) {
 	if f, ok := l.stored[d.name]; ok {
 		return f, nil
 	}
-	original := filepath.Join(l.scratch, "original")
+	original := filepath.Join(l.Scratch, "original")
 	if err := os.Mkdir(original, 0o755); err != nil {
 		return files{}, err
 	}
 	f, err := l.write(d, original)
 	if err == nil {
-		err = l.plain.PutDir(ctx, bucket, "", original)
+		err = l.Server.PutDir(ctx, bucket, "", original)
 	}
 	// The original would take as much memory again.
 	if err = errors.Join(err, os.RemoveAll(original)); err != nil {
@@ -98,7 +98,7 @@ func (l *bench) storeOnly(ctx context.Context, d dataset) (files, error) {
 		if name == d.name {
 			continue
 		}
-		if err := os.RemoveAll(filepath.Join(l.plain.Dir, bucket, name)); err != nil {
+		if err := os.RemoveAll(filepath.Join(l.Server.Dir, bucket, name)); err != nil {
 			return files{}, err
 		}
 		delete(l.stored, name)
@@ -134,4 +134,4 @@ func (l *bench) dataset(ctx context.Context, where store, d dataset) (files, err
 }
 
 // localDir is the folder of local datasets.
-func (l *bench) localDir() string { return filepath.Join(l.disk, "local") }
+func (l *bench) localDir() string { return filepath.Join(l.Disk, "local") }

@@ -40,7 +40,7 @@ func loader(flags ...string) readers {
 	return func(l *bench, paths []string) []workload.Workload {
 		folder := paths[0][:strings.LastIndexByte(paths[0], '/')+1]
 		args := append([]string{"--device", "cpu", "--progress", "none"}, flags...)
-		return []workload.Workload{&workload.Gpuload{Program: l.programs.Gpuload, Args: append(args, folder)}}
+		return []workload.Workload{&workload.Gpuload{Program: l.Gpuload, Args: append(args, folder)}}
 	}
 }
 

@@ -27,7 +27,7 @@ print(len(json.loads(f.read(int.from_bytes(f.read(8), "little")))))`
 // headerFile is a local file of many tensors without a byte, made the first
 // time.
 func (l *bench) headerFile() (path string, size int64, err error) {
-	path = filepath.Join(l.disk, "many.safetensors")
+	path = filepath.Join(l.Disk, "many.safetensors")
 	if info, err := os.Stat(path); err == nil {
 		return path, info.Size(), nil
 	}
@@ -59,6 +59,6 @@ func headerBy(command func(l *bench) []string) sample {
 	}
 }
 
-func inspectJSON(l *bench) []string { return []string{l.programs.Gpuload, "inspect", "--json"} }
+func inspectJSON(l *bench) []string { return []string{l.Gpuload, "inspect", "--json"} }
 
-func pythonJSON(l *bench) []string { return []string{l.programs.Python, "-c", parseHeader} }
+func pythonJSON(l *bench) []string { return []string{l.Python, "-c", parseHeader} }

@@ -32,7 +32,7 @@ func (l *bench) storeTree(t tree) error {
 		return nil
 	}
 	for i := range t.folders {
-		dir := filepath.Join(l.plain.Dir, bucket, t.name, folderName(i))
+		dir := filepath.Join(l.Server.Dir, bucket, t.name, folderName(i))
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}

@@ -235,8 +235,8 @@ const refusedValue = "refused, and the named limit works"
 // tooSmall starts mountd with a limit that cannot work, and then with the one
 // that it says would.
 func tooSmall(ctx context.Context, l *bench) (outcome, error) {
-	args := []string{"--memory-limit=1Mi", "s3://" + bucket, l.disk}
-	res, err := rig.Run(ctx, l.reach(loopback), l.programs.Mountd, args...)
+	args := []string{"--memory-limit=1Mi", "s3://" + bucket, l.Disk}
+	res, err := rig.Run(ctx, l.reach(loopback), l.Mountd, args...)
 	if err != nil {
 		return outcome{}, err
 	}

@@ -41,7 +41,7 @@ func (l *bench) mount(ctx context.Context, spec mountSpec) (*mount, error) {
 	if spec.where == folder {
 		source = l.localDir()
 	}
-	m, err := l.programs.Mount(ctx, rig.MountOptions{
+	m, err := l.Mount(ctx, rig.MountOptions{
 		Source: source, Args: append(append([]string{}, spec.flags...), l.opts.mountd...),
 		Env: l.reach(spec.where), Cgroup: spec.cgroup,
 	})
@@ -65,7 +65,7 @@ func (l *bench) mount(ctx context.Context, spec mountSpec) (*mount, error) {
 	if err != nil {
 		return nil, errors.Join(err, last, m.Close())
 	}
-	l.proxy.ResetStats()
+	l.Proxy.ResetStats()
 	return mounted, nil
 }
 
@@ -107,7 +107,7 @@ func setReadAhead(dir string, bytes int64) error {
 
 // status is mountd's own measures by name.
 func (m *mount) status(ctx context.Context) (map[string]int64, error) {
-	return lab.Measures(ctx, m.bench.programs.Mountd, m.Dir)
+	return lab.Measures(ctx, m.bench.Mountd, m.Dir)
 }
 
 // quiet waits until no fetch is under way, and returns the measures.

@@ -14,8 +14,8 @@ import (
 
 // safeOpen reads all tensors of the files one after the other, in Python.
 func safeOpen(l *bench, paths []string) []workload.Workload {
-	script := filepath.Join(l.root, "tests", "bench", "workload", "safe_open.py")
-	return []workload.Workload{&workload.SafeOpen{Python: l.programs.Python, Script: script, Paths: paths}}
+	script := filepath.Join(l.Root, "tests", "bench", "workload", "safe_open.py")
+	return []workload.Workload{&workload.SafeOpen{Python: l.Python, Script: script, Paths: paths}}
 }
 
 // random is 1,000 reads of 128 KiB by 8 threads.

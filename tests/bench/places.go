@@ -119,7 +119,7 @@ func inOrder(first, second opener) opener {
 // served is N for a file whose cached pages are of 4 KiB, as those of FUSE are:
 // the server's own, on tmpfs, read many times.
 func served(_ context.Context, l *bench, d dataset, f files) (place, error) {
-	return place{paths: f.paths(filepath.Join(l.plain.Dir, bucket), d), close: nothingToClose}, nil
+	return place{paths: f.paths(filepath.Join(l.Server.Dir, bucket), d), close: nothingToClose}, nil
 }
 
 // copied is served for a copy that is written for each sample. So its pages lie in
@@ -128,15 +128,15 @@ func served(_ context.Context, l *bench, d dataset, f files) (place, error) {
 // as often: the kernel moves a page to its active list at the second use
 // (folio_mark_accessed), which takes a fifth to a third of that use's time.
 func copied(_ context.Context, l *bench, d dataset, f files) (place, error) {
-	dir := filepath.Join(l.scratch, "copy")
+	dir := filepath.Join(l.Scratch, "copy")
 	p := place{paths: f.paths(dir, d), close: func() error { return os.RemoveAll(dir) }}
-	return p, os.CopyFS(filepath.Join(dir, d.name), os.DirFS(filepath.Join(l.plain.Dir, bucket, d.name)))
+	return p, os.CopyFS(filepath.Join(dir, d.name), os.DirFS(filepath.Join(l.Server.Dir, bucket, d.name)))
 }
 
 // bare is baseline F: the dataset's size of memory behind go-fuse alone, with the
 // readahead that mountd sets.
 func bare(ctx context.Context, l *bench, d dataset, _ files) (place, error) {
-	dir, err := os.MkdirTemp(l.disk, "bare-")
+	dir, err := os.MkdirTemp(l.Disk, "bare-")
 	if err != nil {
 		return place{}, err
 	}

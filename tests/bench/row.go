@@ -81,7 +81,7 @@ type results struct {
 
 // runAll measures the rows one after the other. One that fails is noted.
 func (l *bench) runAll(ctx context.Context, chosen []row) results {
-	all := results{began: l.began}
+	all := results{began: l.Began}
 	for i, r := range chosen {
 		figures, err := l.run(ctx, r, &all)
 		figures = slices.DeleteFunc(figures, func(f lab.Figure) bool { return len(f.Pairs) == 0 })
@@ -114,7 +114,6 @@ func (l *bench) run(ctx context.Context, r row, all *results) ([]lab.Figure, err
 		sides = append(sides, l.side(r.base))
 	}
 	rounds, err := lab.InTurns(ctx, r.effort.samples(l.opts.Runs), sides...)
-	var seconds []float64
 	var loads []lab.Load
 	for _, round := range rounds {
 		load, base := round[0], round[len(round)-1]
@@ -125,11 +124,11 @@ func (l *bench) run(ctx context.Context, r row, all *results) ([]lab.Figure, err
 			}
 		}
 		if load.report.Load != nil {
-			seconds, loads = append(seconds, load.report.Seconds()), append(loads, *load.report.Load)
+			loads = append(loads, *load.report.Load)
 		}
 	}
 	if len(loads) > 0 {
-		all.inside = append(all.inside, append([]string{r.name}, lab.Inside(seconds, loads)...))
+		all.inside = append(all.inside, append([]string{r.name}, lab.Inside(loads)...))
 	}
 	return figures, err
 }

@@ -25,7 +25,7 @@ const unmountGrace = 30 * time.Second
 // descriptor of /dev/fuse that we have mounted, so that the kernel passes no file
 // through and reads ahead as far as it does by itself.
 func unprivileged(ctx context.Context, l *bench, d dataset, f files) (_ place, err error) {
-	dir, err := os.MkdirTemp(l.disk, "unprivileged-")
+	dir, err := os.MkdirTemp(l.Disk, "unprivileged-")
 	if err != nil {
 		return place{}, err
 	}
@@ -67,15 +67,15 @@ func mountDevice(dir string) (*os.File, error) {
 
 // serveAsNobody starts a mountd that serves the local datasets through device.
 func (l *bench) serveAsNobody(device *os.File) (*rig.Process, error) {
-	for _, dir := range []string{l.disk, l.localDir()} {
+	for _, dir := range []string{l.Disk, l.localDir()} {
 		if err := os.Chmod(dir, 0o755); err != nil {
 			return nil, err
 		}
 	}
-	cmd := exec.Command(l.programs.Mountd, append(l.opts.mountd, l.localDir(), "/dev/fd/3")...)
+	cmd := exec.Command(l.Mountd, append(l.opts.mountd, l.localDir(), "/dev/fd/3")...)
 	cmd.ExtraFiles = []*os.File{device} // descriptor 3 there
-	cmd.Dir = l.disk
-	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+os.DevNull, "HOME="+l.disk)
+	cmd.Dir = l.Disk
+	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+os.DevNull, "HOME="+l.Disk)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	return rig.StartProcess(cmd)
 }

@@ -36,12 +36,20 @@ func Exec(cmd *exec.Cmd) (r Run, err error) {
 	return r, nil
 }
 
-// Load is what gpuload load --json says of itself, as far as it is used. It is
-// printed beside the time from exec to exit, which alone is compared.
+// LastLine is the end of what a program said.
+func LastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
+}
+
+// Load is what gpuload load --json says of itself, as far as it is used, and the
+// time from exec to exit.
 type Load struct {
-	Bytes int64 `json:"bytes"`
+	Whole float64 `json:"whole"`
+	Bytes int64   `json:"bytes"`
 	// Seconds is from the first header on.
 	Seconds    float64 `json:"seconds"`
+	Staging    int64   `json:"staging_peak_bytes"`
 	PageLocked int64   `json:"page_locked_peak_bytes"`
 	Phases     Phases  `json:"phases"`
 }
@@ -61,11 +69,16 @@ type Phases struct {
 	Tail        float64 `json:"tail"`
 }
 
-// ParseLoad reads the report of gpuload load --json.
-func ParseLoad(output []byte) (l Load, err error) {
-	if err := json.Unmarshal(output, &l); err != nil {
-		return l, fmt.Errorf("report %q: %w", output, err)
+// ExecLoad is Exec of what reports as gpuload load --json does.
+func ExecLoad(cmd *exec.Cmd) (l Load, err error) {
+	r, err := Exec(cmd)
+	if err != nil {
+		return l, err
 	}
+	if err := json.Unmarshal(r.Output, &l); err != nil {
+		return l, fmt.Errorf("report %q: %w", r.Output, err)
+	}
+	l.Whole = r.Seconds
 	return l, nil
 }
 
@@ -75,24 +88,20 @@ func PhaseHead() []string {
 	return []string{"exec to exit ms:", "start took:", "listing took:", "headers at:", "first byte at:", "all read at:", "tail took:", "the rest:"}
 }
 
-// Inside are the cells of PhaseHead for loads that took seconds from exec to
-// exit: medians. The rest is the process's own beginning and its end.
-func Inside(seconds []float64, loads []Load) []string {
+// Inside are the cells of PhaseHead for loads: medians. The rest is the process's
+// own beginning and its end.
+func Inside(loads []Load) []string {
 	pick := func(number func(Load) float64) string {
 		return fmt.Sprintf("%.0f", MedianOf(loads, number)*1e3)
 	}
 	at := func(point func(Phases) float64) string {
 		return pick(func(l Load) float64 { return l.Phases.Start + l.Phases.Open + point(l.Phases) })
 	}
-	rest := make([]float64, len(loads))
-	for i, l := range loads {
-		rest[i] = seconds[i] - l.Phases.Start - l.Phases.Open - l.Seconds
-	}
 	return []string{
-		fmt.Sprintf("%.0f", Median(seconds)*1e3),
-		pick(func(l Load) float64 { return l.Phases.Start }), pick(func(l Load) float64 { return l.Phases.Listing }),
+		pick(func(l Load) float64 { return l.Whole }), pick(func(l Load) float64 { return l.Phases.Start }), pick(func(l Load) float64 { return l.Phases.Listing }),
 		at(func(p Phases) float64 { return p.Header }), at(func(p Phases) float64 { return p.FirstByte }), at(func(p Phases) float64 { return p.Read }),
-		pick(func(l Load) float64 { return l.Phases.Tail }), fmt.Sprintf("%.0f", Median(rest)*1e3),
+		pick(func(l Load) float64 { return l.Phases.Tail }),
+		pick(func(l Load) float64 { return l.Whole - l.Phases.Start - l.Phases.Open - l.Seconds }),
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"weightfs/tests/bench/workload"
 	"weightfs/tests/lab"
@@ -20,19 +19,13 @@ const bucket = "models"
 
 // comparison is what the samples share. It is used by one goroutine.
 type comparison struct {
-	opts     options
-	root     string // of the module
-	programs *rig.Programs
-	server   *rig.Server
-	proxy    *proxy.Proxy
-	scratch  string // on tmpfs: the server's files
-	local    string // on a disk: copies and mountpoints
-	key      string
-	copied   string // the object as a local file, on tmpfs
-	size     int64  // of the object
-	tensors  map[string]rig.Tensor
-	bytes    int64 // of the tensors
-	began    time.Time
+	*lab.Stage
+	opts    options
+	key     string
+	copied  string // the object as a local file, on tmpfs
+	size    int64  // of the object
+	tensors map[string]rig.Tensor
+	bytes   int64 // of the tensors
 }
 
 // place is one way to reach the object, and how much memory there is for it.
@@ -64,52 +57,24 @@ func (p place) limit(size int64) int64 {
 	return 2 * size
 }
 
-// newComparison builds the programs, starts the server and stores the object.
+// newComparison builds the programs, starts the server and stores the object, of a
+// dtype that numpy knows.
 func newComparison(ctx context.Context, o options) (_ *comparison, err error) {
-	c := &comparison{opts: o, began: time.Now()}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, c.close())
-		}
-	}()
-	if c.root, err = rig.Root(); err != nil {
+	c := &comparison{opts: o}
+	if c.Stage, err = lab.NewStage(ctx, o.Settings, "peers", bucket); err != nil {
 		return nil, err
 	}
-	if c.scratch, err = os.MkdirTemp(o.Scratch, "weightfs-peers-"); err != nil {
-		return nil, err
+	names, err := rig.WriteCheckpoint(c.Scratch, rig.Checkpoint{Size: int64(c.opts.Size), Dtypes: []string{"F16"}})
+	if err == nil {
+		err = c.describeObject(ctx, filepath.Join(c.Scratch, names[0]))
 	}
-	if c.local, err = os.MkdirTemp(o.Local, "weightfs-peers-"); err != nil {
-		return nil, err
+	if err == nil {
+		err = c.Server.PutFile(ctx, bucket, c.key, c.copied)
 	}
-	if c.programs, err = rig.Build(ctx, c.local); err != nil {
-		return nil, err
-	}
-	data := filepath.Join(c.scratch, "served")
-	if err = os.Mkdir(data, 0o755); err != nil {
-		return nil, err
-	}
-	if c.server, err = rig.NewServer(ctx, rig.ServerOptions{Dir: data}); err != nil {
-		return nil, err
-	}
-	if c.proxy, err = proxy.New(c.server.Endpoint, ""); err != nil {
-		return nil, err
-	}
-	return c, c.upload(ctx)
-}
-
-// upload makes the object, of a dtype that numpy knows.
-func (c *comparison) upload(ctx context.Context) error {
-	names, err := rig.WriteCheckpoint(c.scratch, rig.Checkpoint{Size: int64(c.opts.Size), Dtypes: []string{"F16"}})
 	if err != nil {
-		return err
+		return nil, errors.Join(err, c.Close())
 	}
-	if err := c.describeObject(ctx, filepath.Join(c.scratch, names[0])); err != nil {
-		return err
-	}
-	if err := c.server.CreateBucket(ctx, bucket); err != nil {
-		return err
-	}
-	return c.server.PutFile(ctx, bucket, c.key, c.copied)
+	return c, nil
 }
 
 // describeObject notes what the object is, by its local copy.
@@ -120,7 +85,7 @@ func (c *comparison) describeObject(ctx context.Context, path string) error {
 		return err
 	}
 	c.size = info.Size()
-	if c.tensors, err = c.programs.Reference(ctx, path); err != nil {
+	if c.tensors, err = c.Reference(ctx, path); err != nil {
 		return err
 	}
 	for _, t := range c.tensors {
@@ -129,41 +94,25 @@ func (c *comparison) describeObject(ctx context.Context, path string) error {
 	return nil
 }
 
-func (c *comparison) close() error {
-	var errs []error
-	if c.proxy != nil {
-		errs = append(errs, c.proxy.Close())
-	}
-	if c.server != nil {
-		errs = append(errs, c.server.Close())
-	}
-	for _, dir := range []string{c.scratch, c.local} {
-		if dir != "" {
-			errs = append(errs, os.RemoveAll(dir))
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // endpoint is where a load finds the store: behind the proxy where that shapes
 // or counts.
 func (c *comparison) endpoint(p place, counted bool) string {
 	if counted || p.shape != (proxy.Shape{}) {
-		return c.proxy.Endpoint
+		return c.Proxy.Endpoint
 	}
-	return c.server.Endpoint
+	return c.Server.Endpoint
 }
 
 // environment is the whole environment of a peer. What is to be switched off is
 // left out: several peers take an empty variable for a value.
 func (c *comparison) environment(endpoint string) []string {
-	env := []string{"TMPDIR=" + c.local}
+	env := []string{"TMPDIR=" + c.Disk}
 	for _, entry := range os.Environ() {
 		if !strings.HasPrefix(entry, "AWS_") && !strings.HasPrefix(entry, "TMPDIR=") {
 			env = append(env, entry)
 		}
 	}
-	for _, entry := range append(c.server.Env(), "AWS_ENDPOINT_URL="+endpoint) {
+	for _, entry := range append(c.Server.Env(), "AWS_ENDPOINT_URL="+endpoint) {
 		if !strings.HasSuffix(entry, "=") {
 			env = append(env, entry)
 		}
@@ -173,7 +122,7 @@ func (c *comparison) environment(endpoint string) []string {
 
 // lineRate is what a plain client gets, in bytes per second.
 func (c *comparison) lineRate(ctx context.Context, p place) (float64, error) {
-	env := append(c.server.Env(), "AWS_ENDPOINT_URL="+c.endpoint(p, false))
+	env := append(c.Server.Env(), "AWS_ENDPOINT_URL="+c.endpoint(p, false))
 	reports, err := workload.Run(ctx, workload.Options{Env: env}, &workload.Fetch{
 		Bucket: bucket, Key: c.key, Connections: p.connections, Part: 8 << 20,
 	})

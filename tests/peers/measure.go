@@ -138,7 +138,7 @@ func (c *comparison) measureAll(ctx context.Context) (_ *results, err error) {
 		if ctx.Err() != nil || !c.opts.Rows.MatchString(fmt.Sprintf("%s: %s: %s", r.place.name, peer, reader)) {
 			continue
 		}
-		c.proxy.SetShape(r.place.shape)
+		c.Proxy.SetShape(r.place.shape)
 		rate, err := c.lineRate(ctx, r.place)
 		if err != nil {
 			return nil, err
@@ -270,14 +270,14 @@ func (c *comparison) sample(ctx context.Context, r row, way string, limit time.D
 
 // loadOnce loads what is mounted, or what the store has, and measures it.
 func (c *comparison) loadOnce(ctx context.Context, p program, way string, m *mount, endpoint string, first bool) (l load, err error) {
-	c.proxy.ResetStats()
-	cache := m.watchCache(ctx)
+	c.Proxy.ResetStats()
+	cache := m.watchCache()
 	ran, err := c.load(ctx, p, way, m.object, endpoint, first)
 	l.seconds, l.memory, l.cache = ran.Seconds, ran.Memory, cache()
 	if err != nil {
 		return l, err
 	}
-	stats := c.proxy.Stats()
+	stats := c.Proxy.Stats()
 	for _, n := range stats.Requests {
 		l.requests += n
 	}

@@ -8,21 +8,18 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"weightfs/tests/lab"
 	"weightfs/tests/rig"
 )
 
-// How long a peer may take to mount and to end; and how often a mount and a cache
-// are looked at: some files are gone as soon as the reader closes the mount's.
+// How long a peer may take to mount and to end.
 const (
 	mountLimit = 30 * time.Second
 	endLimit   = 20 * time.Second
-	mountTick  = 20 * time.Millisecond
-	cacheTick  = 100 * time.Millisecond
 )
 
 // mount is a mounted peer.
@@ -46,10 +43,10 @@ func (c *comparison) mount(ctx context.Context, p mounter, limit int64, endpoint
 			err = errors.Join(fmt.Errorf("mount: %w", err), m.close())
 		}
 	}()
-	if m.dir, err = os.MkdirTemp(c.local, "mnt-"); err != nil {
+	if m.dir, err = os.MkdirTemp(c.Disk, "mnt-"); err != nil {
 		return nil, err
 	}
-	cache, err := os.MkdirTemp(c.local, "cache-")
+	cache, err := os.MkdirTemp(c.Disk, "cache-")
 	if err != nil {
 		return nil, err
 	}
@@ -66,29 +63,19 @@ func (c *comparison) mount(ctx context.Context, p mounter, limit int64, endpoint
 	if m.proc, err = rig.StartProcess(cmd); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, mountLimit, errors.New("it does not answer"))
-	defer cancel()
-	if err := m.await(ctx); err != nil {
-		return nil, fmt.Errorf("%w: %s", err, lastLine(m.proc.Output()))
+	if err := lab.Poll(ctx, mountLimit, "it does not answer", m.answers); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, lab.LastLine(m.proc.Output()))
 	}
 	return m, nil
 }
 
-// await returns once the object is seen through the mount, by a child.
-func (m *mount) await(ctx context.Context) error {
-	tick := time.NewTicker(mountTick)
-	defer tick.Stop()
-	for {
-		if mounted(m.dir) && exec.CommandContext(ctx, "stat", m.object).Run() == nil {
-			return nil
-		}
-		select {
-		case <-m.proc.Done():
-			return fmt.Errorf("it ended with %d", m.proc.Wait())
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-tick.C:
-		}
+// answers says whether the object is seen through the mount, by a child.
+func (m *mount) answers(ctx context.Context) (bool, error) {
+	select {
+	case <-m.proc.Done():
+		return false, fmt.Errorf("it ended with %d", m.proc.Wait())
+	default:
+		return mounted(m.dir) && exec.CommandContext(ctx, "stat", m.object).Run() == nil, nil
 	}
 }
 
@@ -100,25 +87,11 @@ func mounted(dir string) bool {
 
 // watchCache returns a function that ends the watch and returns the most that
 // the peer's files held at once, in bytes.
-func (m *mount) watchCache(ctx context.Context) (most func() int64) {
+func (m *mount) watchCache() (most func() int64) {
 	var peak int64
-	ctx, cancel := context.WithCancel(ctx)
-	var done sync.WaitGroup
-	done.Go(func() {
-		tick := time.NewTicker(cacheTick)
-		defer tick.Stop()
-		for ctx.Err() == nil {
-			peak = max(peak, m.cached())
-			select {
-			case <-ctx.Done():
-			case <-tick.C:
-			}
-		}
-		peak = max(peak, m.cached())
-	})
+	stop := lab.Watch(func() { peak = max(peak, m.cached()) })
 	return func() int64 {
-		cancel()
-		done.Wait()
+		stop()
 		return peak
 	}
 }
@@ -161,10 +134,4 @@ func (m *mount) end() {
 	case <-timer.C:
 		_ = m.proc.Stop(endLimit)
 	}
-}
-
-// lastLine is the end of what a program said.
-func lastLine(text string) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return lines[len(lines)-1]
 }

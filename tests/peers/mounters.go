@@ -45,7 +45,7 @@ func mounters() []mounter {
 		{
 			name: weightfs, version: ourVersion, flags: "--memory-limit LIMIT", over: true,
 			command: func(c *comparison, m *mount, flags []string) (*exec.Cmd, error) {
-				return exec.Command(c.programs.Mountd, append(flags, "s3://"+bucket, m.dir)...), nil
+				return exec.Command(c.Mountd, append(flags, "s3://"+bucket, m.dir)...), nil
 			},
 		},
 		{name: "rclone", version: rcloneVersion, flags: "--vfs-cache-mode off" + rcloneFlags, command: rclone},
@@ -86,7 +86,7 @@ func rcloneVersion(ctx context.Context, c *comparison) (string, error) {
 }
 
 // tool is a program that make has installed for us.
-func (c *comparison) tool(name string) string { return filepath.Join(c.root, ".tools", name) }
+func (c *comparison) tool(name string) string { return filepath.Join(c.Root, ".tools", name) }
 
 // version finds the version in what a program prints.
 func version(ctx context.Context, program string, args ...string) (string, error) {
@@ -99,6 +99,6 @@ func version(ctx context.Context, program string, args ...string) (string, error
 
 // ourVersion is the commit.
 func ourVersion(ctx context.Context, c *comparison) (string, error) {
-	out, err := rig.Output(ctx, nil, "git", "-C", c.root, "rev-parse", "--short", "HEAD")
+	out, err := rig.Output(ctx, nil, "git", "-C", c.Root, "rev-parse", "--short", "HEAD")
 	return strings.TrimSpace(out), err
 }

@@ -15,6 +15,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"weightfs/tests/lab"
 )
 
 const (
@@ -32,7 +34,7 @@ func mountpointVersion(_ context.Context, c *comparison) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("it was not built: %w", err)
 	}
-	return lastLine(string(text)), nil
+	return lab.LastLine(string(text)), nil
 }
 
 // mountpoint mounts from a manifest, written into its cache, with or without a
@@ -46,7 +48,7 @@ func mountpoint(cached bool) func(*comparison, *mount, []string) (*exec.Cmd, err
 		}
 		config := map[string]any{
 			"config_version": "0.0.1", "mountpoint": m.dir, "metadata_store_dir": m.cache, "event_log_dir": m.cache,
-			"region": c.server.Region, "endpoint_url": m.endpoint, "loglevel": "warn",
+			"region": c.Server.Region, "endpoint_url": m.endpoint, "loglevel": "warn",
 			"throughput_config":  map[string]any{"type": "Explicit", "throughput": 10.0},
 			"memory_limit_bytes": max(m.limit, mountpointLeast),
 			"channels": []map[string]string{{
@@ -72,7 +74,7 @@ func mountpoint(cached bool) func(*comparison, *mount, []string) (*exec.Cmd, err
 // writeManifest writes the one line that describes the object, and returns its
 // checksum, which with one line is that of the file.
 func (c *comparison) writeManifest(path string) (sum string, err error) {
-	head, err := c.server.Client().HeadObject(context.Background(), &s3.HeadObjectInput{Bucket: aws.String(bucket), Key: &c.key})
+	head, err := c.Server.Client().HeadObject(context.Background(), &s3.HeadObjectInput{Bucket: aws.String(bucket), Key: &c.key})
 	if err != nil {
 		return "", err
 	}

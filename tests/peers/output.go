@@ -52,7 +52,7 @@ func (all *results) table() string {
 		"The line rate is a plain ranged-GET client's, the median of one before each row. Memory is the largest resident set of the mount's daemon, or of the loader; cache files, on tmpfs here and so in memory too, stand beside it. "+
 		"A row that takes long has fewer samples, and a peer that took %v once no more. "+
 		"Of the streamer's file engines and concurrencies the fastest counts, and is named.\n\n",
-		lab.Machine(c.began), cli.FormatSize(int64(c.opts.Size)), c.opts.Runs, shape.FirstByte, shape.PerConnection/1e6, shape.Total/1e6,
+		lab.Machine(c.Began), cli.FormatSize(int64(c.opts.Size)), c.opts.Runs, shape.FirstByte, shape.PerConnection/1e6, shape.Total/1e6,
 		cli.FormatSize(2*int64(c.opts.Size)), cli.FormatSize(int64(c.opts.Size)/2), all.empty, all.imports, c.opts.limit)
 	b.WriteString(lab.Table([]string{"peer", "version", "flags"}, all.peers))
 	for _, p := range places() {
@@ -84,7 +84,7 @@ func (all *results) patternTable() string {
 		}
 	}
 	return fmt.Sprintf("GB/s, and the ratio to the line rate where the mount is cold. One object of %s, medians of %d samples, each from exec to exit. %s, by `make peers`.\n\n",
-		cli.FormatSize(int64(all.c.opts.Size)), all.c.opts.Runs, lab.Machine(all.c.began)) +
+		cli.FormatSize(int64(all.c.opts.Size)), all.c.opts.Runs, lab.Machine(all.c.Began)) +
 		lab.Table([]string{"pattern", localFile + ":", "mount, warm:", "mount, cold: loopback:", "of line rate:", "mount, cold: S3-like:", "of line rate:"}, rows)
 }
 

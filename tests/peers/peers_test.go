@@ -35,7 +35,7 @@ func TestManifestSum(t *testing.T) {
 
 // fake is a program that runs a shell script.
 func fake(script string) (*comparison, program) {
-	return &comparison{server: &rig.Server{}, local: os.TempDir(), bytes: 4096}, program{args: func(*comparison) []string {
+	return &comparison{Stage: &lab.Stage{Server: &rig.Server{}, Disk: os.TempDir()}, bytes: 4096}, program{args: func(*comparison) []string {
 		return []string{"sh", "-c", script}
 	}}
 }
@@ -121,7 +121,7 @@ func TestReadersOfALocalFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &comparison{root: root, programs: programs, server: &rig.Server{}, scratch: dir, local: dir}
+	c := &comparison{Stage: &lab.Stage{Root: root, Programs: programs, Server: &rig.Server{}, Scratch: dir, Disk: dir}}
 	names, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Size: 1 << 20, TensorSize: 1 << 18, Dtypes: []string{"F16"}})
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func measured() *results {
 	good := &line{Place: "loopback", Peer: weightfs, Reader: "safetensors, lazy", State: cold, Way: "RUNAI_STREAMER_X=1", Size: 6e9, Seconds: []float64{2, 1, 4}, LineRate: 4e9,
 		Fetched: 5e6, Requests: 7, Memory: 1 << 20, Cache: 2 << 20}
 	bad := &line{Place: "loopback", Peer: "b|c", State: cold, Failure: "it\nfailed | badly"}
-	return &results{lines: []*line{good, bad}, peers: [][]string{{"a", "1.0", "-x"}}, c: &comparison{opts: options{Settings: lab.Settings{Runs: 5}}}}
+	return &results{lines: []*line{good, bad}, peers: [][]string{{"a", "1.0", "-x"}}, c: &comparison{Stage: &lab.Stage{}, opts: options{Settings: lab.Settings{Runs: 5}}}}
 }
 
 func TestTables(t *testing.T) {

@@ -67,12 +67,12 @@ func loaders() []program {
 }
 
 func gpuloadArgs(c *comparison) []string {
-	return []string{c.programs.Gpuload, "load", "--device", "cpu", "--json"}
+	return []string{c.Gpuload, "load", "--device", "cpu", "--json"}
 }
 
 func python(name, way string) program {
 	return program{name: name, pattern: true, args: func(c *comparison) []string {
-		return []string{c.programs.Python, c.script("load.py"), way}
+		return []string{c.Python, c.script("load.py"), way}
 	}}
 }
 
@@ -84,13 +84,13 @@ func dd(name string, n int, block string) program {
 }
 
 func (c *comparison) script(name string) string {
-	return filepath.Join(c.root, "tests", "peers", "readers", name)
+	return filepath.Join(c.Root, "tests", "peers", "readers", name)
 }
 
 // load runs a program once, from exec to exit. checked has every byte compared.
 func (c *comparison) load(ctx context.Context, p program, way, source, endpoint string, checked bool) (r lab.Run, err error) {
 	args, env := p.args(c), c.environment(endpoint)
-	manifest := filepath.Join(c.local, "manifest")
+	manifest := filepath.Join(c.Disk, "manifest")
 	if checked && p.unread {
 		env = append(env, "COMPARE="+c.copied)
 	} else if checked {
@@ -152,7 +152,7 @@ func (c *comparison) compare(manifest string) error {
 func (c *comparison) pythonStart(ctx context.Context, modules string) (float64, error) {
 	var took []float64
 	for range 5 {
-		r, err := lab.Exec(exec.CommandContext(ctx, c.programs.Python, "-c", "import "+modules))
+		r, err := lab.Exec(exec.CommandContext(ctx, c.Python, "-c", "import "+modules))
 		if err != nil {
 			return 0, err
 		}
@@ -165,6 +165,6 @@ func (c *comparison) pythonStart(ctx context.Context, modules string) (float64, 
 func pip(name string) func(context.Context, *comparison) (string, error) {
 	return func(ctx context.Context, c *comparison) (string, error) {
 		code := fmt.Sprintf("import importlib.metadata as m; print(m.version(%q))", name)
-		return version(ctx, c.programs.Python, "-c", code)
+		return version(ctx, c.Python, "-c", code)
 	}
 }

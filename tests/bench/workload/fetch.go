@@ -28,8 +28,7 @@ type Fetch struct {
 	// size.
 	Copy Target
 
-	client  *s3.Client
-	size    int64
+	object  *Object
 	buffers [][]byte
 	target  []byte
 }
@@ -56,16 +55,15 @@ func NewClient(ctx context.Context) (*s3.Client, error) {
 // prepare asks for the size, which opens the first connection; the others are
 // part of what is timed.
 func (f *Fetch) prepare(ctx context.Context) (err error) {
-	if f.client, err = NewClient(ctx); err != nil {
+	client, err := NewClient(ctx)
+	if err != nil {
 		return err
 	}
-	head, err := f.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &f.Bucket, Key: &f.Key})
-	if err != nil {
-		return fmt.Errorf("size of the object: %w", err)
+	if f.object, err = OpenObject(ctx, client, f.Bucket, f.Key); err != nil {
+		return err
 	}
-	f.size = aws.ToInt64(head.ContentLength)
 	if f.buffers, err = memories(f.Connections, f.Part); err == nil {
-		f.target, err = f.Copy.memory(f.size)
+		f.target, err = f.Copy.memory(f.object.Size)
 	}
 	return err
 }
@@ -77,11 +75,11 @@ func (f *Fetch) run(ctx context.Context) (Result, error) {
 		group.Go(func() error {
 			for {
 				off := next.Add(f.Part) - f.Part
-				if off >= f.size {
+				if off >= f.object.Size {
 					return nil
 				}
-				part := buf[:min(f.Part, f.size-off)]
-				if err := f.get(ctx, part, off); err != nil {
+				part := buf[:min(f.Part, f.object.Size-off)]
+				if err := f.object.Fill(ctx, part, off); err != nil {
 					return err
 				}
 				if f.target != nil {
@@ -90,13 +88,29 @@ func (f *Fetch) run(ctx context.Context) (Result, error) {
 			}
 		})
 	}
-	return Result{Bytes: f.size, Items: (f.size + f.Part - 1) / f.Part}, group.Wait()
+	return Result{Bytes: f.object.Size, Items: (f.object.Size + f.Part - 1) / f.Part}, group.Wait()
 }
 
-// get fills buf from off.
-func (f *Fetch) get(ctx context.Context, buf []byte, off int64) error {
-	out, err := f.client.GetObject(ctx, &s3.GetObjectInput{
-		Bucket: &f.Bucket, Key: &f.Key,
+// Object is an object of a bucket, read by ranged GETs.
+type Object struct {
+	Size        int64
+	client      *s3.Client
+	bucket, key string
+}
+
+// OpenObject asks for the size of an object.
+func OpenObject(ctx context.Context, client *s3.Client, bucket, key string) (*Object, error) {
+	head, err := client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: &key})
+	if err != nil {
+		return nil, fmt.Errorf("size of the object: %w", err)
+	}
+	return &Object{aws.ToInt64(head.ContentLength), client, bucket, key}, nil
+}
+
+// Fill fills buf from off.
+func (o *Object) Fill(ctx context.Context, buf []byte, off int64) error {
+	out, err := o.client.GetObject(ctx, &s3.GetObjectInput{
+		Bucket: &o.bucket, Key: &o.key,
 		Range: aws.String(fmt.Sprintf("bytes=%d-%d", off, off+int64(len(buf))-1)),
 	})
 	if err != nil {

@@ -132,7 +132,7 @@ func (r *Read) run(ctx context.Context) (Result, error) {
 	blocks := newDivision(info.Size(), r.Block, r.Threads, r.Turns)
 	each := make([]int64, r.Threads)
 	err = threads(ctx, r.Threads, func(ctx context.Context, i int) error {
-		f, err := open(r.Path, r.Way)
+		f, err := Open(r.Path, r.Way)
 		if err != nil {
 			return err
 		}
@@ -142,7 +142,7 @@ func (r *Read) run(ctx context.Context) (Result, error) {
 			if n == 0 {
 				return nil
 			}
-			if err := f.read(r.buffers[i][:n], off); err != nil {
+			if err := f.Fill(r.buffers[i][:n], off); err != nil {
 				return err
 			}
 			if r.target != nil {
@@ -185,14 +185,15 @@ func (d *division) take(i int) (off, n int64) {
 	return off, max(0, min(d.block, d.end[i].Load()-off))
 }
 
-// file is an open file and the way to read it.
-type file struct {
+// File is an open file and the way to read it.
+type File struct {
 	*os.File
-	size int64
+	Size int64
 	data []byte // the mapping, nil otherwise
 }
 
-func open(path string, way Way) (*file, error) {
+// Open opens a file, which the caller closes.
+func Open(path string, way Way) (*File, error) {
 	flags := os.O_RDONLY
 	if way == Direct {
 		flags |= unix.O_DIRECT
@@ -201,13 +202,13 @@ func open(path string, way Way) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &file{File: opened}
+	f := &File{File: opened}
 	info, err := f.Stat()
 	if err == nil {
-		f.size = info.Size()
+		f.Size = info.Size()
 	}
 	if err == nil && way == Mapped {
-		f.data, err = unix.Mmap(int(f.Fd()), 0, int(f.size), unix.PROT_READ, unix.MAP_PRIVATE)
+		f.data, err = unix.Mmap(int(f.Fd()), 0, int(f.Size), unix.PROT_READ, unix.MAP_PRIVATE)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), f.Close())
@@ -215,9 +216,9 @@ func open(path string, way Way) (*file, error) {
 	return f, nil
 }
 
-// read fills buf from off. O_DIRECT is asked for whole pages, which buf has room
+// Fill fills buf from off. O_DIRECT is asked for whole pages, which buf has room
 // for.
-func (f *file) read(buf []byte, off int64) error {
+func (f *File) Fill(buf []byte, off int64) error {
 	if f.data != nil {
 		copy(buf, f.data[off:])
 		return nil
@@ -242,7 +243,7 @@ func (f *file) read(buf []byte, off int64) error {
 	return nil
 }
 
-func (f *file) close() {
+func (f *File) close() {
 	if f.data != nil {
 		unix.Munmap(f.data)
 	}

@@ -39,16 +39,16 @@ func (m *Mix) run(ctx context.Context) (Result, error) {
 	result := Result{Each: make([]int64, len(m.buffers))}
 	latencies := make([][]time.Duration, len(m.buffers))
 	err := threads(ctx, len(m.buffers), func(ctx context.Context, i int) error {
-		f, err := open(m.Path, Buffered)
+		f, err := Open(m.Path, Buffered)
 		if err != nil {
 			return err
 		}
 		defer f.close()
-		next := m.pattern(i, f.size)
+		next := m.pattern(i, f.Size)
 		for ctx.Err() == nil {
 			off, n := next()
 			begin := now()
-			if err := f.read(m.buffers[i][:n:n], off); err != nil {
+			if err := f.Fill(m.buffers[i][:n:n], off); err != nil {
 				return err
 			}
 			result.Each[i] += n

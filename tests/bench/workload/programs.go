@@ -158,11 +158,7 @@ type Gpuload struct {
 }
 
 func (g *Gpuload) run(ctx context.Context) (Result, error) {
-	out, err := run(ctx, g.Program, append([]string{"load", "--json"}, g.Args...)...)
-	if err != nil {
-		return Result{}, err
-	}
-	load, err := lab.ParseLoad(out)
+	load, err := lab.ExecLoad(exec.CommandContext(ctx, g.Program, append([]string{"load", "--json"}, g.Args...)...))
 	return Result{Bytes: load.Bytes, Load: &load}, err
 }
 

@@ -15,13 +15,13 @@ type tensor struct{ off, size, row int64 }
 
 // readHeader reads the tensors of a safetensors file, in the order of the file.
 // It makes two reads.
-func readHeader(f *file) ([]tensor, error) {
+func readHeader(f *File) ([]tensor, error) {
 	var prefix [8]byte
-	if err := f.read(prefix[:], 0); err != nil {
+	if err := f.Fill(prefix[:], 0); err != nil {
 		return nil, err
 	}
 	text := make([]byte, binary.LittleEndian.Uint64(prefix[:]))
-	if err := f.read(text, int64(len(prefix))); err != nil {
+	if err := f.Fill(text, int64(len(prefix))); err != nil {
 		return nil, err
 	}
 	var entries map[string]struct {
@@ -54,7 +54,7 @@ type Header struct {
 }
 
 func (h *Header) run(_ context.Context) (Result, error) {
-	f, err := open(h.Path, Buffered)
+	f, err := Open(h.Path, Buffered)
 	if err != nil {
 		return Result{}, err
 	}
@@ -94,12 +94,12 @@ func (r *Rank) run(ctx context.Context) (Result, error) {
 	case <-ctx.Done():
 		return Result{}, ctx.Err()
 	}
-	f, err := open(r.Path, Mapped)
+	f, err := Open(r.Path, Mapped)
 	if err != nil {
 		return Result{}, err
 	}
 	defer f.close()
-	tensors, err := readHeader(&file{File: f.File}) // not from the mapping
+	tensors, err := readHeader(&File{File: f.File}) // not from the mapping
 	if err != nil {
 		return Result{}, err
 	}
@@ -153,7 +153,7 @@ func (s *Skip) prepare(context.Context) (err error) {
 }
 
 func (s *Skip) run(ctx context.Context) (Result, error) {
-	f, err := open(s.Path, Buffered)
+	f, err := Open(s.Path, Buffered)
 	if err != nil {
 		return Result{}, err
 	}
@@ -173,7 +173,7 @@ func (s *Skip) run(ctx context.Context) (Result, error) {
 		}
 		for off := int64(0); off < t.size && ctx.Err() == nil; off += int64(len(s.buf)) {
 			n := min(int64(len(s.buf)), t.size-off)
-			if err := f.read(s.buf[:n:n], t.off+off); err != nil {
+			if err := f.Fill(s.buf[:n:n], t.off+off); err != nil {
 				return result, err
 			}
 		}

@@ -95,7 +95,7 @@ func (b *buffers) move(ctx context.Context, p part, s gpuload.Stream) error {
 		}
 	}
 	dst := b.staging[i].Bytes()[:p.n]
-	if err := p.object.readAt(ctx, dst, p.off); err != nil {
+	if err := p.object.fill(ctx, dst, p.off); err != nil {
 		return fmt.Errorf("%s [%d,%d): %w", p.object.name, p.off, p.off+int64(p.n), err)
 	}
 	if err := s.Copy(p.target, p.off, dst); err != nil {

@@ -20,16 +20,13 @@ import (
 
 	"weightfs/cmd/cli"
 	"weightfs/gpuload"
+	"weightfs/tests/bench/workload"
+	"weightfs/tests/lab"
 )
 
-func main() {
-	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, "bareloop:", err)
-		os.Exit(1)
-	}
-}
+func main() { lab.Main("bareloop", run) }
 
-func run() (err error) {
+func run(ctx context.Context, args []string) (err error) {
 	cfg := loopConfig{readers: 16, streams: 2, part: 8 << 20}
 	part := cli.Size(cfg.part)
 	flags := pflag.NewFlagSet("bareloop", pflag.ExitOnError)
@@ -37,14 +34,17 @@ func run() (err error) {
 	direct := flags.Bool("direct", false, "open files with O_DIRECT")
 	flags.IntVar(&cfg.readers, "readers", cfg.readers, "how many read at a time")
 	flags.Var(&part, "part", "bytes of one read and one copy, a multiple of 4096")
-	if err := flags.Parse(os.Args[1:]); err != nil {
+	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if cfg.part = int(part); flags.NArg() == 0 || cfg.readers < 1 || cfg.part < 4096 || cfg.part%4096 != 0 {
 		return errors.New("needed: files or objects, at least one reader, and parts of whole pages")
 	}
-	ctx := context.Background()
-	objects, err := openAll(ctx, flags.Args(), *direct)
+	way := workload.Buffered
+	if *direct {
+		way = workload.Direct
+	}
+	objects, err := openAll(ctx, flags.Args(), way)
 	if err != nil {
 		return err
 	}

@@ -3,18 +3,29 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"weightfs/gpuload/safetensors"
+	"weightfs/tests/lab"
 	"weightfs/tests/rig"
 )
 
-// The limits under which everything is loaded: unlimited, the minimum, and one
-// below the largest tensor of the corpus.
-var limits = [...]string{"-1", "0", "32Mi"}
+// limits are those under which everything is loaded, and how much staging each
+// allows: no limit, the minimum, of 32 readers and half as many more, and less than
+// one part.
+func limits() map[string]int64 {
+	return map[string]int64{"-1": math.MaxInt64, "0": 48 << 20, "1Mi": 1 << 20}
+}
 
-// place is a way to the corpus: what stands before a checkpoint's name.
-type place struct{ name, root string }
+// place is a way to the corpus: what stands before a checkpoint's name, and what is
+// done with the files before each load.
+type place struct {
+	name, root string
+	before     func(ctx context.Context, files ...string) error
+}
 
 // checkAll runs the device's tests and loads the corpus in every way. Its error
 // is for what kept it from checking.
@@ -53,11 +64,20 @@ func (r *suite) places(ctx context.Context, corpus string) ([]place, error) {
 	if err != nil {
 		return nil, err
 	}
-	mounted, err := r.mount(ctx, uri, "--memory-limit", "256Mi")
+	mounted, err := r.mount(ctx, uri, "--memory-limit", "64Mi")
 	if err != nil {
 		return nil, err
 	}
-	return []place{{"a folder", corpus}, {"a mounted folder", folder}, {"a mounted bucket", mounted}, {"a bucket", uri}}, nil
+	heat := func(ctx context.Context, files ...string) error { return lab.Heat(ctx, 1, files...) }
+	evict := func(_ context.Context, files ...string) error {
+		_ = lab.Evict(files...) // on a tmpfs nothing can be
+		return nil
+	}
+	leave := func(context.Context, ...string) error { return nil }
+	return []place{
+		{"a folder", corpus, heat}, {"a folder, not cached", corpus, evict}, {"a mounted folder", folder, leave},
+		{"a mounted bucket", mounted, leave}, {"a bucket", uri, leave},
+	}, nil
 }
 
 // checkOne loads one checkpoint from everywhere under every limit, and holds it
@@ -71,9 +91,23 @@ func (r *suite) checkOne(ctx context.Context, s *score, places []place, name str
 	if err != nil {
 		return err
 	}
+	if name == "odd0" {
+		s.add("the corpus has every dtype", hasEveryDType(want))
+	}
+	files, err := filepath.Glob(filepath.Join(r.path("corpus"), name, "*"))
+	if err != nil {
+		return err
+	}
+	few := name == "many" || strings.HasPrefix(name, "odd") && name != "odd0" // takes long, or is much like another
 	for _, p := range places {
-		for _, limit := range limits {
-			err := r.compare(ctx, p.root+"/"+name, limit, want)
+		for limit, staging := range limits() {
+			if few && limit != "1Mi" {
+				continue
+			}
+			err := p.before(ctx, files...)
+			if err == nil {
+				err = r.compare(ctx, p.root+"/"+name, limit, staging, want)
+			}
 			s.add(fmt.Sprintf("%s from %s, memory limit %s", name, p.name, limit), err)
 		}
 	}
@@ -83,11 +117,30 @@ func (r *suite) checkOne(ctx context.Context, s *score, places []place, name str
 	return ctx.Err()
 }
 
-// compare loads a source and compares what lies on the device with want.
-func (r *suite) compare(ctx context.Context, source, limit string, want map[string]rig.Tensor) error {
+// hasEveryDType fails where the format has a dtype of which there is no tensor.
+func hasEveryDType(corpus map[string]rig.Tensor) error {
+	found := map[string]bool{}
+	for _, t := range corpus {
+		found[t.Dtype] = true
+	}
+	for d := safetensors.F4; d <= safetensors.U64; d++ {
+		if !found[d.String()] {
+			return fmt.Errorf("no tensor of dtype %s", d)
+		}
+	}
+	return nil
+}
+
+// compare loads a source and compares what lies on the device with want, and the
+// staging that it took with what its limit allows.
+func (r *suite) compare(ctx context.Context, source, limit string, staging int64, want map[string]rig.Tensor) error {
 	manifest := r.path("manifest")
-	if _, err := r.load(ctx, source, "--memory-limit", limit, "--manifest", manifest, "--verify"); err != nil {
+	load, err := r.load(ctx, source, "--memory-limit", limit, "--manifest", manifest, "--verify")
+	if err != nil {
 		return err
+	}
+	if load.Staging <= 0 || load.Staging > staging {
+		return fmt.Errorf("%d bytes of staging", load.Staging)
 	}
 	return rig.CompareManifest(manifest, want)
 }

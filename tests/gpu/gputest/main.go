@@ -103,6 +103,15 @@ func (s *score) skip(what, why string) {
 	fmt.Printf("--   %s: not judged: %s\n", what, why)
 }
 
+// judge holds a figure to its target.
+func (s *score) judge(f lab.Figure) {
+	var err error
+	if !f.Met() {
+		err = fmt.Errorf("%.3g: %s, of %s", f.Ratio(), f.Unit.Format(f.Load()), f.Unit.Format(f.Base()))
+	}
+	s.add(fmt.Sprintf("%s, %s of %s", f.Title(), f.Target, f.Baseline), err)
+}
+
 func (s *score) add(what string, err error) {
 	if err != nil {
 		s.failed++

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
-	"strings"
 
 	"weightfs/tests/lab"
 )
@@ -44,7 +43,7 @@ func (r *suite) other(ctx context.Context, name string, files []string) other {
 		}
 		out, err := lab.Exec(exec.CommandContext(ctx, r.python, slices.Concat([]string{r.path("others.py"), name, r.device}, files)...))
 		if err != nil {
-			o.absent = lastLine(err.Error())
+			o.absent = lab.LastLine(err.Error())
 			return o
 		}
 		var p struct {
@@ -73,24 +72,4 @@ func (o other) row() []string {
 		return []string{o.name, o.version, o.absent, ""}
 	}
 	return []string{o.name, o.version, fmt.Sprintf("%.1f", o.seconds), fmt.Sprintf("%.1f", o.rate/1e9)}
-}
-
-// judgeLoadFile holds the loader's rate over local files against load_file's, both
-// without what it takes to get ready: Python and torch take seconds for that.
-func (s *score) judgeLoadFile(rate float64, loadFile other) {
-	what := fmt.Sprintf("local files: at least %d times safetensors' load_file", leastOfLoadFile)
-	if loadFile.absent != "" {
-		s.skip(what, loadFile.absent)
-		return
-	}
-	var err error
-	if rate < leastOfLoadFile*loadFile.rate {
-		err = fmt.Errorf("%.3g bytes/s, load_file has %.3g", rate, loadFile.rate)
-	}
-	s.add(what, err)
-}
-
-func lastLine(text string) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return lines[len(lines)-1]
 }

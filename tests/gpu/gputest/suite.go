@@ -93,22 +93,17 @@ func (r *suite) mount(ctx context.Context, source string, flags ...string) (stri
 }
 
 // timed runs one of the bundle's programs, which prints a report.
-func (r *suite) timed(ctx context.Context, program string, args ...string) (sample, error) {
+func (r *suite) timed(ctx context.Context, program string, args ...string) (lab.Load, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(r.bin, program), args...)
 	cmd.Env = append(os.Environ(), r.server.Env()...)
-	whole, err := lab.Exec(cmd)
-	if err != nil {
-		return sample{}, err
-	}
-	load, err := lab.ParseLoad(whole.Output)
-	return sample{whole.Seconds, load}, err
+	return lab.ExecLoad(cmd)
 }
 
-func (r *suite) load(ctx context.Context, source string, flags ...string) (sample, error) {
+func (r *suite) load(ctx context.Context, source string, flags ...string) (lab.Load, error) {
 	return r.timed(ctx, "gpuload", append([]string{"load", source, "--device", r.device, "--json"}, flags...)...)
 }
 
-func (r *suite) bareloop(ctx context.Context, sc scenario) (sample, error) {
+func (r *suite) bareloop(ctx context.Context, sc scenario) (lab.Load, error) {
 	return r.timed(ctx, "bareloop", slices.Concat([]string{"--device", r.device}, sc.flags, sc.files)...)
 }
 
