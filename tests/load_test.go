@@ -1,7 +1,6 @@
 package tests
 
 import (
-	"encoding/json"
 	"path/filepath"
 	"testing"
 
@@ -23,71 +22,30 @@ func TestEveryTensorArrives(t *testing.T) {
 		for way, source := range ways {
 			t.Run(m.name+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				checkLoad(t, m, source(t))
+				manifest := filepath.Join(t.TempDir(), "manifest")
+				output(t, theStage.Gpuload, "load", "--device", "cpu", "--manifest", manifest, source(t))
+				if err := rig.CompareManifest(manifest, m.tensors(t)); err != nil {
+					t.Error(err)
+				}
 			})
 		}
 	}
 }
 
-// checkLoad loads a checkpoint from source and compares it with its reference.
-func checkLoad(t *testing.T, m model, source string, args ...string) {
-	t.Helper()
-	manifest := filepath.Join(t.TempDir(), "manifest")
-	args = append([]string{"load", "--device", "cpu", "--json", "--manifest", manifest, source}, args...)
-	out := output(t, theStage.Gpuload, args...)
-	want := m.tensors(t)
-	if err := rig.CompareManifest(manifest, want); err != nil {
-		t.Error(err)
-	}
-	checkReport(t, out, want)
-}
-
-// checkReport holds the report of --json against what was loaded.
-func checkReport(t *testing.T, out string, want map[string]rig.Tensor) {
-	t.Helper()
-	var report struct {
-		Source, Device string
-		Files, Tensors int
-		Bytes          int64
-		Seconds        float64
-		Concurrency    int
-		PartBytes      int64           `json:"part_bytes"`
-		BytesPerSecond float64         `json:"bytes_per_second"`
-		StagingPeak    int64           `json:"staging_peak_bytes"`
-		Phases         json.RawMessage `json:"phases"`
-	}
-	if err := json.Unmarshal([]byte(out), &report); err != nil {
-		t.Fatalf("report %q: %v", out, err)
-	}
-	var bytes int64
-	files := map[string]bool{}
-	for _, tensor := range want {
-		bytes += tensor.Nbytes
-		files[tensor.File] = true
-	}
-	if report.Device != "cpu" || report.Tensors != len(want) || report.Files != len(files) || report.Bytes != bytes {
-		t.Errorf("report is of %d tensors, %d files and %d bytes on %q; should be %d, %d, %d on cpu",
-			report.Tensors, report.Files, report.Bytes, report.Device, len(want), len(files), bytes)
-	}
-	if report.Seconds <= 0 || report.BytesPerSecond <= 0 || report.Concurrency <= 0 || report.PartBytes <= 0 ||
-		report.StagingPeak <= 0 || len(report.Phases) == 0 || report.Source == "" {
-		t.Errorf("report has empty fields: %s", out)
-	}
-}
-
-// TestLoadOptions loads with every option that changes how bytes flow.
-func TestLoadOptions(t *testing.T) {
+// TestEveryCheckpointOnTheCPU has gputest, which is for machines with a GPU, check
+// what is hard to load right, by every way and under every memory limit.
+func TestEveryCheckpointOnTheCPU(t *testing.T) {
 	t.Parallel()
-	m := theStage.model(t, "mixed")
-	for name, args := range map[string][]string{
-		"least-memory": {"--memory-limit", "0"},
-		"no-limit":     {"--memory-limit", "-1"},
-		"one-reader":   {"--concurrency", "1"},
-		"small-parts":  {"--part-size", "64KiB", "--concurrency", "32"},
-		"verify":       {"--verify"},
-		"json-config":  {"--model-loader-extra-config", `{"concurrency": 2, "memory_limit": 20000000}`},
-	} {
-		t.Run(name, func(t *testing.T) { checkLoad(t, m, m.dir, args...) })
-		t.Run(name+"-s3", func(t *testing.T) { checkLoad(t, m, "s3://"+bucket+"/"+m.name, args...) })
+	dir := filepath.Dir(theStage.Mountd)
+	server, err := rig.ServerBinary(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	output(t, "go", "-C", "..", "build", "-o", dir, "./tests/gpu/gputest")
+	output(t, "cp", server, dir)
+	out, err := rig.Output(t.Context(), nil, filepath.Join(dir, "gputest"), "--bin", dir, "--work", t.TempDir(), "--device", "cpu",
+		"--python", theStage.Python, "--figures=false", "--allow-unjudged")
+	if err != nil {
+		t.Fatal(err, out)
 	}
 }

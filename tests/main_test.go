@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"weightfs/tests/proxy"
 	"weightfs/tests/rig"
 )
 
@@ -155,12 +154,4 @@ func mountWith(t *testing.T, opts rig.MountOptions) *rig.Mount {
 func output(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	return rig.Succeed(t, theStage.server.Env(), name, args...)
-}
-
-// proxied starts a proxy before the server, and returns it with the variables
-// that lead clients to it.
-func proxied(t *testing.T) (*proxy.Proxy, []string) {
-	t.Helper()
-	p := proxy.Start(t, theStage.server.Endpoint)
-	return p, append(theStage.server.Env(), "AWS_ENDPOINT_URL="+p.Endpoint)
 }

@@ -187,9 +187,14 @@ func scriptRefuses(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// scriptPut is "put KEY FILE", into the bucket of the models.
+// scriptPut is "put KEY FILE", into the bucket of the models; of a folder, whose
+// objects stay, "put KEY FOLDER".
 func scriptPut(ts *testscript.TestScript, _ bool, args []string) {
 	ctx := context.Background()
+	if info, err := os.Stat(ts.MkAbs(args[1])); err == nil && info.IsDir() {
+		ts.Check(theStage.server.PutDir(ctx, bucket, args[0]+"/", ts.MkAbs(args[1])))
+		return
+	}
 	ts.Check(theStage.server.Put(ctx, bucket, args[0], strings.NewReader(ts.ReadFile(args[1]))))
 	ts.Defer(func() { ts.Check(theStage.server.Delete(ctx, bucket, args[0])) })
 }
