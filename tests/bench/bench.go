@@ -66,11 +66,7 @@ func (l *bench) close() error { return errors.Join(l.tls.Close(), l.Close()) }
 // touch is more memory than a sample of one object takes in its own time, of the
 // page cache or for tensors, to be touched and freed before it.
 func (l *bench) touch() *workload.Touch {
-	n := int64(l.opts.touch)
-	if n == 0 {
-		n = 2 * int64(l.opts.Size)
-	}
-	return &workload.Touch{Bytes: n}
+	return &workload.Touch{Bytes: 2 * int64(l.opts.Size)}
 }
 
 // touchNow touches and frees it, for a sample that work does not take: one that

@@ -40,7 +40,7 @@ func TestPairs(t *testing.T) {
 	}
 	far := proxy.Shape{FirstByte: 30 * time.Millisecond, Total: 500}
 	base := outcome{report: report(1, 100)}
-	load := outcome{report: report(2, 100), traffic: lab.Traffic{Bytes: 150, READs: 7}, values: map[string]float64{sizeValue: 50, "a": 6, "b": 3}}
+	load := outcome{report: report(2, 100), traffic: lab.Traffic{Bytes: 150, READs: 7}, size: 50, values: map[string]float64{"a": 6, "b": 3}}
 	for name, c := range map[string]struct {
 		comparison
 		want lab.Pair
@@ -52,7 +52,7 @@ func TestPairs(t *testing.T) {
 		"latency":  {profile{shape: far}.trips("", lab.Target{}, latency(0.5)), lab.Pair{Base: 0.03, Load: 2}},
 		"slowest":  {profile{shape: far}.trips("", lab.Target{}, latency(1)), lab.Pair{Base: 0.03, Load: 3}},
 		"asked":    {fetchedOf("", asked, 1), lab.Pair{Base: 100, Load: 150}},
-		"size":     {fetchedOf("", named(sizeValue), 1), lab.Pair{Base: 50, Load: 150}},
+		"size":     {fetchedOf("", size, 1), lab.Pair{Base: 50, Load: 150}},
 		"READs":    {zero("READs", reads), lab.Pair{Base: 1, Load: 7}},
 		"value of": {value("a", "b", lab.Count, lab.Target{}), lab.Pair{Base: 3, Load: 6}},
 	} {
@@ -77,33 +77,6 @@ func TestTrafficOfFigures(t *testing.T) {
 	} {
 		if got, counted := c.load.trafficOf("16"); got != c.want || counted != c.counted {
 			t.Errorf("%s: %+v, %v", name, got, counted)
-		}
-	}
-}
-
-// TestTargetsOfStores holds what the rows that fill the line must reach before the
-// store of default shape and before a faster one, and that nothing is asked of the
-// limit of one with a tail.
-func TestTargetsOfStores(t *testing.T) {
-	fast := proxy.S3Like()
-	fast.PerConnection, fast.Total = 90e6, 5e9
-	for _, c := range []struct {
-		far  proxy.Shape
-		want lab.Target
-	}{{proxy.S3Like(), lab.AtLeast(0.90)}, {fast, lab.AtLeast(0.85)}} {
-		for i, p := range profiles(c.far) {
-			ofLimit := []lab.Target{c.want, {}}[i]
-			if r := distantRows(p)[0]; r.compare[0].Target != c.want || r.compare[1].Target != ofLimit {
-				t.Errorf("%+v: %v, %v", c.far, r.compare[0].Target, r.compare[1].Target)
-			}
-		}
-	}
-}
-
-func TestEffort(t *testing.T) {
-	for e, want := range map[effort][2]int{usual: {5, 1}, many: {7, 1}, few: {3, 1}, lone: {1, 1}} {
-		if got := [2]int{e.samples(5), e.samples(1)}; got != want {
-			t.Errorf("%d: %v", e, got)
 		}
 	}
 }

@@ -29,6 +29,7 @@ func of(name string, unit lab.Unit, baseline string, target lab.Target, base, nu
 // The numbers of an outcome.
 func rate(o outcome) float64    { return o.report.Rate() }
 func seconds(o outcome) float64 { return o.report.Seconds() }
+func size(o outcome) float64    { return float64(o.size) }
 func asked(o outcome) float64   { return float64(o.report.Bytes) }
 func fetched(o outcome) float64 { return float64(o.traffic.Bytes) }
 func reads(o outcome) float64   { return float64(o.traffic.READs) }
@@ -61,9 +62,6 @@ func rates(baseline string, target lab.Target) comparison {
 func fetchedOf(baseline string, base func(outcome) float64, most float64) comparison {
 	return of("fetched", lab.Bytes, baseline, lab.AtMost(most), base, fetched)
 }
-
-// sizeValue is the value of a sample that is its dataset's size.
-const sizeValue = "size"
 
 // zero holds that a count of the load is 0.
 func zero(name string, count func(outcome) float64) comparison {

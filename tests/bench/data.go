@@ -37,13 +37,13 @@ type files struct {
 	size  int64
 }
 
-// paths are the shards below the folder that holds the dataset's.
-func (f files) paths(dir string, d dataset) []string {
-	var paths []string
+// in are the shards below the folder that holds the dataset's.
+func (f files) in(dir string, d dataset) found {
+	all := found{size: f.size}
 	for _, name := range f.names {
-		paths = append(paths, filepath.Join(dir, d.name, name))
+		all.paths = append(all.paths, filepath.Join(dir, d.name, name))
 	}
-	return paths
+	return all
 }
 
 // write makes the dataset's folder in dir.
@@ -61,7 +61,7 @@ func (l *bench) write(d dataset, dir string) (files, error) {
 		return files{}, err
 	}
 	f := files{names: names}
-	for _, path := range f.paths(dir, d) {
+	for _, path := range f.in(dir, d).paths {
 		info, err := os.Stat(path)
 		if err != nil {
 			return files{}, err

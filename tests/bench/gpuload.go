@@ -22,7 +22,7 @@ func gpuload(where store, d dataset, flags ...string) sample {
 		if _, err := l.store(ctx, d); err != nil {
 			return outcome{}, err
 		}
-		load := loader(flags...)(l, []string{"s3://" + bucket + "/" + d.name + "/"})
+		load := loader(flags...)(l, found{paths: []string{"s3://" + bucket + "/" + d.name + "/"}})
 		o, err := l.work(ctx, workload.Options{Env: l.reach(where)}, load...)
 		if err != nil {
 			return o, err
@@ -37,8 +37,8 @@ func gpuload(where store, d dataset, flags ...string) sample {
 
 // loader is a run of gpuload over the folder of the first path.
 func loader(flags ...string) readers {
-	return func(l *bench, paths []string) []workload.Workload {
-		folder := paths[0][:strings.LastIndexByte(paths[0], '/')+1]
+	return func(l *bench, in found) []workload.Workload {
+		folder := in.paths[0][:strings.LastIndexByte(in.paths[0], '/')+1]
 		args := append([]string{"--device", "cpu", "--progress", "none"}, flags...)
 		return []workload.Workload{&workload.Gpuload{Program: l.Gpuload, Args: append(args, folder)}}
 	}
@@ -46,8 +46,8 @@ func loader(flags ...string) readers {
 
 // timed has readers timed from exec to exit where whole says so.
 func timed(r readers, whole bool) readers {
-	return func(l *bench, paths []string) []workload.Workload {
-		all := r(l, paths)
+	return func(l *bench, in found) []workload.Workload {
+		all := r(l, in)
 		for i := range all {
 			if whole {
 				all[i] = workload.FromExecToExit(all[i])
@@ -70,15 +70,7 @@ func readAndCopy(to workload.Target, whole bool) swept {
 	}
 	name := "parallel read and copy to " + string(to) + " memory"
 	return swept{name: name, settings: settings, score: rate, unit: lab.Rate, runs: sweepRuns, sample: func(i int) sample {
-		return func(ctx context.Context, l *bench) (outcome, error) {
-			f, err := l.local(one())
-			if err != nil {
-				return outcome{}, err
-			}
-			loop := loops[i]
-			loop.Size = f.size
-			return readAt(folder, one(), onDisk(true), timed(single(loop), whole))(ctx, l)
-		}
+		return readAt(folder, one(), onDisk(true), timed(single(loops[i]), whole))
 	}}
 }
 
@@ -91,12 +83,6 @@ func mountedTurns(to workload.Target, whole bool) swept {
 		name += ", and a copy to " + string(to) + " memory"
 	}
 	return swept{name: name, settings: []string{"4", "8", "16"}, score: rate, unit: lab.Rate, runs: sweepRuns, sample: func(i int) sample {
-		return func(ctx context.Context, l *bench) (outcome, error) {
-			f, err := l.store(ctx, one())
-			if err != nil {
-				return outcome{}, err
-			}
-			return read(mountSpec{}, one(), timed(inTurns(readers[i], to, f.size), whole))(ctx, l)
-		}
+		return read(mountSpec{}, one(), timed(inTurns(readers[i], to), whole))
 	}}
 }

@@ -21,7 +21,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"weightfs/cmd/cli"
 	"weightfs/tests/bench/workload"
 	"weightfs/tests/lab"
 	"weightfs/tests/proxy"
@@ -30,10 +29,7 @@ import (
 // options are the flags.
 type options struct {
 	lab.Settings
-	touch  cli.Size
-	mix    time.Duration
-	limit  time.Duration
-	mountd []string
+	mix time.Duration
 	// far is the shape of the distant store.
 	far proxy.Shape
 }
@@ -55,10 +51,7 @@ func parse(args []string) (o options, list bool, err error) {
 	o = options{Settings: lab.Settings{Runs: 5, Size: 1 << 30, Out: filepath.Join("bin", "bench")}, far: proxy.S3Like()}
 	flags := pflag.NewFlagSet("bench", pflag.ContinueOnError)
 	check := o.Register(flags, 64<<20)
-	flags.Var(&o.touch, "touch", "memory to touch before each sample, 0 for twice the object's size")
 	flags.DurationVar(&o.mix, "mix", 30*time.Second, "how long the readers of the memory rows read")
-	flags.DurationVar(&o.limit, "time-limit", 2*time.Hour, "for everything")
-	flags.StringArrayVar(&o.mountd, "mountd-flag", nil, "a flag for every mountd, as --mountd-flag=--part-size=16MiB")
 	flags.DurationVar(&o.far.FirstByte, "first-byte", o.far.FirstByte, "of the S3-like store: time to the first byte")
 	flags.Int64Var(&o.far.PerConnection, "per-connection", o.far.PerConnection, "of the S3-like store: bytes per second of a connection")
 	flags.Int64Var(&o.far.Total, "total", o.far.Total, "of the S3-like store: bytes per second in all")
@@ -93,8 +86,6 @@ func run(ctx context.Context, args []string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("dropping caches and memory cgroups need root")
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, o.limit, fmt.Errorf("not done within %v", o.limit))
-	defer cancel()
 	return measure(ctx, o, chosen)
 }
 

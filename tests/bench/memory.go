@@ -94,7 +94,7 @@ func newGroup(name string, limit int64) (*rig.Cgroup, error) {
 func (l *bench) press(ctx context.Context, watched []*watch, f files, cache *rig.Cgroup, limit int64) (outcome, error) {
 	var all []workload.Workload
 	for i, w := range watched {
-		for k, path := range f.paths(w.mount.Dir, eight()) {
+		for k, path := range f.in(w.mount.Dir, eight()).paths {
 			all = append(all, &workload.Mix{
 				Path: path, Sequential: mixSequential, Random: mixRandom, For: l.opts.mix, Seed: uint64(i*100 + k),
 			})

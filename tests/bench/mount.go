@@ -17,8 +17,7 @@ import (
 // mountSpec says what to mount, and how.
 type mountSpec struct {
 	where store
-	// flags of mountd, before those that the user gave.
-	flags []string
+	flags []string // of mountd
 	// readAhead, if not 0, is put in the place of what mountd tells the kernel,
 	// in bytes.
 	readAhead int64
@@ -42,8 +41,7 @@ func (l *bench) mount(ctx context.Context, spec mountSpec) (*mount, error) {
 		source = l.localDir()
 	}
 	m, err := l.Mount(ctx, rig.MountOptions{
-		Source: source, Args: append(append([]string{}, spec.flags...), l.opts.mountd...),
-		Env: l.reach(spec.where), Cgroup: spec.cgroup,
+		Source: source, Args: spec.flags, Env: l.reach(spec.where), Cgroup: spec.cgroup,
 	})
 	if err != nil {
 		return nil, err

@@ -13,24 +13,24 @@ import (
 )
 
 // safeOpen reads all tensors of the files one after the other, in Python.
-func safeOpen(l *bench, paths []string) []workload.Workload {
+func safeOpen(l *bench, in found) []workload.Workload {
 	script := filepath.Join(l.Root, "tests", "bench", "workload", "safe_open.py")
-	return []workload.Workload{&workload.SafeOpen{Python: l.Python, Script: script, Paths: paths}}
+	return []workload.Workload{&workload.SafeOpen{Python: l.Python, Script: script, Paths: in.paths}}
 }
 
 // random is 1,000 reads of 128 KiB by 8 threads.
-func random(_ *bench, paths []string) []workload.Workload {
-	return []workload.Workload{&workload.Mix{Path: paths[0], Random: 8, Reads: 1000 / 8, Seed: 1}}
+func random(_ *bench, in found) []workload.Workload {
+	return []workload.Workload{&workload.Mix{Path: in.paths[0], Random: 8, Reads: 1000 / 8, Seed: 1}}
 }
 
 // skipping reads one matrix of eight.
-func skipping(_ *bench, paths []string) []workload.Workload {
-	return []workload.Workload{&workload.Skip{Path: paths[0], Every: 8}}
+func skipping(_ *bench, in found) []workload.Workload {
+	return []workload.Workload{&workload.Skip{Path: in.paths[0], Every: 8}}
 }
 
 // header opens the file and reads its header.
-func header(_ *bench, paths []string) []workload.Workload {
-	return []workload.Workload{&workload.Header{Path: paths[0]}}
+func header(_ *bench, in found) []workload.Workload {
+	return []workload.Workload{&workload.Header{Path: in.paths[0]}}
 }
 
 // headerRead opens a file of a distant store and reads its header, where the
@@ -39,8 +39,8 @@ func headerRead(where store, listed bool) sample {
 	if !listed {
 		return read(mountSpec{where: where}, two(), header)
 	}
-	return read(mountSpec{where: where}, two(), header, func(_ *bench, paths []string) []workload.Workload {
-		return []workload.Workload{&workload.Names{Dir: filepath.Dir(paths[0])}}
+	return read(mountSpec{where: where}, two(), header, func(_ *bench, in found) []workload.Workload {
+		return []workload.Workload{&workload.Names{Dir: filepath.Dir(in.paths[0])}}
 	})
 }
 
@@ -52,10 +52,10 @@ const rankSpread = time.Second
 
 // ranks are the processes of a tensor-parallel load of one file.
 func ranks(columns bool) readers {
-	return func(_ *bench, paths []string) (all []workload.Workload) {
+	return func(_ *bench, in found) (all []workload.Workload) {
 		for i := range time.Duration(rankCount) {
 			all = append(all, &workload.Rank{
-				Path: paths[0], Rank: int64(i), Of: rankCount, Columns: columns, Delay: rankSpread * i / (rankCount - 1),
+				Path: in.paths[0], Rank: int64(i), Of: rankCount, Columns: columns, Delay: rankSpread * i / (rankCount - 1),
 			})
 		}
 		return all
@@ -81,19 +81,10 @@ func tensorParallel(where store, columns bool) sample {
 		limit := fmt.Sprintf("--memory-limit=%d", f.size/4)
 		o, err = l.withMount(ctx, mountSpec{where: where, flags: []string{limit}}, func(m *mount) (outcome, error) {
 			return m.count(ctx, func() (outcome, error) {
-				return l.work(ctx, workload.Options{Cgroup: group.Dir()}, ranks(columns)(l, f.paths(m.Dir, two()))...)
+				return l.work(ctx, workload.Options{Cgroup: group.Dir()}, ranks(columns)(l, f.in(m.Dir, two()))...)
 			})
 		})
-		o.values = map[string]float64{sizeValue: float64(f.size)}
-		return o, err
-	}
-}
-
-// sized adds the size of the dataset's first file to the values of a sample.
-func sized(d dataset, take sample) sample {
-	return func(ctx context.Context, l *bench) (outcome, error) {
-		o, err := take(ctx, l)
-		o.values = map[string]float64{sizeValue: float64(l.stored[d.name].size)}
+		o.size = f.size
 		return o, err
 	}
 }
@@ -146,14 +137,14 @@ func retained(ctx context.Context, l *bench) (o outcome, err error) {
 	}
 	spec := mountSpec{flags: []string{fmt.Sprintf("--memory-limit=%d", a.size*3/2)}}
 	o, err = l.withMount(ctx, spec, func(m *mount) (outcome, error) {
-		pathsA, pathsB := a.paths(m.Dir, modelA()), b.paths(m.Dir, modelB())
-		for _, paths := range [][]string{pathsA, pathsA, pathsA, pathsB, pathsB} {
-			if o, err := runAndSum(ctx, workload.Options{}, eighths(1)(l, paths)...); err != nil {
+		inA, inB := a.in(m.Dir, modelA()), b.in(m.Dir, modelB())
+		for _, in := range []found{inA, inA, inA, inB, inB} {
+			if o, err := runAndSum(ctx, workload.Options{}, eighths(1)(l, in)...); err != nil {
 				return o, err
 			}
 		}
-		return m.count(ctx, func() (outcome, error) { return l.work(ctx, workload.Options{}, eighths(1)(l, pathsB)...) })
+		return m.count(ctx, func() (outcome, error) { return l.work(ctx, workload.Options{}, eighths(1)(l, inB)...) })
 	})
-	o.values = map[string]float64{sizeValue: float64(b.size)}
+	o.size = b.size
 	return o, err
 }

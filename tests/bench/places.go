@@ -19,7 +19,7 @@ import (
 
 // place is where a sample finds the files of a dataset.
 type place struct {
-	paths []string
+	found
 	// mount counts what is asked for; nil where there is none.
 	mount *mount
 	// uncounted says that there is one, which counts nothing.
@@ -63,16 +63,17 @@ func sampleAt(where store, d dataset, open opener, touchFirst bool, r readers, b
 		}
 		defer func() { err = errors.Join(err, p.close()) }()
 		for i, earlier := range before {
-			if _, err := runAndSum(ctx, workload.Options{}, earlier(l, p.paths)...); err != nil {
+			if _, err := runAndSum(ctx, workload.Options{}, earlier(l, p.found)...); err != nil {
 				return o, fmt.Errorf("read %d before: %w", i+1, err)
 			}
 		}
-		timed := func() (outcome, error) { return work(ctx, workload.Options{}, r(l, p.paths)...) }
+		timed := func() (outcome, error) { return work(ctx, workload.Options{}, r(l, p.found)...) }
 		if p.mount != nil {
-			return p.mount.count(ctx, timed)
+			o, err = p.mount.count(ctx, timed)
+		} else {
+			o, err = timed()
 		}
-		o, err = timed()
-		o.uncounted = p.uncounted
+		o.size, o.uncounted = f.size, p.uncounted
 		return o, err
 	}
 }
@@ -87,7 +88,7 @@ func mounted(spec mountSpec) opener {
 		if err != nil {
 			return place{}, err
 		}
-		return place{paths: f.paths(m.Dir, d), mount: m, close: m.Close}, nil
+		return place{found: f.in(m.Dir, d), mount: m, close: m.Close}, nil
 	}
 }
 
@@ -95,11 +96,11 @@ func mounted(spec mountSpec) opener {
 // not.
 func onDisk(warm bool) opener {
 	return func(ctx context.Context, l *bench, d dataset, f files) (place, error) {
-		paths := f.paths(l.localDir(), d)
+		p := place{found: f.in(l.localDir(), d), close: nothingToClose}
 		if !warm {
-			return place{paths: paths, close: nothingToClose}, lab.Evict(paths...)
+			return p, lab.Evict(p.paths...)
 		}
-		return place{paths: paths, close: nothingToClose}, lab.Heat(ctx, 1, paths...)
+		return p, lab.Heat(ctx, 1, p.paths...)
 	}
 }
 
@@ -119,7 +120,7 @@ func inOrder(first, second opener) opener {
 // served is N for a file whose cached pages are of 4 KiB, as those of FUSE are:
 // the server's own, on tmpfs, read many times.
 func served(_ context.Context, l *bench, d dataset, f files) (place, error) {
-	return place{paths: f.paths(filepath.Join(l.Server.Dir, bucket), d), close: nothingToClose}, nil
+	return place{found: f.in(filepath.Join(l.Server.Dir, bucket), d), close: nothingToClose}, nil
 }
 
 // copied is served for a copy that is written for each sample. So its pages lie in
@@ -129,7 +130,7 @@ func served(_ context.Context, l *bench, d dataset, f files) (place, error) {
 // (folio_mark_accessed), which takes a fifth to a third of that use's time.
 func copied(_ context.Context, l *bench, d dataset, f files) (place, error) {
 	dir := filepath.Join(l.Scratch, "copy")
-	p := place{paths: f.paths(dir, d), close: func() error { return os.RemoveAll(dir) }}
+	p := place{found: f.in(dir, d), close: func() error { return os.RemoveAll(dir) }}
 	return p, os.CopyFS(filepath.Join(dir, d.name), os.DirFS(filepath.Join(l.Server.Dir, bucket, d.name)))
 }
 
@@ -151,7 +152,7 @@ func bare(ctx context.Context, l *bench, d dataset, _ files) (place, error) {
 	if err != nil {
 		return place{}, errors.Join(err, end())
 	}
-	return place{paths: []string{filepath.Join(dir, "memory")}, close: end}, nil
+	return place{found: found{paths: []string{filepath.Join(dir, "memory")}}, close: end}, nil
 }
 
 // anything is what a child first writes.

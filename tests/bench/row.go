@@ -47,6 +47,7 @@ type sample func(ctx context.Context, l *bench) (outcome, error)
 // outcome is what came of a sample.
 type outcome struct {
 	report  workload.Report
+	size    int64 // of the dataset, in bytes
 	traffic lab.Traffic
 	// parts are the traffic of single figures, by their names, where they are not
 	// all of one load.

@@ -63,8 +63,8 @@ func loopbackRows() []row {
 	two := func(name string, how readers) row {
 		return row{
 			name: "loopback: two processes read one object, " + name, state: cold, effort: few,
-			load:    sized(one(), read(mountSpec{}, one(), twice(how))),
-			compare: []comparison{fetchedOf(sizeValue, named(sizeValue), 1.02)},
+			load:    read(mountSpec{}, one(), twice(how)),
+			compare: []comparison{fetchedOf("size", size, 1.02)},
 		}
 	}
 	return []row{
@@ -74,7 +74,7 @@ func loopbackRows() []row {
 		plain("1 thread copies a mapping", cold, mountSpec{}, mapped(1), lab.AtLeast(0.45)),
 		plain("8 threads copy a mapping", cold, mountSpec{}, mapped(8), lab.AtLeast(0.45)),
 		plain("8 readers, O_DIRECT, eighths by 8 MiB", cold, mountSpec{}, eighths(8), lab.AtLeast(0.70)),
-		plain("8 readers, O_DIRECT, 8 MiB in turns", cold, mountSpec{}, inTurns(8, workload.Nowhere, 0), lab.AtLeast(0.70)),
+		plain("8 readers, O_DIRECT, 8 MiB in turns", cold, mountSpec{}, inTurns(8, workload.Nowhere), lab.AtLeast(0.70)),
 		against("R over TLS", "TLS: dd bs=1M", cold, bestOf(plainClient(overTLS, workload.Nowhere, false)),
 			read(mountSpec{where: overTLS}, one(), dd), lab.AtLeast(0.50)),
 		plain("dd bs=1M, limit 64 MiB", cold, mountSpec{flags: []string{"--memory-limit=64Mi"}}, dd, lab.AtLeast(0.35)),
@@ -273,10 +273,10 @@ func patternRows(p profile) []row {
 	some := func(name, state string, load sample, compare ...comparison) row {
 		return row{name: p.where.String() + ": " + name, state: state, effort: p.effort(), load: load, compare: compare}
 	}
-	size := fetchedOf(sizeValue, named(sizeValue), 1.1)
+	once := fetchedOf("size", size, 1.1)
 	return []row{
-		some("tensor parallel, by rows", cold, tensorParallel(p.where, false), size, p.ofLimit(lab.Target{})),
-		some("tensor parallel, by columns", cold, tensorParallel(p.where, true), size, p.ofLimit(lab.Target{})),
+		some("tensor parallel, by rows", cold, tensorParallel(p.where, false), once, p.ofLimit(lab.Target{})),
+		some("tensor parallel, by columns", cold, tensorParallel(p.where, true), once, p.ofLimit(lab.Target{})),
 		some("expert parallel, 1 tensor of 8", cold, read(spec, two(), skipping),
 			fetchedOf("asked for", asked, 1.3), p.ofLimit(lab.Target{})),
 		some("header of a file, folders listed", "cold, listed", headerRead(p.where, true), p.trips("", lab.AtMost(1.5), seconds)),
@@ -318,7 +318,7 @@ func memoryRows() []row {
 		},
 		{
 			name: "memory: model B, read twice after model A three times", state: "O_DIRECT, room for 1.5 models", effort: few,
-			load: retained, compare: []comparison{fetchedOf(sizeValue, named(sizeValue), 0.02)},
+			load: retained, compare: []comparison{fetchedOf("size", size, 0.02)},
 		},
 	}
 	for _, limit := range []int64{64, 256, 4096} {

@@ -10,15 +10,22 @@ import (
 // mib is the unit of block sizes.
 const mib = 1 << 20
 
-// readers make the workloads that read these files.
-type readers func(l *bench, paths []string) []workload.Workload
+// found are the files of a dataset where a sample finds them.
+type found struct {
+	paths []string
+	size  int64 // of all
+}
 
-// single has one child for each file, which reads as r says.
+// readers make the workloads that read these files.
+type readers func(l *bench, in found) []workload.Workload
+
+// single has one child for each file, which reads as r says. What copies reads one
+// file.
 func single(r workload.Read) readers {
-	return func(_ *bench, paths []string) (all []workload.Workload) {
-		for _, path := range paths {
+	return func(_ *bench, in found) (all []workload.Workload) {
+		for _, path := range in.paths {
 			w := r
-			w.Path = path
+			w.Path, w.Size = path, in.size
 			all = append(all, &w)
 		}
 		return all
@@ -26,8 +33,8 @@ func single(r workload.Read) readers {
 }
 
 // dd reads the files one after the other by dd bs=1M.
-func dd(_ *bench, paths []string) []workload.Workload {
-	return []workload.Workload{&workload.DD{Paths: paths, Block: mib}}
+func dd(_ *bench, in found) []workload.Workload {
+	return []workload.Workload{&workload.DD{Paths: in.paths, Block: mib}}
 }
 
 // buffered is n threads that read contiguous parts by 2 MiB, as the streamer
@@ -48,18 +55,18 @@ func eighths(n int) readers {
 
 // inTurns is n threads that take parts of 8 MiB in turns, past the page cache, as
 // gpuload does, and copy them once more, to memory of the file's size.
-func inTurns(n int, to workload.Target, size int64) readers {
-	return single(workload.Read{Way: workload.Direct, Threads: n, Block: 8 * mib, Turns: true, Copy: to, Size: size})
+func inTurns(n int, to workload.Target) readers {
+	return single(workload.Read{Way: workload.Direct, Threads: n, Block: 8 * mib, Turns: true, Copy: to})
 }
 
 // twice has each reader two times, at once.
 func twice(r readers) readers {
-	return func(l *bench, paths []string) []workload.Workload { return append(r(l, paths), r(l, paths)...) }
+	return func(l *bench, in found) []workload.Workload { return append(r(l, in), r(l, in)...) }
 }
 
 // fill reads nothing but what the page cache lacks of files that were read before.
-func fill(_ *bench, paths []string) []workload.Workload {
-	return []workload.Workload{&workload.Fill{Paths: paths}}
+func fill(_ *bench, in found) []workload.Workload {
+	return []workload.Workload{&workload.Fill{Paths: in.paths}}
 }
 
 // sweepRuns are the rounds of a sweep on this machine, and before a distant store,

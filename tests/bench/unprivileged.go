@@ -38,7 +38,7 @@ func unprivileged(ctx context.Context, l *bench, d dataset, f files) (_ place, e
 	if err = errors.Join(err, device.Close()); err != nil {
 		return place{}, errors.Join(err, end())
 	}
-	p := place{paths: f.paths(dir, d), uncounted: true} // a mountd without a folder for its control socket has no status
+	p := place{found: f.in(dir, d), uncounted: true} // a mountd without a folder for its control socket has no status
 	p.close = func() error { return errors.Join(proc.Stop(unmountGrace), end()) }
 	// The first request is answered once mountd serves.
 	if out, err := exec.CommandContext(ctx, "ls", "-d", dir+"/").CombinedOutput(); err != nil {
@@ -72,7 +72,7 @@ func (l *bench) serveAsNobody(device *os.File) (*rig.Process, error) {
 			return nil, err
 		}
 	}
-	cmd := exec.Command(l.Mountd, append(l.opts.mountd, l.localDir(), "/dev/fd/3")...)
+	cmd := exec.Command(l.Mountd, l.localDir(), "/dev/fd/3")
 	cmd.ExtraFiles = []*os.File{device} // descriptor 3 there
 	cmd.Dir = l.Disk
 	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+os.DevNull, "HOME="+l.Disk)

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"weightfs/tests/rig"
 )
@@ -75,12 +74,6 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-func TestNothingMeasuredMeetsNothing(t *testing.T) {
-	if (Figure{Spec: Spec{Target: AtLeast(0)}}).Met() {
-		t.Error("met without a sample")
-	}
-}
-
 func TestTrafficIsTheMedianOfEachNumber(t *testing.T) {
 	f := Figure{Traffic: []Traffic{{GETs: 1, Bytes: 30}, {GETs: 9, Bytes: 10}, {GETs: 2, Bytes: 20}}}
 	if got := f.Usual(); got != (Traffic{GETs: 2, Bytes: 20}) {
@@ -128,13 +121,6 @@ func TestPlotsAreXML(t *testing.T) {
 	}
 }
 
-func TestTableAlignsAndEscapes(t *testing.T) {
-	got := Table([]string{"a", "b:"}, [][]string{{"1 | 2", "3\n4"}})
-	if want := "| a | b |\n| --- | --: |\n| 1 \\| 2 | 3 4 |\n"; got != want {
-		t.Errorf("%q, want %q", got, want)
-	}
-}
-
 func TestPublish(t *testing.T) {
 	page := filepath.Join(t.TempDir(), "page.md")
 	const text = "# Page\n<!-- x: begin -->\nold\n<!-- x: end -->\nafter\n"
@@ -172,16 +158,6 @@ func TestInTurns(t *testing.T) {
 	rounds, err := InTurns(t.Context(), 4, side("a", 0), side("b", 3))
 	if !errors.Is(err, broken) || order != "abbaab" || len(rounds) != 2 || rounds[1][0] != "a" || rounds[1][1] != "b" {
 		t.Errorf("%v, %v by %s", rounds, err, order)
-	}
-}
-
-func TestWithinSaysThatItTookTooLong(t *testing.T) {
-	_, err := Within(t.Context(), time.Millisecond, func(ctx context.Context) (int, error) {
-		<-ctx.Done()
-		return 0, ctx.Err()
-	})
-	if err == nil || !strings.Contains(err.Error(), "not done within 1ms") {
-		t.Error(err)
 	}
 }
 

@@ -8,13 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"strconv"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"weightfs/tests/lab"
 )
 
 const usage = `Usage: barefuse BYTES MOUNTPOINT
@@ -31,14 +32,9 @@ const (
 	congestionThreshold = 120
 )
 
-func main() {
-	if err := run(os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "barefuse:", err)
-		os.Exit(1)
-	}
-}
+func main() { lab.Main("barefuse", run) }
 
-func run(args []string) error {
+func run(ctx context.Context, args []string) error {
 	if len(args) != 2 {
 		fmt.Fprint(os.Stderr, usage)
 		return errors.New("two arguments are needed")
@@ -51,8 +47,6 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
 	server, err := fs.Mount(args[1], &root{content: content}, &fs.Options{
 		MountOptions: fuse.MountOptions{
 			FsName: "barefuse", Name: "barefuse", DirectMount: true,

@@ -18,7 +18,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"weightfs/cmd/cli"
 	"weightfs/gpuload"
 	"weightfs/tests/bench/workload"
 	"weightfs/tests/lab"
@@ -28,17 +27,15 @@ func main() { lab.Main("bareloop", run) }
 
 func run(ctx context.Context, args []string) (err error) {
 	cfg := loopConfig{readers: 16, streams: 2, part: 8 << 20}
-	part := cli.Size(cfg.part)
 	flags := pflag.NewFlagSet("bareloop", pflag.ExitOnError)
 	device := flags.String("device", "cpu", "cpu or cuda:N")
 	direct := flags.Bool("direct", false, "open files with O_DIRECT")
 	flags.IntVar(&cfg.readers, "readers", cfg.readers, "how many read at a time")
-	flags.Var(&part, "part", "bytes of one read and one copy, a multiple of 4096")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if cfg.part = int(part); flags.NArg() == 0 || cfg.readers < 1 || cfg.part < 4096 || cfg.part%4096 != 0 {
-		return errors.New("needed: files or objects, at least one reader, and parts of whole pages")
+	if flags.NArg() == 0 || cfg.readers < 1 {
+		return errors.New("needed: files or objects, and at least one reader")
 	}
 	way := workload.Buffered
 	if *direct {

@@ -29,10 +29,11 @@ func measureAll(ctx context.Context, r *suite, s *score) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
-	if _, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Shards: 4, Size: r.size}); err != nil {
+	names, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Shards: 4, Size: r.size})
+	if err != nil {
 		return err
 	}
-	scenarios, err := r.scenarios(ctx, dir, "s3://"+bucket+"/large")
+	scenarios, err := r.scenarios(ctx, dir, names, "s3://"+bucket+"/large")
 	if err != nil {
 		return err
 	}

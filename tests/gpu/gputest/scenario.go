@@ -24,11 +24,7 @@ type scenario struct {
 }
 
 // scenarios are the ways to the checkpoint in dir, which is also in the bucket.
-func (r *suite) scenarios(ctx context.Context, dir, uri string) ([]scenario, error) {
-	names, err := shards(dir)
-	if err != nil {
-		return nil, err
-	}
+func (r *suite) scenarios(ctx context.Context, dir string, names []string, uri string) ([]scenario, error) {
 	if err := r.server.PutDir(ctx, bucket, "large/", dir); err != nil {
 		return nil, err
 	}

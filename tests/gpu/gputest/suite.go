@@ -4,13 +4,10 @@ import (
 	"context"
 	"embed"
 	"errors"
-	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"weightfs/tests/lab"
 	"weightfs/tests/rig"
@@ -105,24 +102,6 @@ func (r *suite) load(ctx context.Context, source string, flags ...string) (lab.L
 
 func (r *suite) bareloop(ctx context.Context, sc scenario) (lab.Load, error) {
 	return r.timed(ctx, "bareloop", slices.Concat([]string{"--device", r.device}, sc.flags, sc.files)...)
-}
-
-// shards are the safetensors files of a folder, by name.
-func shards(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".safetensors") {
-			names = append(names, e.Name())
-		}
-	}
-	if len(names) == 0 {
-		return nil, fmt.Errorf("no safetensors in %s: %w", dir, fs.ErrNotExist)
-	}
-	return names, nil
 }
 
 // under puts a folder or URI before each name.
