@@ -25,8 +25,6 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-
-	"weightfs/tests/rig"
 )
 
 // TestScripts runs testdata/script: the programs as their users call them, by
@@ -49,7 +47,7 @@ func TestScripts(t *testing.T) {
 			testscript.Run(t, testscript.Params{Files: files, RequireUniqueNames: true,
 				Setup: func(env *testscript.Env) error { return setUpScript(env, way) },
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
-					"await": scriptAwait, "get": scriptGet, "mounted": scriptMounted, "put": scriptPut,
+					"await": scriptAwait, "get": scriptGet, "put": scriptPut,
 					"record": scriptRecord, "refuses": scriptRefuses, "requests": scriptRequests, "with": scriptWith,
 				}})
 		})
@@ -148,15 +146,6 @@ func scriptAwait(ts *testscript.TestScript, _ bool, args []string) {
 		if time.Now().After(end) || slices.ContainsFunc(ts.BackgroundCmds(), ended) {
 			ts.Fatalf("it does not succeed")
 		}
-	}
-}
-
-// scriptMounted is "[!] mounted DIR".
-func scriptMounted(ts *testscript.TestScript, neg bool, args []string) {
-	mounted, err := rig.IsMounted(ts.MkAbs(args[0]))
-	ts.Check(err)
-	if mounted == neg {
-		ts.Fatalf("%s: mounted: %v", args[0], mounted)
 	}
 }
 

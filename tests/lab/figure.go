@@ -21,22 +21,25 @@ type Traffic struct {
 	READs int64 `json:"reads"`
 }
 
-// each is t with every number put through f, beside that of other.
-func (t Traffic) each(other Traffic, f func(a, b int64) int64) Traffic {
-	return Traffic{
-		f(t.GETs, other.GETs), f(t.LISTs, other.LISTs), f(t.HEADs, other.HEADs),
-		f(t.Bytes, other.Bytes), f(t.READs, other.READs),
-	}
+// numbers are all of t.
+func (t *Traffic) numbers() [5]*int64 {
+	return [...]*int64{&t.GETs, &t.LISTs, &t.HEADs, &t.Bytes, &t.READs}
 }
 
 // Less returns t without what was there before.
 func (t Traffic) Less(before Traffic) Traffic {
-	return t.each(before, func(a, b int64) int64 { return a - b })
+	for i, n := range before.numbers() {
+		*t.numbers()[i] -= *n
+	}
+	return t
 }
 
 // Plus returns the sum of both.
 func (t Traffic) Plus(other Traffic) Traffic {
-	return t.each(other, func(a, b int64) int64 { return a + b })
+	for i, n := range other.numbers() {
+		*t.numbers()[i] += *n
+	}
+	return t
 }
 
 // Spec says what is compared, and what must come out.
@@ -97,21 +100,12 @@ func (f Figure) Spread() (lowest, highest float64) {
 // Met says whether the ratio meets the target. What is only printed is met.
 func (f Figure) Met() bool { return f.Target.Met(f.Ratio()) }
 
-// Usual is the median of each number of the samples' traffic.
-func (f Figure) Usual() Traffic {
-	pick := func(number func(Traffic) int64) int64 {
-		if len(f.Traffic) == 0 {
-			return 0
-		}
-		return int64(MedianOf(f.Traffic, func(t Traffic) float64 { return float64(number(t)) }))
+// Usual is the median of each number of the samples' traffic, of which there is one.
+func (f Figure) Usual() (usual Traffic) {
+	for i, n := range usual.numbers() {
+		*n = int64(MedianOf(f.Traffic, func(t Traffic) float64 { return float64(*t.numbers()[i]) }))
 	}
-	return Traffic{
-		GETs:  pick(func(t Traffic) int64 { return t.GETs }),
-		LISTs: pick(func(t Traffic) int64 { return t.LISTs }),
-		HEADs: pick(func(t Traffic) int64 { return t.HEADs }),
-		Bytes: pick(func(t Traffic) int64 { return t.Bytes }),
-		READs: pick(func(t Traffic) int64 { return t.READs }),
-	}
+	return usual
 }
 
 // Target is what a ratio must be. The zero value is nothing: the figure is only

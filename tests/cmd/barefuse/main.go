@@ -82,32 +82,9 @@ type root struct {
 	content []byte
 }
 
-// OnAdd implements fs.NodeOnAdder.
+// OnAdd implements fs.NodeOnAdder. Of a file in memory go-fuse writes the reply by
+// one writev from there.
 func (r *root) OnAdd(ctx context.Context) {
-	child := r.NewPersistentInode(ctx, &file{content: r.content}, fs.StableAttr{Mode: syscall.S_IFREG})
-	r.AddChild("memory", child, false)
-}
-
-// file is the one file.
-type file struct {
-	fs.Inode
-	content []byte
-}
-
-// Getattr implements fs.NodeGetattrer.
-func (f *file) Getattr(_ context.Context, _ fs.FileHandle, out *fuse.AttrOut) syscall.Errno {
-	out.Mode, out.Size = 0o444, uint64(len(f.content))
-	return 0
-}
-
-// Open implements fs.NodeOpener.
-func (f *file) Open(context.Context, uint32) (fs.FileHandle, uint32, syscall.Errno) {
-	return nil, fuse.FOPEN_KEEP_CACHE, 0
-}
-
-// Read implements fs.NodeReader: the reply is one writev from the mapping.
-func (f *file) Read(_ context.Context, _ fs.FileHandle, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	size := int64(len(f.content))
-	off = min(off, size)
-	return fuse.ReadResultVector([][]byte{f.content[off:min(off+int64(len(dest)), size)]}), 0
+	file := &fs.MemRegularFile{Data: r.content, Attr: fuse.Attr{Mode: 0o444}}
+	r.AddChild("memory", r.NewPersistentInode(ctx, file, fs.StableAttr{Mode: syscall.S_IFREG}), false)
 }

@@ -11,10 +11,11 @@ import (
 	"weightfs/gpuload"
 )
 
-type loopConfig struct {
-	readers, streams int
-	part             int // bytes
-}
+// partSize is of one read and one copy, streams how many take the copies in turns.
+const (
+	partSize = 8 << 20
+	streams  = 2
+)
 
 // report is what the command prints, as gpuload does: seconds from the first
 // allocation to the last copy, after the device was opened.
@@ -45,17 +46,19 @@ type buffers struct {
 
 // load copies the objects to the device. What it takes from the device is freed
 // with the device.
-func load(ctx context.Context, dev gpuload.Device, objects []object, cfg loopConfig) (report, error) {
+func load(ctx context.Context, dev gpuload.Device, objects []object, readers int) (report, error) {
 	start := time.Now()
-	parts, bytes, err := divide(dev, objects, cfg.part)
+	parts, bytes, err := divide(dev, objects)
 	if err != nil {
 		return report{}, err
 	}
-	streams, err := makeStreams(dev, cfg.streams)
-	if err != nil {
-		return report{}, err
+	var lanes [streams]gpuload.Stream
+	for i := range lanes {
+		if lanes[i], err = dev.NewStream(); err != nil {
+			return report{}, err
+		}
 	}
-	staging, err := makeBuffers(dev, cfg)
+	staging, err := makeBuffers(dev, readers)
 	if err != nil {
 		return report{}, err
 	}
@@ -68,7 +71,7 @@ func load(ctx context.Context, dev gpuload.Device, objects []object, cfg loopCon
 				if k >= len(parts) {
 					return nil
 				}
-				if err := b.move(ctx, parts[k], streams[i%len(streams)]); err != nil {
+				if err := b.move(ctx, parts[k], lanes[i%streams]); err != nil {
 					return err
 				}
 			}
@@ -77,7 +80,7 @@ func load(ctx context.Context, dev gpuload.Device, objects []object, cfg loopCon
 	if err := group.Wait(); err != nil {
 		return report{}, err
 	}
-	for _, s := range streams {
+	for _, s := range lanes {
 		if err := s.Sync(); err != nil {
 			return report{}, err
 		}
@@ -107,7 +110,7 @@ func (b *buffers) move(ctx context.Context, p part, s gpuload.Stream) error {
 }
 
 // divide allocates each object on the device and cuts it into parts.
-func divide(dev gpuload.Device, objects []object, size int) ([]part, int64, error) {
+func divide(dev gpuload.Device, objects []object) ([]part, int64, error) {
 	var parts []part
 	var bytes int64
 	for _, o := range objects {
@@ -115,35 +118,24 @@ func divide(dev gpuload.Device, objects []object, size int) ([]part, int64, erro
 		if err != nil {
 			return nil, 0, err
 		}
-		for off := int64(0); off < o.size; off += int64(size) {
-			parts = append(parts, part{o, target, off, int(min(int64(size), o.size-off))})
+		for off := int64(0); off < o.size; off += partSize {
+			parts = append(parts, part{o, target, off, int(min(partSize, o.size-off))})
 		}
 		bytes += o.size
 	}
 	return parts, bytes, nil
 }
 
-func makeStreams(dev gpuload.Device, n int) ([]gpuload.Stream, error) {
-	streams := make([]gpuload.Stream, n)
-	for i := range streams {
-		var err error
-		if streams[i], err = dev.NewStream(); err != nil {
-			return nil, err
-		}
-	}
-	return streams, nil
-}
-
 // makeBuffers page-locks all staging at once, each reader's on its own thread.
-func makeBuffers(dev gpuload.Device, cfg loopConfig) ([]*buffers, error) {
-	all := make([]*buffers, cfg.readers)
+func makeBuffers(dev gpuload.Device, readers int) ([]*buffers, error) {
+	all := make([]*buffers, readers)
 	var group errgroup.Group
 	for i := range all {
 		all[i] = &buffers{}
 		group.Go(func() error {
 			for j := range all[i].staging {
 				var err error
-				if all[i].staging[j], err = dev.NewStaging(cfg.part); err != nil {
+				if all[i].staging[j], err = dev.NewStaging(partSize); err != nil {
 					return err
 				}
 			}

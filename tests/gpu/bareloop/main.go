@@ -26,15 +26,14 @@ import (
 func main() { lab.Main("bareloop", run) }
 
 func run(ctx context.Context, args []string) (err error) {
-	cfg := loopConfig{readers: 16, streams: 2, part: 8 << 20}
 	flags := pflag.NewFlagSet("bareloop", pflag.ExitOnError)
 	device := flags.String("device", "cpu", "cpu or cuda:N")
 	direct := flags.Bool("direct", false, "open files with O_DIRECT")
-	flags.IntVar(&cfg.readers, "readers", cfg.readers, "how many read at a time")
+	readers := flags.Int("readers", 16, "how many read at a time")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if flags.NArg() == 0 || cfg.readers < 1 {
+	if flags.NArg() == 0 || *readers < 1 {
 		return errors.New("needed: files or objects, and at least one reader")
 	}
 	way := workload.Buffered
@@ -52,7 +51,7 @@ func run(ctx context.Context, args []string) (err error) {
 	}
 	defer func() { err = errors.Join(err, dev.Close()) }()
 	opening := time.Since(start)
-	result, err := load(ctx, dev, objects, cfg)
+	result, err := load(ctx, dev, objects, *readers)
 	result.Phases.Open, result.Phases.Device = opening.Seconds(), opening.Seconds()
 	if err != nil {
 		return err
