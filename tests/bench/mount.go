@@ -52,16 +52,10 @@ func (l *bench) mount(ctx context.Context, spec mountSpec) (*mount, error) {
 		}
 	}
 	mounted := &mount{Mount: m, bench: l, where: spec.where}
-	var last error
-	err = lab.Poll(ctx, quietLimit, "mountd does not answer", func(ctx context.Context) (bool, error) {
-		_, last = mounted.status(ctx) // it may come a moment after the mount
-		return last == nil, nil
-	})
-	if err == nil && !spec.hasty {
-		err = mounted.awaitMemory(ctx)
-	}
-	if err != nil {
-		return nil, errors.Join(err, last, m.Close())
+	if !spec.hasty {
+		if err := mounted.awaitMemory(ctx); err != nil {
+			return nil, errors.Join(err, m.Close())
+		}
 	}
 	l.Proxy.ResetStats()
 	return mounted, nil

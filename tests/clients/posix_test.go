@@ -64,24 +64,3 @@ func TestDiskUsage(t *testing.T) {
 	}
 	t.Run("lie", func(t *testing.T) { refuse(t, theStage.tree, script, "", "diff: holes passed for blocks") })
 }
-
-// asNobody runs a command as another user, who has no rights beyond his own.
-const asNobody = `setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all `
-
-// TestOtherUsers holds that others read with --allow-other, and are kept out
-// without, as FUSE does it.
-func TestOtherUsers(t *testing.T) {
-	for kind, source := range sources() {
-		t.Run(kind+" without", func(t *testing.T) {
-			refuse(t, "/", asNobody+`ls "$DIR"`, "Permission denied", "another user read the mount", "DIR="+mount(t, source))
-		})
-		t.Run(kind+" with", func(t *testing.T) {
-			dir := mount(t, source, "--allow-other")
-			output(t, dir, `sed 's/ \*\?/ /' "$2" | `+asNobody+`sha256sum -c --quiet -`)
-		})
-		t.Run(kind+" with, but no permission", func(t *testing.T) {
-			dir := mount(t, source, "--allow-other", "--file-mode", "0600", "--dir-mode", "0711")
-			refuse(t, dir, asNobody+`cat text/config.json`, "Permission denied", "another user read a file of mode 0600")
-		})
-	}
-}

@@ -3,11 +3,7 @@ package clients
 import (
 	"fmt"
 	"path/filepath"
-	"syscall"
 	"testing"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 
 	"weightfs/tests/rig"
 )
@@ -15,8 +11,9 @@ import (
 // engine is a way in which Run:ai Model Streamer reads files.
 type engine struct {
 	strategy string
-	// probe asks whether the kernel lets it be used; nil where that is certain.
-	probe func() syscall.Errno
+	// fio is the engine of fio that the kernel lets be used where it lets this one;
+	// "" where it always does.
+	fio string
 	// traces are what strace sees of it alone.
 	traces []string
 }
@@ -26,30 +23,10 @@ type engine struct {
 // it can.
 func engines() (uringDirect, uring, libaio, plain engine) {
 	const direct, buffered = `openat.*\.safetensors".*O_NONBLOCK\|O_DIRECT`, `openat.*\.safetensors".*O_NONBLOCK[^|]`
-	return engine{"io_uring_direct", ioUring, []string{direct, `io_uring_enter.*= [1-9]`}},
-		engine{"io_uring_buffered", ioUring, []string{buffered, `io_uring_enter.*= [1-9]`}},
-		engine{"libaio_direct", libAIO, []string{direct, `io_submit.*= [1-9]`}},
-		engine{"sync_buffered", nil, []string{buffered, ` read\(.*\.safetensors>`}}
-}
-
-// ioUring makes a ring, as the streamer does to see whether it may.
-func ioUring() syscall.Errno {
-	var params [30]uint32
-	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&params)), 0)
-	if errno == 0 {
-		unix.Close(int(fd))
-	}
-	return errno
-}
-
-// libAIO makes a context of native asynchronous I/O.
-func libAIO() syscall.Errno {
-	var context uintptr
-	_, _, errno := unix.Syscall(unix.SYS_IO_SETUP, 1, uintptr(unsafe.Pointer(&context)), 0)
-	if errno == 0 {
-		unix.Syscall(unix.SYS_IO_DESTROY, context, 0, 0)
-	}
-	return errno
+	return engine{"io_uring_direct", "io_uring", []string{direct, `io_uring_enter.*= [1-9]`}},
+		engine{"io_uring_buffered", "io_uring", []string{buffered, `io_uring_enter.*= [1-9]`}},
+		engine{"libaio_direct", "libaio", []string{direct, `io_submit.*= [1-9]`}},
+		engine{"sync_buffered", "", []string{buffered, ` read\(.*\.safetensors>`}}
 }
 
 // settings are the streamer's variables, less what they begin with.
@@ -93,9 +70,9 @@ func TestStreamer(t *testing.T) {
 		}
 		t.Run(c.strategy+", "+c.memory, func(t *testing.T) {
 			t.Parallel()
-			if c.probe != nil {
-				if errno := c.probe(); errno != 0 {
-					t.Logf("%s is not to be had here: %v", c.strategy, errno)
+			if c.fio != "" {
+				if r := run(t, theStage.tree, `fio --readonly --name=probe --filename=fio/data --size=4k --rw=read --ioengine=`+c.fio); r.Code != 0 {
+					t.Logf("%s is not to be had here: %s", c.strategy, tail(r.Stderr))
 					refuse(t, theStage.tree, w.script, "can be served on this host", "it read without", w.env...)
 					return
 				}

@@ -2,12 +2,11 @@
 // child process, so that a mount that hangs hangs the child alone, and so that
 // no reader shares a scheduler with what measures it.
 //
-// The program that calls [Run] is executed again as the child: its main hands
-// over to [Main] where [IsChild] says so. A child prepares what must not be
-// timed (its memory, its connections' settings), says so on its standard
-// output, waits for a line on its standard input, does its work and prints a
-// [Report]. So several children begin at once. The clocks of their reports are
-// the same.
+// The program that calls [Run] is executed again as the child: its main begins
+// with [MainIfChild]. A child prepares what must not be timed (its memory, its
+// connections' settings), says so on its standard output, waits for a line on its
+// standard input, does its work and prints a [Report]. So several children begin
+// at once. The clocks of their reports are the same.
 package workload
 
 import (
@@ -98,16 +97,13 @@ func now() time.Duration {
 // program a child.
 const childArgument = "workload-child"
 
-// IsChild says whether the program's arguments are those of a child.
-func IsChild(args []string) bool { return len(args) == 5 && args[1] == childArgument }
-
 // MainIfChild does a child's work, and exits, where the program was started as
 // one.
 func MainIfChild() {
-	if !IsChild(os.Args) {
+	if len(os.Args) != 5 || os.Args[1] != childArgument {
 		return
 	}
-	if err := Main(os.Args); err != nil {
+	if err := work(os.Args[2], os.Args[3], os.Args[4]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -117,11 +113,10 @@ func MainIfChild() {
 // ready is the line that a prepared child prints.
 const ready = "ready"
 
-// Main does the work that a child's arguments describe.
-func Main(args []string) error {
+// work does the work that a child's arguments describe.
+func work(kind, cgroup, spec string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	kind, cgroup, spec := args[2], args[3], args[4]
 	if cgroup != "" {
 		pid := []byte(strconv.Itoa(os.Getpid()))
 		if err := os.WriteFile(filepath.Join(cgroup, "cgroup.procs"), pid, 0); err != nil {
