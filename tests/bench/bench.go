@@ -47,7 +47,7 @@ func (s store) String() string {
 // newBench builds the programs and starts the servers.
 func newBench(ctx context.Context, o options) (_ *bench, err error) {
 	l := &bench{opts: o, stored: map[string]files{}, copied: map[string]files{}}
-	if l.Stage, err = lab.NewStage(ctx, o.Settings, "bench", bucket); err != nil {
+	if l.Stage, err = lab.NewStage(ctx, "bench", bucket); err != nil {
 		return nil, err
 	}
 	l.barefuse = filepath.Join(l.Disk, "barefuse")

@@ -28,13 +28,11 @@ import (
 
 // Settings are the flags that all measurements have.
 type Settings struct {
-	Runs    int
-	Size    cli.Size
-	Rows    *regexp.Regexp // the rows to measure
-	Out     string
-	Docs    string
-	Scratch string
-	Local   string
+	Runs int
+	Size cli.Size
+	Rows *regexp.Regexp // the rows to measure
+	Out  string
+	Docs string
 }
 
 // Register adds the flags, with the values of s as their defaults. The error of
@@ -46,8 +44,6 @@ func (s *Settings) Register(flags *pflag.FlagSet, least cli.Size) (check func() 
 	flags.Var(&s.Size, "size", "bytes of the object")
 	flags.StringVar(&s.Out, "out", s.Out, "folder for the tables, the samples as JSON and the plots")
 	flags.StringVar(&s.Docs, "docs", "", "publish the tables and plots there; needs all rows")
-	flags.StringVar(&s.Scratch, "scratch", "/dev/shm", "folder on tmpfs for the server's files")
-	flags.StringVar(&s.Local, "local", os.TempDir(), "folder on a disk for local files")
 	return func() (err error) {
 		if s.Rows, err = regexp.Compile(*rows); err != nil {
 			return fmt.Errorf("--rows: %w", err)

@@ -19,12 +19,12 @@ type Stage struct {
 	Server  *rig.Server
 	Proxy   *proxy.Proxy
 	Scratch string // on tmpfs: the server's files
-	Disk    string // local files
+	Disk    string // local files, in TMPDIR
 	Began   time.Time
 }
 
 // NewStage builds the programs and starts the server.
-func NewStage(ctx context.Context, s Settings, name, bucket string) (_ *Stage, err error) {
+func NewStage(ctx context.Context, name, bucket string) (_ *Stage, err error) {
 	l := &Stage{Began: time.Now()}
 	defer func() {
 		if err != nil {
@@ -34,10 +34,10 @@ func NewStage(ctx context.Context, s Settings, name, bucket string) (_ *Stage, e
 	if l.Root, err = rig.Root(); err != nil {
 		return nil, err
 	}
-	if l.Scratch, err = os.MkdirTemp(s.Scratch, "weightfs-"+name+"-"); err != nil {
+	if l.Scratch, err = os.MkdirTemp("/dev/shm", "weightfs-"+name+"-"); err != nil {
 		return nil, err
 	}
-	if l.Disk, err = os.MkdirTemp(s.Local, "weightfs-"+name+"-"); err != nil {
+	if l.Disk, err = os.MkdirTemp("", "weightfs-"+name+"-"); err != nil {
 		return nil, err
 	}
 	if l.Programs, err = rig.Build(ctx, l.Disk); err != nil {

@@ -20,7 +20,7 @@ const bucket = "models"
 // comparison is what the samples share. It is used by one goroutine.
 type comparison struct {
 	*lab.Stage
-	opts    options
+	opts    lab.Settings
 	key     string
 	copied  string // the object as a local file, on tmpfs
 	size    int64  // of the object
@@ -59,9 +59,9 @@ func (p place) limit(size int64) int64 {
 
 // newComparison builds the programs, starts the server and stores the object, of a
 // dtype that numpy knows.
-func newComparison(ctx context.Context, o options) (_ *comparison, err error) {
+func newComparison(ctx context.Context, o lab.Settings) (_ *comparison, err error) {
 	c := &comparison{opts: o}
-	if c.Stage, err = lab.NewStage(ctx, o.Settings, "peers", bucket); err != nil {
+	if c.Stage, err = lab.NewStage(ctx, "peers", bucket); err != nil {
 		return nil, err
 	}
 	names, err := rig.WriteCheckpoint(c.Scratch, rig.Checkpoint{Size: int64(c.opts.Size), Dtypes: []string{"F16"}})

@@ -29,11 +29,11 @@ import (
 	"weightfs/tests/lab"
 )
 
-// options are the flags.
-type options struct {
-	lab.Settings
-	limit, rowLimit time.Duration
-}
+// How long it takes at most.
+const (
+	sampleLimit = time.Minute      // for one load; a peer that takes longer once is not sampled again
+	rowLimit    = 45 * time.Second // no sample of a row begins later than that after its first load
+)
 
 const usage = `Usage: peers [flags]
 
@@ -47,12 +47,10 @@ func main() {
 	lab.Main("peers", run)
 }
 
-func parse(args []string) (options, error) {
-	o := options{Settings: lab.Settings{Runs: 5, Size: 512 << 20, Out: filepath.Join("bin", "peers")}}
+func parse(args []string) (lab.Settings, error) {
+	o := lab.Settings{Runs: 5, Size: 512 << 20, Out: filepath.Join("bin", "peers")}
 	flags := pflag.NewFlagSet("peers", pflag.ContinueOnError)
 	check := o.Register(flags, 1<<20)
-	flags.DurationVar(&o.limit, "sample-limit", time.Minute, "for one load; a peer that takes longer once is not sampled again")
-	flags.DurationVar(&o.rowLimit, "row-limit", 45*time.Second, "no sample of a row begins later than that after its first load")
 	flags.Usage = func() { fmt.Printf(usage, flags.FlagUsages()) }
 	if err := flags.Parse(args); err != nil {
 		return o, err

@@ -194,8 +194,8 @@ func (c *comparison) measure(ctx context.Context, r row, err error) []*line {
 	for state, l := range loads {
 		lines[state].Way, lines[state].Fetched, lines[state].Requests = way, l.fetched, l.requests
 	}
-	for i := 0; i < c.opts.Runs && err == nil && (i == 0 || time.Since(began) < c.opts.rowLimit); i++ {
-		loads, err = c.sample(ctx, r, way, c.opts.limit, false)
+	for i := 0; i < c.opts.Runs && err == nil && (i == 0 || time.Since(began) < rowLimit); i++ {
+		loads, err = c.sample(ctx, r, way, sampleLimit, false)
 		for state, l := range loads {
 			into := lines[state]
 			into.Seconds = append(into.Seconds, l.seconds)
@@ -217,7 +217,7 @@ func (c *comparison) choose(ctx context.Context, r row) (way string, loads map[s
 	}
 	least := math.Inf(1)
 	for _, w := range ways {
-		got, failure := c.sample(ctx, r, w, c.opts.limit/time.Duration(len(ways)), true)
+		got, failure := c.sample(ctx, r, w, sampleLimit/time.Duration(len(ways)), true)
 		if failure == nil && r.mounter != nil && strings.Contains(r.mounter.flags, "CACHE") && got[cold].cache == 0 {
 			failure = errors.New("it has left its cache empty")
 		}

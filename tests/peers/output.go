@@ -53,7 +53,7 @@ func (all *results) table() string {
 		"A row that takes long has fewer samples, and a peer that took %v once no more. "+
 		"Of the streamer's file engines and concurrencies the fastest counts, and is named.\n\n",
 		lab.Machine(c.Began), cli.FormatSize(int64(c.opts.Size)), c.opts.Runs, shape.FirstByte, shape.PerConnection/1e6, shape.Total/1e6,
-		cli.FormatSize(2*int64(c.opts.Size)), cli.FormatSize(int64(c.opts.Size)/2), all.empty, all.imports, c.opts.limit)
+		cli.FormatSize(2*int64(c.opts.Size)), cli.FormatSize(int64(c.opts.Size)/2), all.empty, all.imports, sampleLimit)
 	b.WriteString(lab.Table([]string{"peer", "version", "flags"}, all.peers))
 	for _, p := range places() {
 		fmt.Fprintf(&b, "\n## %s\n\n", p.name)
@@ -121,7 +121,7 @@ func (all *results) plot(p place) string {
 
 // write puts the tables, the samples and the plots into the folder for results,
 // and into the documents where their folder is named.
-func (all *results) write(o options) error {
+func (all *results) write(o lab.Settings) error {
 	samples, err := json.MarshalIndent(all.lines, "", "  ")
 	if err != nil {
 		return err

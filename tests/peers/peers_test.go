@@ -151,7 +151,7 @@ func measured() *results {
 	good := &line{Place: "loopback", Peer: weightfs, Reader: "safetensors, lazy", State: cold, Way: "RUNAI_STREAMER_X=1", Size: 6e9, Seconds: []float64{2, 1, 4}, LineRate: 4e9,
 		Fetched: 5e6, Requests: 7, Memory: 1 << 20, Cache: 2 << 20}
 	bad := &line{Place: "loopback", Peer: "b|c", State: cold, Failure: "it\nfailed | badly"}
-	return &results{lines: []*line{good, bad}, peers: [][]string{{"a", "1.0", "-x"}}, c: &comparison{Stage: &lab.Stage{}, opts: options{Settings: lab.Settings{Runs: 5}}}}
+	return &results{lines: []*line{good, bad}, peers: [][]string{{"a", "1.0", "-x"}}, c: &comparison{Stage: &lab.Stage{}, opts: lab.Settings{Runs: 5}}}
 }
 
 func TestTables(t *testing.T) {
@@ -176,7 +176,7 @@ func TestTables(t *testing.T) {
 // The documents must have the marks, and the samples are JSON.
 func TestWrite(t *testing.T) {
 	dir := t.TempDir()
-	o := options{Settings: lab.Settings{Out: filepath.Join(dir, "out"), Docs: dir}}
+	o := lab.Settings{Out: filepath.Join(dir, "out"), Docs: dir}
 	marks := "<!-- peers: begin -->\nold\n<!-- peers: end -->\n<!-- patterns: begin -->\n<!-- patterns: end -->\n"
 	err := measured().write(o)
 	if !errors.Is(err, os.ErrNotExist) {
