@@ -2,6 +2,7 @@ package tests
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -72,7 +73,7 @@ func newTwin(t *testing.T, name string) *twin {
 func (w *twin) failAt(t *testing.T, gets int, env []string, source string, want ...string) {
 	t.Helper()
 	ctx := t.Context()
-	replace := func(proxy.Request, *proxy.Head) {
+	replace := func(*http.Response) {
 		w.done <- theStage.server.PutFile(ctx, w.name, twinFile, w.again)
 		w.proxy.SetShape(proxy.Shape{})
 	}

@@ -120,7 +120,7 @@ func (l *bench) startServers(ctx context.Context) (err error) {
 	if l.tls, err = rig.NewServer(ctx, rig.ServerOptions{Dir: data, TLS: true}); err != nil {
 		return err
 	}
-	if l.proxy, err = proxy.New(l.plain.Endpoint, ""); err != nil {
+	if l.proxy, err = proxy.New(l.plain.Endpoint); err != nil {
 		return err
 	}
 	return l.plain.CreateBucket(ctx, bucket)

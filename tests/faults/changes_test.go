@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,7 +93,7 @@ func (r *copied) happen() {
 // skip others, and returns what is closed then.
 func (r *copied) happenIn(op string, skip int) <-chan struct{} {
 	happened := make(chan struct{})
-	r.proxy.SetRules(1, proxy.Rule{Op: op, Skip: skip, Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) {
+	r.proxy.SetRules(1, proxy.Rule{Op: op, Skip: skip, Count: 1, Fault: proxy.Fault{Edit: func(*http.Response) {
 		r.happen()
 		close(happened)
 	}}})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
@@ -104,7 +105,7 @@ func readWhileDistrusted(t *testing.T, issuer *issuer, source func(*issuer) []st
 	r := sceneWith(t, sceneOptions{expected: refusal(way), env: source(issuer), flags: append(flags, "--concurrency", "2")})
 	r.loadFlags = []string{"--concurrency", "2"}
 	r.proxy.SetRules(1,
-		proxy.Rule{Op: "GET", Skip: 4, Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) { issuer.distrust() }}},
+		proxy.Rule{Op: "GET", Skip: 4, Count: 1, Fault: proxy.Fault{Edit: func(*http.Response) { issuer.distrust() }}},
 		proxy.Rule{Op: "GET", When: func(proxy.Request) bool { return issuer.distrusts() }, Fault: failing(400, "ExpiredToken")},
 	)
 	return r, r.read(way)
@@ -148,7 +149,7 @@ func TestRevoked(t *testing.T) {
 			r.loadFlags = []string{"--concurrency", "2"}
 			removed := make(chan struct{}) // later requests reach the store then
 			r.proxy.SetRules(1,
-				proxy.Rule{Op: "GET", Skip: 4, Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) {
+				proxy.Rule{Op: "GET", Skip: 4, Count: 1, Fault: proxy.Fault{Edit: func(*http.Response) {
 					if err := server.RemoveAccount(ctx, access); err != nil {
 						t.Error(err)
 					}

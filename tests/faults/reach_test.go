@@ -3,6 +3,7 @@ package faults
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,7 +44,7 @@ func TestNamesFail(t *testing.T) {
 			r := sceneWithNames(t, "intact")
 			r.checkPassing(storageCase{inflict: func(r *scene) {
 				begun := make(chan struct{})
-				r.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: 5, Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) {
+				r.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: 5, Count: 1, Fault: proxy.Fault{Edit: func(*http.Response) {
 					failNames(r)
 					close(begun)
 				}}})

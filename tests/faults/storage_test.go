@@ -77,10 +77,10 @@ func passing() []storageCase {
 
 // otherRange makes of a partial answer one that claims to be of other bytes of
 // the same object.
-func otherRange(_ proxy.Request, h *proxy.Head) {
-	if h.Status() == http.StatusPartialContent {
-		_, total, _ := strings.Cut(h.Get("Content-Range"), "/")
-		h.Set("Content-Range", "bytes 5-9/"+total)
+func otherRange(r *http.Response) {
+	if r.StatusCode == http.StatusPartialContent {
+		_, total, _ := strings.Cut(r.Header.Get("Content-Range"), "/")
+		r.Header.Set("Content-Range", "bytes 5-9/"+total)
 	}
 }
 
@@ -89,10 +89,10 @@ func otherETag() map[string]string {
 }
 
 // wholeAnswer makes of a partial answer one that claims to be the whole object.
-func wholeAnswer(_ proxy.Request, h *proxy.Head) {
-	if h.Status() == http.StatusPartialContent {
-		h.SetStatus(http.StatusOK, "OK")
-		h.Set("Content-Range", "")
+func wholeAnswer(r *http.Response) {
+	if r.StatusCode == http.StatusPartialContent {
+		r.StatusCode = http.StatusOK
+		r.Header.Del("Content-Range")
 	}
 }
 
@@ -106,7 +106,7 @@ func refuse(r *scene) {
 // which is cut off.
 func outageAfter(r *scene, gets int) {
 	begun := make(chan struct{})
-	r.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: gets, Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) {
+	r.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: gets, Count: 1, Fault: proxy.Fault{Edit: func(*http.Response) {
 		refuse(r)
 		close(begun)
 	}}})

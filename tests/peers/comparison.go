@@ -91,7 +91,7 @@ func newComparison(ctx context.Context, o options) (_ *comparison, err error) {
 	if c.server, err = rig.NewServer(ctx, rig.ServerOptions{Dir: data}); err != nil {
 		return nil, err
 	}
-	if c.proxy, err = proxy.New(c.server.Endpoint, ""); err != nil {
+	if c.proxy, err = proxy.New(c.server.Endpoint); err != nil {
 		return nil, err
 	}
 	return c, c.upload(ctx)

@@ -1,11 +1,10 @@
 package proxy
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
-	"net/http/httputil"
+	"net/http"
 	"time"
 )
 
@@ -18,13 +17,13 @@ const (
 )
 
 // respond passes a response on, with the rule's edits.
-func (x *exchange) respond(h *Head) error {
-	n, chunked, err := h.length()
-	if err != nil {
-		return err
+func (x *exchange) respond(r *http.Response) error {
+	n := r.ContentLength
+	if x.rec.Op == "HEAD" {
+		n = 0
 	}
-	if x.rec.Op == "HEAD" || h.Status() == 204 || h.Status() == 304 {
-		n, chunked = 0, false
+	if n < 0 {
+		return errors.New("a response whose length is not known before its end")
 	}
 	if err := x.waitFirstByte(); err != nil {
 		return err
@@ -33,39 +32,28 @@ func (x *exchange) respond(h *Head) error {
 		x.reset()
 		return errors.New("reset before the head")
 	}
-	x.edit(h, n)
-	if err := x.writeHead(h); err != nil {
-		return err
+	if x.rule.End == Shorten && n > x.rule.After {
+		r.Header.Set("Content-Length", fmt.Sprint(x.rule.After))
 	}
-	if chunked {
-		return copyChunked(x.client, x.serverR)
+	edit(r.Header, x.rule.Response)
+	if x.rule.Edit != nil {
+		x.rule.Edit(r)
+	}
+	if err := x.writeHead(r.StatusCode, r.Header); err != nil {
+		return err
 	}
 	if err := x.sendBody(n); err != nil {
 		return err
 	}
-	if n < 0 || closes(h) || closes(x.head) {
+	if r.Close || x.request.Close {
 		return errLast
 	}
 	return nil
 }
 
-// edit applies the rule to the head of a response of n bytes.
-func (x *exchange) edit(h *Head, n int64) {
-	if x.rule.End == Shorten && n > x.rule.After {
-		h.Set("Content-Length", fmt.Sprint(x.rule.After))
-	}
-	for name, value := range x.rule.Response {
-		h.Set(name, value)
-	}
-	if x.rule.Edit != nil {
-		x.rule.Edit(x.rec.Request, h)
-	}
-}
-
-// sendBody sends n bytes of body, or up to the end of the connection for n < 0,
-// and ends them as the rule says.
+// sendBody sends n bytes of body and ends them as the rule says.
 func (x *exchange) sendBody(n int64) error {
-	if x.rule.End == Whole || (n >= 0 && n <= x.rule.After) {
+	if x.rule.End == Whole || n <= x.rule.After {
 		return x.copyBody(n)
 	}
 	if err := x.copyBody(x.rule.After); err != nil {
@@ -91,11 +79,8 @@ func (x *exchange) copyBody(n int64) error {
 	x.pace.setRate(rate)
 	x.pace.begin(time.Now())
 	piece := pieceSize(rate, x.shape.Total)
-	for n != 0 {
-		want := piece
-		if n > 0 {
-			want = min(want, n)
-		}
+	for n > 0 {
+		want := min(piece, n)
 		if held := int64(x.serverR.Buffered()); held > 0 {
 			want = min(want, held) // scheduled is only what moves at once
 		}
@@ -105,9 +90,6 @@ func (x *exchange) copyBody(n int64) error {
 		moved, err := x.move(want)
 		x.rec.Bytes += moved
 		x.proxy.ledger.passed(x.rec.Op, moved)
-		if err == io.EOF && n < 0 {
-			return nil
-		}
 		if err != nil {
 			return fmt.Errorf("body: %w", err)
 		}
@@ -145,49 +127,14 @@ func (x *exchange) waitTurn(rate, n int64) error {
 }
 
 // move sends n bytes, from the head's buffer where that holds some, and then
-// they are all there, or else by splice. io.EOF means that the server has ended
-// before n bytes.
+// they are all there, or else by splice.
 func (x *exchange) move(n int64) (int64, error) {
 	if x.serverR.Buffered() > 0 {
-		data, err := x.serverR.Peek(int(n))
-		if err != nil {
-			return 0, err
-		}
-		if _, err := x.client.Write(data); err != nil {
-			return 0, err
-		}
-		return int64(len(data)), discard(x.serverR, len(data))
+		return io.CopyN(x.client, x.serverR, n)
 	}
 	moved, err := x.client.ReadFrom(&io.LimitedReader{R: x.server, N: n})
 	if err == nil && moved < n {
-		err = io.EOF
+		err = io.ErrUnexpectedEOF
 	}
 	return moved, err
-}
-
-func discard(r *bufio.Reader, n int) error {
-	_, err := r.Discard(n)
-	return err
-}
-
-// copyChunked passes on a chunked body, without its trailers.
-func copyChunked(dst io.Writer, src *bufio.Reader) error {
-	w := httputil.NewChunkedWriter(dst)
-	if _, err := io.Copy(w, httputil.NewChunkedReader(src)); err != nil {
-		return err
-	}
-	for { // trailers, up to the empty line
-		line, err := src.ReadString('\n')
-		if err != nil {
-			return err
-		}
-		if line == "\r\n" || line == "\n" {
-			break
-		}
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	_, err := io.WriteString(dst, "\r\n")
-	return err
 }

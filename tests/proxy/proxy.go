@@ -1,11 +1,13 @@
 package proxy
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -31,8 +33,9 @@ type Proxy struct {
 	// Endpoint is the URL for clients, without a trailing slash.
 	Endpoint string
 
-	port     port   // where it listens
-	upstream string // the server's address
+	addr     string   // where it listens
+	port     *os.File // holds addr
+	upstream string   // the server's address
 	rules    ruleSet
 	ledger   ledger
 	total    pacer
@@ -48,28 +51,20 @@ type Proxy struct {
 	counted  int64              // lastConn at the last ResetStats; guarded by mu
 }
 
-// New starts a proxy for the plain HTTP server at the URL upstream. listen is
-// the address to listen on; "" is a free port of 127.0.0.1.
-func New(upstream, listen string) (*Proxy, error) {
-	u, err := url.Parse(upstream)
-	if err != nil || u.Scheme != "http" || u.Port() == "" {
+// New starts a proxy for the plain HTTP server at the URL upstream.
+func New(upstream string) (*Proxy, error) {
+	at, ok := strings.CutPrefix(upstream, "http://")
+	if !ok {
 		return nil, fmt.Errorf("proxy: %q is not of the form http://HOST:PORT", upstream)
 	}
-	if listen == "" {
-		listen = "127.0.0.1:0"
-	}
-	at, err := takePort(listen)
+	addr, holder, err := takePort()
 	if err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	p := &Proxy{
-		Endpoint: "http://" + at.addr, port: at, upstream: u.Host,
-		ctx: ctx, cancel: cancel, conns: map[*conn]struct{}{},
-	}
+	p := &Proxy{Endpoint: "http://" + addr, addr: addr, port: holder, upstream: at, conns: map[*conn]struct{}{}}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
 	if err := p.Accept(); err != nil {
-		cancel()
-		return nil, errors.Join(err, at.release())
+		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
 }
@@ -77,7 +72,7 @@ func New(upstream, listen string) (*Proxy, error) {
 // Start runs a proxy until tb ends.
 func Start(tb testing.TB, upstream string) *Proxy {
 	tb.Helper()
-	p, err := New(upstream, "")
+	p, err := New(upstream)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -95,7 +90,7 @@ func (p *Proxy) Close() error {
 	p.cancel()
 	err := p.Refuse()
 	p.wg.Wait()
-	return errors.Join(err, p.port.release())
+	return errors.Join(err, p.port.Close())
 }
 
 // SetShape changes the shape for the responses that begin from now on; the
@@ -114,7 +109,7 @@ func (p *Proxy) SetRules(seed uint64, rules ...Rule) { p.rules.set(seed, rules) 
 // Stats returns the counters.
 func (p *Proxy) Stats() Stats { return p.ledger.snapshot() }
 
-// Log returns the finished requests, oldest first: the last 65,536.
+// Log returns the finished requests, in the order of their ends.
 func (p *Proxy) Log() []Record { return p.ledger.log() }
 
 // ResetStats sets the counters to zero and empties the log. A tail begins anew,
@@ -130,6 +125,11 @@ func (p *Proxy) ResetStats() {
 func (p *Proxy) Break() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.resetAll()
+}
+
+// resetAll is called with the lock held.
+func (p *Proxy) resetAll() {
 	for c := range p.conns {
 		c.reset()
 	}
@@ -140,9 +140,7 @@ func (p *Proxy) Break() {
 func (p *Proxy) Refuse() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for c := range p.conns {
-		c.reset()
-	}
+	p.resetAll()
 	if p.listener == nil {
 		return nil
 	}
@@ -159,7 +157,7 @@ func (p *Proxy) Accept() error {
 	if p.listener != nil || p.ctx.Err() != nil {
 		return nil
 	}
-	l, err := net.Listen("tcp", p.port.addr)
+	l, err := net.Listen("tcp", p.addr)
 	if err != nil {
 		return fmt.Errorf("proxy: %w", err)
 	}
@@ -193,8 +191,10 @@ func (p *Proxy) register(l net.Listener, client *net.TCPConn) *conn {
 		return nil
 	}
 	p.lastConn++
-	c := newConn(p, p.lastConn, client)
-	c.ordinal = p.lastConn - p.counted
+	c := &conn{
+		proxy: p, number: p.lastConn, ordinal: p.lastConn - p.counted,
+		client: client, clientR: bufio.NewReaderSize(client, headBuffer),
+	}
 	p.conns[c] = struct{}{}
 	p.ledger.connected()
 	return c
