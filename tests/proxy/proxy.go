@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"weightfs/tests/rig"
 )
 
 // Shape says how far away the server looks. Zero fields do not shape. Only
@@ -57,7 +59,7 @@ func New(upstream string) (*Proxy, error) {
 	if !ok {
 		return nil, fmt.Errorf("proxy: %q is not of the form http://HOST:PORT", upstream)
 	}
-	addr, holder, err := takePort()
+	addr, holder, err := rig.TakePort()
 	if err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}

@@ -2,6 +2,7 @@ package rig
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -48,9 +49,11 @@ func elementSizes() map[string]int64 {
 // shards named "model-00001-of-0000N.safetensors" with their index. It returns
 // the shards' names.
 func WriteCheckpoint(dir string, spec Checkpoint) ([]string, error) {
-	spec, err := spec.withDefaults()
-	if err != nil {
-		return nil, fmt.Errorf("checkpoint: %w", err)
+	spec.Shards = cmp.Or(spec.Shards, 1)
+	spec.Size = cmp.Or(spec.Size, 64<<20)
+	spec.TensorSize = cmp.Or(spec.TensorSize, 32<<20)
+	if len(spec.Dtypes) == 0 {
+		spec.Dtypes = []string{"BF16"}
 	}
 	names := make([]string, spec.Shards)
 	weights := map[string]string{}
@@ -73,30 +76,6 @@ func WriteCheckpoint(dir string, spec Checkpoint) ([]string, error) {
 		return names, nil
 	}
 	return names, writeIndex(dir, spec, weights)
-}
-
-func (s Checkpoint) withDefaults() (Checkpoint, error) {
-	if s.Shards == 0 {
-		s.Shards = 1
-	}
-	if s.Size == 0 {
-		s.Size = 64 << 20
-	}
-	if s.TensorSize == 0 {
-		s.TensorSize = 32 << 20
-	}
-	if len(s.Dtypes) == 0 {
-		s.Dtypes = []string{"BF16"}
-	}
-	if s.Shards < 0 || s.Size < 0 || s.TensorSize < 0 {
-		return s, errors.New("negative number")
-	}
-	for _, d := range s.Dtypes {
-		if elementSizes()[d] == 0 {
-			return s, fmt.Errorf("unknown dtype %q", d)
-		}
-	}
-	return s, nil
 }
 
 func shardName(i, n int) string {

@@ -1,4 +1,4 @@
-package proxy
+package rig
 
 import (
 	"errors"
@@ -8,11 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// takePort returns a free address of 127.0.0.1 that belongs to nobody else until
+// TakePort returns a free address of 127.0.0.1 that belongs to nobody else until
 // holder is closed, whether or not anything listens on it: a client is refused
-// there meanwhile, and never meets another server. A listener of ours can bind it
-// too, as package net's set SO_REUSEADDR.
-func takePort() (addr string, holder *os.File, err error) {
+// there meanwhile, and never meets another server. A listener of package net can
+// bind it too, since that sets SO_REUSEADDR.
+func TakePort() (addr string, holder *os.File, err error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return "", nil, err
