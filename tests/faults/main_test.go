@@ -52,7 +52,7 @@ type stage struct {
 	*rig.Programs
 	profile
 	scratch   string
-	reader    string // the reader program
+	reader    string // the test's binary as childName
 	rclone    string // path of the program, "" without it
 	s3fs      string // the same
 	soak      time.Duration
@@ -67,6 +67,13 @@ type stage struct {
 var theStage *stage
 
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == childName {
+		if err := beReader(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "reader:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	rclone := flag.String("rclone", "", "`path` of rclone, a peer")
 	s3fs := flag.String("s3fs", "", "`path` of s3fs, a peer")
 	soak := flag.Duration("soak", 20*time.Minute, "how long TestSoak takes, which is there with -tags soak")
@@ -147,11 +154,13 @@ func (s *stage) build(ctx context.Context) (err error) {
 	if s.Programs, err = rig.Build(ctx, s.scratch); err != nil {
 		return err
 	}
-	s.reader = filepath.Join(s.scratch, "reader")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", s.reader, "weightfs/tests/faults/reader")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build reader: %w: %s", err, out)
+	s.reader = filepath.Join(s.scratch, childName)
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if out, err := exec.Command("cp", self, s.reader).CombinedOutput(); err != nil { // for others to run
+		return fmt.Errorf("%w: %s", err, out)
 	}
 	if _, err := rig.WriteCheckpoint(s.scratch, rig.Checkpoint{Size: s.size, TensorSize: 4 << 20}); err != nil {
 		return err

@@ -1,8 +1,6 @@
 package faults
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -144,17 +142,13 @@ func oddFolder(t *testing.T) string {
 // shows as it is.
 func TestFolderFileChanges(t *testing.T) {
 	t.Parallel()
-	zeroes := func(size int64) outcome {
-		sum := sha256.Sum256(make([]byte, size))
-		return outcome{Size: size, SHA256: hex.EncodeToString(sum[:])}
-	}
 	gone := outcome{Failures: []failure{{Errno: "SIGBUS"}}}
 	for name, c := range map[string]struct {
 		size int64 // then; it was 2
 		end  map[string]outcome
 	}{
-		"grows":   {3, map[string]outcome{"held": zeroes(2 << 20), "held mapped": zeroes(2 << 20)}},
-		"shrinks": {0, map[string]outcome{"held": zeroes(1 << 20), "held mapped": gone}},
+		"grows":   {3, map[string]outcome{"held": readOf(make([]byte, 2<<20)), "held mapped": readOf(make([]byte, 2<<20))}},
+		"shrinks": {0, map[string]outcome{"held": readOf(make([]byte, 1<<20)), "held mapped": gone}},
 	} {
 		for _, way := range []string{"held", "held mapped"} {
 			t.Run(name+"/"+way, func(t *testing.T) {

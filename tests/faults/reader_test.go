@@ -12,32 +12,6 @@ import (
 	"weightfs/tests/rig"
 )
 
-// order is what the reader program is told, and outcome what it answers: see
-// there. gpuload's outcomes are told in the same way.
-type order struct {
-	Op                     string
-	Path                   string
-	Handle                 int
-	Offset, Size           int64
-	Direct, Random, Mapped bool
-}
-
-type outcome struct {
-	Failures []failure
-	Seconds  float64
-	Names    []string
-	Size     int64
-	Dir      bool
-	SHA256   string
-	message  string // of gpuload, where it failed
-}
-
-// failure is the error of one reader.
-type failure struct {
-	Errno   string
-	Seconds float64
-}
-
 // errno is the only failure, or "".
 func (o outcome) errno() string {
 	if len(o.Failures) == 0 {
