@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -89,17 +88,6 @@ func (r *copied) happen() {
 	r.then.Store(r.proxy.Stats().Requests["LIST"])
 }
 
-// happenIn makes the change before the answer to a request of op that comes after
-// skip others, and returns what is closed then.
-func (r *copied) happenIn(op string, skip int) <-chan struct{} {
-	happened := make(chan struct{})
-	r.proxy.SetRules(1, proxy.Rule{Op: op, Skip: skip, Count: 1, Fault: proxy.Fault{Edit: func(*http.Response) {
-		r.happen()
-		close(happened)
-	}}})
-	return happened
-}
-
 // TestChangedWhileOpen holds that a reader in the middle of an object that
 // changes gets the old content whole or an error, never a mixture, and that the
 // mount shows the change.
@@ -121,14 +109,12 @@ func TestChangedWhileOpen(t *testing.T) {
 			t.Run(c.name+"/"+way, func(t *testing.T) {
 				t.Parallel()
 				r := mountOfCopy(t, c, "old whole or ESTALE, then the new state", "--prefetch", "off")
-				happened := r.happenIn("GET", 4) // gpuload has the header by then
+				happened := r.before("GET", 4, r.happen) // gpuload has the header by then
 				o := r.readCopy(way)
-				select {
-				case <-happened:
-					r.checkOld(o, "ESTALE")
-				case <-time.After(childLimit): // gpuload may have ended a moment before
-					t.Error("it did not change")
+				if !eventually(func() bool { return closed(happened) }) { // gpuload may have ended a moment before
+					t.Fatal("it did not change")
 				}
+				r.checkOld(o, "ESTALE")
 			})
 		}
 	}
@@ -265,16 +251,12 @@ func (c change) checkWhole(t *testing.T, o outcome) {
 	t.Errorf("a reader got neither version: %v", o)
 }
 
-// changeWays are how the file is read after a change: gpuload through the mount
-// too.
-func changeWays() []string { return []string{"sequential", "mapped", "load"} }
-
 // TestChangedBeforeOpen holds the same where the object changes after it was
 // listed, and while it is.
 func TestChangedBeforeOpen(t *testing.T) {
 	t.Parallel()
 	for _, c := range changes(t) {
-		for _, way := range changeWays() {
+		for _, way := range []string{"sequential", "mapped", "load"} {
 			t.Run(c.name+"/"+way, func(t *testing.T) {
 				t.Parallel()
 				r := mountOfCopy(t, c, "old whole, new whole or an error, then the new state")
@@ -285,15 +267,10 @@ func TestChangedBeforeOpen(t *testing.T) {
 			t.Run(c.name+", while listed/"+way, func(t *testing.T) {
 				t.Parallel()
 				r := mountOfCopy(t, c, "one of the two, then the new state")
-				happened := r.happenIn("LIST", 0) // the answer is of before
+				happened := r.before("LIST", 0, r.happen) // the answer is of before
 				if !eventually(func() bool {
 					succeed(t, "ls", "-l", r.mount.Dir)
-					select {
-					case <-happened:
-						return true
-					default:
-						return false
-					}
+					return closed(happened)
 				}) {
 					t.Fatal("nothing was listed anew")
 				}

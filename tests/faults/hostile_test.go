@@ -179,7 +179,7 @@ func measured(t *testing.T, name string, args ...string) (code int, out string, 
 		if now, err := rig.PeakRSS(process.PID()); err == nil {
 			peak = max(peak, now)
 		}
-		return ended(process)
+		return closed(process.Done())
 	}) {
 		t.Fatal(errors.Join(errors.New("it does not end"), process.Kill()))
 	}

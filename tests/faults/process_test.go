@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -71,19 +70,19 @@ func signal(t *testing.T, m *rig.Mount, sig os.Signal) {
 
 func awaitDetached(t *testing.T, m *rig.Mount) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), childLimit)
-	defer cancel()
-	if err := rig.AwaitUnmount(ctx, m.Dir); err != nil {
-		t.Fatalf("still mounted: %v", err)
+	if !eventually(func() bool {
+		mounted, err := rig.IsMounted(m.Dir)
+		noError(t, err)
+		return !mounted
+	}) {
+		t.Fatal("still mounted")
 	}
 }
 
 // awaitExit waits for mountd's end with that exit code and nothing mounted.
 func awaitExit(t *testing.T, m *rig.Mount, seen *strings.Builder, want int) {
 	t.Helper()
-	select {
-	case <-m.Done():
-	case <-time.After(childLimit):
+	if !eventually(func() bool { return closed(m.Done()) }) {
 		t.Fatal("mountd does not end")
 	}
 	code := m.Wait()
@@ -380,9 +379,7 @@ func TestKilledReader(t *testing.T) {
 				t.Error("nothing is fetched")
 			}
 			noError(t, reader.Signal(syscall.SIGKILL))
-			select {
-			case <-reader.Done():
-			case <-time.After(childLimit):
+			if !eventually(func() bool { return closed(reader.Done()) }) {
 				t.Fatal("the killed reader does not end")
 			}
 			checkQuiet(t, r.mount)

@@ -3,7 +3,6 @@ package faults
 import (
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,12 +42,7 @@ func TestNamesFail(t *testing.T) {
 			t.Parallel()
 			r := sceneWithNames(t, "intact")
 			r.checkPassing(storageCase{inflict: func(r *scene) {
-				begun := make(chan struct{})
-				r.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: 5, Count: 1, Fault: proxy.Fault{Edit: func(*http.Response) {
-					failNames(r)
-					close(begun)
-				}}})
-				r.during(begun, func() error {
+				r.during(r.before("GET", 5, func() { failNames(r) }), func() error {
 					r.names.fail.Store(false)
 					return nil
 				})

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -74,13 +75,7 @@ func startReader(t *testing.T, prefix ...string) *reader {
 	out.Close()
 	noError(t, err)
 	r := &reader{process, stdin, stdout, json.NewEncoder(stdin), json.NewDecoder(stdout)}
-	t.Cleanup(func() {
-		if err := r.Kill(); err != nil {
-			t.Error(err)
-		}
-		stdin.Close()
-		stdout.Close()
-	})
+	atEnd(t, func() error { return errors.Join(r.Kill(), stdin.Close(), stdout.Close()) })
 	return r
 }
 

@@ -105,12 +105,19 @@ func refuse(r *scene) {
 // outageAfter refuses connections for a while, from the GET after that many,
 // which is cut off.
 func outageAfter(r *scene, gets int) {
-	begun := make(chan struct{})
-	r.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: gets, Count: 1, Fault: proxy.Fault{Edit: func(*http.Response) {
-		refuse(r)
-		close(begun)
+	begun := r.before("GET", gets, func() { refuse(r) })
+	r.during(begun, r.proxy.Accept)
+}
+
+// before has do happen before the answer to a request of op that comes after skip
+// others, and returns what is closed then.
+func (r *scene) before(op string, skip int, do func()) <-chan struct{} {
+	done := make(chan struct{})
+	r.proxy.SetRules(1, proxy.Rule{Op: op, Skip: skip, Count: 1, Fault: proxy.Fault{Edit: func(*http.Response) {
+		do()
+		close(done)
 	}}})
-	r.during(begun, func() error { return r.proxy.Accept() })
+	return done
 }
 
 // storm fails one request, and then half of all until it has failed enough.
@@ -120,10 +127,8 @@ func storm(r *scene, fault proxy.Fault) {
 
 // wait lets a fault last.
 func wait(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 	case <-ctx.Done():
 	}
 }
@@ -131,8 +136,7 @@ func wait(ctx context.Context, d time.Duration) {
 // during ends a fault once it has begun and lasted for a while, or with the test,
 // which fails where it did not begin.
 func (r *scene) during(begun <-chan struct{}, end func() error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
+	done, ctx := make(chan error, 1), r.t.Context() // over before the test's end
 	go func() {
 		select {
 		case <-begun:
@@ -142,12 +146,7 @@ func (r *scene) during(begun <-chan struct{}, end func() error) {
 			done <- errors.New("the fault did not begin")
 		}
 	}()
-	r.t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			r.t.Error(err)
-		}
-	})
+	atEnd(r.t, func() error { return <-done })
 }
 
 // TestPassingFaults holds that faults which pass are invisible but for time.

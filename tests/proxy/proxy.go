@@ -216,16 +216,11 @@ func (p *Proxy) currentShape() Shape {
 
 // sleepUntil waits for t, or returns the error of a closed proxy.
 func (p *Proxy) sleepUntil(t time.Time) error {
-	d := time.Until(t)
-	if d <= 0 {
-		return p.ctx.Err()
+	if d := time.Until(t); d > 0 {
+		select {
+		case <-time.After(d):
+		case <-p.ctx.Done():
+		}
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-p.ctx.Done():
-		return p.ctx.Err()
-	}
+	return p.ctx.Err()
 }
