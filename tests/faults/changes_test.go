@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,10 +67,10 @@ type copied struct {
 
 // mountOfCopy stores a copy of the object in a folder of its own and mounts that
 // with a short memory for names, through a proxy.
-func mountOfCopy(t *testing.T, c change, expected string, flags ...string) *copied {
+func mountOfCopy(t *testing.T, c change, flags ...string) *copied {
 	t.Helper()
 	folder := strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())
-	r := &copied{scene: &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint), seen: seenBy(t, expected)}, change: c}
+	r := &copied{scene: &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}, change: c}
 	r.key = folder + "/" + object
 	noError(t, theStage.server.PutFile(t.Context(), bucket, r.key, theStage.original))
 	r.mount = mountFor(t, rig.MountOptions{
@@ -97,7 +96,7 @@ func TestChangedWhileOpen(t *testing.T) {
 		for way, errno := range map[string]string{"held": "ESTALE", "held mapped": "SIGBUS"} {
 			t.Run(c.name+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				r := mountOfCopy(t, c, "old whole or "+errno+", then the new state", "--prefetch", "off")
+				r := mountOfCopy(t, c, "--prefetch", "off")
 				reader := hold(t, r.file(), way == "held mapped")
 				reader.askHalf()
 				reader.awaitHalf()
@@ -108,7 +107,7 @@ func TestChangedWhileOpen(t *testing.T) {
 		for _, way := range []string{"load", direct} {
 			t.Run(c.name+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				r := mountOfCopy(t, c, "old whole or ESTALE, then the new state", "--prefetch", "off")
+				r := mountOfCopy(t, c, "--prefetch", "off")
 				happened := r.before("GET", 4, r.happen) // gpuload has the header by then
 				o := r.readCopy(way)
 				if !eventually(func() bool { return closed(happened) }) { // gpuload may have ended a moment before
@@ -124,7 +123,7 @@ func TestChangedWhileOpen(t *testing.T) {
 // state comes.
 func (r *copied) checkOld(o outcome, errno string) {
 	r.t.Helper()
-	fmt.Fprint(r.seen, o)
+	r.t.Log(o)
 	if !o.intact() && (len(o.Failures) != 1 || o.errno() != errno) {
 		r.t.Errorf("the reader got: %v", o)
 	}
@@ -198,7 +197,7 @@ func (r *copied) awaitShown(see func() bool) {
 	}) {
 		r.t.Error("the change does not show")
 	}
-	fmt.Fprintf(r.seen, "; it shows to look %d, after %d listings", looks, r.listedSince())
+	r.t.Logf("the change shows to look %d, after %d listings", looks, r.listedSince())
 }
 
 // listedSince is how many listings were answered after the change, but for those
@@ -259,14 +258,14 @@ func TestChangedBeforeOpen(t *testing.T) {
 		for _, way := range []string{"sequential", "mapped", "load"} {
 			t.Run(c.name+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				r := mountOfCopy(t, c, "old whole, new whole or an error, then the new state")
+				r := mountOfCopy(t, c)
 				succeed(t, "ls", "-l", r.mount.Dir)
 				r.happen()
 				r.checkAfter(way)
 			})
 			t.Run(c.name+", while listed/"+way, func(t *testing.T) {
 				t.Parallel()
-				r := mountOfCopy(t, c, "one of the two, then the new state")
+				r := mountOfCopy(t, c)
 				happened := r.before("LIST", 0, r.happen) // the answer is of before
 				if !eventually(func() bool {
 					succeed(t, "ls", "-l", r.mount.Dir)
@@ -284,7 +283,7 @@ func TestChangedBeforeOpen(t *testing.T) {
 func (r *copied) checkAfter(way string) {
 	r.t.Helper()
 	o := r.readCopy(way)
-	fmt.Fprint(r.seen, map[bool]string{true: "the new state", false: o.String()}[r.isNew(o)])
+	r.t.Logf("%v, the new state: %t", o, r.isNew(o))
 	r.checkWhole(r.t, o)
 	r.awaitState()
 }
@@ -296,7 +295,7 @@ func TestChangeShows(t *testing.T) {
 	for _, c := range changes(t) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			r := mountOfCopy(t, c, "when it is listed anew")
+			r := mountOfCopy(t, c)
 			look := func() string { // a version is an inode
 				return runChild(t, nil, "stat", "-c", "%i %s", r.file()).Stdout
 			}

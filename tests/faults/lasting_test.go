@@ -68,15 +68,13 @@ func TestLastingFaults(t *testing.T) {
 		for _, way := range everyWay() {
 			t.Run(c.name+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				r := newScene(t, c.expected(way), c.timeLimit()...)
+				r := newScene(t, c.timeLimit()...)
 				succeed(t, "stat", r.file())
 				r.checkLasting(c, way)
 			})
 		}
 	}
 }
-
-func (c lastingCase) expected(way string) string { return errnoOfWay(way, c.errno) + ", then intact" }
 
 // timeLimit are the flags, of mountd and of gpuload, for faults that are waited for.
 func (c lastingCase) timeLimit() []string {
@@ -93,7 +91,7 @@ func (r *scene) checkLasting(c lastingCase, way string) {
 	c.inflict(r)
 	r.loadFlags = c.timeLimit()
 	o := r.read(way)
-	fmt.Fprint(r.seen, o)
+	r.t.Log(o)
 	r.checkFailure(o, way, c)
 	if c.atStart == "" || r.names != nil { // a connection that is refused is seen by nobody
 		r.checkFired()
@@ -113,7 +111,6 @@ func (r *scene) checkHealed(way string) {
 	for {
 		r.proxy.ResetStats()
 		o := r.read(way)
-		fmt.Fprintf(r.seen, "; then %v", o)
 		if len(o.Failures) == 0 {
 			must(r.t, o)
 			return
@@ -178,7 +175,7 @@ func TestWaitsOnce(t *testing.T) {
 	for _, op := range []string{"read", "map"} {
 		t.Run(op, func(t *testing.T) {
 			t.Parallel()
-			r := newScene(t, "one wait, asked more than once", "--read-timeout", "1s", "--prefetch", "off")
+			r := newScene(t, "--read-timeout", "1s", "--prefetch", "off")
 			reader := hold(t, r.file(), false)
 			reader.do(t, order{Op: "open", Path: r.file(), Random: true})
 			r.proxy.SetRules(1, proxy.Rule{Op: "GET", Fault: proxy.Fault{End: proxy.Stall}})
@@ -190,7 +187,7 @@ func TestWaitsOnce(t *testing.T) {
 				}
 				after := measures(t, r.mount.Dir)
 				waits, answers := after["cache_misses_total"]-before["cache_misses_total"], after["read_errors_total"]-before["read_errors_total"]
-				fmt.Fprintf(r.seen, "%d waits, %d answers; ", waits, answers)
+				r.t.Logf("%d waits, %d answers", waits, answers)
 				if waits == 1 && answers > 1 {
 					return
 				}
@@ -204,7 +201,7 @@ func TestWaitsOnce(t *testing.T) {
 // byte of progress, of the range that it then names.
 func TestTenAttempts(t *testing.T) {
 	t.Parallel()
-	r := newScene(t, "ten, and it says so")
+	r := newScene(t)
 	r.proxy.SetRules(1, proxy.Rule{Op: "GET", Fault: failing(500, "InternalError")})
 	message := r.read(direct).message
 	named := regexp.MustCompile(object + ` \[(\d+),(\d+)\).*after 10 attempts`).FindStringSubmatch(message)
@@ -217,7 +214,6 @@ func TestTenAttempts(t *testing.T) {
 			attempts++
 		}
 	}
-	fmt.Fprintf(r.seen, "%d attempts of [%s,%s)", attempts, named[1], named[2])
 	if attempts != maxAttempts {
 		t.Errorf("%d attempts, it says: %s", attempts, message)
 	}

@@ -60,7 +60,6 @@ type stage struct {
 	original  string // the object's original file
 	digest    string // its SHA-256
 	reference map[string]rig.Tensor
-	table     table
 }
 
 // theStage is set before the first test runs.
@@ -114,7 +113,7 @@ func runOnStage(m *testing.M, s *stage) (code int, err error) {
 	}
 	theStage = s
 	code = m.Run()
-	return code, errors.Join(s.table.print(os.Stdout), s.checkNobodyLeft())
+	return code, s.checkNobodyLeft()
 }
 
 // setRapid sets what is not given of rapid's flags. With -short, it takes a fifth

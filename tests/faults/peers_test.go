@@ -87,16 +87,8 @@ func TestPeers(t *testing.T) {
 		for _, p := range peers() {
 			t.Run(c.name+"/"+p.name, func(t *testing.T) {
 				t.Parallel()
-				expected := "(shown, not judged)"
-				if p.name == "weightfs" {
-					expected = "intact, or ESTALE where replaced"
-				}
-				seen := seenBy(t, expected)
 				o, err := meet(t, p, c, original)
-				fmt.Fprint(seen, o)
-				if err != nil {
-					fmt.Fprint(seen, ", ", err)
-				}
+				t.Log(o, err)
 				replaced := len(o.Failures) == 1 && o.errno() == "ESTALE" && c.replaced
 				if p.name == "weightfs" && (err != nil || !o.intact() && !replaced) {
 					t.Errorf("the reader got: %v, %v", o, err)

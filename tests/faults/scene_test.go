@@ -35,10 +35,9 @@ func errnoOfWay(way, errno string) string {
 
 // sceneOptions say what stands before the store, and how it is mounted.
 type sceneOptions struct {
-	expected string      // for the table
-	shape    proxy.Shape // the zero value is one slow enough for faults to fall into the reading
-	env      []string    // who asks; nil is the server's owner
-	flags    []string    // of mountd, in addition
+	shape proxy.Shape // the zero value is one slow enough for faults to fall into the reading
+	env   []string    // who asks; nil is the server's owner
+	flags []string    // of mountd, in addition
 }
 
 // scene is one mount before one proxy.
@@ -46,7 +45,6 @@ type scene struct {
 	t     *testing.T
 	proxy *proxy.Proxy
 	mount *rig.Mount
-	seen  *strings.Builder // for the table
 	// prefix is the command that readers run under, if any.
 	prefix []string
 	// env is gpuload's without a mount, loadFlags are its flags.
@@ -56,14 +54,14 @@ type scene struct {
 
 // newScene mounts the bucket behind a proxy for the length of the test, with
 // flags in addition.
-func newScene(t *testing.T, expected string, flags ...string) *scene {
+func newScene(t *testing.T, flags ...string) *scene {
 	t.Helper()
-	return sceneWith(t, sceneOptions{expected: expected, flags: flags})
+	return sceneWith(t, sceneOptions{flags: flags})
 }
 
 func sceneWith(t *testing.T, opts sceneOptions) *scene {
 	t.Helper()
-	r := &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint), seen: seenBy(t, opts.expected)}
+	r := &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
 	if opts.shape == (proxy.Shape{}) {
 		opts.shape = proxy.Shape{FirstByte: 2 * time.Millisecond, PerConnection: 20e6, Total: 40e6}
 	}
