@@ -116,7 +116,7 @@ func mountOnNode(t *testing.T, pressure string) *nodeMount {
 			t.Errorf("mountd exited with %d, %v", n.Wait(), err)
 		}
 		if t.Failed() {
-			t.Logf("mountd wrote:\n%s", lastLines(n.Output(), 40))
+			t.Logf("mountd wrote:\n%s", n.Output())
 		}
 	})
 	if awaitLogged(t, n.Process, "msg=mounted") == nil {

@@ -16,7 +16,7 @@ import (
 // TestUnknownAuthority holds that a server whose authority nobody knows is
 // refused at the start, and trusted where --ca-bundle names it.
 func TestUnknownAuthority(t *testing.T) {
-	server := rig.StartTLSServer(t)
+	server := rig.StartServer(t, rig.ServerOptions{TLS: true})
 	noError(t, theStage.fill(t.Context(), server))
 	env := append(server.Env(), "AWS_CA_BUNDLE=")
 	trust := []string{"--ca-bundle", server.CABundle}

@@ -2,9 +2,6 @@ package faults
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -94,11 +91,6 @@ func mountWith(t *testing.T, programs *rig.Programs, opts rig.MountOptions, exit
 func mountBucket(t *testing.T, flags ...string) *rig.Mount {
 	t.Helper()
 	return mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env(), Args: flags})
-}
-
-func lastLines(text string, n int) string {
-	lines := strings.SplitAfter(text, "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "")
 }
 
 // file is the object in the mount.
@@ -212,18 +204,4 @@ func succeed(t *testing.T, name string, args ...string) string {
 		t.Fatalf("%s %q: exit %d: %s", name, args, result.Code, result.Stderr)
 	}
 	return result.Stdout
-}
-
-// fileDigest is the SHA-256 of a file, in hex.
-func fileDigest(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -1,11 +1,14 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // The pieces in which a shaped body moves take about 6 ms: short enough for a
@@ -72,19 +75,18 @@ func (x *exchange) sendBody(n int64) error {
 
 // copyBody moves n bytes to the client at the shape's pace.
 func (x *exchange) copyBody(n int64) error {
-	rate := x.shape.PerConnection
-	if x.rule.Bandwidth > 0 {
-		rate = x.rule.Bandwidth
-	}
-	x.pace.setRate(rate)
-	x.pace.begin(time.Now())
-	piece := pieceSize(rate, x.shape.Total)
+	bandwidth := cmp.Or(x.rule.Bandwidth, x.shape.PerConnection)
+	pace, piece := newPace(bandwidth), pieceSize(bandwidth, x.shape.Total)
 	for n > 0 {
 		want := min(piece, n)
 		if held := int64(x.serverR.Buffered()); held > 0 {
 			want = min(want, held) // scheduled is only what moves at once
 		}
-		if err := x.waitTurn(rate, want); err != nil {
+		at := turn(pace, want)
+		if total := x.proxy.turn(want); total.After(at) {
+			at = total
+		}
+		if err := x.proxy.sleepUntil(at); err != nil {
 			return err
 		}
 		moved, err := x.move(want)
@@ -113,17 +115,35 @@ func pieceSize(rates ...int64) int64 {
 	return min(piece, maxPiece)
 }
 
-// waitTurn waits until n more bytes may pass.
-func (x *exchange) waitTurn(rate, n int64) error {
-	if rate == 0 && x.shape.Total == 0 {
-		return nil
+// catchUp is how far behind its rate a body may get and still make up for it: more
+// than a timer is late on a busy machine, less than would show as a burst.
+const catchUp = 10 * time.Millisecond
+
+// setRate sets the bytes per second of l, 0 for no limit.
+func setRate(l *rate.Limiter, bytesPerSecond int64) {
+	if bytesPerSecond == 0 {
+		l.SetLimit(rate.Inf)
+		return
 	}
+	l.SetBurst(int(max(1, float64(bytesPerSecond)*catchUp.Seconds())))
+	l.SetLimit(rate.Limit(bytesPerSecond))
+}
+
+// newPace returns a limiter of that rate, with nothing saved up.
+func newPace(bytesPerSecond int64) *rate.Limiter {
+	l := rate.NewLimiter(0, 0)
+	setRate(l, bytesPerSecond)
+	return l
+}
+
+// turn returns when the last of n more bytes may have passed. The limiter takes
+// time that goes back for more of it: two calls at once are not for it.
+func turn(l *rate.Limiter, n int64) time.Time {
 	now := time.Now()
-	at := x.pace.schedule(now, n)
-	if total := x.proxy.total.schedule(now, n); total.After(at) {
-		at = total
+	if l.Limit() != rate.Inf {
+		n = min(n, int64(l.Burst())) // where the rate fell since n was chosen
 	}
-	return x.proxy.sleepUntil(at)
+	return now.Add(l.ReserveN(now, int(n)).DelayFrom(now))
 }
 
 // move sends n bytes, from the head's buffer where that holds some, and then

@@ -29,7 +29,6 @@ type conn struct {
 	client  *net.TCPConn
 	clientR *bufio.Reader
 	serverR *bufio.Reader
-	pace    pacer
 
 	mu     sync.Mutex
 	server *net.TCPConn // nil before the first request; written by serve, guarded by mu

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"weightfs/tests/rig"
 )
 
@@ -40,13 +42,13 @@ type Proxy struct {
 	upstream string   // the server's address
 	rules    ruleSet
 	ledger   ledger
-	total    pacer
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup // accept loop and connections
 
 	mu       sync.Mutex
 	shape    Shape              // guarded by mu
+	total    *rate.Limiter      // guarded by mu
 	listener net.Listener       // nil while refusing; guarded by mu
 	conns    map[*conn]struct{} // guarded by mu
 	lastConn int64              // guarded by mu
@@ -63,7 +65,8 @@ func New(upstream string) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
-	p := &Proxy{Endpoint: "http://" + addr, addr: addr, port: holder, upstream: at, conns: map[*conn]struct{}{}}
+	p := &Proxy{Endpoint: "http://" + addr, addr: addr, port: holder, upstream: at,
+		total: rate.NewLimiter(rate.Inf, 0), conns: map[*conn]struct{}{}}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	if err := p.Accept(); err != nil {
 		return nil, errors.Join(err, p.Close())
@@ -101,7 +104,7 @@ func (p *Proxy) SetShape(s Shape) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.shape = s
-	p.total.setRate(s.Total)
+	setRate(p.total, s.Total)
 }
 
 // SetRules replaces the rules; their counts start anew. The seed decides what
@@ -212,6 +215,13 @@ func (p *Proxy) currentShape() Shape {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.shape
+}
+
+// turn is turn for all connections together.
+func (p *Proxy) turn(n int64) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return turn(p.total, n)
 }
 
 // sleepUntil waits for t, or returns the error of a closed proxy.

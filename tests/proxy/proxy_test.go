@@ -36,7 +36,7 @@ type fixture struct {
 
 func start(tb testing.TB, size int) *fixture {
 	tb.Helper()
-	server := rig.StartServer(tb)
+	server := rig.StartServer(tb, rig.ServerOptions{})
 	content := make([]byte, size)
 	rand.NewChaCha8([32]byte{1}).Read(content)
 	server.Fill(tb, "bucket", map[string][]byte{"object": content})

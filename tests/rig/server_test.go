@@ -29,9 +29,9 @@ func get(tb testing.TB, s *Server, bucket, key string) ([]byte, string) {
 }
 
 func TestServerKeepsObjects(t *testing.T) {
-	for name, start := range map[string]func(testing.TB) *Server{"http": StartServer, "https": StartTLSServer} {
+	for name, opts := range map[string]ServerOptions{"http": {}, "https": {TLS: true}} {
 		t.Run(name, func(t *testing.T) {
-			s := start(t)
+			s := StartServer(t, opts)
 			s.Fill(t, "models", map[string][]byte{"a/b.safetensors": []byte("weights")})
 			s.Fill(t, "models", nil) // again is no failure
 			if data, etag := get(t, s, "models", "a/b.safetensors"); string(data) != "weights" || etag == "" {
@@ -52,7 +52,7 @@ func TestServerKeepsObjects(t *testing.T) {
 }
 
 func TestLargeFileIsUploadedInParts(t *testing.T) {
-	s := StartServer(t)
+	s := StartServer(t, ServerOptions{})
 	s.Fill(t, "models", nil)
 	dir := t.TempDir()
 	want := bytes.Repeat([]byte("0123456789abcde\n"), (uploadPart+uploadPart/2)/16)
