@@ -14,7 +14,6 @@ import (
 	"slices"
 	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,19 +58,12 @@ type order struct {
 
 // outcome is what came of it. gpuload's outcomes are told in the same way.
 type outcome struct {
-	Failures []failure // none where it was done
-	Seconds  float64
+	Failures []string // of each reader the name of an errno, or SIGBUS
 	Names    []string
 	Size     int64
 	Dir      bool
 	SHA256   string // of what was read; of next, with all before
 	message  string // of gpuload, where it failed
-}
-
-// failure is the error of one reader: the name of an errno, or SIGBUS.
-type failure struct {
-	Errno   string
-	Seconds float64 // from its beginning
 }
 
 // beReader does what in tells, to its end.
@@ -85,12 +77,10 @@ func beReader(in io.Reader, out io.Writer) error {
 		} else if err != nil {
 			return err
 		}
-		began := time.Now()
 		got, err := obey(o, files)
 		if err != nil {
-			got.Failures = []failure{failed(began, err)}
+			got.Failures = []string{errnoName(err)}
 		}
-		got.Seconds = time.Since(began).Seconds()
 		if err := outcomes.Encode(got); err != nil {
 			return err
 		}
@@ -144,13 +134,12 @@ func obey(o order, files map[int]*openFile) (got outcome, err error) {
 // errSIGBUS is the fault of a mapping, in place of the signal.
 var errSIGBUS = errors.New("SIGBUS")
 
-// failed names the errno of err.
-func failed(began time.Time, err error) failure {
-	name := err.Error()
+// errnoName names the errno of err.
+func errnoName(err error) string {
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
-		name = unix.ErrnoName(errno)
+		return unix.ErrnoName(errno)
 	}
-	return failure{name, time.Since(began).Seconds()}
+	return err.Error()
 }
 
 // readOf is the outcome of reading data.
@@ -167,15 +156,14 @@ func readParallel(path string) (got outcome, err error) {
 	content := make([]byte, info.Size())
 	share := (len(content) + childReaders - 1) / childReaders
 	var mu sync.Mutex
-	var failures []failure
+	var failures []string
 	var group sync.WaitGroup
 	for low := 0; low < len(content); low += share {
 		group.Go(func() {
-			began := time.Now()
 			if err := readPart(path, content[low:min(low+share, len(content))], int64(low)); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
-				failures = append(failures, failed(began, err))
+				failures = append(failures, errnoName(err))
 			}
 		})
 	}

@@ -23,40 +23,33 @@ type lastingCase struct {
 }
 
 func lasting() []lastingCase {
-	always := func(name string, fault proxy.Fault, cause string) lastingCase {
-		return lastingCase{storageCase{name: name, inflict: inflicting(fault, proxy.Rule{})}, "EIO", cause, maxAttempts, ""}
-	}
 	cases := []lastingCase{
-		always("stalled for ever", proxy.Fault{End: proxy.Stall}, "no byte in time"),
-		always("latency without end", proxy.Fault{Latency: time.Hour}, "no byte in time"),
-		always("reset for ever", proxy.Fault{End: proxy.Reset}, "connection reset"),
-		always("truncated to nothing for ever", proxy.Fault{End: proxy.Truncate}, "unexpected EOF"),
-		always("Content-Length wrong for ever", proxy.Fault{End: proxy.Shorten}, "unexpected EOF"),
+		{storageCase{name: "refused for ever", inflict: refuse}, "EIO", "connection refused", maxAttempts, "nothing listens there"},
 	}
-	for _, c := range []lastingCase{
-		always("500 for ever", failing(500, "InternalError"), "InternalError"),
-		always("503 for ever", failing(503, "SlowDown"), "SlowDown"),
+	for _, c := range []struct {
+		name         string
+		fault        proxy.Fault
+		errno, cause string
+		attempts     int
+		pause        time.Duration
+	}{
+		{"stalled for ever", proxy.Fault{End: proxy.Stall}, "EIO", "no byte in time", maxAttempts, 0},
+		{"latency without end", proxy.Fault{Latency: time.Hour}, "EIO", "no byte in time", maxAttempts, 0},
+		{"reset for ever", proxy.Fault{End: proxy.Reset}, "EIO", "connection reset", maxAttempts, 0},
+		{"truncated to nothing for ever", proxy.Fault{End: proxy.Truncate}, "EIO", "unexpected EOF", maxAttempts, 0},
+		{"Content-Length wrong for ever", proxy.Fault{End: proxy.Shorten}, "EIO", "unexpected EOF", maxAttempts, 0},
+		{"500 for ever", failing(500, "InternalError"), "EIO", "InternalError", maxAttempts, shortPause},
+		{"503 for ever", failing(503, "SlowDown"), "EIO", "SlowDown", maxAttempts, shortPause},
+		{"206 of another range for ever", proxy.Fault{Edit: otherRange}, "EIO", "another range", suspects, 0},
+		{"200 in place of 206 for ever", proxy.Fault{Edit: wholeAnswer}, "EIO", "in place of 206", suspects, 0},
+		{"ETag corrupted for ever", proxy.Fault{Response: otherETag()}, "ESTALE", "ETag", suspects, 0},
+		{"access revoked", failing(403, "AccessDenied"), "EACCES", "AccessDenied", 1, 0},
+		{"KMS access denied", failing(403, "KMS.AccessDeniedException"), "EACCES", "KMS.AccessDenied", 1, 0},
 	} {
-		c.pause = shortPause
-		cases = append(cases, c)
+		fault := storageCase{name: c.name, inflict: inflicting(c.fault, proxy.Rule{}), pause: c.pause}
+		cases = append(cases, lastingCase{fault, c.errno, c.cause, c.attempts, ""})
 	}
-	for _, c := range []lastingCase{
-		always("206 of another range for ever", proxy.Fault{Edit: otherRange}, "another range"),
-		always("200 in place of 206 for ever", proxy.Fault{Edit: wholeAnswer}, "in place of 206"),
-		always("ETag corrupted for ever", proxy.Fault{Response: otherETag()}, "ETag"),
-	} {
-		c.attempts = suspects
-		cases = append(cases, c)
-	}
-	cases[len(cases)-1].errno = "ESTALE"
-	for _, c := range []lastingCase{
-		always("access revoked", failing(403, "AccessDenied"), "AccessDenied"),
-		always("KMS access denied", failing(403, "KMS.AccessDeniedException"), "KMS.AccessDenied"),
-	} {
-		c.errno, c.attempts = "EACCES", 1
-		cases = append(cases, c)
-	}
-	return append(cases, lastingCase{storageCase{name: "refused for ever", inflict: refuse}, "EIO", "connection refused", maxAttempts, "nothing listens there"})
+	return cases
 }
 
 // TestLastingFaults holds that faults which do not pass end in the right errno
@@ -143,9 +136,9 @@ func (r *scene) checkFailure(o outcome, way string, c lastingCase) {
 		}
 		return
 	}
-	for _, f := range o.Failures {
-		if want := errnoOfWay(way, c.errno); f.Errno != want {
-			r.t.Errorf("a reader got %s, want %s", f.Errno, want)
+	for _, errno := range o.Failures {
+		if want := errnoOfWay(way, c.errno); errno != want {
+			r.t.Errorf("a reader got %s, want %s", errno, want)
 		}
 	}
 	process := "reader"

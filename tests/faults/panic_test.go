@@ -60,9 +60,10 @@ func TestPanicInHandler(t *testing.T) {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
 			errno := errnoOfWay(way, "EIO")
-			m := mountWith(t, &programs, rig.MountOptions{
+			m := programs.MountFor(t, rig.MountOptions{
 				Source: "s3://" + bucket, Env: theStage.server.Env(), Args: []string{"--memory-limit", "32Mi", "--part-size", "1Mi"},
 			})
+			checkAtEnd(t, m)
 			r := &scene{t: t, mount: m}
 			o := r.read(way)
 			if o.errno() != errno {

@@ -18,7 +18,7 @@ func (o outcome) errno() string {
 	if len(o.Failures) == 0 {
 		return ""
 	}
-	return o.Failures[0].Errno
+	return o.Failures[0]
 }
 
 // intact tells whether the reader got the object's bytes.
@@ -32,15 +32,11 @@ func (o outcome) same(p outcome) bool {
 func (o outcome) String() string {
 	switch {
 	case o.intact():
-		return fmt.Sprintf("intact in %.1f s", o.Seconds)
+		return "intact"
 	case len(o.Failures) == 0:
 		return "WRONG BYTES"
 	}
-	last := 0.0
-	for _, f := range o.Failures {
-		last = max(last, f.Seconds)
-	}
-	return fmt.Sprintf("%s x%d, last after %.1f s", o.errno(), len(o.Failures), last)
+	return fmt.Sprintf("%s x%d", o.errno(), len(o.Failures))
 }
 
 // must holds that o is intact.

@@ -76,13 +76,7 @@ func sceneWith(t *testing.T, opts sceneOptions) *scene {
 // must end with exit 0, or the one given.
 func mountFor(t *testing.T, opts rig.MountOptions, exit ...int) *rig.Mount {
 	t.Helper()
-	return mountWith(t, theStage.Programs, opts, exit...)
-}
-
-// mountWith is mountFor by other programs.
-func mountWith(t *testing.T, programs *rig.Programs, opts rig.MountOptions, exit ...int) *rig.Mount {
-	t.Helper()
-	m := programs.MountFor(t, opts, exit...)
+	m := theStage.MountFor(t, opts, exit...)
 	checkAtEnd(t, m)
 	return m
 }
@@ -116,20 +110,14 @@ func (r *scene) read(way string) outcome {
 // reference implementation reads from the original.
 func loadFile(t *testing.T, prefix []string, args ...string) outcome {
 	t.Helper()
-	start := time.Now()
 	loaded, result := loadTensors(t, prefix, args...)
-	o := outcome{Seconds: time.Since(start).Seconds()}
 	if result.Code != 0 {
-		o.message = result.Stderr
-		o.Failures = []failure{{errnoOf(result.Stderr), o.Seconds}}
-		return o
+		return outcome{message: result.Stderr, Failures: []string{errnoOf(result.Stderr)}}
 	}
 	if err := rig.Compare(loaded, theStage.reference); err != nil {
-		o.SHA256 = err.Error()
-		return o
+		return outcome{SHA256: err.Error()}
 	}
-	o.SHA256 = theStage.digest
-	return o
+	return outcome{SHA256: theStage.digest}
 }
 
 // loadTensors has gpuload load under the command prefix, and returns what its
@@ -199,9 +187,5 @@ func runUnder(t *testing.T, prefix []string, args ...string) rig.Result {
 // succeed runs a child that must exit with 0 and returns what it printed.
 func succeed(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	result := runChild(t, theStage.server.Env(), name, args...)
-	if result.Code != 0 {
-		t.Fatalf("%s %q: exit %d: %s", name, args, result.Code, result.Stderr)
-	}
-	return result.Stdout
+	return rig.Succeed(t, theStage.server.Env(), name, args...)
 }
