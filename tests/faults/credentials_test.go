@@ -21,19 +21,19 @@ func TestCredentialsExpire(t *testing.T) {
 				t.Parallel()
 				issuer := startIssuer(t)
 				r := sceneWith(t, sceneOptions{env: source(issuer)})
-				before := issuer.count()
+				before := issuer.issued.Load()
 				if way == direct {
 					before++ // its own, at its start
 				} else {
 					issuer.rotate("the-second-token")
 				}
 				r.proxy.SetRules(1, proxy.Rule{
-					Op: "GET", Skip: 5, When: func(proxy.Request) bool { return issuer.count() == before },
+					Op: "GET", Skip: 5, When: func(proxy.Request) bool { return issuer.issued.Load() == before },
 					Fault: failing(400, "ExpiredToken"),
 				})
 				must(t, r.read(way))
-				if faults := r.proxy.Stats().Faults; faults == 0 || issuer.count() == before {
-					t.Errorf("%d requests were refused, credentials were issued %d times", faults, issuer.count())
+				if faults := r.proxy.Stats().Faults; faults == 0 || issuer.issued.Load() == before {
+					t.Errorf("%d requests were refused, credentials were issued %d times", faults, issuer.issued.Load())
 				}
 			})
 		}
@@ -55,14 +55,14 @@ func TestCredentialsRunOut(t *testing.T) {
 				r := sceneWith(t, sceneOptions{shape: proxy.Shape{Total: theStage.size / 6}, env: source(issuer), flags: flags})
 				r.loadFlags = flags
 				r.proxy.SetRules(1, proxy.Rule{Op: "GET", When: issuer.expired, Fault: failing(400, "ExpiredToken")})
-				before := issuer.count()
+				before := issuer.issued.Load()
 				must(t, r.read(way))
-				issued := issuer.count() - before
-				t.Logf("issued %d times, %d requests too late", issued, issuer.refused)
+				issued := issuer.issued.Load() - before
+				t.Logf("issued %d times, %d requests too late", issued, issuer.refused.Load())
 				// Those under way at each turn, and what they are followed by until the keys
 				// are there.
-				if limit := 4 * atOnce * (issued + 1); issued < 1 || issuer.refused > limit {
-					t.Errorf("issued %d times, %d requests too late, %d allowed", issued, issuer.refused, limit)
+				if limit := 4 * atOnce * (issued + 1); issued < 1 || issuer.refused.Load() > limit {
+					t.Errorf("issued %d times, %d requests too late, %d allowed", issued, issuer.refused.Load(), limit)
 				}
 			})
 		}
@@ -100,7 +100,7 @@ func readWhileDistrusted(t *testing.T, issuer *issuer, source func(*issuer) []st
 	r.loadFlags = []string{"--concurrency", "2"}
 	r.proxy.SetRules(1,
 		proxy.Rule{Op: "GET", Skip: 4, Count: 1, Fault: proxy.Fault{Edit: func(*http.Response) { issuer.distrust() }}},
-		proxy.Rule{Op: "GET", When: func(proxy.Request) bool { return issuer.distrusts() }, Fault: failing(400, "ExpiredToken")},
+		proxy.Rule{Op: "GET", When: func(proxy.Request) bool { return issuer.distrusting.Load() }, Fault: failing(400, "ExpiredToken")},
 	)
 	return r, r.read(way)
 }

@@ -91,7 +91,7 @@ func (x *exchange) copyBody(n int64) error {
 		}
 		moved, err := x.move(want)
 		x.rec.Bytes += moved
-		x.proxy.ledger.passed(x.rec.Op, moved)
+		x.proxy.passed(x.rec.Op, moved)
 		if err != nil {
 			return fmt.Errorf("body: %w", err)
 		}

@@ -84,18 +84,18 @@ func (c *conn) exchange() error {
 	x.rec = Record{Request: describe(request), Start: now}
 	x.rec.Conn = c.number
 	var ordinal int64
-	x.rec.Seq, ordinal = c.proxy.ledger.begin(x.rec.Op)
+	x.rec.Seq, ordinal = c.proxy.begin(x.rec.Op)
 	x.shape.FirstByte, x.shape.PerConnection = x.shape.firstByte(ordinal), x.shape.perConnection(c.ordinal)
-	if rule, ok := c.proxy.rules.pick(x.rec.Request); ok {
+	if rule, ok := c.proxy.pick(x.rec.Request); ok {
 		x.rule, x.rec.Rule = rule, &rule
-		c.proxy.ledger.faulted()
+		c.proxy.faulted()
 	}
 	err = x.run()
 	x.rec.Duration = time.Since(now)
 	if err != nil && err != errLast {
 		x.rec.Err = err.Error()
 	}
-	c.proxy.ledger.end(x.rec)
+	c.proxy.end(x.rec)
 	return err
 }
 

@@ -37,11 +37,12 @@ type Proxy struct {
 	// Endpoint is the URL for clients, without a trailing slash.
 	Endpoint string
 
-	addr     string   // where it listens
-	port     *os.File // holds addr
-	upstream string   // the server's address
-	rules    ruleSet
-	ledger   ledger
+	ruleSet // SetRules
+	ledger  // Stats and Log
+
+	addr     string          // where it listens
+	port     *os.File        // holds addr
+	upstream string          // the server's address
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup // accept loop and connections
@@ -107,23 +108,13 @@ func (p *Proxy) SetShape(s Shape) {
 	setRate(p.total, s.Total)
 }
 
-// SetRules replaces the rules; their counts start anew. The seed decides what
-// rules with a probability do.
-func (p *Proxy) SetRules(seed uint64, rules ...Rule) { p.rules.set(seed, rules) }
-
-// Stats returns the counters.
-func (p *Proxy) Stats() Stats { return p.ledger.snapshot() }
-
-// Log returns the finished requests, in the order of their ends.
-func (p *Proxy) Log() []Record { return p.ledger.log() }
-
 // ResetStats sets the counters to zero and empties the log. A tail begins anew,
 // for the connections that come from now on.
 func (p *Proxy) ResetStats() {
 	p.mu.Lock()
 	p.counted = p.lastConn
 	p.mu.Unlock()
-	p.ledger.reset()
+	p.reset()
 }
 
 // Break resets all connections; new ones are welcome.
@@ -201,7 +192,7 @@ func (p *Proxy) register(l net.Listener, client *net.TCPConn) *conn {
 		client: client, clientR: bufio.NewReaderSize(client, headBuffer),
 	}
 	p.conns[c] = struct{}{}
-	p.ledger.connected()
+	p.connected()
 	return c
 }
 

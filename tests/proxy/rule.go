@@ -70,9 +70,10 @@ type ruleSet struct {
 	random  *rand.Rand
 }
 
-// set replaces the rules and starts counting anew. The same seed makes the
-// same choices for the same sequence of requests.
-func (s *ruleSet) set(seed uint64, rules []Rule) {
+// SetRules replaces the rules; their counts start anew. The seed decides what rules
+// with a probability do: the same makes the same choices for the same sequence of
+// requests.
+func (s *ruleSet) SetRules(seed uint64, rules ...Rule) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rules = rules

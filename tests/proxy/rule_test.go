@@ -30,7 +30,7 @@ func TestRuleSetPicks(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var s ruleSet
-			s.set(1, tt.rules)
+			s.SetRules(1, tt.rules...)
 			var got []string
 			for _, req := range tt.reqs {
 				rule, _ := s.pick(req)
@@ -46,7 +46,7 @@ func TestRuleSetPicks(t *testing.T) {
 func TestRuleProbabilityFollowsTheSeed(t *testing.T) {
 	choices := func(seed uint64) (hits []bool) {
 		var s ruleSet
-		s.set(seed, []Rule{{Probability: 0.25}})
+		s.SetRules(seed, Rule{Probability: 0.25})
 		for range 1000 {
 			_, hit := s.pick(Request{})
 			hits = append(hits, hit)

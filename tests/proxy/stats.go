@@ -88,7 +88,8 @@ func (l *ledger) end(r Record) {
 	l.records = append(l.records, r)
 }
 
-func (l *ledger) snapshot() Stats {
+// Stats returns the counters.
+func (l *ledger) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.stats
@@ -96,8 +97,8 @@ func (l *ledger) snapshot() Stats {
 	return s
 }
 
-// log returns the records, oldest first.
-func (l *ledger) log() []Record {
+// Log returns the finished requests, in the order of their ends.
+func (l *ledger) Log() []Record {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.records)

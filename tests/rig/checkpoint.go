@@ -121,32 +121,18 @@ func planShard(spec Checkpoint, shard int) []shardTensor {
 	}
 }
 
-// writeShard writes one file, which appears only when it is whole.
-func writeShard(path string, tensors []shardTensor, seed uint64) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path))
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
-		}
-	}()
-	w := bufio.NewWriterSize(f, 1<<20)
+func writeShard(path string, tensors []shardTensor, seed uint64) error {
 	header, total, err := encodeHeader(tensors)
 	if err != nil {
 		return err
 	}
-	if _, err := w.Write(header); err != nil {
+	f, err := os.Create(path)
+	if err != nil {
 		return err
 	}
-	if err := writeContent(w, total, seed); err != nil {
-		return err
-	}
-	if err := errors.Join(w.Flush(), f.Chmod(0o644), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	w := bufio.NewWriterSize(f, 1<<20)
+	w.Write(header) // Flush returns an error of it
+	return errors.Join(writeContent(w, total, seed), w.Flush(), f.Close())
 }
 
 // encodeHeader returns the length and the padded JSON, and the bytes of data.
