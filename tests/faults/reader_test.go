@@ -42,7 +42,6 @@ func (o outcome) String() string {
 // must holds that o is intact.
 func must(t *testing.T, o outcome) {
 	t.Helper()
-	t.Log(o)
 	if !o.intact() {
 		t.Errorf("the reader got: %v", o)
 	}
