@@ -24,7 +24,7 @@ type bucket struct {
 
 func newBucket(t *testing.T, content map[string][]byte) *bucket {
 	t.Helper()
-	server := rig.StartServer(t)
+	server := rig.StartServer(t, rig.ServerOptions{})
 	for _, entry := range server.Env() {
 		name, value, _ := strings.Cut(entry, "=")
 		t.Setenv(name, value)

@@ -95,7 +95,7 @@ func localFixture(t *testing.T) fixture {
 // environment at it.
 func startS3(t testing.TB) *rig.Server {
 	t.Helper()
-	srv := rig.StartServer(t)
+	srv := rig.StartServer(t, rig.ServerOptions{})
 	setEnv(t, srv)
 	srv.Fill(t, "models", nil)
 	return srv

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -65,7 +66,7 @@ func TestFaultsThatAreInvisible(t *testing.T) {
 		{"another range, once", proxy.Rule{Op: "GET", Count: 1, Fault: proxy.Fault{
 			Response: map[string]string{"Content-Range": "bytes 1-4194303/4194304"}}}, 2},
 		{"range ignored, once", proxy.Rule{Op: "GET", Count: 1, Fault: proxy.Fault{
-			Edit: func(_ proxy.Request, h *proxy.Head) { h.SetStatus(200, "OK") }}}, 2},
+			Edit: func(r *http.Response) { r.StatusCode = 200 }}}, 2},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -141,7 +142,7 @@ func TestFaultsThatAreFinal(t *testing.T) {
 		{"another total", proxy.Fault{Response: map[string]string{"Content-Range": "bytes 0-4194303/4194305"}}, remote.ErrChanged, 3, nil},
 		{"another range of another total", proxy.Fault{Response: map[string]string{"Content-Range": "bytes 0-9/10"}}, remote.ErrBadRange, 3, nil},
 		{"no Content-Range", proxy.Fault{Response: map[string]string{"Content-Range": ""}}, remote.ErrBadRange, 3, []string{"3 attempts"}},
-		{"range ignored", proxy.Fault{Edit: func(_ proxy.Request, h *proxy.Head) { h.SetStatus(200, "OK") }}, remote.ErrBadRange, 3, []string{"200"}},
+		{"range ignored", proxy.Fault{Edit: func(r *http.Response) { r.StatusCode = 200 }}, remote.ErrBadRange, 3, []string{"200"}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

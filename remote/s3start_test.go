@@ -128,7 +128,7 @@ func TestOpenOneObject(t *testing.T) {
 }
 
 func TestCABundles(t *testing.T) {
-	srv := rig.StartTLSServer(t)
+	srv := rig.StartServer(t, rig.ServerOptions{TLS: true})
 	setEnv(t, srv)
 	srv.Fill(t, "models", map[string][]byte{"file": []byte("content")})
 	t.Run("environment", func(t *testing.T) {

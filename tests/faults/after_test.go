@@ -59,7 +59,7 @@ func checkAtEnd(t *testing.T, m *rig.Mount) {
 	before := usageOf(t, m)
 	t.Cleanup(func() {
 		mounted, err := rig.IsMounted(m.Dir)
-		if ended(m.Process) || err != nil || !mounted {
+		if closed(m.Done()) || err != nil || !mounted {
 			return // or it is about to end, and cannot be asked
 		}
 		checkQuiet(t, m)
@@ -73,10 +73,10 @@ func checkAtEnd(t *testing.T, m *rig.Mount) {
 	})
 }
 
-// ended tells whether a child has.
-func ended(p *rig.Process) bool {
+// closed tells whether a channel is.
+func closed(c <-chan struct{}) bool {
 	select {
-	case <-p.Done():
+	case <-c:
 		return true
 	default:
 		return false

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,10 +67,10 @@ type copied struct {
 
 // mountOfCopy stores a copy of the object in a folder of its own and mounts that
 // with a short memory for names, through a proxy.
-func mountOfCopy(t *testing.T, c change, expected string, flags ...string) *copied {
+func mountOfCopy(t *testing.T, c change, flags ...string) *copied {
 	t.Helper()
 	folder := strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())
-	r := &copied{scene: &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint), seen: seenBy(t, expected)}, change: c}
+	r := &copied{scene: &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}, change: c}
 	r.key = folder + "/" + object
 	noError(t, theStage.server.PutFile(t.Context(), bucket, r.key, theStage.original))
 	r.mount = mountFor(t, rig.MountOptions{
@@ -88,17 +87,6 @@ func (r *copied) happen() {
 	r.then.Store(r.proxy.Stats().Requests["LIST"])
 }
 
-// happenIn makes the change before the answer to a request of op that comes after
-// skip others, and returns what is closed then.
-func (r *copied) happenIn(op string, skip int) <-chan struct{} {
-	happened := make(chan struct{})
-	r.proxy.SetRules(1, proxy.Rule{Op: op, Skip: skip, Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) {
-		r.happen()
-		close(happened)
-	}}})
-	return happened
-}
-
 // TestChangedWhileOpen holds that a reader in the middle of an object that
 // changes gets the old content whole or an error, never a mixture, and that the
 // mount shows the change.
@@ -108,7 +96,7 @@ func TestChangedWhileOpen(t *testing.T) {
 		for way, errno := range map[string]string{"held": "ESTALE", "held mapped": "SIGBUS"} {
 			t.Run(c.name+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				r := mountOfCopy(t, c, "old whole or "+errno+", then the new state", "--prefetch", "off")
+				r := mountOfCopy(t, c, "--prefetch", "off")
 				reader := hold(t, r.file(), way == "held mapped")
 				reader.askHalf()
 				reader.awaitHalf()
@@ -119,15 +107,13 @@ func TestChangedWhileOpen(t *testing.T) {
 		for _, way := range []string{"load", direct} {
 			t.Run(c.name+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				r := mountOfCopy(t, c, "old whole or ESTALE, then the new state", "--prefetch", "off")
-				happened := r.happenIn("GET", 4) // gpuload has the header by then
+				r := mountOfCopy(t, c, "--prefetch", "off")
+				happened := r.before("GET", 4, r.happen) // gpuload has the header by then
 				o := r.readCopy(way)
-				select {
-				case <-happened:
-					r.checkOld(o, "ESTALE")
-				case <-time.After(childLimit): // gpuload may have ended a moment before
-					t.Error("it did not change")
+				if !eventually(func() bool { return closed(happened) }) { // gpuload may have ended a moment before
+					t.Fatal("it did not change")
 				}
+				r.checkOld(o, "ESTALE")
 			})
 		}
 	}
@@ -137,7 +123,7 @@ func TestChangedWhileOpen(t *testing.T) {
 // state comes.
 func (r *copied) checkOld(o outcome, errno string) {
 	r.t.Helper()
-	fmt.Fprint(r.seen, o)
+	r.t.Log(o)
 	if !o.intact() && (len(o.Failures) != 1 || o.errno() != errno) {
 		r.t.Errorf("the reader got: %v", o)
 	}
@@ -169,9 +155,9 @@ func (c change) load(t *testing.T, prefix []string, args ...string) outcome {
 	var o outcome
 	switch {
 	case c.refused && strings.Contains(result.Stderr, cutOff):
-		o.Failures = []failure{{Errno: cutOff}}
+		o.Failures = []string{cutOff}
 	case result.Code != 0:
-		o.Failures = []failure{{Errno: errnoOf(result.Stderr)}}
+		o.Failures = []string{errnoOf(result.Stderr)}
 	case rig.Compare(loaded, theStage.reference) == nil:
 		o.SHA256 = theStage.digest
 	case c.content != nil && !c.refused && rig.Compare(loaded, c.tensors(t)) == nil:
@@ -211,7 +197,7 @@ func (r *copied) awaitShown(see func() bool) {
 	}) {
 		r.t.Error("the change does not show")
 	}
-	fmt.Fprintf(r.seen, "; it shows to look %d, after %d listings", looks, r.listedSince())
+	r.t.Logf("the change shows to look %d, after %d listings", looks, r.listedSince())
 }
 
 // listedSince is how many listings were answered after the change, but for those
@@ -264,35 +250,26 @@ func (c change) checkWhole(t *testing.T, o outcome) {
 	t.Errorf("a reader got neither version: %v", o)
 }
 
-// changeWays are how the file is read after a change: gpuload through the mount
-// too.
-func changeWays() []string { return []string{"sequential", "mapped", "load"} }
-
 // TestChangedBeforeOpen holds the same where the object changes after it was
 // listed, and while it is.
 func TestChangedBeforeOpen(t *testing.T) {
 	t.Parallel()
 	for _, c := range changes(t) {
-		for _, way := range changeWays() {
+		for _, way := range []string{"sequential", "mapped", "load"} {
 			t.Run(c.name+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				r := mountOfCopy(t, c, "old whole, new whole or an error, then the new state")
+				r := mountOfCopy(t, c)
 				succeed(t, "ls", "-l", r.mount.Dir)
 				r.happen()
 				r.checkAfter(way)
 			})
 			t.Run(c.name+", while listed/"+way, func(t *testing.T) {
 				t.Parallel()
-				r := mountOfCopy(t, c, "one of the two, then the new state")
-				happened := r.happenIn("LIST", 0) // the answer is of before
+				r := mountOfCopy(t, c)
+				happened := r.before("LIST", 0, r.happen) // the answer is of before
 				if !eventually(func() bool {
 					succeed(t, "ls", "-l", r.mount.Dir)
-					select {
-					case <-happened:
-						return true
-					default:
-						return false
-					}
+					return closed(happened)
 				}) {
 					t.Fatal("nothing was listed anew")
 				}
@@ -306,7 +283,7 @@ func TestChangedBeforeOpen(t *testing.T) {
 func (r *copied) checkAfter(way string) {
 	r.t.Helper()
 	o := r.readCopy(way)
-	fmt.Fprint(r.seen, map[bool]string{true: "the new state", false: o.String()}[r.isNew(o)])
+	r.t.Logf("%v, the new state: %t", o, r.isNew(o))
 	r.checkWhole(r.t, o)
 	r.awaitState()
 }
@@ -318,7 +295,7 @@ func TestChangeShows(t *testing.T) {
 	for _, c := range changes(t) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			r := mountOfCopy(t, c, "when it is listed anew")
+			r := mountOfCopy(t, c)
 			look := func() string { // a version is an inode
 				return runChild(t, nil, "stat", "-c", "%i %s", r.file()).Stdout
 			}

@@ -1,7 +1,7 @@
 // Package faults holds the built programs against everything that can go wrong
 // around them: a sick store, changing objects, signals and kills, odd names.
-// "make faults" prints a table of case, expected and seen; "go test -short"
-// runs every case with small objects and short times.
+// "make faults" runs every case in full and says what was counted; "go test -short"
+// runs it with small objects and short times.
 //
 // Each case has a mountd of its own before a fault-injecting proxy and a real
 // S3 server, and reads in children only. After each, mountd must hold no lease,

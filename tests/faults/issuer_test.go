@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,12 +25,13 @@ type issuer struct {
 	file     string        // of the token
 	lifetime time.Duration // of what is handed out; 0 is an hour, of the owner's keys
 
-	mu          sync.Mutex
-	token       string               // the current one; guarded by mu
-	distrusting bool                 // guarded by mu
-	issued      int                  // guarded by mu
-	expires     map[string]time.Time // by access key; guarded by mu
-	refused     int                  // requests with keys that had expired; guarded by mu
+	issued      atomic.Int64 // keys that were handed out
+	refused     atomic.Int64 // requests with keys that had expired
+	distrusting atomic.Bool  // the token is worthless, and there is no other
+
+	mu      sync.Mutex
+	token   string               // the current one; guarded by mu
+	expires map[string]time.Time // by access key; guarded by mu
 }
 
 // startIssuer runs one until the test ends.
@@ -58,21 +60,8 @@ func (i *issuer) rotate(token string) {
 func (i *issuer) distrust() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.token, i.distrusting = rand.Text(), true
-}
-
-// distrusts tells whether distrust was called.
-func (i *issuer) distrusts() bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.distrusting
-}
-
-// count is how many keys were handed out.
-func (i *issuer) count() int {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.issued
+	i.token = rand.Text()
+	i.distrusting.Store(true)
 }
 
 // sources are the environments by which a client finds the issuer, by name.
@@ -134,7 +123,7 @@ func refuseToken(w http.ResponseWriter, r *http.Request) {
 // issue returns keys: the owner's, or fresh ones of an account that lives for a
 // while. The lock is held.
 func (i *issuer) issue() (access, secret string, expires time.Time, err error) {
-	i.issued++
+	i.issued.Add(1)
 	if i.lifetime == 0 {
 		return theStage.server.AccessKey, theStage.server.SecretKey, time.Now().Add(time.Hour), nil
 	}
@@ -152,6 +141,6 @@ func (i *issuer) expired(r proxy.Request) bool {
 	if !ok || time.Now().Before(expires) {
 		return false
 	}
-	i.refused++
+	i.refused.Add(1)
 	return true
 }

@@ -23,40 +23,33 @@ type lastingCase struct {
 }
 
 func lasting() []lastingCase {
-	always := func(name string, fault proxy.Fault, cause string) lastingCase {
-		return lastingCase{storageCase{name: name, inflict: inflicting(fault, proxy.Rule{})}, "EIO", cause, maxAttempts, ""}
-	}
 	cases := []lastingCase{
-		always("stalled for ever", proxy.Fault{End: proxy.Stall}, "no byte in time"),
-		always("latency without end", proxy.Fault{Latency: time.Hour}, "no byte in time"),
-		always("reset for ever", proxy.Fault{End: proxy.Reset}, "connection reset"),
-		always("truncated to nothing for ever", proxy.Fault{End: proxy.Truncate}, "unexpected EOF"),
-		always("Content-Length wrong for ever", proxy.Fault{End: proxy.Shorten}, "unexpected EOF"),
+		{storageCase{name: "refused for ever", inflict: refuse}, "EIO", "connection refused", maxAttempts, "nothing listens there"},
 	}
-	for _, c := range []lastingCase{
-		always("500 for ever", failing(500, "InternalError"), "InternalError"),
-		always("503 for ever", failing(503, "SlowDown"), "SlowDown"),
+	for _, c := range []struct {
+		name         string
+		fault        proxy.Fault
+		errno, cause string
+		attempts     int
+		pause        time.Duration
+	}{
+		{"stalled for ever", proxy.Fault{End: proxy.Stall}, "EIO", "no byte in time", maxAttempts, 0},
+		{"latency without end", proxy.Fault{Latency: time.Hour}, "EIO", "no byte in time", maxAttempts, 0},
+		{"reset for ever", proxy.Fault{End: proxy.Reset}, "EIO", "connection reset", maxAttempts, 0},
+		{"truncated to nothing for ever", proxy.Fault{End: proxy.Truncate}, "EIO", "unexpected EOF", maxAttempts, 0},
+		{"Content-Length wrong for ever", proxy.Fault{End: proxy.Shorten}, "EIO", "unexpected EOF", maxAttempts, 0},
+		{"500 for ever", failing(500, "InternalError"), "EIO", "InternalError", maxAttempts, shortPause},
+		{"503 for ever", failing(503, "SlowDown"), "EIO", "SlowDown", maxAttempts, shortPause},
+		{"206 of another range for ever", proxy.Fault{Edit: otherRange}, "EIO", "another range", suspects, 0},
+		{"200 in place of 206 for ever", proxy.Fault{Edit: wholeAnswer}, "EIO", "in place of 206", suspects, 0},
+		{"ETag corrupted for ever", proxy.Fault{Response: otherETag()}, "ESTALE", "ETag", suspects, 0},
+		{"access revoked", failing(403, "AccessDenied"), "EACCES", "AccessDenied", 1, 0},
+		{"KMS access denied", failing(403, "KMS.AccessDeniedException"), "EACCES", "KMS.AccessDenied", 1, 0},
 	} {
-		c.pause = shortPause
-		cases = append(cases, c)
+		fault := storageCase{name: c.name, inflict: inflicting(c.fault, proxy.Rule{}), pause: c.pause}
+		cases = append(cases, lastingCase{fault, c.errno, c.cause, c.attempts, ""})
 	}
-	for _, c := range []lastingCase{
-		always("206 of another range for ever", proxy.Fault{Edit: otherRange}, "another range"),
-		always("200 in place of 206 for ever", proxy.Fault{Edit: wholeAnswer}, "in place of 206"),
-		always("ETag corrupted for ever", proxy.Fault{Response: otherETag()}, "ETag"),
-	} {
-		c.attempts = suspects
-		cases = append(cases, c)
-	}
-	cases[len(cases)-1].errno = "ESTALE"
-	for _, c := range []lastingCase{
-		always("access revoked", failing(403, "AccessDenied"), "AccessDenied"),
-		always("KMS access denied", failing(403, "KMS.AccessDeniedException"), "KMS.AccessDenied"),
-	} {
-		c.errno, c.attempts = "EACCES", 1
-		cases = append(cases, c)
-	}
-	return append(cases, lastingCase{storageCase{name: "refused for ever", inflict: refuse}, "EIO", "connection refused", maxAttempts, "nothing listens there"})
+	return cases
 }
 
 // TestLastingFaults holds that faults which do not pass end in the right errno
@@ -68,15 +61,13 @@ func TestLastingFaults(t *testing.T) {
 		for _, way := range everyWay() {
 			t.Run(c.name+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				r := newScene(t, c.expected(way), c.timeLimit()...)
+				r := newScene(t, c.timeLimit()...)
 				succeed(t, "stat", r.file())
 				r.checkLasting(c, way)
 			})
 		}
 	}
 }
-
-func (c lastingCase) expected(way string) string { return errnoOfWay(way, c.errno) + ", then intact" }
 
 // timeLimit are the flags, of mountd and of gpuload, for faults that are waited for.
 func (c lastingCase) timeLimit() []string {
@@ -93,7 +84,7 @@ func (r *scene) checkLasting(c lastingCase, way string) {
 	c.inflict(r)
 	r.loadFlags = c.timeLimit()
 	o := r.read(way)
-	fmt.Fprint(r.seen, o)
+	r.t.Log(o)
 	r.checkFailure(o, way, c)
 	if c.atStart == "" || r.names != nil { // a connection that is refused is seen by nobody
 		r.checkFired()
@@ -113,7 +104,6 @@ func (r *scene) checkHealed(way string) {
 	for {
 		r.proxy.ResetStats()
 		o := r.read(way)
-		fmt.Fprintf(r.seen, "; then %v", o)
 		if len(o.Failures) == 0 {
 			must(r.t, o)
 			return
@@ -146,9 +136,9 @@ func (r *scene) checkFailure(o outcome, way string, c lastingCase) {
 		}
 		return
 	}
-	for _, f := range o.Failures {
-		if want := errnoOfWay(way, c.errno); f.Errno != want {
-			r.t.Errorf("a reader got %s, want %s", f.Errno, want)
+	for _, errno := range o.Failures {
+		if want := errnoOfWay(way, c.errno); errno != want {
+			r.t.Errorf("a reader got %s, want %s", errno, want)
 		}
 	}
 	process := "reader"
@@ -178,7 +168,7 @@ func TestWaitsOnce(t *testing.T) {
 	for _, op := range []string{"read", "map"} {
 		t.Run(op, func(t *testing.T) {
 			t.Parallel()
-			r := newScene(t, "one wait, asked more than once", "--read-timeout", "1s", "--prefetch", "off")
+			r := newScene(t, "--read-timeout", "1s", "--prefetch", "off")
 			reader := hold(t, r.file(), false)
 			reader.do(t, order{Op: "open", Path: r.file(), Random: true})
 			r.proxy.SetRules(1, proxy.Rule{Op: "GET", Fault: proxy.Fault{End: proxy.Stall}})
@@ -190,7 +180,7 @@ func TestWaitsOnce(t *testing.T) {
 				}
 				after := measures(t, r.mount.Dir)
 				waits, answers := after["cache_misses_total"]-before["cache_misses_total"], after["read_errors_total"]-before["read_errors_total"]
-				fmt.Fprintf(r.seen, "%d waits, %d answers; ", waits, answers)
+				r.t.Logf("%d waits, %d answers", waits, answers)
 				if waits == 1 && answers > 1 {
 					return
 				}
@@ -204,7 +194,7 @@ func TestWaitsOnce(t *testing.T) {
 // byte of progress, of the range that it then names.
 func TestTenAttempts(t *testing.T) {
 	t.Parallel()
-	r := newScene(t, "ten, and it says so")
+	r := newScene(t)
 	r.proxy.SetRules(1, proxy.Rule{Op: "GET", Fault: failing(500, "InternalError")})
 	message := r.read(direct).message
 	named := regexp.MustCompile(object + ` \[(\d+),(\d+)\).*after 10 attempts`).FindStringSubmatch(message)
@@ -217,7 +207,6 @@ func TestTenAttempts(t *testing.T) {
 			attempts++
 		}
 	}
-	fmt.Fprintf(r.seen, "%d attempts of [%s,%s)", attempts, named[1], named[2])
 	if attempts != maxAttempts {
 		t.Errorf("%d attempts, it says: %s", attempts, message)
 	}

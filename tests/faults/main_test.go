@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -34,17 +33,16 @@ type profile struct {
 	outage      time.Duration // of faults that pass
 	storm       int           // requests that an error storm fails
 	readTimeout time.Duration // for faults that last; it leaves time for a stall to be seen
-	models      int           // that are drawn, unless -rapid.checks says
 	smallFiles  int           // that are read, many times what memory has room for
 	listings    int           // of a large folder
 }
 
 func shortProfile() profile {
-	return profile{size: 16 << 20, outage: time.Second, storm: 24, readTimeout: 8 * time.Second, models: 60, smallFiles: 20_000, listings: 15}
+	return profile{size: 16 << 20, outage: time.Second, storm: 24, readTimeout: 8 * time.Second, smallFiles: 20_000, listings: 15}
 }
 
 func fullProfile() profile {
-	return profile{size: 64 << 20, outage: 10 * time.Second, storm: 400, readTimeout: 10 * time.Second, models: 50, smallFiles: 200_000, listings: 60}
+	return profile{size: 64 << 20, outage: 10 * time.Second, storm: 400, readTimeout: 10 * time.Second, smallFiles: 200_000, listings: 60}
 }
 
 // stage is what the cases share: it is set up once, by TestMain, and read only.
@@ -52,7 +50,7 @@ type stage struct {
 	*rig.Programs
 	profile
 	scratch   string
-	reader    string // the reader program
+	reader    string // the test's binary as childName
 	rclone    string // path of the program, "" without it
 	s3fs      string // the same
 	soak      time.Duration
@@ -60,16 +58,25 @@ type stage struct {
 	original  string // the object's original file
 	digest    string // its SHA-256
 	reference map[string]rig.Tensor
-	table     table
 }
 
 // theStage is set before the first test runs.
 var theStage *stage
 
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == childName {
+		if err := beReader(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "reader:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	rclone := flag.String("rclone", "", "`path` of rclone, a peer")
 	s3fs := flag.String("s3fs", "", "`path` of s3fs, a peer")
 	soak := flag.Duration("soak", 20*time.Minute, "how long TestSoak takes, which is there with -tags soak")
+	for name, value := range map[string]string{"checks": "60", "steps": "200", "nofailfile": "true"} { // a fifth with -short
+		flag.Set("rapid."+name, value) // it is there
+	}
 	flag.Parse()
 	code, err := runOnStage(m, &stage{rclone: *rclone, s3fs: *s3fs, soak: *soak})
 	if err != nil {
@@ -92,9 +99,6 @@ func runOnStage(m *testing.M, s *stage) (code int, err error) {
 	if testing.Short() {
 		s.profile = shortProfile()
 	}
-	if err := s.setRapid(); err != nil {
-		return 1, err
-	}
 	if err := s.build(ctx); err != nil {
 		return 1, err
 	}
@@ -107,19 +111,7 @@ func runOnStage(m *testing.M, s *stage) (code int, err error) {
 	}
 	theStage = s
 	code = m.Run()
-	return code, errors.Join(s.table.print(os.Stdout), s.checkNobodyLeft())
-}
-
-// setRapid sets what is not given of rapid's flags. With -short, it takes a fifth
-// of models and steps.
-func (s *stage) setRapid() error {
-	values := map[string]string{"rapid.checks": strconv.Itoa(s.models), "rapid.steps": "200", "rapid.nofailfile": "true"}
-	flag.Visit(func(f *flag.Flag) { delete(values, f.Name) })
-	var errs []error
-	for name, value := range values {
-		errs = append(errs, flag.Set(name, value))
-	}
-	return errors.Join(errs...)
+	return code, s.checkNobodyLeft()
 }
 
 // checkNobodyLeft holds that soon no mountd, gpuload or reader is left of any
@@ -147,11 +139,13 @@ func (s *stage) build(ctx context.Context) (err error) {
 	if s.Programs, err = rig.Build(ctx, s.scratch); err != nil {
 		return err
 	}
-	s.reader = filepath.Join(s.scratch, "reader")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", s.reader, "weightfs/tests/faults/reader")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build reader: %w: %s", err, out)
+	s.reader = filepath.Join(s.scratch, childName)
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if out, err := exec.Command("cp", self, s.reader).CombinedOutput(); err != nil { // for others to run
+		return fmt.Errorf("%w: %s", err, out)
 	}
 	if _, err := rig.WriteCheckpoint(s.scratch, rig.Checkpoint{Size: s.size, TensorSize: 4 << 20}); err != nil {
 		return err
@@ -160,7 +154,8 @@ func (s *stage) build(ctx context.Context) (err error) {
 	if s.reference, err = s.Reference(ctx, s.original); err != nil {
 		return err
 	}
-	s.digest, err = fileDigest(s.original)
+	content, err := os.ReadFile(s.original)
+	s.digest = readOf(content).SHA256
 	return err
 }
 

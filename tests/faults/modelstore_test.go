@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/xml"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -109,40 +110,24 @@ type listedPrefix struct{ Prefix string }
 func (s *memoryStore) list(query url.Values) page {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	prefix, delimiter := query.Get("prefix"), query.Get("delimiter")
-	token, _ := url.QueryUnescape(query.Get("continuation-token")) // "" is the beginning
-	names := map[string]bool{}                                     // and whether they are folders
-	for key := range s.objects {
-		rest, ok := strings.CutPrefix(key, prefix)
-		if !ok {
+	out := page{EncodingType: "url"}
+	last, _ := url.QueryUnescape(query.Get("continuation-token")) // "" is the beginning
+	for _, key := range slices.Sorted(maps.Keys(s.objects)) {
+		rest, ok := strings.CutPrefix(key, query.Get("prefix"))
+		name := key
+		folder, _, inFolder := strings.Cut(rest, "/")
+		if inFolder = inFolder && query.Has("delimiter"); inFolder {
+			name = query.Get("prefix") + folder + "/"
+		}
+		if !ok || name <= last {
 			continue
 		}
-		i := strings.Index(rest, delimiter)
-		if folder := delimiter != "" && i >= 0; folder {
-			names[prefix+rest[:i+1]] = true
-		} else {
-			names[key] = false
+		if len(out.Contents)+len(out.CommonPrefixes) == pageKeys {
+			out.IsTruncated, out.NextContinuationToken = true, url.QueryEscape(last)
+			break
 		}
-	}
-	return s.pageOf(names, token)
-}
-
-// pageOf is called with the lock held.
-func (s *memoryStore) pageOf(names map[string]bool, token string) page {
-	var sorted []string
-	for name := range names {
-		if name > token {
-			sorted = append(sorted, name)
-		}
-	}
-	slices.Sort(sorted)
-	out := page{EncodingType: "url", IsTruncated: len(sorted) > pageKeys}
-	sorted = sorted[:min(len(sorted), pageKeys)]
-	if out.IsTruncated {
-		out.NextContinuationToken = url.QueryEscape(sorted[len(sorted)-1])
-	}
-	for _, name := range sorted {
-		if names[name] {
+		last = name
+		if inFolder {
 			out.CommonPrefixes = append(out.CommonPrefixes, listedPrefix{url.QueryEscape(name)})
 			continue
 		}

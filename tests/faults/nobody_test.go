@@ -13,11 +13,6 @@ func asNobody() []string {
 	return []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}
 }
 
-// withoutOverride is the command under which root may read no more than others.
-func withoutOverride() []string {
-	return []string{"setpriv", "--bounding-set=-dac_override,-dac_read_search"}
-}
-
 // mountUnder mounts source with a mountd that runs under a command, at a
 // mountpoint that everybody may use, for the length of the test.
 func mountUnder(t *testing.T, prefix []string, source string, flags ...string) *rig.Mount {
@@ -38,7 +33,7 @@ func mountUnder(t *testing.T, prefix []string, source string, flags ...string) *
 		}
 		checkUnmounted(t, dir)
 		if t.Failed() {
-			t.Logf("mountd wrote:\n%s", lastLines(process.Output(), 40))
+			t.Logf("mountd wrote:\n%s", process.Output())
 		}
 	})
 	if awaitLogged(t, process, "msg=mounted") == nil {

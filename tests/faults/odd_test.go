@@ -1,9 +1,6 @@
 package faults
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,7 +17,6 @@ import (
 // and that every other is hidden, counted and warned of once.
 func TestOddKeys(t *testing.T) {
 	t.Parallel()
-	seen := seenBy(t, "shown or hidden by the rule")
 	long := strings.Repeat("n", 255)
 	shown := []string{
 		"plain", "with space", " leading space", "quote\"s'", "line\nbreak", "tab\tand\x01control", "ünïcode/模型.safetensors",
@@ -51,7 +47,6 @@ func TestOddKeys(t *testing.T) {
 	awaitLogged(t, m.Process, "hiding objects whose")
 	warnings := strings.Count(m.Output(), "level=WARN")
 	names, objects := strings.Count(m.Output(), "hiding keys that"), strings.Count(m.Output(), "hiding objects whose")
-	fmt.Fprintf(seen, "%d shown, %d names hidden, %d warnings", len(shown), count, warnings)
 	// The root hides /, ., .., one long name, nul and the object both; a one, x three.
 	// Of each kind one line tells.
 	if count != 10 || names != 1 || objects != 1 || warnings != 2 {
@@ -83,27 +78,22 @@ func checkTree(t *testing.T, dir string, want []string) {
 // bucket.
 func TestLargeFiles(t *testing.T) {
 	const size, mark = 6 << 30, "the very end"
-	folder := filepath.Join(theStage.server.Dir, "large")
-	noError(t, theStage.server.CreateBucket(t.Context(), "large"))
-	f, err := os.Create(filepath.Join(folder, "sparse"))
+	folder := filepath.Join(theStage.server.Dir, bucket)
+	noError(t, putSparse(t, "sparse", size))
+	f, err := os.OpenFile(filepath.Join(folder, "sparse"), os.O_WRONLY, 0)
 	noError(t, err)
-	noError(t, f.Truncate(size))
 	for _, off := range []int64{1<<32 - 6, 5<<30 + 1, size - int64(len(mark))} {
 		_, err := f.WriteAt([]byte(mark), off)
 		noError(t, err)
 	}
 	noError(t, f.Close())
-	// The server keeps ETags so; the file came without its help.
-	noError(t, unix.Setxattr(f.Name(), "user.etag", []byte("0123456789abcdef"), 0))
-	for name, source := range map[string]string{"folder": folder, "bucket": "s3://large"} {
+	for name, source := range map[string]string{"folder": folder, "bucket": "s3://" + bucket} {
 		t.Run(name, func(t *testing.T) {
-			seen := seenBy(t, "the right bytes at 4, 5 and 6 GiB")
 			m := mountFor(t, rig.MountOptions{Source: source, Env: theStage.server.Env(), Args: []string{"--memory-limit", "64Mi"}})
 			script := `stat -c %s "$0" && for at in ` + fmt.Sprint(1<<32-6, " ", 5<<30+1, " ", size-len(mark)) +
 				`; do tail -c "+$((at + 1))" "$0" | head -c ` + fmt.Sprint(len(mark)) + `; echo; done`
 			got := succeed(t, "sh", "-c", script, filepath.Join(m.Dir, "sparse"))
 			want := fmt.Sprintf("%d\n%s\n%s\n%s\n", int64(size), mark, mark, mark)
-			fmt.Fprintf(seen, "right: %t", got == want)
 			if got != want {
 				t.Errorf("got %q, want %q", got, want)
 			}
@@ -111,55 +101,22 @@ func TestLargeFiles(t *testing.T) {
 	}
 }
 
-// TestOddFolder holds that a local folder shows nothing that is no file, and no
-// way out of it.
-func TestOddFolder(t *testing.T) {
-	seen := seenBy(t, "no devices, pipes, sockets or ways out")
-	m := mountFor(t, rig.MountOptions{Source: oddFolder(t)})
-	got := succeed(t, "sh", "-c", `cd "$0" && find . -mindepth 1 | sort && cat link; cat out null 2>/dev/null || true`, m.Dir)
-	fmt.Fprintf(seen, "%q", got)
-	if got != "./file\n./link\ninside" {
-		t.Errorf("got %q", got)
-	}
-}
-
-func oddFolder(t *testing.T) string {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "source")
-	noError(t, errors.Join(
-		os.Mkdir(dir, 0o755),
-		os.WriteFile(dir+"/../secret", []byte("secret"), 0o644),
-		os.WriteFile(dir+"/file", []byte("inside"), 0o644),
-		os.Symlink("file", dir+"/link"),
-		os.Symlink("../secret", dir+"/out"),
-		unix.Mkfifo(dir+"/pipe", 0o644),
-		unix.Mknod(dir+"/socket", unix.S_IFSOCK|0o644, 0),
-		unix.Mknod(dir+"/null", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))),
-	))
-	return dir
-}
-
 // TestFolderFileChanges holds that who reads a file which grows or shrinks
 // meanwhile gets what the file system beneath would give, and that the file soon
 // shows as it is.
 func TestFolderFileChanges(t *testing.T) {
 	t.Parallel()
-	zeroes := func(size int64) outcome {
-		sum := sha256.Sum256(make([]byte, size))
-		return outcome{Size: size, SHA256: hex.EncodeToString(sum[:])}
-	}
-	gone := outcome{Failures: []failure{{Errno: "SIGBUS"}}}
+	gone := outcome{Failures: []string{"SIGBUS"}}
 	for name, c := range map[string]struct {
 		size int64 // then; it was 2
 		end  map[string]outcome
 	}{
-		"grows":   {3, map[string]outcome{"held": zeroes(2 << 20), "held mapped": zeroes(2 << 20)}},
-		"shrinks": {0, map[string]outcome{"held": zeroes(1 << 20), "held mapped": gone}},
+		"grows":   {3, map[string]outcome{"held": readOf(make([]byte, 2<<20)), "held mapped": readOf(make([]byte, 2<<20))}},
+		"shrinks": {0, map[string]outcome{"held": readOf(make([]byte, 1<<20)), "held mapped": gone}},
 	} {
 		for _, way := range []string{"held", "held mapped"} {
 			t.Run(name+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				seen := seenBy(t, "what the file system gives, then the new size")
 				file := filepath.Join(t.TempDir(), "source", "file")
 				noError(t, os.Mkdir(filepath.Dir(file), 0o755))
 				noError(t, os.WriteFile(file, make([]byte, 2<<20), 0o644))
@@ -169,7 +126,6 @@ func TestFolderFileChanges(t *testing.T) {
 				reader.awaitHalf()
 				noError(t, os.Truncate(file, c.size<<20))
 				o := reader.finish()
-				fmt.Fprintf(seen, "%d bytes, %s", o.Size, o.errno())
 				if !o.same(c.end[way]) {
 					t.Errorf("the reader got %#v, want %#v", o, c.end[way])
 				}
@@ -194,10 +150,9 @@ func TestFolderOnOtherFileSystems(t *testing.T) {
 		for _, way := range ways() {
 			t.Run(name+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				seen := seenBy(t, "intact")
 				m := mountFor(t, rig.MountOptions{Source: source(t)})
 				r := &scene{t: t, mount: m}
-				fmt.Fprintf(seen, "%v", must(t, r.read(way)))
+				must(t, r.read(way))
 				checkQuiet(t, m)
 			})
 		}
@@ -224,14 +179,12 @@ func overlay(t *testing.T) string {
 // TestUnreadableFile holds that a file which mountd itself may not read is shown,
 // and gives EACCES.
 func TestUnreadableFile(t *testing.T) {
-	seen := seenBy(t, "EACCES")
 	folder := t.TempDir()
 	file := filepath.Join(folder, "file")
 	noError(t, os.WriteFile(file, []byte("x"), 0o600))
 	noError(t, os.Chown(file, 65534, 65534))
-	m := mountUnder(t, withoutOverride(), folder)
+	m := mountUnder(t, []string{"setpriv", "--bounding-set=-dac_override,-dac_read_search"}, folder) // reads no more than others
 	o := readFile(t, "sequential", filepath.Join(m.Dir, "file"))
-	fmt.Fprintf(seen, "%v", o)
 	if len(o.Failures) != 1 || o.errno() != "EACCES" {
 		t.Errorf("the reader got: %v", o)
 	}

@@ -60,13 +60,12 @@ func TestPanicInHandler(t *testing.T) {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
 			errno := errnoOfWay(way, "EIO")
-			seen := seenBy(t, errno+", serves on, exit 0")
-			m := mountWith(t, &programs, rig.MountOptions{
+			m := programs.MountFor(t, rig.MountOptions{
 				Source: "s3://" + bucket, Env: theStage.server.Env(), Args: []string{"--memory-limit", "32Mi", "--part-size", "1Mi"},
 			})
+			checkAtEnd(t, m)
 			r := &scene{t: t, mount: m}
 			o := r.read(way)
-			fmt.Fprint(seen, o)
 			if o.errno() != errno {
 				t.Errorf("the reader got: %v", o)
 			}
@@ -78,7 +77,6 @@ func TestPanicInHandler(t *testing.T) {
 				}
 			}
 			panics := measures(t, m.Dir)["panics_total"]
-			fmt.Fprintf(seen, "; %d panics", panics)
 			if panics < 2 {
 				t.Errorf("%d panics are counted", panics)
 			}

@@ -87,16 +87,8 @@ func TestPeers(t *testing.T) {
 		for _, p := range peers() {
 			t.Run(c.name+"/"+p.name, func(t *testing.T) {
 				t.Parallel()
-				expected := "(shown, not judged)"
-				if p.name == "weightfs" {
-					expected = "intact, or ESTALE where replaced"
-				}
-				seen := seenBy(t, expected)
 				o, err := meet(t, p, c, original)
-				fmt.Fprint(seen, o)
-				if err != nil {
-					fmt.Fprint(seen, ", ", err)
-				}
+				t.Log(o, err)
 				replaced := len(o.Failures) == 1 && o.errno() == "ESTALE" && c.replaced
 				if p.name == "weightfs" && (err != nil || !o.intact() && !replaced) {
 					t.Errorf("the reader got: %v, %v", o, err)
@@ -130,11 +122,11 @@ func meet(t *testing.T, p peer, c peerCase, original string) (outcome, error) {
 	if !hung.Stop() {
 		return o, fmt.Errorf("HUNG, killed after %v", peerLimit())
 	}
-	digest, digestErr := fileDigest(original)
-	if o.SHA256 == digest {
+	content, readErr := os.ReadFile(original)
+	if o.SHA256 == readOf(content).SHA256 {
 		o.SHA256 = theStage.digest
 	}
-	return o, errors.Join(err, digestErr)
+	return o, errors.Join(err, readErr)
 }
 
 // mountPeer mounts a peer for the length of the test, in a group if there is one.

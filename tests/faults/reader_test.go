@@ -2,6 +2,7 @@ package faults
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,38 +13,12 @@ import (
 	"weightfs/tests/rig"
 )
 
-// order is what the reader program is told, and outcome what it answers: see
-// there. gpuload's outcomes are told in the same way.
-type order struct {
-	Op                     string
-	Path                   string
-	Handle                 int
-	Offset, Size           int64
-	Direct, Random, Mapped bool
-}
-
-type outcome struct {
-	Failures []failure
-	Seconds  float64
-	Names    []string
-	Size     int64
-	Dir      bool
-	SHA256   string
-	message  string // of gpuload, where it failed
-}
-
-// failure is the error of one reader.
-type failure struct {
-	Errno   string
-	Seconds float64
-}
-
 // errno is the only failure, or "".
 func (o outcome) errno() string {
 	if len(o.Failures) == 0 {
 		return ""
 	}
-	return o.Failures[0].Errno
+	return o.Failures[0]
 }
 
 // intact tells whether the reader got the object's bytes.
@@ -57,24 +32,19 @@ func (o outcome) same(p outcome) bool {
 func (o outcome) String() string {
 	switch {
 	case o.intact():
-		return fmt.Sprintf("intact in %.1f s", o.Seconds)
+		return "intact"
 	case len(o.Failures) == 0:
 		return "WRONG BYTES"
 	}
-	last := 0.0
-	for _, f := range o.Failures {
-		last = max(last, f.Seconds)
-	}
-	return fmt.Sprintf("%s x%d, last after %.1f s", o.errno(), len(o.Failures), last)
+	return fmt.Sprintf("%s x%d", o.errno(), len(o.Failures))
 }
 
-// must returns o, which must be intact.
-func must(t *testing.T, o outcome) outcome {
+// must holds that o is intact.
+func must(t *testing.T, o outcome) {
 	t.Helper()
 	if !o.intact() {
 		t.Errorf("the reader got: %v", o)
 	}
-	return o
 }
 
 // reader is a child that does file system calls for us.
@@ -100,13 +70,7 @@ func startReader(t *testing.T, prefix ...string) *reader {
 	out.Close()
 	noError(t, err)
 	r := &reader{process, stdin, stdout, json.NewEncoder(stdin), json.NewDecoder(stdout)}
-	t.Cleanup(func() {
-		if err := r.Kill(); err != nil {
-			t.Error(err)
-		}
-		stdin.Close()
-		stdout.Close()
-	})
+	atEnd(t, func() error { return errors.Join(r.Kill(), stdin.Close(), stdout.Close()) })
 	return r
 }
 

@@ -2,7 +2,6 @@ package faults
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
@@ -35,7 +34,7 @@ func (r *scene) checkFired() {
 	if r.names != nil {
 		faults = r.names.refused.Load()
 	}
-	fmt.Fprintf(r.seen, ", %d faults", faults)
+	r.t.Logf("%d faults", faults)
 	if faults == 0 {
 		r.t.Error("nothing met the fault")
 	}
@@ -55,7 +54,7 @@ func (r *scene) checkRefetched(c storageCase) {
 		}
 	}
 	fetched := r.proxy.Stats().Bytes["GET"]
-	fmt.Fprintf(r.seen, ", fetched %.2fx", float64(fetched)/float64(theStage.size))
+	r.t.Logf("fetched %.2fx", float64(fetched)/float64(theStage.size))
 	if fetched > limit {
 		r.t.Errorf("fetched %d bytes of an object of %d, at most %d allowed", fetched, theStage.size, limit)
 	}
@@ -94,7 +93,7 @@ func (r *scene) checkAttempts(c storageCase, way string, attempts int) {
 	if way != direct {
 		anew = max(0, int(measures(r.t, r.mount.Dir)["fetches_total"])-len(count))
 	}
-	fmt.Fprintf(r.seen, ", %d GETs, at most %d for one range, %d fetched anew", gets, most, anew)
+	r.t.Logf("%d GETs, at most %d for one range, %d fetched anew", gets, most, anew)
 	if limit := attempts*(1+anew) + late; most > limit {
 		r.t.Errorf("%d requests for one range, at most %d allowed", most, limit)
 	}

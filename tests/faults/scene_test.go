@@ -2,9 +2,6 @@ package faults
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,10 +32,9 @@ func errnoOfWay(way, errno string) string {
 
 // sceneOptions say what stands before the store, and how it is mounted.
 type sceneOptions struct {
-	expected string      // for the table
-	shape    proxy.Shape // the zero value is one slow enough for faults to fall into the reading
-	env      []string    // who asks; nil is the server's owner
-	flags    []string    // of mountd, in addition
+	shape proxy.Shape // the zero value is one slow enough for faults to fall into the reading
+	env   []string    // who asks; nil is the server's owner
+	flags []string    // of mountd, in addition
 }
 
 // scene is one mount before one proxy.
@@ -46,7 +42,6 @@ type scene struct {
 	t     *testing.T
 	proxy *proxy.Proxy
 	mount *rig.Mount
-	seen  *strings.Builder // for the table
 	// prefix is the command that readers run under, if any.
 	prefix []string
 	// env is gpuload's without a mount, loadFlags are its flags.
@@ -56,14 +51,14 @@ type scene struct {
 
 // newScene mounts the bucket behind a proxy for the length of the test, with
 // flags in addition.
-func newScene(t *testing.T, expected string, flags ...string) *scene {
+func newScene(t *testing.T, flags ...string) *scene {
 	t.Helper()
-	return sceneWith(t, sceneOptions{expected: expected, flags: flags})
+	return sceneWith(t, sceneOptions{flags: flags})
 }
 
 func sceneWith(t *testing.T, opts sceneOptions) *scene {
 	t.Helper()
-	r := &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint), seen: seenBy(t, opts.expected)}
+	r := &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
 	if opts.shape == (proxy.Shape{}) {
 		opts.shape = proxy.Shape{FirstByte: 2 * time.Millisecond, PerConnection: 20e6, Total: 40e6}
 	}
@@ -81,13 +76,7 @@ func sceneWith(t *testing.T, opts sceneOptions) *scene {
 // must end with exit 0, or the one given.
 func mountFor(t *testing.T, opts rig.MountOptions, exit ...int) *rig.Mount {
 	t.Helper()
-	return mountWith(t, theStage.Programs, opts, exit...)
-}
-
-// mountWith is mountFor by other programs.
-func mountWith(t *testing.T, programs *rig.Programs, opts rig.MountOptions, exit ...int) *rig.Mount {
-	t.Helper()
-	m := programs.MountFor(t, opts, exit...)
+	m := theStage.MountFor(t, opts, exit...)
 	checkAtEnd(t, m)
 	return m
 }
@@ -96,11 +85,6 @@ func mountWith(t *testing.T, programs *rig.Programs, opts rig.MountOptions, exit
 func mountBucket(t *testing.T, flags ...string) *rig.Mount {
 	t.Helper()
 	return mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env(), Args: flags})
-}
-
-func lastLines(text string, n int) string {
-	lines := strings.SplitAfter(text, "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "")
 }
 
 // file is the object in the mount.
@@ -126,20 +110,14 @@ func (r *scene) read(way string) outcome {
 // reference implementation reads from the original.
 func loadFile(t *testing.T, prefix []string, args ...string) outcome {
 	t.Helper()
-	start := time.Now()
 	loaded, result := loadTensors(t, prefix, args...)
-	o := outcome{Seconds: time.Since(start).Seconds()}
 	if result.Code != 0 {
-		o.message = result.Stderr
-		o.Failures = []failure{{errnoOf(result.Stderr), o.Seconds}}
-		return o
+		return outcome{message: result.Stderr, Failures: []string{errnoOf(result.Stderr)}}
 	}
 	if err := rig.Compare(loaded, theStage.reference); err != nil {
-		o.SHA256 = err.Error()
-		return o
+		return outcome{SHA256: err.Error()}
 	}
-	o.SHA256 = theStage.digest
-	return o
+	return outcome{SHA256: theStage.digest}
 }
 
 // loadTensors has gpuload load under the command prefix, and returns what its
@@ -209,23 +187,5 @@ func runUnder(t *testing.T, prefix []string, args ...string) rig.Result {
 // succeed runs a child that must exit with 0 and returns what it printed.
 func succeed(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	result := runChild(t, theStage.server.Env(), name, args...)
-	if result.Code != 0 {
-		t.Fatalf("%s %q: exit %d: %s", name, args, result.Code, result.Stderr)
-	}
-	return result.Stdout
-}
-
-// fileDigest is the SHA-256 of a file, in hex.
-func fileDigest(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return rig.Succeed(t, theStage.server.Env(), name, args...)
 }

@@ -63,15 +63,9 @@ func awaitLogged(t *testing.T, process *rig.Process, pattern string) []string {
 // eventually polls until holds returns true, and returns false where somebody
 // hangs.
 func eventually(holds func() bool) bool {
-	deadline := time.NewTimer(childLimit)
-	defer deadline.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-deadline.C:
+	for began := time.Now(); !holds(); time.Sleep(20 * time.Millisecond) {
+		if time.Since(began) > childLimit {
 			return false
-		case <-tick.C:
 		}
 	}
 	return true

@@ -3,7 +3,6 @@ package faults
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -77,10 +76,10 @@ func passing() []storageCase {
 
 // otherRange makes of a partial answer one that claims to be of other bytes of
 // the same object.
-func otherRange(_ proxy.Request, h *proxy.Head) {
-	if h.Status() == http.StatusPartialContent {
-		_, total, _ := strings.Cut(h.Get("Content-Range"), "/")
-		h.Set("Content-Range", "bytes 5-9/"+total)
+func otherRange(r *http.Response) {
+	if r.StatusCode == http.StatusPartialContent {
+		_, total, _ := strings.Cut(r.Header.Get("Content-Range"), "/")
+		r.Header.Set("Content-Range", "bytes 5-9/"+total)
 	}
 }
 
@@ -89,10 +88,10 @@ func otherETag() map[string]string {
 }
 
 // wholeAnswer makes of a partial answer one that claims to be the whole object.
-func wholeAnswer(_ proxy.Request, h *proxy.Head) {
-	if h.Status() == http.StatusPartialContent {
-		h.SetStatus(http.StatusOK, "OK")
-		h.Set("Content-Range", "")
+func wholeAnswer(r *http.Response) {
+	if r.StatusCode == http.StatusPartialContent {
+		r.StatusCode = http.StatusOK
+		r.Header.Del("Content-Range")
 	}
 }
 
@@ -105,12 +104,19 @@ func refuse(r *scene) {
 // outageAfter refuses connections for a while, from the GET after that many,
 // which is cut off.
 func outageAfter(r *scene, gets int) {
-	begun := make(chan struct{})
-	r.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: gets, Count: 1, Fault: proxy.Fault{Edit: func(proxy.Request, *proxy.Head) {
-		refuse(r)
-		close(begun)
+	begun := r.before("GET", gets, func() { refuse(r) })
+	r.during(begun, r.proxy.Accept)
+}
+
+// before has do happen before the answer to a request of op that comes after skip
+// others, and returns what is closed then.
+func (r *scene) before(op string, skip int, do func()) <-chan struct{} {
+	done := make(chan struct{})
+	r.proxy.SetRules(1, proxy.Rule{Op: op, Skip: skip, Count: 1, Fault: proxy.Fault{Edit: func(*http.Response) {
+		do()
+		close(done)
 	}}})
-	r.during(begun, func() error { return r.proxy.Accept() })
+	return done
 }
 
 // storm fails one request, and then half of all until it has failed enough.
@@ -120,10 +126,8 @@ func storm(r *scene, fault proxy.Fault) {
 
 // wait lets a fault last.
 func wait(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 	case <-ctx.Done():
 	}
 }
@@ -131,8 +135,7 @@ func wait(ctx context.Context, d time.Duration) {
 // during ends a fault once it has begun and lasted for a while, or with the test,
 // which fails where it did not begin.
 func (r *scene) during(begun <-chan struct{}, end func() error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
+	done, ctx := make(chan error, 1), r.t.Context() // over before the test's end
 	go func() {
 		select {
 		case <-begun:
@@ -142,12 +145,7 @@ func (r *scene) during(begun <-chan struct{}, end func() error) {
 			done <- errors.New("the fault did not begin")
 		}
 	}()
-	r.t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			r.t.Error(err)
-		}
-	})
+	atEnd(r.t, func() error { return <-done })
 }
 
 // TestPassingFaults holds that faults which pass are invisible but for time.
@@ -157,7 +155,7 @@ func TestPassingFaults(t *testing.T) {
 		for _, way := range everyWay() {
 			t.Run(c.name+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				newScene(t, "intact").checkPassing(c, way)
+				newScene(t).checkPassing(c, way)
 			})
 		}
 	}
@@ -168,7 +166,7 @@ func (r *scene) checkPassing(c storageCase, way string) {
 	r.t.Helper()
 	r.beginCounting()
 	c.inflict(r)
-	fmt.Fprint(r.seen, must(r.t, r.read(way)))
+	must(r.t, r.read(way))
 	r.checkFired()
 	checkQuiet(r.t, r.mount) // what is still asked for is in no log yet
 	r.checkRefetched(c)

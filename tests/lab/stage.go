@@ -50,7 +50,7 @@ func NewStage(ctx context.Context, name, bucket string) (_ *Stage, err error) {
 	if l.Server, err = rig.NewServer(ctx, rig.ServerOptions{Dir: served}); err != nil {
 		return nil, err
 	}
-	if l.Proxy, err = proxy.New(l.Server.Endpoint, ""); err != nil {
+	if l.Proxy, err = proxy.New(l.Server.Endpoint); err != nil {
 		return nil, err
 	}
 	return l, l.Server.CreateBucket(ctx, bucket)

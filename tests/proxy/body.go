@@ -1,12 +1,14 @@
 package proxy
 
 import (
-	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"net/http/httputil"
+	"net/http"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // The pieces in which a shaped body moves take about 6 ms: short enough for a
@@ -18,13 +20,13 @@ const (
 )
 
 // respond passes a response on, with the rule's edits.
-func (x *exchange) respond(h *Head) error {
-	n, chunked, err := h.length()
-	if err != nil {
-		return err
+func (x *exchange) respond(r *http.Response) error {
+	n := r.ContentLength
+	if x.rec.Op == "HEAD" {
+		n = 0
 	}
-	if x.rec.Op == "HEAD" || h.Status() == 204 || h.Status() == 304 {
-		n, chunked = 0, false
+	if n < 0 {
+		return errors.New("a response whose length is not known before its end")
 	}
 	if err := x.waitFirstByte(); err != nil {
 		return err
@@ -33,39 +35,28 @@ func (x *exchange) respond(h *Head) error {
 		x.reset()
 		return errors.New("reset before the head")
 	}
-	x.edit(h, n)
-	if err := x.writeHead(h); err != nil {
-		return err
+	if x.rule.End == Shorten && n > x.rule.After {
+		r.Header.Set("Content-Length", fmt.Sprint(x.rule.After))
 	}
-	if chunked {
-		return copyChunked(x.client, x.serverR)
+	edit(r.Header, x.rule.Response)
+	if x.rule.Edit != nil {
+		x.rule.Edit(r)
+	}
+	if err := x.writeHead(r.StatusCode, r.Header); err != nil {
+		return err
 	}
 	if err := x.sendBody(n); err != nil {
 		return err
 	}
-	if n < 0 || closes(h) || closes(x.head) {
+	if r.Close || x.request.Close {
 		return errLast
 	}
 	return nil
 }
 
-// edit applies the rule to the head of a response of n bytes.
-func (x *exchange) edit(h *Head, n int64) {
-	if x.rule.End == Shorten && n > x.rule.After {
-		h.Set("Content-Length", fmt.Sprint(x.rule.After))
-	}
-	for name, value := range x.rule.Response {
-		h.Set(name, value)
-	}
-	if x.rule.Edit != nil {
-		x.rule.Edit(x.rec.Request, h)
-	}
-}
-
-// sendBody sends n bytes of body, or up to the end of the connection for n < 0,
-// and ends them as the rule says.
+// sendBody sends n bytes of body and ends them as the rule says.
 func (x *exchange) sendBody(n int64) error {
-	if x.rule.End == Whole || (n >= 0 && n <= x.rule.After) {
+	if x.rule.End == Whole || n <= x.rule.After {
 		return x.copyBody(n)
 	}
 	if err := x.copyBody(x.rule.After); err != nil {
@@ -84,30 +75,23 @@ func (x *exchange) sendBody(n int64) error {
 
 // copyBody moves n bytes to the client at the shape's pace.
 func (x *exchange) copyBody(n int64) error {
-	rate := x.shape.PerConnection
-	if x.rule.Bandwidth > 0 {
-		rate = x.rule.Bandwidth
-	}
-	x.pace.setRate(rate)
-	x.pace.begin(time.Now())
-	piece := pieceSize(rate, x.shape.Total)
-	for n != 0 {
-		want := piece
-		if n > 0 {
-			want = min(want, n)
-		}
+	bandwidth := cmp.Or(x.rule.Bandwidth, x.shape.PerConnection)
+	pace, piece := newPace(bandwidth), pieceSize(bandwidth, x.shape.Total)
+	for n > 0 {
+		want := min(piece, n)
 		if held := int64(x.serverR.Buffered()); held > 0 {
 			want = min(want, held) // scheduled is only what moves at once
 		}
-		if err := x.waitTurn(rate, want); err != nil {
+		at := turn(pace, want)
+		if total := x.proxy.turn(want); total.After(at) {
+			at = total
+		}
+		if err := x.proxy.sleepUntil(at); err != nil {
 			return err
 		}
 		moved, err := x.move(want)
 		x.rec.Bytes += moved
-		x.proxy.ledger.passed(x.rec.Op, moved)
-		if err == io.EOF && n < 0 {
-			return nil
-		}
+		x.proxy.passed(x.rec.Op, moved)
 		if err != nil {
 			return fmt.Errorf("body: %w", err)
 		}
@@ -131,63 +115,46 @@ func pieceSize(rates ...int64) int64 {
 	return min(piece, maxPiece)
 }
 
-// waitTurn waits until n more bytes may pass.
-func (x *exchange) waitTurn(rate, n int64) error {
-	if rate == 0 && x.shape.Total == 0 {
-		return nil
+// catchUp is how far behind its rate a body may get and still make up for it: more
+// than a timer is late on a busy machine, less than would show as a burst.
+const catchUp = 10 * time.Millisecond
+
+// setRate sets the bytes per second of l, 0 for no limit.
+func setRate(l *rate.Limiter, bytesPerSecond int64) {
+	if bytesPerSecond == 0 {
+		l.SetLimit(rate.Inf)
+		return
 	}
+	l.SetBurst(int(max(1, float64(bytesPerSecond)*catchUp.Seconds())))
+	l.SetLimit(rate.Limit(bytesPerSecond))
+}
+
+// newPace returns a limiter of that rate, with nothing saved up.
+func newPace(bytesPerSecond int64) *rate.Limiter {
+	l := rate.NewLimiter(0, 0)
+	setRate(l, bytesPerSecond)
+	return l
+}
+
+// turn returns when the last of n more bytes may have passed. The limiter takes
+// time that goes back for more of it: two calls at once are not for it.
+func turn(l *rate.Limiter, n int64) time.Time {
 	now := time.Now()
-	at := x.pace.schedule(now, n)
-	if total := x.proxy.total.schedule(now, n); total.After(at) {
-		at = total
+	if l.Limit() != rate.Inf {
+		n = min(n, int64(l.Burst())) // where the rate fell since n was chosen
 	}
-	return x.proxy.sleepUntil(at)
+	return now.Add(l.ReserveN(now, int(n)).DelayFrom(now))
 }
 
 // move sends n bytes, from the head's buffer where that holds some, and then
-// they are all there, or else by splice. io.EOF means that the server has ended
-// before n bytes.
+// they are all there, or else by splice.
 func (x *exchange) move(n int64) (int64, error) {
 	if x.serverR.Buffered() > 0 {
-		data, err := x.serverR.Peek(int(n))
-		if err != nil {
-			return 0, err
-		}
-		if _, err := x.client.Write(data); err != nil {
-			return 0, err
-		}
-		return int64(len(data)), discard(x.serverR, len(data))
+		return io.CopyN(x.client, x.serverR, n)
 	}
 	moved, err := x.client.ReadFrom(&io.LimitedReader{R: x.server, N: n})
 	if err == nil && moved < n {
-		err = io.EOF
+		err = io.ErrUnexpectedEOF
 	}
 	return moved, err
-}
-
-func discard(r *bufio.Reader, n int) error {
-	_, err := r.Discard(n)
-	return err
-}
-
-// copyChunked passes on a chunked body, without its trailers.
-func copyChunked(dst io.Writer, src *bufio.Reader) error {
-	w := httputil.NewChunkedWriter(dst)
-	if _, err := io.Copy(w, httputil.NewChunkedReader(src)); err != nil {
-		return err
-	}
-	for { // trailers, up to the empty line
-		line, err := src.ReadString('\n')
-		if err != nil {
-			return err
-		}
-		if line == "\r\n" || line == "\n" {
-			break
-		}
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	_, err := io.WriteString(dst, "\r\n")
-	return err
 }

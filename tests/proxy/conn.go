@@ -2,13 +2,13 @@ package proxy
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 )
@@ -29,16 +29,10 @@ type conn struct {
 	client  *net.TCPConn
 	clientR *bufio.Reader
 	serverR *bufio.Reader
-	pace    pacer
-	scratch []byte
 
 	mu     sync.Mutex
 	server *net.TCPConn // nil before the first request; written by serve, guarded by mu
 	broken bool         // reset was called; guarded by mu
-}
-
-func newConn(p *Proxy, number int64, client *net.TCPConn) *conn {
-	return &conn{proxy: p, number: number, client: client, clientR: bufio.NewReaderSize(client, headBuffer)}
 }
 
 // serve forwards exchanges until one side ends the connection.
@@ -64,57 +58,51 @@ func (c *conn) close() {
 // reset ends the connection with an RST.
 func (c *conn) reset() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.broken = true
 	c.client.SetLinger(0)
-	c.client.Close()
-	if c.server != nil {
-		c.server.Close()
-	}
+	c.mu.Unlock()
+	c.close()
 }
 
 // exchange is one request and its response under way.
 type exchange struct {
 	*conn
-	head  *Head
-	rule  Rule
-	shape Shape
-	rec   Record
+	request *http.Request
+	rule    Rule
+	shape   Shape
+	rec     Record
 }
 
 // exchange forwards one request and its response.
 func (c *conn) exchange() error {
-	head, err := readHead(c.clientR)
-	if err != nil {
-		return err
-	}
-	req, err := parseRequest(head)
+	request, err := http.ReadRequest(c.clientR)
 	if err != nil {
 		return err
 	}
 	now := time.Now()
+	x := &exchange{conn: c, request: request, shape: c.proxy.currentShape()}
+	x.rec = Record{Request: describe(request), Start: now}
+	x.rec.Conn = c.number
 	var ordinal int64
-	req.Conn = c.number
-	req.Seq, ordinal = c.proxy.ledger.begin(req.Op)
-	rule, fault := c.proxy.rules.pick(req)
-	shape := c.proxy.currentShape()
-	shape.FirstByte, shape.PerConnection = shape.firstByte(ordinal), shape.perConnection(c.ordinal)
-	x := &exchange{conn: c, head: head, rule: rule, shape: shape}
-	x.rec = Record{Request: req, Start: now}
-	if fault {
-		x.rec.Rule = &rule
-		c.proxy.ledger.faulted()
+	x.rec.Seq, ordinal = c.proxy.begin(x.rec.Op)
+	x.shape.FirstByte, x.shape.PerConnection = x.shape.firstByte(ordinal), x.shape.perConnection(c.ordinal)
+	if rule, ok := c.proxy.pick(x.rec.Request); ok {
+		x.rule, x.rec.Rule = rule, &rule
+		c.proxy.faulted()
 	}
 	err = x.run()
 	x.rec.Duration = time.Since(now)
 	if err != nil && err != errLast {
 		x.rec.Err = err.Error()
 	}
-	c.proxy.ledger.end(x.rec)
+	c.proxy.end(x.rec)
 	return err
 }
 
 func (x *exchange) run() error {
+	if x.request.ContentLength != 0 {
+		return errors.New("a request with a body")
+	}
 	if err := x.proxy.sleepUntil(x.rec.Start.Add(x.rule.Latency)); err != nil {
 		return err
 	}
@@ -128,19 +116,12 @@ func (x *exchange) run() error {
 	if x.rule.Status != 0 {
 		return x.answer()
 	}
-	for name, value := range x.rule.Request {
-		x.head.Set(name, value)
-	}
-	response, sent, err := x.forward()
+	edit(x.request.Header, x.rule.Request)
+	response, err := x.forward()
 	if err != nil {
 		return err
 	}
-	err = x.respond(response)
-	if !sent.finished() { // the server answered without reading the whole body
-		x.client.SetReadDeadline(time.Now())
-		return errors.Join(err, errLast)
-	}
-	return err
+	return x.respond(response)
 }
 
 // answer sends the rule's status in the server's place.
@@ -148,68 +129,40 @@ func (x *exchange) answer() error {
 	if err := x.waitFirstByte(); err != nil {
 		return err
 	}
-	n, chunked, err := x.head.length()
-	if err != nil {
-		return err
-	}
 	body := fmt.Sprintf(`<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>injected</Message></Error>`, x.rule.Code)
 	if x.rec.Op == "HEAD" {
 		body = ""
 	}
-	h := &Head{}
-	h.SetStatus(x.rule.Status, http.StatusText(x.rule.Status))
-	h.Set("Content-Type", "application/xml")
-	h.Set("Content-Length", fmt.Sprint(len(body)))
-	h.Set("Retry-After", x.rule.RetryAfter)
-	if err := x.writeHead(h); err != nil {
+	header := http.Header{}
+	edit(header, map[string]string{
+		"Content-Type": "application/xml", "Content-Length": fmt.Sprint(len(body)), "Retry-After": x.rule.RetryAfter,
+	})
+	if err := x.writeHead(x.rule.Status, header); err != nil {
 		return err
 	}
-	if _, err := io.WriteString(x.client, body); err != nil {
-		return err
-	}
-	if n > 0 || chunked {
-		return errLast // the request's body is left unread
-	}
-	return nil
+	_, err := io.WriteString(x.client, body)
+	return err
 }
 
 // forward sends the request and reads the head of its response. A kept
 // connection that the server has dropped meanwhile is replaced, once.
-func (x *exchange) forward() (*Head, *upload, error) {
-	n, chunked, err := x.head.length()
-	if err != nil {
-		return nil, nil, err
-	}
+func (x *exchange) forward() (*http.Response, error) {
+	start := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: %s", x.request.Method, x.request.RequestURI, x.request.Host)
 	for reused := x.server != nil; ; reused = false {
 		if err := x.connect(); err != nil {
-			return nil, nil, err
-		}
-		x.scratch = x.head.appendTo(x.scratch[:0])
-		if _, err = x.server.Write(x.scratch); err == nil {
-			sent := x.startUpload(n, chunked)
-			var response *Head
-			if response, err = x.readResponse(); err == nil {
-				return response, sent, nil
-			}
-		}
-		if !reused || n > 0 || chunked {
-			return nil, nil, err
-		}
-		x.disconnect()
-	}
-}
-
-// readResponse returns the head of the final response; interim ones are
-// passed on.
-func (x *exchange) readResponse() (*Head, error) {
-	for {
-		h, err := readHead(x.serverR)
-		if err != nil || h.Status() >= 200 {
-			return h, err
-		}
-		if _, err := x.client.Write(h.appendTo(nil)); err != nil {
 			return nil, err
 		}
+		err := sendHead(x.server, start, x.request.Header)
+		if err == nil {
+			var response *http.Response
+			if response, err = http.ReadResponse(x.serverR, x.request); err == nil {
+				return response, nil
+			}
+		}
+		if !reused {
+			return nil, err
+		}
+		x.disconnect()
 	}
 }
 
@@ -247,49 +200,27 @@ func (x *exchange) waitFirstByte() error {
 	return x.proxy.sleepUntil(x.rec.Start.Add(x.rule.Latency + x.shape.FirstByte))
 }
 
-func (x *exchange) writeHead(h *Head) error {
-	x.rec.Status, x.rec.FirstByte = h.Status(), time.Since(x.rec.Start)
-	x.scratch = h.appendTo(x.scratch[:0])
-	_, err := x.client.Write(x.scratch)
+func (x *exchange) writeHead(status int, header http.Header) error {
+	x.rec.Status, x.rec.FirstByte = status, time.Since(x.rec.Start)
+	return sendHead(x.client, fmt.Sprintf("HTTP/1.1 %d %s", status, http.StatusText(status)), header)
+}
+
+// sendHead sends a head by one write.
+func sendHead(w io.Writer, start string, header http.Header) error {
+	head := bytes.NewBufferString(start + "\r\n")
+	header.Write(head) // a Buffer never fails
+	head.WriteString("\r\n")
+	_, err := head.WriteTo(w)
 	return err
 }
 
-// closes says whether a message ends its connection.
-func closes(h *Head) bool { return strings.EqualFold(h.Get("Connection"), "close") }
-
-// upload is a request's body on its way to the server.
-type upload struct {
-	done chan struct{} // closed at its end
-	err  error         // read after done
-}
-
-// startUpload forwards the body of a request, which may wait for an interim
-// response.
-func (x *exchange) startUpload(n int64, chunked bool) *upload {
-	u := &upload{done: make(chan struct{})}
-	if n <= 0 && !chunked {
-		close(u.done)
-		return u
-	}
-	server := x.server
-	x.proxy.wg.Go(func() {
-		defer close(u.done)
-		if chunked {
-			u.err = copyChunked(server, x.clientR)
-		} else {
-			_, u.err = io.CopyN(server, x.clientR, n)
+// edit sets fields of a header; "" removes one.
+func edit(header http.Header, fields map[string]string) {
+	for name, value := range fields {
+		header.Set(name, value)
+		if value == "" {
+			header.Del(name)
 		}
-	})
-	return u
-}
-
-// finished says whether the whole body has gone.
-func (u *upload) finished() bool {
-	select {
-	case <-u.done:
-		return u.err == nil
-	default:
-		return false
 	}
 }
 

@@ -1,14 +1,20 @@
 package proxy
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/time/rate"
+
+	"weightfs/tests/rig"
 )
 
 // Shape says how far away the server looks. Zero fields do not shape. Only
@@ -31,45 +37,40 @@ type Proxy struct {
 	// Endpoint is the URL for clients, without a trailing slash.
 	Endpoint string
 
-	port     port   // where it listens
-	upstream string // the server's address
-	rules    ruleSet
-	ledger   ledger
-	total    pacer
+	ruleSet // SetRules
+	ledger  // Stats and Log
+
+	addr     string          // where it listens
+	port     *os.File        // holds addr
+	upstream string          // the server's address
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup // accept loop and connections
 
 	mu       sync.Mutex
 	shape    Shape              // guarded by mu
+	total    *rate.Limiter      // guarded by mu
 	listener net.Listener       // nil while refusing; guarded by mu
 	conns    map[*conn]struct{} // guarded by mu
 	lastConn int64              // guarded by mu
 	counted  int64              // lastConn at the last ResetStats; guarded by mu
 }
 
-// New starts a proxy for the plain HTTP server at the URL upstream. listen is
-// the address to listen on; "" is a free port of 127.0.0.1.
-func New(upstream, listen string) (*Proxy, error) {
-	u, err := url.Parse(upstream)
-	if err != nil || u.Scheme != "http" || u.Port() == "" {
+// New starts a proxy for the plain HTTP server at the URL upstream.
+func New(upstream string) (*Proxy, error) {
+	at, ok := strings.CutPrefix(upstream, "http://")
+	if !ok {
 		return nil, fmt.Errorf("proxy: %q is not of the form http://HOST:PORT", upstream)
 	}
-	if listen == "" {
-		listen = "127.0.0.1:0"
-	}
-	at, err := takePort(listen)
+	addr, holder, err := rig.TakePort()
 	if err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	p := &Proxy{
-		Endpoint: "http://" + at.addr, port: at, upstream: u.Host,
-		ctx: ctx, cancel: cancel, conns: map[*conn]struct{}{},
-	}
+	p := &Proxy{Endpoint: "http://" + addr, addr: addr, port: holder, upstream: at,
+		total: rate.NewLimiter(rate.Inf, 0), conns: map[*conn]struct{}{}}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
 	if err := p.Accept(); err != nil {
-		cancel()
-		return nil, errors.Join(err, at.release())
+		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
 }
@@ -77,7 +78,7 @@ func New(upstream, listen string) (*Proxy, error) {
 // Start runs a proxy until tb ends.
 func Start(tb testing.TB, upstream string) *Proxy {
 	tb.Helper()
-	p, err := New(upstream, "")
+	p, err := New(upstream)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -95,7 +96,7 @@ func (p *Proxy) Close() error {
 	p.cancel()
 	err := p.Refuse()
 	p.wg.Wait()
-	return errors.Join(err, p.port.release())
+	return errors.Join(err, p.port.Close())
 }
 
 // SetShape changes the shape for the responses that begin from now on; the
@@ -104,18 +105,8 @@ func (p *Proxy) SetShape(s Shape) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.shape = s
-	p.total.setRate(s.Total)
+	setRate(p.total, s.Total)
 }
-
-// SetRules replaces the rules; their counts start anew. The seed decides what
-// rules with a probability do.
-func (p *Proxy) SetRules(seed uint64, rules ...Rule) { p.rules.set(seed, rules) }
-
-// Stats returns the counters.
-func (p *Proxy) Stats() Stats { return p.ledger.snapshot() }
-
-// Log returns the finished requests, oldest first: the last 65,536.
-func (p *Proxy) Log() []Record { return p.ledger.log() }
 
 // ResetStats sets the counters to zero and empties the log. A tail begins anew,
 // for the connections that come from now on.
@@ -123,13 +114,18 @@ func (p *Proxy) ResetStats() {
 	p.mu.Lock()
 	p.counted = p.lastConn
 	p.mu.Unlock()
-	p.ledger.reset()
+	p.reset()
 }
 
 // Break resets all connections; new ones are welcome.
 func (p *Proxy) Break() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.resetAll()
+}
+
+// resetAll is called with the lock held.
+func (p *Proxy) resetAll() {
 	for c := range p.conns {
 		c.reset()
 	}
@@ -140,9 +136,7 @@ func (p *Proxy) Break() {
 func (p *Proxy) Refuse() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for c := range p.conns {
-		c.reset()
-	}
+	p.resetAll()
 	if p.listener == nil {
 		return nil
 	}
@@ -159,7 +153,7 @@ func (p *Proxy) Accept() error {
 	if p.listener != nil || p.ctx.Err() != nil {
 		return nil
 	}
-	l, err := net.Listen("tcp", p.port.addr)
+	l, err := net.Listen("tcp", p.addr)
 	if err != nil {
 		return fmt.Errorf("proxy: %w", err)
 	}
@@ -193,10 +187,12 @@ func (p *Proxy) register(l net.Listener, client *net.TCPConn) *conn {
 		return nil
 	}
 	p.lastConn++
-	c := newConn(p, p.lastConn, client)
-	c.ordinal = p.lastConn - p.counted
+	c := &conn{
+		proxy: p, number: p.lastConn, ordinal: p.lastConn - p.counted,
+		client: client, clientR: bufio.NewReaderSize(client, headBuffer),
+	}
 	p.conns[c] = struct{}{}
-	p.ledger.connected()
+	p.connected()
 	return c
 }
 
@@ -212,18 +208,20 @@ func (p *Proxy) currentShape() Shape {
 	return p.shape
 }
 
+// turn is turn for all connections together.
+func (p *Proxy) turn(n int64) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return turn(p.total, n)
+}
+
 // sleepUntil waits for t, or returns the error of a closed proxy.
 func (p *Proxy) sleepUntil(t time.Time) error {
-	d := time.Until(t)
-	if d <= 0 {
-		return p.ctx.Err()
+	if d := time.Until(t); d > 0 {
+		select {
+		case <-time.After(d):
+		case <-p.ctx.Done():
+		}
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-p.ctx.Done():
-		return p.ctx.Err()
-	}
+	return p.ctx.Err()
 }

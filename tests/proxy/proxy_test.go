@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"runtime"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
 
 	"weightfs/tests/rig"
 )
@@ -36,7 +36,7 @@ type fixture struct {
 
 func start(tb testing.TB, size int) *fixture {
 	tb.Helper()
-	server := rig.StartServer(tb)
+	server := rig.StartServer(tb, rig.ServerOptions{})
 	content := make([]byte, size)
 	rand.NewChaCha8([32]byte{1}).Read(content)
 	server.Fill(tb, "bucket", map[string][]byte{"object": content})
@@ -49,12 +49,17 @@ func start(tb testing.TB, size int) *fixture {
 	return &fixture{Proxy: p, server: server, client: s3.New(options), content: content}
 }
 
-// get reads a range of the object: the output, the bytes, and how it failed.
-func (f *fixture) get(ctx context.Context, off, n int) (*s3.GetObjectOutput, []byte, error) {
-	out, err := f.client.GetObject(ctx, &s3.GetObjectInput{
+// open asks for a range of the object.
+func (f *fixture) open(ctx context.Context, off, n int) (*s3.GetObjectOutput, error) {
+	return f.client.GetObject(ctx, &s3.GetObjectInput{
 		Bucket: aws.String("bucket"), Key: aws.String("object"),
 		Range: aws.String(fmt.Sprintf("bytes=%d-%d", off, off+n-1)),
 	})
+}
+
+// get reads a range of the object: the output, the bytes, and how it failed.
+func (f *fixture) get(ctx context.Context, off, n int) (*s3.GetObjectOutput, []byte, error) {
+	out, err := f.open(ctx, off, n)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -75,29 +80,25 @@ func TestProxyPassesEverythingOn(t *testing.T) {
 	if err != nil || *head.ContentLength != int64(len(f.content)) {
 		t.Fatalf("HEAD: %v", err)
 	}
-	upload := f.content[:5<<20] // large enough for Expect: 100-continue
-	if _, err := f.client.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String("bucket"), Key: aws.String("copy"), Body: bytes.NewReader(upload)}); err != nil {
-		t.Fatalf("PUT: %v", err)
-	}
 	list, err := f.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String("bucket")})
-	if err != nil || len(list.Contents) != 2 {
+	if err != nil || len(list.Contents) != 1 {
 		t.Fatalf("LIST: %v", err)
 	}
 	log := f.Log()
 	// The client has the last byte a moment before the proxy has noted it.
-	for end := time.Now().Add(10 * time.Second); len(log) < 5 && time.Now().Before(end); log = f.Log() {
+	for end := time.Now().Add(10 * time.Second); len(log) < 4 && time.Now().Before(end); log = f.Log() {
 		runtime.Gosched()
 	}
 	stats := f.Stats()
-	for op, want := range map[string]int64{"GET": 2, "HEAD": 1, "PUT": 1, "LIST": 1} {
+	for op, want := range map[string]int64{"GET": 2, "HEAD": 1, "LIST": 1} {
 		if stats.Requests[op] != want {
 			t.Errorf("%d %ss counted, want %d", stats.Requests[op], op, want)
 		}
 	}
-	if stats.Bytes["GET"] != 32<<20 || stats.Connections != 1 || stats.PeakInFlight != 1 {
+	if stats.Bytes["GET"] != 32<<20 || stats.Connections != 1 {
 		t.Errorf("stats are %+v", stats)
 	}
-	if r := log[1]; len(log) != 5 || r.Op != "GET" || r.Key != "object" || r.Offset != 1<<20 || r.Length != 16<<20 ||
+	if r := log[1]; len(log) != 4 || r.Op != "GET" || r.Key != "object" || r.Offset != 1<<20 || r.Length != 16<<20 ||
 		r.Status != 206 || r.Bytes != 16<<20 || r.Err != "" {
 		t.Errorf("log has %d records, the second is %+v", len(log), r)
 	}
@@ -135,7 +136,7 @@ func TestFaults(t *testing.T) {
 			func(out *s3.GetObjectOutput, _ []byte, err error) bool {
 				return err == nil && *out.ContentRange == "bytes 5-9/10" && *out.ETag == `"other"`
 			}},
-		{"edited status", Fault{Edit: func(_ Request, h *Head) { h.SetStatus(200, "OK"); h.Set("Content-Range", "") }},
+		{"edited status", Fault{Edit: func(r *http.Response) { r.StatusCode = 200; r.Header.Del("Content-Range") }},
 			func(out *s3.GetObjectOutput, data []byte, err error) bool {
 				return err == nil && out.ContentRange == nil && len(data) == size
 			}},
@@ -207,96 +208,46 @@ func TestRefuseAndAccept(t *testing.T) {
 	}
 }
 
-// fetch reads the object by parts on that many connections.
-func (f *fixture) fetch(tb testing.TB, connections, part int) {
-	tb.Helper()
-	offsets := make(chan int, len(f.content)/part)
-	for off := 0; off < len(f.content); off += part {
-		offsets <- off
-	}
-	close(offsets)
-	var wg sync.WaitGroup
-	for range connections {
-		wg.Go(func() {
-			buf := make([]byte, 1<<20)
-			for off := range offsets {
-				out, err := f.client.GetObject(tb.Context(), &s3.GetObjectInput{
-					Bucket: aws.String("bucket"), Key: aws.String("object"),
-					Range: aws.String(fmt.Sprintf("bytes=%d-%d", off, off+part-1)),
-				})
-				if err != nil {
-					tb.Error(err)
-					return
-				}
-				n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, out.Body, buf)
-				out.Body.Close()
-				if n != int64(part) || err != nil {
-					tb.Errorf("part at %d: %d bytes, %v", off, n, err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-}
-
-// BenchmarkProxy reads 256 MiB in parts of 8 MiB through the proxy. It reports
-// the rate as a ratio of what the shape allows, between the first head and the
-// last byte, and the processor time of client and proxy together.
+// BenchmarkProxy reads 256 MiB in parts of 8 MiB through the proxy, and reports
+// the processor time of client and proxy together.
 func BenchmarkProxy(b *testing.B) {
 	for _, bb := range []struct {
 		name        string
 		shape       Shape
 		connections int
-		rate        func([]Record) float64 // of the shape; nil for unlimited
 	}{
-		{"unshaped", Shape{}, 16, nil},
-		{"one-connection", Shape{PerConnection: 40e6}, 1, func(log []Record) float64 { return bodyRate(log) / 40e6 }},
-		{"total", Shape{Total: 500e6}, 16, func(log []Record) float64 { return totalRate(log) / 500e6 }},
-		{"s3", S3Like(), 32, nil},
+		{"unshaped", Shape{}, 16},
+		{"one-connection", Shape{PerConnection: 40e6}, 1},
+		{"total", Shape{Total: 500e6}, 16},
+		{"s3", S3Like(), 32},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
+			const part = 8 << 20
 			f := start(b, 256<<20)
 			f.SetShape(bb.shape)
-			f.fetch(b, bb.connections, 8<<20)
 			b.SetBytes(int64(len(f.content)))
 			before := cpuTime(b)
-			b.ResetTimer()
 			for b.Loop() {
-				f.ResetStats()
-				f.fetch(b, bb.connections, 8<<20)
+				var group errgroup.Group
+				group.SetLimit(bb.connections)
+				for off := 0; off < len(f.content); off += part {
+					group.Go(func() error {
+						out, err := f.open(b.Context(), off, part)
+						if err != nil {
+							return err
+						}
+						defer out.Body.Close()
+						_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, out.Body, make([]byte, 1<<20))
+						return err
+					})
+				}
+				if err := group.Wait(); err != nil {
+					b.Fatal(err)
+				}
 			}
 			b.ReportMetric(float64(cpuTime(b)-before)/float64(b.Elapsed()), "cores")
-			if bb.rate != nil {
-				b.ReportMetric(bb.rate(f.Log()), "of-shape")
-			}
 		})
 	}
-}
-
-// bodyRate is the mean rate of the bodies alone, in bytes per second.
-func bodyRate(log []Record) float64 {
-	var n int64
-	var d time.Duration
-	for _, r := range log {
-		n += r.Bytes
-		d += r.Duration - r.FirstByte
-	}
-	return float64(n) / d.Seconds()
-}
-
-// totalRate is the rate of all bodies from the first head to the last byte.
-func totalRate(log []Record) float64 {
-	first, last, n := time.Now(), time.Time{}, int64(0)
-	for _, r := range log {
-		n += r.Bytes
-		if at := r.Start.Add(r.FirstByte); at.Before(first) {
-			first = at
-		}
-		if at := r.Start.Add(r.Duration); at.After(last) {
-			last = at
-		}
-	}
-	return float64(n) / last.Sub(first).Seconds()
 }
 
 // cpuTime is what this process, client and proxy, has used so far.
@@ -307,19 +258,4 @@ func cpuTime(tb testing.TB) time.Duration {
 		tb.Fatal(err)
 	}
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
-}
-
-func TestLogIsBounded(t *testing.T) {
-	var l ledger
-	for i := range recordLimit + 10 {
-		l.begin("GET")
-		l.end(Record{Bytes: int64(i)})
-	}
-	log := l.log()
-	if len(log) != recordLimit || log[0].Bytes != 10 || log[recordLimit-1].Bytes != recordLimit+9 {
-		t.Errorf("%d records from %d to %d", len(log), log[0].Bytes, log[len(log)-1].Bytes)
-	}
-	if s := l.snapshot(); s.InFlight != 0 || s.PeakInFlight != 1 {
-		t.Errorf("%d are under way, %d were at most", s.InFlight, s.PeakInFlight)
-	}
 }

@@ -2,7 +2,7 @@ package proxy
 
 import (
 	"fmt"
-	"net/url"
+	"net/http"
 	"strings"
 )
 
@@ -10,10 +10,8 @@ import (
 type Request struct {
 	// Op is the method, but "LIST" for a GET of a bucket or of the account.
 	Op string
-	// Bucket and Key name the object; for a LIST Key is the prefix.
-	Bucket, Key string
-	// Query is the raw query.
-	Query string
+	// Key names the object; for a LIST it is the prefix.
+	Key string
 	// Offset and Length are of the Range header: Length is -1 where it has no
 	// end and 0 where there is no such header.
 	Offset, Length int64
@@ -23,27 +21,18 @@ type Request struct {
 	Conn, Seq int64
 }
 
-// parseRequest reads the start line and the Range header of h.
-func parseRequest(h *Head) (Request, error) {
-	method, rest, _ := strings.Cut(h.start, " ")
-	target, version, ok := strings.Cut(rest, " ")
-	if !ok || version != "HTTP/1.1" {
-		return Request{}, fmt.Errorf("%w: %q", errHead, h.start)
-	}
-	u, err := url.ParseRequestURI(target)
-	if err != nil {
-		return Request{}, fmt.Errorf("%w: %w", errHead, err)
-	}
-	req := Request{Op: method, Query: u.RawQuery}
-	req.Bucket, req.Key, _ = strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
-	if method == "GET" && req.Key == "" {
+// describe returns what is known of a request but for its numbers.
+func describe(r *http.Request) Request {
+	req := Request{Op: r.Method}
+	_, req.Key, _ = strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	if r.Method == "GET" && req.Key == "" {
 		req.Op = "LIST"
-		req.Key = u.Query().Get("prefix")
+		req.Key = r.URL.Query().Get("prefix")
 	}
-	req.Offset, req.Length = parseRange(h.Get("Range"))
-	_, credential, _ := strings.Cut(h.Get("Authorization"), "Credential=")
+	req.Offset, req.Length = parseRange(r.Header.Get("Range"))
+	_, credential, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
 	req.AccessKey, _, _ = strings.Cut(credential, "/")
-	return req, nil
+	return req
 }
 
 // parseRange reads "bytes=FIRST-[LAST]"; anything else is no range.

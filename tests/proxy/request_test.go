@@ -1,32 +1,28 @@
 package proxy
 
 import (
-	"errors"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 )
 
-func TestParseRequest(t *testing.T) {
-	tests := []struct {
-		start, fields string
-		want          Request
+func TestDescribe(t *testing.T) {
+	for _, tt := range []struct {
+		method, target, field, value string
+		want                         Request
 	}{
-		{"GET /b/a/k%20x HTTP/1.1", "Range: bytes=8-15\r\n", Request{Op: "GET", Bucket: "b", Key: "a/k x", Offset: 8, Length: 8}},
-		{"GET /b/k?x-id=GetObject HTTP/1.1", "Range: bytes=8-\r\n", Request{Op: "GET", Bucket: "b", Key: "k", Query: "x-id=GetObject", Offset: 8, Length: -1}},
-		{"GET /b?list-type=2&prefix=a%2Fb HTTP/1.1", "", Request{Op: "LIST", Bucket: "b", Key: "a/b", Query: "list-type=2&prefix=a%2Fb"}},
-		{"GET /b/?list-type=2 HTTP/1.1", "", Request{Op: "LIST", Bucket: "b", Query: "list-type=2"}},
-		{"GET / HTTP/1.1", "", Request{Op: "LIST"}},
-		{"HEAD /b/k HTTP/1.1", "Authorization: AWS4-HMAC-SHA256 Credential=KEY/day/region/s3, Signature=x\r\n",
-			Request{Op: "HEAD", Bucket: "b", Key: "k", AccessKey: "KEY"}},
-	}
-	for _, tt := range tests {
-		got, err := parseRequest(mustHead(t, tt.start+"\r\n"+tt.fields+"\r\n"))
-		if err != nil || got != tt.want {
-			t.Errorf("%s: %+v, %v", tt.start, got, err)
-		}
-	}
-	for _, start := range []string{"GET /", "GET / HTTP/1.0", "GET %zz HTTP/1.1", "nonsense"} {
-		if _, err := parseRequest(&Head{start: start}); !errors.Is(err, errHead) {
-			t.Errorf("%q: %v", start, err)
+		{"GET", "/b/a/k%20x", "Range", "bytes=8-15", Request{Op: "GET", Key: "a/k x", Offset: 8, Length: 8}},
+		{"GET", "/b/k?x-id=GetObject", "Range", "bytes=8-", Request{Op: "GET", Key: "k", Offset: 8, Length: -1}},
+		{"GET", "/b?list-type=2&prefix=a%2Fb", "", "", Request{Op: "LIST", Key: "a/b"}},
+		{"GET", "/b/?list-type=2", "", "", Request{Op: "LIST"}},
+		{"GET", "/", "", "", Request{Op: "LIST"}},
+		{"HEAD", "/b/k", "Authorization", "AWS4-HMAC-SHA256 Credential=KEY/day/region/s3, Signature=x",
+			Request{Op: "HEAD", Key: "k", AccessKey: "KEY"}},
+	} {
+		r := httptest.NewRequest(tt.method, tt.target, http.NoBody)
+		r.Header.Set(tt.field, tt.value)
+		if got := describe(r); got != tt.want {
+			t.Errorf("%s %s: %+v", tt.method, tt.target, got)
 		}
 	}
 }

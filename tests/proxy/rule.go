@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -10,8 +11,6 @@ import (
 // Rule says which requests get which fault. The zero value of a condition
 // matches everything; all of them must match.
 type Rule struct {
-	// Name stands in the log of requests.
-	Name string
 	// Op is "GET", "LIST", "HEAD" or another method, see Request.Op.
 	Op string
 	// Key is a part of the object's key; of the prefix for a LIST.
@@ -42,8 +41,8 @@ type Fault struct {
 	RetryAfter string
 	// Request and Response set header fields on the way; "" removes one.
 	Request, Response map[string]string
-	// Edit, if set, may change the head of the server's response.
-	Edit func(Request, *Head)
+	// Edit, if set, may change the status code and the header of the server's response.
+	Edit func(*http.Response)
 	// End says how the body ends, after After bytes of it.
 	End   End
 	After int64
@@ -71,12 +70,13 @@ type ruleSet struct {
 	random  *rand.Rand
 }
 
-// set replaces the rules and starts counting anew. The same seed makes the
-// same choices for the same sequence of requests.
-func (s *ruleSet) set(seed uint64, rules []Rule) {
+// SetRules replaces the rules; their counts start anew. The seed decides what rules
+// with a probability do: the same makes the same choices for the same sequence of
+// requests.
+func (s *ruleSet) SetRules(seed uint64, rules ...Rule) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.rules = append([]Rule(nil), rules...)
+	s.rules = rules
 	s.matched = make([]int, len(rules))
 	s.random = rand.New(rand.NewPCG(seed, 0))
 }

@@ -2,12 +2,10 @@ package proxy
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"time"
 )
-
-// recordLimit is how many requests the log keeps: the newest.
-const recordLimit = 1 << 16
 
 // Stats are counters since the start or the last ResetStats.
 type Stats struct {
@@ -18,8 +16,8 @@ type Stats struct {
 	Requests, Bytes map[string]int64
 	// Faults is how many requests met a rule, those under way included.
 	Faults int64
-	// InFlight is how many requests are under way, PeakInFlight the most at once.
-	InFlight, PeakInFlight int64
+	// InFlight is how many requests are under way.
+	InFlight int64
 }
 
 // Record is one finished request.
@@ -42,8 +40,7 @@ type Record struct {
 type ledger struct {
 	mu         sync.Mutex
 	stats      Stats
-	records    []Record // a ring of recordLimit once it is full
-	next       int      // where the ring goes on
+	records    []Record
 	lastNumber int64
 	resetAt    int64 // lastNumber at the last reset
 }
@@ -64,7 +61,6 @@ func (l *ledger) begin(op string) (number, ordinal int64) {
 	}
 	l.stats.Requests[op]++
 	l.stats.InFlight++
-	l.stats.PeakInFlight = max(l.stats.PeakInFlight, l.stats.InFlight)
 	l.lastNumber++
 	return l.lastNumber, l.lastNumber - l.resetAt
 }
@@ -89,15 +85,11 @@ func (l *ledger) end(r Record) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stats.InFlight--
-	if len(l.records) < recordLimit {
-		l.records = append(l.records, r)
-		return
-	}
-	l.records[l.next] = r
-	l.next = (l.next + 1) % recordLimit
+	l.records = append(l.records, r)
 }
 
-func (l *ledger) snapshot() Stats {
+// Stats returns the counters.
+func (l *ledger) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.stats
@@ -105,15 +97,15 @@ func (l *ledger) snapshot() Stats {
 	return s
 }
 
-// log returns the records, oldest first.
-func (l *ledger) log() []Record {
+// Log returns the finished requests, in the order of their ends.
+func (l *ledger) Log() []Record {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return append(append([]Record(nil), l.records[l.next:]...), l.records[:l.next]...)
+	return slices.Clone(l.records)
 }
 
 func (l *ledger) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.stats, l.records, l.next, l.resetAt = Stats{InFlight: l.stats.InFlight}, nil, 0, l.lastNumber
+	l.stats, l.records, l.resetAt = Stats{InFlight: l.stats.InFlight}, nil, l.lastNumber
 }

@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"testing"
 	"time"
@@ -54,26 +52,13 @@ func TestOneConnectionInFiftyIsSlow(t *testing.T) {
 
 // What a store with a tail does begins anew when the counters are reset.
 func TestTailBeginsAnewAtAReset(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	defer server.Close()
-	p := Start(t, server.URL)
-	shape := Shape{FirstByte: 2 * time.Millisecond, Tail: Tail{Seed: 3, P99: 10}}
-	p.SetShape(shape)
-	const requests = 10
+	var l ledger
 	for round := range int64(2) {
-		p.ResetStats()
-		for range requests {
-			response, err := http.Get(p.Endpoint + "/bucket/key")
-			if err != nil {
-				t.Fatal(err)
-			}
-			response.Body.Close()
-		}
-		for _, r := range p.Log() {
-			number := r.Seq - round*requests // below 1: recorded after the client had its answer
-			if least := shape.firstByte(number); number > 0 && r.FirstByte < least {
-				t.Errorf("request %d was answered after %v, want %v", number, r.FirstByte, least)
+		for i := range int64(3) {
+			if number, ordinal := l.begin("GET"); number != 3*round+i+1 || ordinal != i+1 {
+				t.Errorf("request %d after %d resets has the numbers %d and %d", i, round, number, ordinal)
 			}
 		}
+		l.reset()
 	}
 }

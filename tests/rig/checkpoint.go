@@ -2,6 +2,7 @@ package rig
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -48,9 +49,11 @@ func elementSizes() map[string]int64 {
 // shards named "model-00001-of-0000N.safetensors" with their index. It returns
 // the shards' names.
 func WriteCheckpoint(dir string, spec Checkpoint) ([]string, error) {
-	spec, err := spec.withDefaults()
-	if err != nil {
-		return nil, fmt.Errorf("checkpoint: %w", err)
+	spec.Shards = cmp.Or(spec.Shards, 1)
+	spec.Size = cmp.Or(spec.Size, 64<<20)
+	spec.TensorSize = cmp.Or(spec.TensorSize, 32<<20)
+	if len(spec.Dtypes) == 0 {
+		spec.Dtypes = []string{"BF16"}
 	}
 	names := make([]string, spec.Shards)
 	weights := map[string]string{}
@@ -73,30 +76,6 @@ func WriteCheckpoint(dir string, spec Checkpoint) ([]string, error) {
 		return names, nil
 	}
 	return names, writeIndex(dir, spec, weights)
-}
-
-func (s Checkpoint) withDefaults() (Checkpoint, error) {
-	if s.Shards == 0 {
-		s.Shards = 1
-	}
-	if s.Size == 0 {
-		s.Size = 64 << 20
-	}
-	if s.TensorSize == 0 {
-		s.TensorSize = 32 << 20
-	}
-	if len(s.Dtypes) == 0 {
-		s.Dtypes = []string{"BF16"}
-	}
-	if s.Shards < 0 || s.Size < 0 || s.TensorSize < 0 {
-		return s, errors.New("negative number")
-	}
-	for _, d := range s.Dtypes {
-		if elementSizes()[d] == 0 {
-			return s, fmt.Errorf("unknown dtype %q", d)
-		}
-	}
-	return s, nil
 }
 
 func shardName(i, n int) string {
@@ -142,32 +121,18 @@ func planShard(spec Checkpoint, shard int) []shardTensor {
 	}
 }
 
-// writeShard writes one file, which appears only when it is whole.
-func writeShard(path string, tensors []shardTensor, seed uint64) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path))
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
-		}
-	}()
-	w := bufio.NewWriterSize(f, 1<<20)
+func writeShard(path string, tensors []shardTensor, seed uint64) error {
 	header, total, err := encodeHeader(tensors)
 	if err != nil {
 		return err
 	}
-	if _, err := w.Write(header); err != nil {
+	f, err := os.Create(path)
+	if err != nil {
 		return err
 	}
-	if err := writeContent(w, total, seed); err != nil {
-		return err
-	}
-	if err := errors.Join(w.Flush(), f.Chmod(0o644), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	w := bufio.NewWriterSize(f, 1<<20)
+	w.Write(header) // Flush returns an error of it
+	return errors.Join(writeContent(w, total, seed), w.Flush(), f.Close())
 }
 
 // encodeHeader returns the length and the padded JSON, and the bytes of data.

@@ -82,21 +82,3 @@ func TestWriteMakesValidFilesAndIndex(t *testing.T) {
 		t.Errorf("%d tensors, %d in the index", seen, len(index.Weights))
 	}
 }
-
-func TestWriteRejects(t *testing.T) {
-	for _, spec := range []Checkpoint{{Dtypes: []string{"F5"}}, {Size: -1}, {Shards: -1}} {
-		if _, err := WriteCheckpoint(t.TempDir(), spec); err == nil {
-			t.Errorf("%+v: no error", spec)
-		}
-	}
-}
-
-func BenchmarkWrite(b *testing.B) {
-	dir := b.TempDir()
-	b.SetBytes(512 << 20)
-	for b.Loop() {
-		if _, err := WriteCheckpoint(dir, Checkpoint{Shards: 2, Size: 512 << 20}); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

@@ -7,8 +7,8 @@ import (
 
 // Line is what the connections to a store share: each has a rate, and so have
 // all together. It goes by time.Now and waits for nothing, so that in a bubble of
-// testing/synctest its time is virtual. Unlike the pacer of tests/proxy, it makes
-// up for no late timer, of which there are none in a bubble. Safe for concurrent
+// testing/synctest its time is virtual. Unlike tests/proxy, it makes up for no
+// late timer, of which there are none in a bubble. Safe for concurrent
 // use.
 type Line struct {
 	PerConnection, Total float64 // bytes per second; set before the first use

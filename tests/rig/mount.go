@@ -86,12 +86,8 @@ func (m *Mount) waitReady(ctx context.Context) error {
 			return err
 		}
 	}
-	mounted, err := awaitMount(ctx, m.Dir, m.Done())
-	if err != nil {
+	if err := m.awaitMount(ctx); err != nil {
 		return err
-	}
-	if !mounted {
-		return fmt.Errorf("mountd ended: %s", strings.TrimSpace(m.Output()))
 	}
 	if out, err := exec.CommandContext(ctx, "ls", "-d", m.Dir+"/").CombinedOutput(); err != nil {
 		return fmt.Errorf("the mount does not answer: %w: %s", err, out)
@@ -149,43 +145,28 @@ func inTable(table, dir string) (bool, error) {
 	return false, nil
 }
 
-// awaitMount waits until dir is a mountpoint. It returns false if ended is
-// closed before.
-func awaitMount(ctx context.Context, dir string, ended <-chan struct{}) (bool, error) {
-	return awaitTable(ctx, ended, func() (bool, error) { return IsMounted(dir) })
-}
-
-// AwaitUnmount waits until dir is no mountpoint of weightfs.
-func AwaitUnmount(ctx context.Context, dir string) error {
-	_, err := awaitTable(ctx, nil, func() (bool, error) {
-		mounted, err := IsMounted(dir)
-		return !mounted, err
-	})
-	return err
-}
-
-// awaitTable waits until holds is true of the table of mounts, at whose changes
-// the kernel wakes it. It returns false if ended is closed before.
-func awaitTable(ctx context.Context, ended <-chan struct{}, holds func() (bool, error)) (bool, error) {
+// awaitMount waits until Dir is in the table of mounts, at whose changes the
+// kernel wakes it.
+func (m *Mount) awaitMount(ctx context.Context) error {
 	table, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer table.Close()
 	for {
-		if ok, err := holds(); ok || err != nil {
-			return ok, err
+		if mounted, err := IsMounted(m.Dir); mounted || err != nil {
+			return err
 		}
 		select {
-		case <-ended:
-			return false, nil
+		case <-m.Done():
+			return fmt.Errorf("mountd ended: %s", strings.TrimSpace(m.Output()))
 		case <-ctx.Done():
-			return false, ctx.Err()
+			return ctx.Err()
 		default:
 		}
 		poll := []unix.PollFd{{Fd: int32(table.Fd()), Events: unix.POLLPRI}}
 		if _, err := unix.Poll(poll, 50); err != nil && !errors.Is(err, unix.EINTR) {
-			return false, fmt.Errorf("poll mountinfo: %w", err)
+			return fmt.Errorf("poll mountinfo: %w", err)
 		}
 	}
 }

@@ -132,7 +132,22 @@ func (s *Server) putParts(ctx context.Context, bucket, key string, r io.ReaderAt
 		return err
 	}
 	parts := make([]types.CompletedPart, (size+uploadPart-1)/uploadPart)
-	if err := s.uploadAll(ctx, upload, r, size, parts); err != nil {
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(uploadStreams)
+	for i := range parts {
+		group.Go(func() error {
+			off, number := int64(i)*uploadPart, int32(i+1)
+			out, err := s.client.UploadPart(groupCtx, &s3.UploadPartInput{
+				Bucket: &bucket, Key: &key, UploadId: upload.UploadId, PartNumber: &number,
+				Body: io.NewSectionReader(r, off, min(uploadPart, size-off)),
+			}, s3.WithAPIOptions(v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware))
+			if err == nil {
+				parts[i] = types.CompletedPart{ETag: out.ETag, PartNumber: &number}
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
 		return err
 	}
 	_, err = s.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
@@ -140,25 +155,4 @@ func (s *Server) putParts(ctx context.Context, bucket, key string, r io.ReaderAt
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
 	})
 	return err
-}
-
-// uploadAll uploads every part and notes them in parts.
-func (s *Server) uploadAll(ctx context.Context, upload *s3.CreateMultipartUploadOutput, r io.ReaderAt, size int64, parts []types.CompletedPart) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(uploadStreams)
-	for i := range parts {
-		group.Go(func() error {
-			off, number := int64(i)*uploadPart, int32(i+1)
-			out, err := s.client.UploadPart(ctx, &s3.UploadPartInput{
-				Bucket: upload.Bucket, Key: upload.Key, UploadId: upload.UploadId, PartNumber: &number,
-				Body: io.NewSectionReader(r, off, min(uploadPart, size-off)),
-			}, s3.WithAPIOptions(v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware))
-			if err != nil {
-				return err
-			}
-			parts[i] = types.CompletedPart{ETag: out.ETag, PartNumber: &number}
-			return nil
-		})
-	}
-	return group.Wait()
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,10 +20,6 @@ const region = "us-east-1"
 // second, on a busy machine a few.
 const startLimit = 30 * time.Second
 
-// portAttempts is how often another port is tried: one that was free a moment
-// ago may have been taken since.
-const portAttempts = 5
-
 // ServerOptions says how to run a server. The zero value is a plain HTTP server over
 // a temporary folder.
 type ServerOptions struct {
@@ -32,12 +27,12 @@ type ServerOptions struct {
 	// is a temporary one, removed by Close. The file system must have extended
 	// attributes.
 	Dir string
-	// TLS serves HTTPS with a certificate of a private authority, see
+	// TLS serves HTTPS with a certificate that nobody trusts, see
 	// Server.CABundle.
 	TLS bool
 	// Accounts lets accounts beside the owner's come and go, see AddAccount.
 	Accounts bool
-	// Binary is the server's program; "" is the pinned one, see ServerBinary.
+	// Binary is the server's program; "" is the one that make builds.
 	Binary string
 }
 
@@ -49,7 +44,7 @@ type Server struct {
 	AccessKey, SecretKey string
 	// Region is the server's.
 	Region string
-	// CABundle is a PEM file of the authority to trust, "" without TLS.
+	// CABundle is a PEM file of the certificate to trust, "" without TLS.
 	CABundle string
 	// Dir holds a folder for each bucket with a file for each object.
 	Dir string
@@ -57,20 +52,12 @@ type Server struct {
 	client *s3.Client
 	state  string // scratch folder, removed by Close
 	binary string
-	// accounts is the folder of the accounts, "" where there is the owner alone.
-	accounts string
-	proc     *Process
+	port   *os.File // holds the address
+	proc   *Process
 }
 
 // NewServer starts a server and returns once it answers. ctx bounds the start alone.
 func NewServer(ctx context.Context, opts ServerOptions) (*Server, error) {
-	binary := opts.Binary
-	if binary == "" {
-		var err error
-		if binary, err = ServerBinary(ctx); err != nil {
-			return nil, fmt.Errorf("S3 server: %w", err)
-		}
-	}
 	state, err := os.MkdirTemp("", "s3-")
 	if err != nil {
 		return nil, err
@@ -81,87 +68,80 @@ func NewServer(ctx context.Context, opts ServerOptions) (*Server, error) {
 		Region:    region,
 		Dir:       opts.Dir,
 		state:     state,
+		binary:    opts.Binary,
 	}
-	if err := s.prepare(opts); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(state))
-	}
-	s.binary = binary
-	if err := s.start(ctx); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(state))
+	if err := s.start(ctx, opts); err != nil {
+		return nil, fmt.Errorf("start S3 server: %w", errors.Join(err, s.Close()))
 	}
 	return s, nil
 }
 
-// prepare makes the data folder and, where asked for, the certificates.
-func (s *Server) prepare(opts ServerOptions) error {
+// start makes what the server needs, and runs it on a port of its own.
+func (s *Server) start(ctx context.Context, opts ServerOptions) (err error) {
+	if s.binary == "" {
+		if s.binary, err = serverBinary(ctx); err != nil {
+			return err
+		}
+	}
 	if s.Dir == "" {
 		s.Dir = filepath.Join(s.state, "data")
 		if err := os.Mkdir(s.Dir, 0o755); err != nil {
 			return err
 		}
 	}
-	if opts.Accounts {
-		s.accounts = filepath.Join(s.state, "accounts")
-		if err := os.Mkdir(s.accounts, 0o700); err != nil {
-			return err
-		}
-	}
-	if !opts.TLS {
-		return nil
-	}
-	s.CABundle = filepath.Join(s.state, "ca.pem")
-	return writeCertificates(s.state)
-}
-
-// start tries ports until a server on one answers to our credentials.
-func (s *Server) start(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
-	defer cancel()
-	var failures []error
-	for range portAttempts {
-		err := s.startOnce(ctx)
-		if err == nil {
-			return nil
-		}
-		failures = append(failures, err)
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return fmt.Errorf("start S3 server: %w", errors.Join(failures...))
-}
-
-func (s *Server) startOnce(ctx context.Context) error {
-	addr, err := freeAddress()
-	if err != nil {
+	var addr string
+	if addr, s.port, err = TakePort(); err != nil {
 		return err
 	}
 	s.Endpoint = "http://" + addr
 	args := []string{"--port", addr, "--keep-alive", "--quiet", "--region", s.Region}
-	if s.CABundle != "" {
-		s.Endpoint = "https://" + addr
-		args = append(args, "--cert", filepath.Join(s.state, certFile), "--key", filepath.Join(s.state, keyFile))
+	if opts.TLS {
+		if err := writeCertificate(s.state); err != nil {
+			return err
+		}
+		s.Endpoint, s.CABundle = "https://"+addr, filepath.Join(s.state, certFile)
+		args = append(args, "--cert", s.CABundle, "--key", filepath.Join(s.state, keyFile))
 	}
-	if s.accounts != "" {
-		args = append(args, "--iam-dir", s.accounts, "--iam-cache-disable")
+	if opts.Accounts {
+		accounts := filepath.Join(s.state, "accounts")
+		if err := os.Mkdir(accounts, 0o700); err != nil {
+			return err
+		}
+		args = append(args, "--iam-dir", accounts, "--iam-cache-disable")
 	}
-	cmd := exec.Command(s.binary, append(args, "posix", s.Dir)...)
-	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY_ID="+s.AccessKey, "ROOT_SECRET_ACCESS_KEY="+s.SecretKey)
 	if s.client, err = s.newClient(); err != nil {
 		return err
 	}
+	cmd := exec.Command(s.binary, append(args, "posix", s.Dir)...)
+	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY_ID="+s.AccessKey, "ROOT_SECRET_ACCESS_KEY="+s.SecretKey)
 	if s.proc, err = StartProcess(cmd); err != nil {
 		return err
 	}
-	if err := s.waitReady(ctx); err != nil {
-		return errors.Join(err, s.proc.Kill())
+	return s.waitReady(ctx)
+}
+
+// serverBinary returns the path of the server's program, which make builds where
+// it is missing (a minute, once).
+func serverBinary(ctx context.Context) (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
 	}
-	return nil
+	path := filepath.Join(root, ".tools", "versitygw")
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	if out, err := exec.CommandContext(ctx, "make", "-C", root, path).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("make %s: %w: %s", path, err, out)
+	}
+	return path, nil
 }
 
 // waitReady returns once our server answers to our credentials, which no other
 // server on the same port would.
 func (s *Server) waitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -181,7 +161,14 @@ func (s *Server) waitReady(ctx context.Context) error {
 
 // Close ends the server and removes what NewServer made.
 func (s *Server) Close() error {
-	return errors.Join(s.proc.Kill(), os.RemoveAll(s.state))
+	var errs []error
+	if s.proc != nil {
+		errs = append(errs, s.proc.Kill())
+	}
+	if s.port != nil {
+		errs = append(errs, s.port.Close())
+	}
+	return errors.Join(append(errs, os.RemoveAll(s.state))...)
 }
 
 // Env returns what a client of this server needs in its environment, as
@@ -200,14 +187,4 @@ func (s *Server) Env() []string {
 		"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull,
 		"AWS_EC2_METADATA_DISABLED=true",
 	}
-}
-
-// freeAddress returns a loopback address that nobody listens on right now.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	addr := l.Addr().String()
-	return addr, l.Close()
 }

@@ -6,20 +6,8 @@ import (
 	"testing"
 )
 
-// StartServer runs a plain HTTP server over a temporary folder until tb ends.
-func StartServer(tb testing.TB) *Server {
-	tb.Helper()
-	return startServer(tb, ServerOptions{})
-}
-
-// StartTLSServer runs an HTTPS server until tb ends; its authority is in
-// Server.CABundle.
-func StartTLSServer(tb testing.TB) *Server {
-	tb.Helper()
-	return startServer(tb, ServerOptions{TLS: true})
-}
-
-func startServer(tb testing.TB, opts ServerOptions) *Server {
+// StartServer runs a server until tb ends.
+func StartServer(tb testing.TB, opts ServerOptions) *Server {
 	tb.Helper()
 	s, err := NewServer(tb.Context(), opts)
 	if err != nil {

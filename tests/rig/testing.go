@@ -70,7 +70,7 @@ func CheckMemory(tb testing.TB, m *Mount, group *Cgroup, limit, objects int64) s
 // Succeed is Output, and ends the test where the child fails or hangs.
 func Succeed(tb testing.TB, env []string, name string, args ...string) string {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), childLimit)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), childLimit) // at the end of a test too
 	defer cancel()
 	out, err := Output(ctx, env, name, args...)
 	if err != nil {
