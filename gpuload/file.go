@@ -17,10 +17,11 @@ const headerProbe = 128 << 10
 // File is one safetensors file of a [Source], opened: what is read of it is of
 // the version found then, or an error. Safe for concurrent use.
 type File struct {
-	name string
-	path string
-	size int64
-	blob blob
+	name     string
+	path     string
+	size     int64
+	blob     blob
+	argument int
 
 	headers *headerBudget       // of all files of its folder
 	parsing chan struct{}       // holds the token of whoever reads the header
@@ -40,6 +41,10 @@ func newFile(name, path string, size int64, b blob) *File {
 
 // Name is the file's name within its folder.
 func (f *File) Name() string { return f.name }
+
+// Argument is which of OpenSource's arguments the file is of, from 0: two may
+// have files of equal names.
+func (f *File) Argument() int { return f.argument }
 
 // Path is the whole path or URI, for messages.
 func (f *File) Path() string { return f.path }

@@ -66,10 +66,13 @@ func OpenSource(ctx context.Context, cfg SourceConfig, args ...string) (*Source,
 		return nil, errors.New("open source: none given")
 	}
 	s := &Source{label: strings.Join(args, " ")}
-	for _, arg := range args {
+	for i, arg := range args {
 		f, err := openFolder(ctx, cfg, arg)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("open source %s: %w", arg, err), s.Close())
+		}
+		for _, file := range f.files {
+			file.argument = i
 		}
 		s.folders = append(s.folders, f)
 		s.files = append(s.files, f.files...)

@@ -100,6 +100,7 @@ func FromModel(ctx context.Context, m *gpuload.Model, h Hash) ([]Entry, error) {
 		held = held[n:]
 		g.Go(func() error { return readBack(ctx, group, h) })
 	}
+	dropSources(entries)
 	return entries, g.Wait()
 }
 
@@ -167,7 +168,9 @@ func FromSource(ctx context.Context, src *gpuload.Source, h Hash) ([]Entry, erro
 		g.Go(func() error { return s.digest(ctx, h) })
 	}
 	err = g.Wait()
-	return slices.Concat(files...), err
+	entries := slices.Concat(files...)
+	dropSources(entries)
+	return entries, err
 }
 
 // span is neighbouring tensors of one file.
@@ -211,7 +214,24 @@ func (s span) digest(ctx context.Context, h Hash) error {
 func entryOf(f *gpuload.File, t safetensors.Tensor, offset int64) Entry {
 	return Entry{
 		Name: t.Name, DType: t.DType.String(), Shape: t.Shape,
-		File: f.Name(), Offset: offset, NBytes: t.Size(),
+		File: f.Name(), Source: f.Argument() + 1, Offset: offset, NBytes: t.Size(),
+	}
+}
+
+// dropSources clears the Source of entries whose file has a name of its own.
+func dropSources(entries []Entry) {
+	sources := make(map[string]int) // of each name; 0 for several
+	for _, e := range entries {
+		if source, seen := sources[e.File]; seen && source != e.Source {
+			sources[e.File] = 0
+		} else {
+			sources[e.File] = e.Source
+		}
+	}
+	for i := range entries {
+		if sources[entries[i].File] != 0 {
+			entries[i].Source = 0
+		}
 	}
 }
 

@@ -27,6 +27,9 @@ type Entry struct {
 	Shape []uint64 `json:"shape"`
 	// File is relative to the source's folder.
 	File string `json:"file"`
+	// Source tells files of equal names apart: the number of File's source among
+	// those of the load, from 1. It is 0, and left out, where File says enough.
+	Source int `json:"source,omitempty"`
 	// Offset is in bytes from the start of the file.
 	Offset int64 `json:"offset"`
 	NBytes int64 `json:"nbytes"`
@@ -143,7 +146,7 @@ func HashOf(entries []Entry) (Hash, error) {
 
 // Compare returns an error that names the first tensor, by got's order, in
 // which the two differ in anything, and how many more do; nil if none does. The
-// order of the tensors does not matter.
+// order of the tensors does not matter. A Source of 0 matches every other.
 func Compare(got, want []Entry) error {
 	rest := make(map[string]Entry, len(want))
 	for _, e := range want {
@@ -161,13 +164,13 @@ func Compare(got, want []Entry) error {
 		delete(rest, g.Name)
 		switch {
 		case !ok:
-			differ("tensor %q of %s is not expected", g.Name, g.File)
+			differ("tensor %q of %s is not expected", g.Name, g.file())
 		case g.DType != w.DType || !slices.Equal(g.Shape, w.Shape) || g.NBytes != w.NBytes:
-			differ("tensor %q of %s is %s %v, expected %s %v", g.Name, g.File, g.DType, g.Shape, w.DType, w.Shape)
+			differ("tensor %q of %s is %s %v, expected %s %v", g.Name, g.file(), g.DType, g.Shape, w.DType, w.Shape)
 		case g.Digest != w.Digest:
-			differ("tensor %q of %s has digest %s, expected %s", g.Name, g.File, g.Digest, w.Digest)
-		case g.File != w.File || g.Offset != w.Offset:
-			differ("tensor %q is at byte %d of %s, expected at %d of %s", g.Name, g.Offset, g.File, w.Offset, w.File)
+			differ("tensor %q of %s has digest %s, expected %s", g.Name, g.file(), g.Digest, w.Digest)
+		case g.File != w.File || g.Offset != w.Offset || g.Source != w.Source && g.Source != 0 && w.Source != 0:
+			differ("tensor %q is at byte %d of %s, expected at %d of %s", g.Name, g.Offset, g.file(), w.Offset, w.file())
 		}
 	}
 	for _, w := range want {
@@ -179,4 +182,12 @@ func Compare(got, want []Entry) error {
 		return fmt.Errorf("%w, and %d more differ", first, count-1)
 	}
 	return first
+}
+
+// file names the entry's file, for messages.
+func (e Entry) file() string {
+	if e.Source == 0 {
+		return e.File
+	}
+	return fmt.Sprintf("%s of source %d", e.File, e.Source)
 }

@@ -40,9 +40,9 @@ func load(t *testing.T) (*gpuload.Source, *gpuload.Model) {
 	return loadOnto(t, dev, dir)
 }
 
-func loadOnto(t *testing.T, dev gpuload.Device, path string) (*gpuload.Source, *gpuload.Model) {
+func loadOnto(t *testing.T, dev gpuload.Device, paths ...string) (*gpuload.Source, *gpuload.Model) {
 	t.Helper()
-	src, err := gpuload.OpenSource(t.Context(), gpuload.SourceConfig{}, path)
+	src, err := gpuload.OpenSource(t.Context(), gpuload.SourceConfig{}, paths...)
 	must(t, err)
 	m, err := gpuload.Load(t.Context(), dev, src, gpuload.Options{})
 	must(t, err)
@@ -67,6 +67,41 @@ func TestFromModelAndSource(t *testing.T) {
 				t.Errorf("first entry %+v, want the digest %s", got[0], hello)
 			}
 		}
+	}
+}
+
+// Sources with files of equal names are told apart, and only these.
+func TestSourcesWithEqualNames(t *testing.T) {
+	var dirs []string
+	for _, names := range [][]string{{"model", "x"}, {"model", "y"}, {"model"}} {
+		dir := t.TempDir()
+		dirs = append(dirs, dir)
+		for _, name := range names {
+			must(t, os.WriteFile(filepath.Join(dir, name+".safetensors"), file(fmt.Sprint(name, len(dirs))), 0o600))
+		}
+	}
+	dev, err := gpuload.NewCPU(gpuload.CPUConfig{})
+	must(t, err)
+	src, m := loadOnto(t, dev, dirs...)
+	got, err := manifest.FromModel(t.Context(), m, manifest.XXH3)
+	must(t, err)
+	again, err := manifest.FromSource(t.Context(), src, manifest.XXH3)
+	must(t, err)
+	if !reflect.DeepEqual(got, again) {
+		t.Errorf("the device has %v, the source %v", got, again)
+	}
+	var files []string
+	for _, e := range got {
+		if e.NBytes == 5 {
+			files = append(files, fmt.Sprint(e.Source, " ", e.File))
+		}
+	}
+	want := []string{"1 model.safetensors", "0 x.safetensors", "2 model.safetensors", "0 y.safetensors", "3 model.safetensors"}
+	if !slices.Equal(files, want) {
+		t.Errorf("the files are %q, want %q", files, want)
+	}
+	if got[0].Source = 3; manifest.Compare(got, again) == nil {
+		t.Error("a tensor of the third source passes for one of the first")
 	}
 }
 
@@ -209,6 +244,8 @@ func TestCompare(t *testing.T) {
 		{"same", []manifest.Entry{base}, ""},
 		{"other place", change(func(e *manifest.Entry) { e.Offset = 9 }), `"a" is at byte 9 of f, expected at 0 of f`},
 		{"other file", change(func(e *manifest.Entry) { e.File = "g" }), `"a" is at byte 0 of g, expected at 0 of f`},
+		{"named source", change(func(e *manifest.Entry) { e.Source = 2 }), ""},
+		{"digest of a named source", change(func(e *manifest.Entry) { e.Source, e.Digest = 2, "xxh3:0000000000000002" }), `"a" of f of source 2 has digest`},
 		{"other dtype", change(func(e *manifest.Entry) { e.DType = "I32" }), "is I32 [2], expected F32 [2]"},
 		{"other shape", change(func(e *manifest.Entry) { e.Shape = []uint64{1, 2} }), "[1 2]"},
 		{"other digest", change(func(e *manifest.Entry) { e.Digest = "xxh3:0000000000000002" }), "expected xxh3:0000000000000001"},
