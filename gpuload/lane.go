@@ -198,7 +198,6 @@ func (ln *lane) complete(ctx context.Context) error {
 func (ln *lane) arrived(c chunk) error {
 	ln.options.Progress(c.end - c.begin)
 	for i := range c.file.missing.arrived(c.begin, c.end) {
-		ln.clock.mark(func(p *Phases) *time.Duration { return &p.FirstTensor })
 		if err := ln.deliver(&c.file.tensors[i]); err != nil {
 			return err
 		}

@@ -51,6 +51,8 @@ type loader struct {
 	peak    int64
 
 	delivery sync.Mutex // held while Options.Deliver runs
+	checked  bool       // guarded by delivery; the headers fit each other
+	complete []*Tensor  // guarded by delivery; not delivered, as the headers are not checked
 }
 
 // fileLoad is one file of a load. All but the channels is set when ready is
@@ -100,10 +102,10 @@ func (l *loader) run(ctx context.Context) error {
 // prepare parses the headers and allocates memory, file by file, while the
 // readers are already at work.
 func (l *loader) prepare(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
+	g, preparing := errgroup.WithContext(ctx)
 	g.SetLimit(headerReaders)
 	for _, f := range l.files {
-		g.Go(func() error { return l.prepareFile(ctx, f) })
+		g.Go(func() error { return l.prepareFile(preparing, f) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -113,7 +115,10 @@ func (l *loader) prepare(ctx context.Context) error {
 	for i, f := range l.files {
 		headers[i] = f.header
 	}
-	return l.source.check(headers)
+	if err := l.source.check(headers); err != nil {
+		return err
+	}
+	return l.deliverComplete(ctx)
 }
 
 func (l *loader) prepareFile(ctx context.Context, f *fileLoad) (err error) {
@@ -158,10 +163,40 @@ func (l *loader) allocate(f *fileLoad) error {
 	return nil
 }
 
-// deliver hands a complete tensor to the caller.
+// deliver hands a complete tensor to the caller, or has it wait for the check of
+// the headers.
 func (l *loader) deliver(t *Tensor) error {
 	l.delivery.Lock()
 	defer l.delivery.Unlock()
+	if !l.checked {
+		l.complete = append(l.complete, t)
+		return nil
+	}
+	return l.deliverNow(t)
+}
+
+// deliverComplete hands over what was complete before the headers were checked.
+func (l *loader) deliverComplete(ctx context.Context) error {
+	l.delivery.Lock()
+	defer l.delivery.Unlock()
+	l.checked = true
+	for _, t := range l.complete {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := l.deliverNow(t); err != nil {
+			return err
+		}
+	}
+	l.complete = nil
+	return nil
+}
+
+// deliverNow is called with delivery held.
+func (l *loader) deliverNow(t *Tensor) error {
+	if t.Size() > 0 {
+		l.clock.mark(func(p *Phases) *time.Duration { return &p.FirstTensor })
+	}
 	if err := l.options.Deliver(t); err != nil {
 		return fmt.Errorf("deliver tensor %q of %s: %w", t.Name, t.file.path, err)
 	}

@@ -47,10 +47,12 @@ type Options struct {
 	// 4096; 0 is 8 MiB, and up to 32 MiB from a bucket as long as enough is left
 	// for the other readers.
 	PartSize int64
-	// Deliver gets each tensor as soon as all of it is on the device, in no
+	// Deliver gets each tensor as soon as all of it is on the device and the
+	// headers of all files are known to fit each other and the index, in no
 	// particular order, one call at a time; it should return soon, since copies
-	// wait for it. An error fails the load, after which the tensors delivered
-	// are gone. nil does nothing.
+	// wait for it. Its error fails the load; what else still can is a file that
+	// cannot be read or has changed, the device, and ctx. The tensors delivered
+	// are gone then. nil does nothing.
 	Deliver func(*Tensor) error
 	// Progress gets the number of bytes that arrived on the device since its
 	// last call, headers counted as arrived: they add up to Source.Bytes. It is

@@ -79,6 +79,39 @@ func TestReadsWhileTheDeviceIsOpened(t *testing.T) {
 	})
 }
 
+// TestDeliversWhatPassedTheChecks holds that no tensor is delivered before the
+// last header came and fits the others, although all of its bytes came long ago,
+// and that each is delivered then.
+func TestDeliversWhatPassedTheChecks(t *testing.T) {
+	for name, want := range map[string]int{"a": 0, "c": 3} { // "a" is in the first file too
+		synctest.Test(t, func(t *testing.T) {
+			dev := newSlowDevice(t, time.Millisecond)
+			header := fmt.Sprintf(`{%q:{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}`, name)
+			content := append([]byte{byte(len(header)), 0, 0, 0, 0, 0, 0, 0}, header+"contents"...)
+			src := slowSource(time.Millisecond)
+			src.files = append(src.files, newFile("late", "late", int64(len(content)), &slowBlob{content: content, header: time.Hour}))
+			delivered, began := 0, time.Now()
+			m, err := Load(t.Context(), dev, src, Options{Deliver: func(tensor *Tensor) error {
+				if delivered++; time.Since(began) < time.Hour {
+					t.Errorf("%s was delivered after %v", tensor.Name, time.Since(began))
+				}
+				return nil
+			}})
+			if delivered != want || (err == nil) != (want > 0) {
+				t.Errorf("%q: %d tensors were delivered, %v; want %d", name, delivered, err, want)
+			}
+			if err == nil {
+				if err := m.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := dev.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestBound(t *testing.T) {
 	for want, p := range map[string]Phases{
 		"source":  {Reading: 3, Waiting: 2, Parsing: 3},
@@ -142,13 +175,17 @@ func slowSource(delay time.Duration) *Source {
 type slowBlob struct {
 	content []byte
 	delay   time.Duration
+	header  time.Duration // until the header comes
 }
 
 func (b *slowBlob) read(ctx context.Context, off, n int64) (body, error) {
 	return &slowBody{ctx: ctx, blob: b, rest: b.content[off : off+n]}, nil
 }
 
-func (b *slowBlob) stream(_ context.Context, off, n int64) (io.ReadCloser, error) {
+func (b *slowBlob) stream(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	if err := sleep(ctx, b.header); err != nil {
+		return nil, err
+	}
 	return io.NopCloser(bytes.NewReader(b.content[off : off+n])), nil
 }
 
