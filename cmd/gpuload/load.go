@@ -269,12 +269,13 @@ func (p *loadPlan) check(ctx context.Context, src *gpuload.Source, model *gpuloa
 	if p.flags.manifest == "" && !p.flags.verify && p.flags.expect == "" {
 		return nil
 	}
-	onDevice, err := manifest.FromModel(ctx, model, p.hash)
+	cfg := manifest.Config{Hash: p.hash, MemoryLimit: p.tuning.options.MemoryLimit}
+	onDevice, err := manifest.FromModel(ctx, model, cfg)
 	if err != nil {
 		return err
 	}
 	if p.flags.verify {
-		inSource, err := manifest.FromSource(ctx, src, p.hash)
+		inSource, err := manifest.FromSource(ctx, src, cfg)
 		if err != nil {
 			return fmt.Errorf("verify: %w", err)
 		}

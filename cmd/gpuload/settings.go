@@ -24,7 +24,7 @@ func (f *tuningFlags) register(flags *pflag.FlagSet) {
 	flags.Var(&f.concurrency, "concurrency", "how many parts, of whatever files, `N` readers read at a time (default 16, from S3 32, on a mount two for each processor, 4 to 16)")
 	flags.Var(&f.memoryLimit, "memory-limit", "most staging memory that a load may hold: a `size`, -1 for no limit, or 0 for the least "+
 		"that keeps every reader busy. What is really taken follows from concurrency and part size, and is less. "+
-		"A small limit makes the pieces smaller that are copied at a time (default 40GB)")
+		"A small limit makes the pieces smaller that are copied at a time. What is read back later, as for --verify, stays inside it too (default 40GB)")
 	flags.Var(&f.partSize, "part-size", "`size` of what one reader asks for at a time: one GET of an object (default 8MiB, and up to sixteen of them by one GET where enough is left for the other readers)")
 	flags.StringVar(&f.extra, "model-loader-extra-config", "",
 		"settings as vLLM takes them: `JSON` with any of concurrency, memory_limit, pattern and distributed. "+

@@ -25,7 +25,7 @@ type Device struct {
 	ordinal cu.Device
 	opening *opening
 	events  eventPool
-	bounces bouncePool
+	bounces *bouncePool
 	locked  pageLocked
 	logger  *slog.Logger
 	node    int // of the host's memory, for staging; or noNode

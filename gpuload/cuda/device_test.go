@@ -38,6 +38,24 @@ func TestConformance(t *testing.T) {
 	devicetest.Run(t, func(t *testing.T) gpuload.Device { return open(t) })
 }
 
+// TestReadsBackLockWhatTheyRead holds that reads one after the other share a
+// buffer, which is as large as the longest of them, up to 4 MiB.
+func TestReadsBackLockWhatTheyRead(t *testing.T) {
+	d := open(t)
+	m, err := d.Alloc(6 * mib)
+	must(t, err)
+	for _, c := range []struct{ read, locked int64 }{
+		{4096, 4096}, {4096, 4096}, {mib, mib}, {4096, mib}, {6 * mib, 4 * mib}, {mib, 4 * mib},
+	} {
+		_, err := m.ReadAt(make([]byte, c.read), 0)
+		must(t, err)
+		if locked := d.PageLockedPeak(); locked != c.locked {
+			t.Errorf("%d bytes were page-locked after a read of %d, want %d", locked, c.read, c.locked)
+		}
+	}
+	must(t, d.Close())
+}
+
 func TestListNamesEveryGPU(t *testing.T) {
 	infos, err := cuda.List()
 	must(t, err)

@@ -1,36 +1,57 @@
 package manifest
 
 import (
-	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"hash"
 	"io"
-	"runtime"
 	"slices"
 	"strings"
 
 	"github.com/zeebo/xxh3"
-	"golang.org/x/sync/errgroup"
 
 	"weightfs/gpuload"
 	"weightfs/gpuload/safetensors"
 )
 
 const (
-	// copyBytes is how much is hashed at a time: a read back from a GPU is fast
-	// from 1 MiB on, and the caches hold it.
+	// copyBytes is how much is read at a time: a read back from a GPU is fast from
+	// 1 MiB on, and the caches hold it.
 	copyBytes = 1 << 20
-	// smallBytes is the buffer out of which a source's small tensors are hashed:
-	// the bytes of large ones go past it, but for so many.
-	smallBytes = 64 << 10
-	// spanBytes is about how much of a source one worker reads in a stream:
-	// enough to make the request's latency small, and small enough to divide
-	// a single large file.
-	spanBytes = 64 << 20
+	// smallCopy is how far a memory limit shrinks that before it takes away
+	// workers, which hashing needs more: a GPU copies pieces of 256 KiB at 33 GB/s.
+	smallCopy = 256 << 10
+	// runBytes is about how much one worker reads in a stream: enough to make a
+	// request's latency small, and small enough to divide a single large file.
+	runBytes = 64 << 20
 )
+
+// Config says how digests are taken. The zero value means the defaults.
+type Config struct {
+	Hash Hash
+	// MemoryLimit is the most bytes that are read and not hashed yet, what the
+	// device takes to read back included. 0 and gpuload.MemoryUnlimited are 2 MiB
+	// for each processor, gpuload.MemoryMinimum a quarter of that. A small one
+	// first shrinks what is read at a time, then takes away workers.
+	MemoryLimit int64
+}
+
+// buffers is how many workers there are, and how many bytes each reads at a
+// time: as many again a device may take.
+func (c Config) buffers(processors int) (count, size int) {
+	switch {
+	case c.MemoryLimit == gpuload.MemoryMinimum:
+		return processors, smallCopy
+	case c.MemoryLimit <= 0:
+		return processors, copyBytes
+	}
+	half := max(c.MemoryLimit/2, 1)
+	bytes := min(max(half/int64(processors), smallCopy), half, copyBytes)
+	return int(min(half/bytes, int64(processors))), int(bytes)
+}
 
 // Hash is a hash function. The zero value is SHA256.
 type Hash uint8
@@ -79,136 +100,54 @@ func hashOf(digest string) (Hash, error) {
 	return h, nil
 }
 
-// FromModel describes a model by its bytes on the device. Small neighbours are
-// read back together: a GPU takes as long for a few bytes as for thousands.
-func FromModel(ctx context.Context, m *gpuload.Model, h Hash) ([]Entry, error) {
+// FromModel describes a model by its bytes on the device. Neighbours are read
+// back together: a GPU takes as long for a few bytes as for thousands.
+func FromModel(ctx context.Context, m *gpuload.Model, cfg Config) ([]Entry, error) {
 	entries := make([]Entry, len(m.Tensors()))
-	var held []heldEntry
+	held := make(map[gpuload.Memory][]placed)
 	for i, t := range m.Tensors() {
 		entries[i] = entryOf(t.File(), t.Tensor, t.Offset())
-		if memory, at := t.Memory(); memory != nil {
-			held = append(held, heldEntry{&entries[i], memory, at})
-		} else if err := digest(ctx, &entries[i], h, nil); err != nil {
-			return nil, err
-		}
+		memory, at := t.Memory()
+		held[memory] = append(held[memory], placed{&entries[i], at})
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for len(held) > 0 {
-		n := neighbours(held)
-		group := held[:n]
-		held = held[n:]
-		g.Go(func() error { return readBack(ctx, group, h) })
+	runs := split(held[nil], nil, "")
+	for _, memory := range m.Memory() {
+		in := held[memory]
+		slices.SortFunc(in, func(a, b placed) int { return cmp.Compare(a.at, b.at) })
+		runs = append(runs, split(in, func(_ context.Context, off, n int64) (io.ReadCloser, error) {
+			return io.NopCloser(io.NewSectionReader(memory, off, n)), nil
+		}, "back")...)
 	}
+	err := digest(ctx, runs, cfg)
 	dropSources(entries)
-	return entries, g.Wait()
-}
-
-// heldEntry is where the bytes of an entry lie on the device.
-type heldEntry struct {
-	*Entry
-	memory gpuload.Memory
-	at     int64
-}
-
-func (e heldEntry) end() int64 { return e.at + e.NBytes }
-
-// neighbours is how many entries, from the first on, lie in one allocation and
-// within copyBytes: one at least.
-func neighbours(held []heldEntry) int {
-	for i, e := range held[1:] {
-		if e.memory != held[0].memory || e.end()-held[0].at > copyBytes {
-			return i + 1
-		}
-	}
-	return len(held)
-}
-
-// readBack fills in the digests of neighbours.
-func readBack(ctx context.Context, group []heldEntry, h Hash) error {
-	pos := group[0].at
-	n := group[len(group)-1].end() - pos
-	var r io.Reader = io.NewSectionReader(group[0].memory, pos, n)
-	if len(group) > 1 {
-		r = bufio.NewReaderSize(r, int(n))
-	}
-	for _, e := range group {
-		_, err := io.CopyN(io.Discard, r, e.at-pos)
-		if err == nil {
-			err = digest(ctx, e.Entry, h, r)
-		}
-		if err != nil {
-			return fmt.Errorf("read tensor %q back: %w", e.Name, err)
-		}
-		pos = e.end()
-	}
-	return nil
+	return entries, err
 }
 
 // FromSource describes the tensors of a source by reading its files again, in
 // the order of FromModel.
-func FromSource(ctx context.Context, src *gpuload.Source, h Hash) ([]Entry, error) {
+func FromSource(ctx context.Context, src *gpuload.Source, cfg Config) ([]Entry, error) {
 	headers, err := src.Headers(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var files [][]Entry
-	var spans []span
+	var runs []run
 	for i, f := range src.Files() {
 		file := make([]Entry, 0, len(headers[i].Tensors))
 		for _, t := range headers[i].Tensors {
 			file = append(file, entryOf(f, t, headers[i].Offset(t)))
 		}
+		in := make([]placed, len(file))
+		for i := range file {
+			in[i] = placed{&file[i], file[i].Offset}
+		}
 		files = append(files, file)
-		spans = append(spans, split(f, file)...)
+		runs = append(runs, split(in, f.Open, "of "+f.Path())...)
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for _, s := range spans {
-		g.Go(func() error { return s.digest(ctx, h) })
-	}
-	err = g.Wait()
+	err = digest(ctx, runs, cfg)
 	entries := slices.Concat(files...)
 	dropSources(entries)
 	return entries, err
-}
-
-// span is neighbouring tensors of one file.
-type span struct {
-	file    *gpuload.File
-	entries []Entry
-}
-
-// split divides a file's entries, which are in its order, into spans of about
-// spanBytes.
-func split(f *gpuload.File, entries []Entry) []span {
-	var spans []span
-	var bytes int64
-	begin := 0
-	for i, e := range entries {
-		if bytes += e.NBytes; bytes >= spanBytes || i == len(entries)-1 {
-			spans = append(spans, span{f, entries[begin : i+1]})
-			begin, bytes = i+1, 0
-		}
-	}
-	return spans
-}
-
-// digest fills in the digests of the span's entries.
-func (s span) digest(ctx context.Context, h Hash) error {
-	first, last := s.entries[0], s.entries[len(s.entries)-1]
-	body, err := s.file.Open(ctx, first.Offset, last.Offset+last.NBytes-first.Offset)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	r := bufio.NewReaderSize(body, smallBytes)
-	for i := range s.entries {
-		if err := digest(ctx, &s.entries[i], h, io.LimitReader(r, s.entries[i].NBytes)); err != nil {
-			return fmt.Errorf("read tensor %q of %s: %w", s.entries[i].Name, s.file.Path(), err)
-		}
-	}
-	return nil
 }
 
 func entryOf(f *gpuload.File, t safetensors.Tensor, offset int64) Entry {
@@ -233,23 +172,4 @@ func dropSources(entries []Entry) {
 			entries[i].Source = 0
 		}
 	}
-}
-
-// digest hashes exactly e.NBytes of r into e.Digest.
-func digest(ctx context.Context, e *Entry, h Hash, r io.Reader) error {
-	sum := h.new()
-	buf := make([]byte, min(copyBytes, max(e.NBytes, 1)))
-	for left := e.NBytes; left > 0; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		n, err := io.ReadFull(r, buf[:min(left, int64(len(buf)))])
-		if err != nil {
-			return err
-		}
-		_, _ = sum.Write(buf[:n]) // never fails
-		left -= int64(n)
-	}
-	e.Digest = h.String() + ":" + hex.EncodeToString(sum.Sum(nil))
-	return nil
 }

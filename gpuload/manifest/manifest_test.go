@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -53,9 +54,9 @@ func loadOnto(t *testing.T, dev gpuload.Device, paths ...string) (*gpuload.Sourc
 func TestFromModelAndSource(t *testing.T) {
 	src, m := load(t)
 	for _, h := range []manifest.Hash{manifest.SHA256, manifest.XXH3} {
-		got, err := manifest.FromModel(t.Context(), m, h)
+		got, err := manifest.FromModel(t.Context(), m, manifest.Config{Hash: h})
 		must(t, err)
-		again, err := manifest.FromSource(t.Context(), src, h)
+		again, err := manifest.FromSource(t.Context(), src, manifest.Config{Hash: h})
 		must(t, err)
 		if !reflect.DeepEqual(got, again) {
 			t.Errorf("%s: the device has %v, the source %v", h, got, again)
@@ -83,9 +84,9 @@ func TestSourcesWithEqualNames(t *testing.T) {
 	dev, err := gpuload.NewCPU(gpuload.CPUConfig{})
 	must(t, err)
 	src, m := loadOnto(t, dev, dirs...)
-	got, err := manifest.FromModel(t.Context(), m, manifest.XXH3)
+	got, err := manifest.FromModel(t.Context(), m, manifest.Config{Hash: manifest.XXH3})
 	must(t, err)
-	again, err := manifest.FromSource(t.Context(), src, manifest.XXH3)
+	again, err := manifest.FromSource(t.Context(), src, manifest.Config{Hash: manifest.XXH3})
 	must(t, err)
 	if !reflect.DeepEqual(got, again) {
 		t.Errorf("the device has %v, the source %v", got, again)
@@ -108,7 +109,7 @@ func TestSourcesWithEqualNames(t *testing.T) {
 // readsDevice counts what is read back from it.
 type readsDevice struct {
 	gpuload.Device
-	reads atomic.Int64
+	reads, longest atomic.Int64
 }
 
 func (d *readsDevice) Alloc(n int64) (gpuload.Memory, error) {
@@ -123,6 +124,9 @@ type readsMemory struct {
 
 func (m *readsMemory) ReadAt(p []byte, off int64) (int, error) {
 	m.device.reads.Add(1)
+	if n := int64(len(p)); n > m.device.longest.Load() {
+		m.device.longest.Store(n) // not exact where two reads race, and never too much
+	}
 	return m.Memory.ReadAt(p, off)
 }
 
@@ -163,9 +167,9 @@ func TestSmallTensorsAreReadBackTogether(t *testing.T) {
 	must(t, err)
 	dev := &readsDevice{Device: cpu}
 	src, m := loadOnto(t, dev, path)
-	got, err := manifest.FromModel(t.Context(), m, manifest.XXH3)
+	got, err := manifest.FromModel(t.Context(), m, manifest.Config{Hash: manifest.XXH3})
 	must(t, err)
-	want, err := manifest.FromSource(t.Context(), src, manifest.XXH3)
+	want, err := manifest.FromSource(t.Context(), src, manifest.Config{Hash: manifest.XXH3})
 	must(t, err)
 	must(t, manifest.Compare(got, want))
 	if reads := dev.reads.Load(); reads > 50 {
@@ -173,9 +177,45 @@ func TestSmallTensorsAreReadBackTogether(t *testing.T) {
 	}
 }
 
+// TestMemoryLimit holds how much is read back at a time, and that the buffers are
+// few and used again: all that a description of 64 MiB allocates is near the
+// limit.
+func TestMemoryLimit(t *testing.T) {
+	const tensors, size, limit = 64, 1 << 20, 1 << 20
+	header := make(map[string]any)
+	for i := range tensors {
+		header[fmt.Sprintf("t%d", i)] = map[string]any{"dtype": "U8", "shape": []int{size}, "data_offsets": []int{i * size, (i + 1) * size}}
+	}
+	text, err := json.Marshal(header)
+	must(t, err)
+	path := filepath.Join(t.TempDir(), "model.safetensors")
+	must(t, os.WriteFile(path, slices.Concat(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text, make([]byte, tensors*size)), 0o600))
+	cpu, err := gpuload.NewCPU(gpuload.CPUConfig{})
+	must(t, err)
+	dev := &readsDevice{Device: cpu}
+	src, m := loadOnto(t, dev, path)
+	cfg := manifest.Config{Hash: manifest.XXH3, MemoryLimit: limit}
+	for name, describe := range map[string]func() ([]manifest.Entry, error){
+		"device": func() ([]manifest.Entry, error) { return manifest.FromModel(t.Context(), m, cfg) },
+		"source": func() ([]manifest.Entry, error) { return manifest.FromSource(t.Context(), src, cfg) },
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := describe()
+		must(t, err)
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > 2*limit {
+			t.Errorf("%s: %d bytes were allocated under a limit of %d", name, took, limit)
+		}
+	}
+	if longest := dev.longest.Load(); longest > limit/2 {
+		t.Errorf("%d bytes were read back at a time under a limit of %d", longest, limit)
+	}
+}
+
 func TestWriteRead(t *testing.T) {
 	_, m := load(t)
-	want, err := manifest.FromModel(t.Context(), m, manifest.XXH3)
+	want, err := manifest.FromModel(t.Context(), m, manifest.Config{Hash: manifest.XXH3})
 	must(t, err)
 	path := filepath.Join(t.TempDir(), "m.jsonl")
 	for range 2 { // the second replaces the first
