@@ -20,8 +20,8 @@
 // back. There is no barrier: reading waits only where all staging is being
 // copied, which means that the device is what limits the load.
 //
-// On the device a file lies as it does on disk, in one allocation or a few, and
-// tensors are views of that. Only a tensor that would not begin at a multiple of
+// On the device a file lies as it does on disk, in one allocation or a few, or
+// with other small files in one, and tensors are views of that. Only a tensor that would not begin at a multiple of
 // 16 bytes, or of 256 if it has more than 4 KiB, is moved up, as it is copied,
 // never afterwards.
 //

@@ -78,11 +78,27 @@ func (l *layout) add(off, n, alignment, maxAlloc int64) place {
 	if at%alignment == 0 {
 		l.segments[len(l.segments)-1].end = off + n
 	} else {
-		at = (at + alignment - 1) / alignment * alignment
+		at = align(at, alignment)
 		l.segments = append(l.segments, segment{begin: off, end: off + n, alloc: last, at: at})
 	}
 	l.allocs[last] = at + n
 	return place{alloc: last, at: at}
+}
+
+// align rounds n up to a multiple of to.
+func align(n, to int64) int64 { return (n + to - 1) / to * to }
+
+// move moves a layout of one allocation to at, a multiple of largeAlignment, of
+// a larger one.
+func (l *layout) move(at int64) {
+	for i := range l.segments {
+		l.segments[i].at += at
+	}
+	for i := range l.places {
+		if l.places[i].alloc >= 0 {
+			l.places[i].at += at
+		}
+	}
 }
 
 // held is the range of the file whose tensors lie in that allocation.

@@ -30,7 +30,7 @@ func Load(ctx context.Context, dev Device, src *Source, opts Options) (*Model, e
 	}
 	l := newLoader(dev, src, opts, staging)
 	if err := l.run(ctx); err != nil {
-		return nil, errors.Join(err, l.free())
+		return nil, errors.Join(err, l.memory.free())
 	}
 	return l.model(), nil
 }
@@ -44,6 +44,7 @@ type loader struct {
 	options Options
 	clock   *clock
 	parts   *parts
+	memory  *allocations
 	pool    *stagingPool
 	hot     *hotChunks
 	files   []*fileLoad
@@ -63,13 +64,14 @@ type fileLoad struct {
 	ready   chan struct{}
 	header  *safetensors.Header
 	layout  *layout
-	memory  []Memory
+	memory  []Memory // of each allocation of the layout
 	tensors []Tensor
 	missing *countdown
 }
 
 func newLoader(dev Device, src *Source, opts Options, staging budget) *loader {
-	l := &loader{device: dev, source: src, options: opts, clock: newClock(), pool: newStagingPool(dev, staging), hot: newHotChunks()}
+	l := &loader{device: dev, source: src, options: opts, clock: newClock(),
+		memory: newAllocations(dev, src.files), pool: newStagingPool(dev, staging), hot: newHotChunks()}
 	var sizes []int64
 	for _, f := range src.files {
 		l.files = append(l.files, &fileLoad{file: f, parsed: make(chan struct{}), ready: make(chan struct{})})
@@ -152,14 +154,12 @@ func (l *loader) prepareFile(ctx context.Context, f *fileLoad) (err error) {
 // allocate takes the device memory of a file whose header is known.
 func (l *loader) allocate(f *fileLoad) error {
 	f.layout = newLayout(f.header, maxAlloc)
-	for i, n := range f.layout.allocs {
-		m, err := l.device.Alloc(n)
-		if err != nil {
-			begin, end := f.layout.held(i)
-			return f.describe(begin, end, err)
-		}
-		f.memory = append(f.memory, m)
+	memory, failed, err := l.memory.place(f.file, f.layout)
+	if err != nil {
+		begin, end := f.layout.held(failed)
+		return f.describe(begin, end, err)
 	}
+	f.memory = memory
 	return nil
 }
 
@@ -203,23 +203,11 @@ func (l *loader) deliverNow(t *Tensor) error {
 	return nil
 }
 
-// free gives the device memory of a failed load back.
-func (l *loader) free() error {
-	var errs []error
-	for _, f := range l.files {
-		for _, m := range f.memory {
-			errs = append(errs, m.Free())
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // model is the result of a load that succeeded.
 func (l *loader) model() *Model {
-	m := &Model{byName: make(map[string]*Tensor)}
+	m := &Model{byName: make(map[string]*Tensor), memory: l.memory.all} // which nobody adds to any more
 	var bytes int64
 	for _, f := range l.files {
-		m.memory = append(m.memory, f.memory...)
 		bytes += f.header.DataSize()
 		for i := range f.tensors {
 			t := &f.tensors[i]

@@ -113,6 +113,27 @@ func TestLoadAligns(t *testing.T) {
 	}
 }
 
+// TestLoadSmallFiles loads files that share an allocation: each tensor is whole,
+// aligned and delivered once, and all memory is freed once.
+func TestLoadSmallFiles(t *testing.T) {
+	dir := t.TempDir()
+	var want []content
+	for i := range 200 {
+		tensors := everyDType(fmt.Sprint(i, "."), uint64(i*37))
+		write(t, dir, fmt.Sprintf("%03d.safetensors", i), tensors)
+		want = append(want, tensors...)
+	}
+	loadAndCompare(t, open(t, dir), want, gpuload.Options{PartSize: 4096})
+	dev := newCPU(t, 0)
+	defer func() { check(t, dev.Close()) }()
+	m, err := gpuload.Load(t.Context(), dev, open(t, dir), gpuload.Options{})
+	check(t, err)
+	if n := len(m.Memory()); n != 1 {
+		t.Errorf("%d allocations, want one", n)
+	}
+	check(t, m.Close())
+}
+
 func TestLoadSizesAroundParts(t *testing.T) {
 	const part = 8192
 	empty := len(encode([]content{{"t", safetensors.U8, []uint64{1000}}})) - 1000

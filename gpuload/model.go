@@ -68,8 +68,8 @@ func (m *Model) Tensor(name string) (*Tensor, bool) {
 	return t, ok
 }
 
-// Memory is the allocations of the model, one or a few for each file. The
-// caller must not change the slice.
+// Memory is the allocations of the model: one or a few for each large file, and
+// for small files one that many share. The caller must not change the slice.
 func (m *Model) Memory() []Memory { return m.memory }
 
 // Stats says how the load went.
