@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -104,25 +103,8 @@ func mountOnNode(t *testing.T, pressure string) *nodeMount {
 	t.Helper()
 	n := &nodeMount{t: t, pressure: filepath.Join(t.TempDir(), "pressure")}
 	n.tell(pressure)
-	dir := t.TempDir()
-	cmd := exec.Command("unshare", "--mount", "sh", "-c", onNode, n.pressure,
-		theStage.Mountd, "--memory-limit", strconv.Itoa(idleLimit), "s3://"+bucket, dir)
-	cmd.Env = append(os.Environ(), theStage.server.Env()...)
-	var err error
-	n.Process, err = rig.StartProcess(cmd)
-	noError(t, err)
-	t.Cleanup(func() {
-		if err := n.Stop(childLimit); err != nil || n.Wait() != 0 {
-			t.Errorf("mountd exited with %d, %v", n.Wait(), err)
-		}
-		if t.Failed() {
-			t.Logf("mountd wrote:\n%s", n.Output())
-		}
-	})
-	if awaitLogged(t, n.Process, "msg=mounted") == nil {
-		t.FailNow()
-	}
-	n.dir = fmt.Sprintf("/proc/%d/root%s", n.PID(), dir)
+	m := mountUnder(t, []string{"unshare", "--mount", "sh", "-c", onNode, n.pressure}, "s3://"+bucket, "--memory-limit", strconv.Itoa(idleLimit))
+	n.Process, n.dir = m.Process, fmt.Sprintf("/proc/%d/root%s", m.PID(), m.Dir)
 	return n
 }
 

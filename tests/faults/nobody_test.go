@@ -28,8 +28,8 @@ func mountUnder(t *testing.T, prefix []string, source string, flags ...string) *
 	process, err := rig.StartProcess(cmd)
 	noError(t, err)
 	t.Cleanup(func() {
-		if err := process.Stop(childLimit); err != nil {
-			t.Error(err)
+		if err := process.Stop(childLimit); err != nil || process.Wait() != 0 {
+			t.Errorf("mountd exited with %d, %v", process.Wait(), err)
 		}
 		checkUnmounted(t, dir)
 		if t.Failed() {
