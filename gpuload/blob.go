@@ -18,6 +18,8 @@ type blob interface {
 	stream(ctx context.Context, off, n int64) (io.ReadCloser, error)
 	// piece is the most bytes that one next of a read gains from.
 	piece() int64
+	// inMemory says that the bytes come at memory speed.
+	inMemory() bool
 	// readers is how many reads at a time are best.
 	readers() int
 	// joins says that one read of much costs less than several of it.
@@ -31,8 +33,6 @@ type body interface {
 	// a multiple of pageSize, and has room for n rounded up to one. Every n but
 	// the last is a multiple of pageSize.
 	next(buf []byte, n int) error
-	// inMemory says that the bytes come at memory speed: next does not wait.
-	inMemory() bool
 	// splits says that a large next is answered by several transfers at once.
 	splits() bool
 	Close() error
@@ -58,6 +58,8 @@ func (o *objectBlob) stream(ctx context.Context, off, n int64) (io.ReadCloser, e
 
 func (o *objectBlob) piece() int64 { return hotChunk }
 
+func (o *objectBlob) inMemory() bool { return false }
+
 func (o *objectBlob) readers() int { return storeReaders }
 
 func (o *objectBlob) joins() bool { return true }
@@ -66,8 +68,6 @@ func (o *objectBlob) Close() error { return nil }
 
 // objectBody reads straight from the store's connection into staging.
 type objectBody struct{ io.ReadCloser }
-
-func (b objectBody) inMemory() bool { return false }
 
 func (b objectBody) splits() bool { return false }
 

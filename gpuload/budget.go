@@ -1,6 +1,9 @@
 package gpuload
 
-import "fmt"
+import (
+	"fmt"
+	"runtime"
+)
 
 const (
 	// pageSize is what O_DIRECT wants offsets, lengths and addresses to be
@@ -18,12 +21,44 @@ const (
 	smallestChunk = 256 << 10
 	// fewestSlots let one chunk be copied while the next one is read.
 	fewestSlots = 2
+	// hotChunk is how much is read at a time where more brings nothing, so that the
+	// processor's caches still hold it when it is copied on.
+	hotChunk = 1 << 20
 )
 
-// budget is how staging is divided: at most slots chunks of chunk bytes each.
+// budget is how staging is divided: at most slots chunks of chunk bytes each, and
+// early more until the device is ready.
 type budget struct {
 	slots int
 	chunk int
+	early int
+}
+
+// fit makes the budget that of a load.
+//
+// Where processors copy what they have just read from memory, each reads one chunk
+// and copies one, so that their caches hold these: on two cores 16 readers of a
+// cached file got 5.8 GB/s by chunks of 8 MiB each, and 8.2 so.
+//
+// Until the device is ready all of the memory limit is filled, or half of what the
+// host has, since the context of a GPU takes as long as it takes to read gigabytes.
+func (b budget) fit(limit int64, src *Source, device Advice) budget {
+	if device.ByProcessor && src.inMemory() {
+		b.slots = max(min(b.slots, 2*runtime.GOMAXPROCS(0)), fewestSlots)
+	}
+	if device.Ready == nil || limit == MemoryMinimum {
+		return b
+	}
+	chunk := int64(b.chunk)
+	most := src.Bytes()/chunk + int64(len(src.files))
+	if limit != MemoryUnlimited {
+		most = min(most, limit/chunk)
+	}
+	if available, err := availableMemory(); err == nil {
+		most = min(most, available/2/chunk)
+	}
+	b.early = int(max(most-int64(b.slots), 0))
+	return b
 }
 
 // newBudget divides limit bytes, or MemoryUnlimited, or MemoryMinimum, among

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -102,6 +103,11 @@ func (d *CPU) NewStream() (Stream, error) {
 	defer d.mu.Unlock()
 	d.streams[s] = struct{}{}
 	return s, nil
+}
+
+// Advice has each processor copy small pieces.
+func (d *CPU) Advice() Advice {
+	return Advice{PieceBytes: hotChunk, Streams: runtime.GOMAXPROCS(0), ByProcessor: true}
 }
 
 // Close drains and closes the streams still open, and frees what was not.

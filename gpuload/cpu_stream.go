@@ -59,16 +59,20 @@ func copyInPieces(dst, src []byte) {
 	}
 }
 
-func (s *cpuStream) Copy(dst Memory, off int64, src []byte) error {
-	m, ok := dst.(*mapping)
-	if !ok || m.device != s.device {
-		return fmt.Errorf("cpu: copy to memory of another device (%T)", dst)
+func (s *cpuStream) Copy(dst Memory, off int64, src Staging, begin, n int) error {
+	to, ok := dst.(*mapping)
+	from, ok2 := src.(*mapping)
+	if !ok || !ok2 || to.device != s.device || from.device != s.device {
+		return fmt.Errorf("cpu: copy from %T to %T: not of this device", src, dst)
 	}
-	b := m.Bytes()
-	if off < 0 || off > int64(len(b)) || int64(len(src)) > int64(len(b))-off {
-		return fmt.Errorf("cpu: copy to [%d,%d) of %d bytes", off, off+int64(len(src)), len(b))
+	out, in := to.Bytes(), from.Bytes()
+	if off < 0 || off > int64(len(out)) || int64(n) > int64(len(out))-off {
+		return fmt.Errorf("cpu: copy to [%d,%d) of %d bytes", off, off+int64(n), len(out))
 	}
-	return s.enqueue(cpuOp{dst: b[off:], src: src})
+	if n < 0 || begin < 0 || begin > len(in) || n > len(in)-begin {
+		return fmt.Errorf("cpu: copy from [%d,%d) of %d bytes", begin, begin+n, len(in))
+	}
+	return s.enqueue(cpuOp{dst: out[off:], src: in[begin:][:n]})
 }
 
 func (s *cpuStream) Record() (Event, error) {

@@ -25,7 +25,23 @@ type Device interface {
 	NewStaging(n int) (Staging, error)
 	// NewStream makes an ordered queue of copies to this device.
 	NewStream() (Stream, error)
+	// Advice says how copies to the device are best made.
+	Advice() Advice
 	Close() error
+}
+
+// Advice is what copies to a device are best made by.
+type Advice struct {
+	// PieceBytes is the least size of a copy that runs at full speed.
+	PieceBytes int64
+	// Streams is how many streams are needed for that, at least 1.
+	Streams int
+	// ByProcessor says that the host's processors make the copies, quickest of what
+	// their caches hold.
+	ByProcessor bool
+	// Ready is closed once memory is to be had and copies are made, or never will be;
+	// nil for a device of which that holds from the start.
+	Ready <-chan struct{}
 }
 
 // Memory is one allocation on a device. The owner frees it, once, after the
@@ -55,9 +71,9 @@ type Staging interface {
 
 // Stream is an ordered queue of copies to one device.
 type Stream interface {
-	// Copy enqueues a copy of src, which lies in one Staging of the same
+	// Copy enqueues a copy of n bytes of src from begin on, staging of the same
 	// device, to dst at off bytes. It may return before the copy is done.
-	Copy(dst Memory, off int64, src []byte) error
+	Copy(dst Memory, off int64, src Staging, begin, n int) error
 	// Record returns an event that is done when every copy enqueued so far is.
 	Record() (Event, error)
 	// Sync waits until every copy enqueued so far is done.

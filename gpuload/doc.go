@@ -5,20 +5,23 @@
 // [Load] reads them with a set number of readers and a set amount of staging
 // memory, hands each tensor on as soon as it is complete, and returns a [Model].
 //
-//	            ┌ reader ── staging ── copy on its own stream ──┐
-//	parts of all│ reader ── staging ── copy ────────────────────│── device memory
-//	files ──────┤ ...                                           │   = the files' layout
-//	            └ reader ── staging ── copy ────────────────────┘
+//	            ┌ reader ── staging ──┐
+//	parts of all│ reader ── staging ──┼─ copy on one of few streams ── device memory
+//	files ──────┤ ...                 │           │                    = the files' layout
+//	            └ reader ── staging ──┘           │
 //	                 ↑                            │
 //	                 └──────── event: free ◄──────┘
 //
 // The unit of reading is the part, a range of a file; one counter deals them
 // out, so that one large tensor occupies every reader as a thousand small files
-// do. The unit of staging and copying is the chunk, a part or a piece of one
-// where the memory limit is small. A reader enqueues the copy of what it has
-// read and goes on to the next chunk; the event after the copy gives the staging
+// do. The unit of staging and copying is the piece, as large as copies to the device
+// should be, or smaller where the parts or the memory limit are; several reads fill
+// it where the source gains from that. A reader enqueues the copy of what it has
+// read and goes on to the next piece; the event after the copy gives the staging
 // back. There is no barrier: reading waits only where all staging is being
-// copied, which means that the device is what limits the load.
+// copied, which means that the device is what limits the load. While a device is
+// being opened there is nothing to copy to, and readers fill all staging that the
+// memory limit allows.
 //
 // On the device a file lies as it does on disk, in one allocation or a few, or
 // with other small files in one, and tensors are views of that. Only a tensor that would not begin at a multiple of

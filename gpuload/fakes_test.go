@@ -83,8 +83,8 @@ type countedStream struct {
 	device *countingDevice
 }
 
-func (s *countedStream) Copy(dst gpuload.Memory, off int64, src []byte) error {
-	return s.Stream.Copy(dst.(*countedMemory).Memory, off, src)
+func (s *countedStream) Copy(dst gpuload.Memory, off int64, src gpuload.Staging, begin, n int) error {
+	return s.Stream.Copy(dst.(*countedMemory).Memory, off, src.(*countedStaging).Staging, begin, n)
 }
 
 func (s *countedStream) Record() (gpuload.Event, error) {
@@ -128,7 +128,7 @@ func (s *countedStream) Close() error {
 var errBroken = errors.New("broken on purpose")
 
 // failingDevice fails at the operation named, the third time it is used;
-// staging, of which one piece may be enough for all, the first time.
+// staging and streams, of which one may be enough for all, the first time.
 type failingDevice struct {
 	gpuload.Device
 	fails string
@@ -136,7 +136,7 @@ type failingDevice struct {
 }
 
 func (d *failingDevice) try(what string) error {
-	if what == d.fails && (d.count.Add(1) >= 3 || what == "staging") {
+	if what == d.fails && (d.count.Add(1) >= 3 || what == "staging" || what == "stream") {
 		return errBroken
 	}
 	return nil
@@ -165,8 +165,8 @@ type failingStream struct {
 	device *failingDevice
 }
 
-func (s *failingStream) Copy(dst gpuload.Memory, off int64, src []byte) error {
-	return errors.Join(s.device.try("copy"), s.Stream.Copy(dst, off, src))
+func (s *failingStream) Copy(dst gpuload.Memory, off int64, src gpuload.Staging, begin, n int) error {
+	return errors.Join(s.device.try("copy"), s.Stream.Copy(dst, off, src, begin, n))
 }
 
 func (s *failingStream) Record() (gpuload.Event, error) {

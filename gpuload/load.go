@@ -23,17 +23,19 @@ func Load(ctx context.Context, dev Device, src *Source, opts Options) (*Model, e
 		return nil, fmt.Errorf("load %s: %w", src, err)
 	}
 	opts = opts.For(src)
-	// No chunk is larger than what is read at a time: page-locking is slow.
-	staging, err := newBudget(opts.MemoryLimit, min(opts.PartSize, src.largest(), src.piece()), opts.Concurrency)
+	staging, err := newBudget(opts.MemoryLimit, min(opts.PartSize, src.largest(), pieceBytes(src, dev)), opts.Concurrency)
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", src, err)
 	}
-	l := newLoader(dev, src, opts, staging)
+	l := newLoader(dev, src, opts, staging.fit(opts.MemoryLimit, src, dev.Advice()))
 	if err := l.run(ctx); err != nil {
 		return nil, errors.Join(err, l.memory.free())
 	}
 	return l.model(), nil
 }
+
+// pieceBytes is how much is best staged and copied at a time.
+func pieceBytes(src *Source, dev Device) int64 { return max(src.piece(), dev.Advice().PieceBytes) }
 
 // loader is one load under way. Its readers deal out the parts of all files
 // among themselves; none waits for another, except for the header of the file
@@ -46,7 +48,6 @@ type loader struct {
 	parts   *parts
 	memory  *allocations
 	pool    *stagingPool
-	hot     *hotChunks
 	files   []*fileLoad
 	readers int
 	peak    int64
@@ -71,7 +72,7 @@ type fileLoad struct {
 
 func newLoader(dev Device, src *Source, opts Options, staging budget) *loader {
 	l := &loader{device: dev, source: src, options: opts, clock: newClock(),
-		memory: newAllocations(dev, src.files), pool: newStagingPool(dev, staging), hot: newHotChunks()}
+		memory: newAllocations(dev, src.files), pool: newStagingPool(dev, staging)}
 	var sizes []int64
 	for _, f := range src.files {
 		l.files = append(l.files, &fileLoad{file: f, parsed: make(chan struct{}), ready: make(chan struct{})})
@@ -86,19 +87,51 @@ func newLoader(dev Device, src *Source, opts Options, staging budget) *loader {
 }
 
 // run reads and copies until all is on the device, or something failed.
-func (l *loader) run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return l.prepare(ctx) })
-	for number := range l.readers {
-		g.Go(func() error { return l.runLane(ctx, number) })
+func (l *loader) run(ctx context.Context) (err error) {
+	queues := make([]*queue, min(l.device.Advice().Streams, l.readers))
+	for i := range queues {
+		if queues[i], err = l.newQueue(); err != nil {
+			queues = queues[:i]
+			break
+		}
 	}
-	err := g.Wait()
+	if err == nil {
+		err = l.runReaders(ctx, queues)
+	}
+	for _, q := range queues {
+		if closeErr := q.close(); err == nil {
+			err = closeErr
+		}
+	}
 	l.peak = l.pool.peak()
 	// All streams are closed: no copy reads from staging any more.
 	if freeErr := l.pool.close(); err == nil && freeErr != nil {
 		err = fmt.Errorf("load %s: free staging: %w", l.source, freeErr)
 	}
 	return err
+}
+
+// runReaders runs the readers and what is beside them, and closes the queues'
+// channels.
+func (l *loader) runReaders(ctx context.Context, queues []*queue) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return l.prepare(ctx) })
+	var readers sync.WaitGroup
+	for number := range l.readers {
+		readers.Add(1)
+		g.Go(func() error {
+			defer readers.Done()
+			return l.runReader(ctx, number, queues[number%len(queues)])
+		})
+	}
+	for _, q := range queues {
+		g.Go(func() error { return q.complete(ctx) })
+	}
+	readers.Wait()
+	for _, q := range queues {
+		close(q.copies)
+	}
+	return g.Wait()
 }
 
 // prepare parses the headers and allocates memory, file by file, while the

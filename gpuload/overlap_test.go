@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -55,28 +56,48 @@ func TestReadingAndCopyingOverlap(t *testing.T) {
 	}
 }
 
-// TestReadsWhileTheDeviceIsOpened holds that a device whose memory is not to be
-// had yet keeps nobody from reading, and that the wait is the device's.
+// TestReadsWhileTheDeviceIsOpened holds that a device that is not ready keeps nobody
+// from reading, as far as the memory limit goes: a load takes as long as the longer
+// of opening and reading, and the copies that cannot be made meanwhile. Once it is
+// ready, the first piece to be copied is waited for.
 func TestReadsWhileTheDeviceIsOpened(t *testing.T) {
-	const ms = time.Millisecond
-	synctest.Test(t, func(t *testing.T) {
-		dev := newSlowDevice(t, ms)
-		dev.opening = time.Second
-		m, err := Load(t.Context(), dev, slowSource(10*ms), Options{Concurrency: 1, PartSize: overlapPart})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := m.Stats()
-		if want := dev.opening + (overlapParts-1)*10*ms + ms; s.Elapsed != want || s.Phases.FirstByte != 10*ms || s.Bound() != "device" {
-			t.Errorf("took %v, the first byte %v, bound by the %s; want %v, 10ms, the device", s.Elapsed, s.Phases.FirstByte, s.Bound(), want)
-		}
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := dev.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	const ms, read, copy, limit = time.Millisecond, overlapParts * 100 * time.Millisecond, time.Millisecond, 5
+	for _, c := range []struct {
+		name    string
+		opening time.Duration
+		memory  int64
+		readers int
+		want    time.Duration
+		pieces  int64 // of staging, at most
+		bound   string
+	}{
+		{"within the reading", read / 2, MemoryUnlimited, 1, read + 2*copy, overlapParts/2 + 1, "source"},
+		{"after the reading", 3 * read, MemoryUnlimited, 1, 3*read + overlapParts*copy, overlapParts, "device"},
+		{"several readers", 2 * read, MemoryUnlimited, 4, 2*read + overlapParts*copy, overlapParts, "device"},
+		{"more than the memory", read / 2, limit * overlapPart, 1, read/2 + (overlapParts-limit)*100*ms + 2*copy, limit, "source"},
+		{"least memory", read / 2, MemoryMinimum, 1, read/2 + (overlapParts-2)*100*ms + 2*copy, 2, "source"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dev := newSlowDevice(t, copy)
+				dev.open(c.opening)
+				m, err := Load(t.Context(), dev, slowSource(100*ms), Options{Concurrency: c.readers, PartSize: overlapPart, MemoryLimit: c.memory})
+				if err != nil {
+					t.Fatal(err)
+				}
+				s := m.Stats()
+				if s.Elapsed != c.want || s.Phases.FirstByte != 100*ms || s.Bound() != c.bound {
+					t.Errorf("took %v, the first byte %v, bound by the %s; want %v, 100ms, the %s", s.Elapsed, s.Phases.FirstByte, s.Bound(), c.want, c.bound)
+				}
+				if got := s.StagingPeakBytes / overlapPart; got > c.pieces {
+					t.Errorf("%d pieces of staging, want at most %d", got, c.pieces)
+				}
+				if err := errors.Join(m.Close(), dev.Close()); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
 }
 
 // TestDeliversWhatPassedTheChecks holds that no tensor is delivered before the
@@ -195,6 +216,8 @@ func (b *slowBlob) readers() int { return pathReaders }
 
 func (b *slowBlob) joins() bool { return false }
 
+func (b *slowBlob) inMemory() bool { return false }
+
 func (b *slowBlob) Close() error { return nil }
 
 type slowBody struct {
@@ -202,8 +225,6 @@ type slowBody struct {
 	blob *slowBlob
 	rest []byte
 }
-
-func (b *slowBody) inMemory() bool { return false }
 
 func (b *slowBody) splits() bool { return false }
 
@@ -229,8 +250,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 // slowDevice has one copy engine for all its streams, as a GPU does.
 type slowDevice struct {
 	*CPU
-	delay   time.Duration
-	opening time.Duration // until memory is to be had
+	delay time.Duration
+	ready chan struct{} // closed when memory is to be had; nil: from the start
 
 	mu   sync.Mutex
 	free time.Time // guarded by mu; when the engine is
@@ -244,8 +265,22 @@ func newSlowDevice(t *testing.T, delay time.Duration) *slowDevice {
 	return &slowDevice{CPU: cpu, delay: delay}
 }
 
+// open has the device be ready after that time.
+func (d *slowDevice) open(after time.Duration) {
+	d.ready = make(chan struct{})
+	time.AfterFunc(after, func() { close(d.ready) })
+}
+
+func (d *slowDevice) Advice() Advice {
+	advice := d.CPU.Advice()
+	advice.Ready = d.ready
+	return advice
+}
+
 func (d *slowDevice) Alloc(n int64) (Memory, error) {
-	time.Sleep(d.opening)
+	if d.ready != nil {
+		<-d.ready
+	}
 	return d.CPU.Alloc(n)
 }
 

@@ -65,9 +65,8 @@ func (b *pathBlob) unchanged() error {
 }
 
 func (b *pathBlob) read(ctx context.Context, off, n int64) (body, error) {
-	cached := b.cached(off, n)
-	direct := b.direct != nil && !b.refused.Load() && !cached
-	return &pathBody{ctx: ctx, blob: b, off: off, direct: direct, cached: cached}, nil
+	direct := b.direct != nil && !b.refused.Load() && !b.cached(off, n)
+	return &pathBody{ctx: ctx, blob: b, off: off, direct: direct}, nil
 }
 
 // cached tells whether most of [off, off+n) is in the page cache. Where the
@@ -106,8 +105,10 @@ func onFUSE(f *os.File) bool {
 	return err == nil && stat.Type == unix.FUSE_SUPER_MAGIC
 }
 
+func (b *pathBlob) inMemory() bool { return b.cached(0, b.stat.Size) }
+
 func (b *pathBlob) piece() int64 {
-	if b.direct == nil || b.mounted || b.cached(0, b.stat.Size) {
+	if b.direct == nil || b.mounted || b.inMemory() {
 		return hotChunk
 	}
 	return largestChunk
@@ -140,10 +141,7 @@ type pathBody struct {
 	blob   *pathBlob
 	off    int64
 	direct bool
-	cached bool // in the page cache
 }
-
-func (r *pathBody) inMemory() bool { return r.cached }
 
 // splits: the kernel cuts an O_DIRECT read into requests. It sends those to a
 // disk all at once, and those to a FUSE daemon one after the other.

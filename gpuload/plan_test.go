@@ -248,19 +248,19 @@ func TestBudget(t *testing.T) {
 		want        budget
 		err         string
 	}{
-		{MemoryUnlimited, 8 * mib, 16, budget{24, 8 * mib}, ""},
-		{MemoryUnlimited, 8 * mib, 1, budget{2, 8 * mib}, ""},
-		{MemoryUnlimited, 1 << 40, 2, budget{3, 64 * mib}, ""},
-		{MemoryMinimum, 8 * mib, 16, budget{24, mib}, ""},
-		{MemoryMinimum, 4096, 2, budget{3, 4096}, ""},
-		{40e9, 8 * mib, 16, budget{24, 8 * mib}, ""},
-		{24 * 8 * mib, 8 * mib, 16, budget{24, 8 * mib}, ""},
-		{24*8*mib - 1, 8 * mib, 16, budget{24, 8*mib - 4096}, ""},
-		{24 * mib, 8 * mib, 16, budget{24, mib}, ""},
-		{mib, 8 * mib, 16, budget{4, 256 << 10}, ""},
-		{512 << 10, 8 * mib, 16, budget{2, 256 << 10}, ""},
+		{MemoryUnlimited, 8 * mib, 16, budget{slots: 24, chunk: 8 * mib}, ""},
+		{MemoryUnlimited, 8 * mib, 1, budget{slots: 2, chunk: 8 * mib}, ""},
+		{MemoryUnlimited, 1 << 40, 2, budget{slots: 3, chunk: 64 * mib}, ""},
+		{MemoryMinimum, 8 * mib, 16, budget{slots: 24, chunk: mib}, ""},
+		{MemoryMinimum, 4096, 2, budget{slots: 3, chunk: 4096}, ""},
+		{40e9, 8 * mib, 16, budget{slots: 24, chunk: 8 * mib}, ""},
+		{24 * 8 * mib, 8 * mib, 16, budget{slots: 24, chunk: 8 * mib}, ""},
+		{24*8*mib - 1, 8 * mib, 16, budget{slots: 24, chunk: 8*mib - 4096}, ""},
+		{24 * mib, 8 * mib, 16, budget{slots: 24, chunk: mib}, ""},
+		{mib, 8 * mib, 16, budget{slots: 4, chunk: 256 << 10}, ""},
+		{512 << 10, 8 * mib, 16, budget{slots: 2, chunk: 256 << 10}, ""},
 		{512<<10 - 1, 8 * mib, 16, budget{}, "memory limit of 524287 bytes is below the minimum of 524288"},
-		{8192, 4096, 16, budget{2, 4096}, ""},
+		{8192, 4096, 16, budget{slots: 2, chunk: 4096}, ""},
 	} {
 		got, err := newBudget(c.limit, c.part, c.concurrency)
 		if got != c.want || (err == nil) != (c.err == "") || (err != nil && !strings.Contains(err.Error(), c.err)) {

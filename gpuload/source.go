@@ -222,6 +222,17 @@ func (s *Source) piece() int64 {
 	return n
 }
 
+// inMemory tells whether most of the source's bytes are in the page cache.
+func (s *Source) inMemory() bool {
+	var held int64
+	for _, f := range s.files {
+		if f.blob.inMemory() {
+			held += f.size
+		}
+	}
+	return held > s.Bytes()/2
+}
+
 // readers is how many parts are best read at a time.
 func (s *Source) readers() int {
 	n := 1

@@ -4,16 +4,22 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 )
 
-// stagingPool lends staging memory, at most budget.slots chunks of it. Memory
-// is taken from the device only when no free chunk is left, by the reader that
-// needs it (page-locking is slow, and done in parallel), and the chunk used
-// last is lent first, while the caches still hold it.
+// stagingPool lends staging memory by pieces of budget.chunk bytes: budget.slots of
+// them, and budget.early more until the device is ready, since nothing can be copied
+// away before. Memory is taken from the device only when no free piece is left, by
+// the reader that needs it (page-locking is slow, and done in parallel), and the
+// piece used last is lent first, while the caches still hold it.
 type stagingPool struct {
 	device Device
 	budget budget
-	tokens chan struct{} // one for each chunk lent
+	tokens chan struct{}   // one for each piece lent
+	early  chan struct{}   // one for each piece lent beyond those
+	ready  <-chan struct{} // closed when the device is; nil if it always was
+
+	reading atomic.Int32 // pieces that are being read into
 
 	mu   sync.Mutex
 	free []Staging // guarded by mu; a stack
@@ -21,23 +27,57 @@ type stagingPool struct {
 }
 
 func newStagingPool(dev Device, b budget) *stagingPool {
-	return &stagingPool{device: dev, budget: b, tokens: make(chan struct{}, b.slots)}
+	return &stagingPool{device: dev, budget: b, ready: dev.Advice().Ready,
+		tokens: make(chan struct{}, b.slots), early: make(chan struct{}, b.early)}
 }
 
-// take lends a chunk; it waits while all are lent. Its owner gives it back with
+// try lends a piece, or none while all are lent.
+func (p *stagingPool) try() (s Staging, ok bool, err error) {
+	select {
+	case p.tokens <- struct{}{}:
+	default:
+		select {
+		case p.opening() <- struct{}{}:
+		default:
+			return nil, false, nil
+		}
+	}
+	s, err = p.piece()
+	return s, err == nil, err
+}
+
+// take lends a piece; it waits while all are lent. Its owner gives it back with
 // put once no copy reads from it.
 func (p *stagingPool) take(ctx context.Context) (Staging, error) {
 	select {
 	case p.tokens <- struct{}{}:
+		return p.piece()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// opening is where a token for an early piece goes: nowhere once the device is ready.
+func (p *stagingPool) opening() chan<- struct{} {
+	select {
+	case <-p.ready:
+		return nil
+	default:
+	}
+	if p.ready == nil {
+		return nil
+	}
+	return p.early
+}
+
+// piece is a free piece, or a new one. The caller has put a token for it.
+func (p *stagingPool) piece() (Staging, error) {
 	if s, ok := p.pop(); ok {
 		return s, nil
 	}
 	s, err := p.device.NewStaging(p.budget.chunk)
 	if err != nil {
-		<-p.tokens
+		p.untake()
 		return nil, err
 	}
 	p.mu.Lock()
@@ -62,8 +102,21 @@ func (p *stagingPool) put(s Staging) {
 	p.mu.Lock()
 	p.free = append(p.free, s)
 	p.mu.Unlock()
-	<-p.tokens
+	p.untake()
 }
+
+// untake takes a token back, so that who waits for one gets it.
+func (p *stagingPool) untake() {
+	select {
+	case <-p.tokens:
+	default:
+		<-p.early
+	}
+}
+
+// mostlyRead tells whether who waits for a piece waits for reads rather than for
+// copies.
+func (p *stagingPool) mostlyRead() bool { return 2*int(p.reading.Load()) >= len(p.tokens)+len(p.early) }
 
 // peak is the most staging memory that was taken from the device, in bytes.
 func (p *stagingPool) peak() int64 {

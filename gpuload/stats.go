@@ -101,12 +101,18 @@ func (c *clock) copies(n int) {
 	}
 }
 
-// reader adds one reader's time as it ends.
-func (c *clock) reader(reading, waiting, parsing time.Duration) {
+// read notes that a reader has nothing left to read.
+func (c *clock) read() {
 	now := time.Since(c.start)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.phases.Read = max(c.phases.Read, now)
+}
+
+// reader adds one reader's time as it ends.
+func (c *clock) reader(reading, waiting, parsing time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.phases.Reading += reading
 	c.phases.Waiting += waiting
 	c.phases.Parsing += parsing

@@ -95,7 +95,7 @@ func busRate(ctx context.Context, dev gpuload.Device, bytes, chunk int64, stream
 	for at := int64(0); at < bytes; at += chunk {
 		n := min(chunk, bytes-at)
 		queue := queues[int(at/chunk)%streams]
-		if err := errors.Join(ctx.Err(), queue.Copy(memory, at, staging[0].Bytes()[:n])); err != nil {
+		if err := errors.Join(ctx.Err(), queue.Copy(memory, at, staging[0], 0, int(n))); err != nil {
 			return 0, err
 		}
 	}

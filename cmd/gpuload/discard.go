@@ -35,7 +35,7 @@ func (d *discardDevice) NewStream() (gpuload.Stream, error) {
 // discardStream has events and no copies.
 type discardStream struct{ gpuload.Stream }
 
-func (discardStream) Copy(gpuload.Memory, int64, []byte) error { return nil }
+func (discardStream) Copy(gpuload.Memory, int64, gpuload.Staging, int, int) error { return nil }
 
 // discardMemory is so many bytes that are nowhere.
 type discardMemory int64

@@ -28,17 +28,16 @@ type unreliableStream struct {
 	device *unreliableDevice
 }
 
-func (s *unreliableStream) Copy(dst gpuload.Memory, off int64, src []byte) error {
-	if err := s.Stream.Copy(dst, off, src); err != nil || len(src) != s.device.size {
+func (s *unreliableStream) Copy(dst gpuload.Memory, off int64, src gpuload.Staging, begin, n int) error {
+	if err := s.Stream.Copy(dst, off, src, begin, n); err != nil || n != s.device.size {
 		return err
 	}
 	wrong, err := s.device.NewStaging(1) // freed with the device
 	if err != nil {
 		return err
 	}
-	last := len(src) - 1
-	wrong.Bytes()[0] = src[last] ^ 1
-	return s.Stream.Copy(dst, off+int64(last), wrong.Bytes())
+	wrong.Bytes()[0] = src.Bytes()[begin+n-1] ^ 1
+	return s.Stream.Copy(dst, off+int64(n-1), wrong, 0, 1)
 }
 
 // TestVerifyFindsAWrongBit checks loads onto a device, and onto one whose memory

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -34,9 +35,9 @@ type Device struct {
 	registrationRefused atomic.Bool
 
 	mu       sync.RWMutex
-	memories map[*memory]struct{} // guarded by mu
-	streams  map[*stream]struct{} // guarded by mu
-	stagings spans                // guarded by mu
+	memories map[*memory]struct{}  // guarded by mu
+	streams  map[*stream]struct{}  // guarded by mu
+	stagings map[*staging]struct{} // guarded by mu
 }
 
 // Config is how a device is used. The zero value has the defaults.
@@ -73,6 +74,7 @@ func Open(ordinal int, cfg Config) (*Device, error) {
 		node:     noNode,
 		memories: make(map[*memory]struct{}),
 		streams:  make(map[*stream]struct{}),
+		stagings: make(map[*staging]struct{}),
 	}
 	if d.logger == nil {
 		d.logger = slog.New(slog.DiscardHandler)
@@ -90,6 +92,12 @@ func (d *Device) Name() string { return fmt.Sprintf("cuda:%d", d.info.Ordinal) }
 
 // Describe is model, memory, PCI address and driver.
 func (d *Device) Describe() string { return d.info.String() }
+
+// Advice has two streams copy 8 MiB and more at a time: by 256 KiB, 1 MiB and 8 MiB
+// a GPU copied at 33, 46 and 52 GB/s.
+func (d *Device) Advice() gpuload.Advice {
+	return gpuload.Advice{PieceBytes: 8 << 20, Streams: 2, Ready: d.opening.done}
+}
 
 // Info says what the GPU is.
 func (d *Device) Info() Info { return d.info }
@@ -127,9 +135,9 @@ func (d *Device) Close() error {
 	}
 	errs = append(errs, d.bounces.close(), d.events.close())
 	d.mu.Lock()
-	stagings := d.stagings.all()
+	stagings := maps.Clone(d.stagings)
 	d.mu.Unlock()
-	for _, s := range stagings {
+	for s := range stagings {
 		errs = append(errs, s.Free())
 	}
 	for m := range memories {

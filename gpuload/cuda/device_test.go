@@ -91,7 +91,7 @@ func TestTwoDevicesOfOneGPU(t *testing.T) {
 	must(t, err)
 	stream, err := second.NewStream()
 	must(t, err)
-	if err := stream.Copy(m, 0, s.Bytes()); err == nil {
+	if err := stream.Copy(m, 0, s, 0, len(s.Bytes())); err == nil {
 		t.Error("copy to another device's memory: want an error")
 	}
 	must(t, second.Close())
@@ -101,6 +101,9 @@ func TestTwoDevicesOfOneGPU(t *testing.T) {
 	must(t, first.Close())
 }
 
+// other is staging of another device.
+type other struct{ gpuload.Staging }
+
 func TestCopyRefusesWhatIsNotStaging(t *testing.T) {
 	d := open(t)
 	m, err := d.Alloc(mib)
@@ -109,16 +112,18 @@ func TestCopyRefusesWhatIsNotStaging(t *testing.T) {
 	must(t, err)
 	stream, err := d.NewStream()
 	must(t, err)
-	if err := stream.Copy(m, 0, make([]byte, 4096)); err == nil {
-		t.Error("copy from the Go heap: want an error")
+	if err := stream.Copy(m, 0, other{s}, 0, 4096); err == nil {
+		t.Error("copy from staging of another kind: want an error")
 	}
-	b := s.Bytes()
 	must(t, s.Free())
-	if err := stream.Copy(m, 0, b); err == nil {
+	if err := stream.Copy(m, 0, s, 0, 4096); err == nil {
 		t.Error("copy from freed staging: want an error")
 	}
+	if s, err = d.NewStaging(4096); err != nil {
+		t.Fatal(err)
+	}
 	must(t, m.Free())
-	if err := stream.Copy(m, 0, nil); err == nil {
+	if err := stream.Copy(m, 0, s, 0, 0); err == nil {
 		t.Error("copy to freed memory: want an error")
 	}
 	must(t, d.Close())
@@ -183,7 +188,7 @@ func TestReadsBackConcurrently(t *testing.T) {
 	}
 	stream, err := d.NewStream()
 	must(t, err)
-	must(t, stream.Copy(m, 0, s.Bytes()))
+	must(t, stream.Copy(m, 0, s, 0, len(s.Bytes())))
 	must(t, stream.Sync())
 	var work sync.WaitGroup
 	for i := range readers {

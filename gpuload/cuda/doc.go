@@ -16,7 +16,7 @@
 // are asynchronous and refuse any source but staging, because the Go heap's
 // memory is pageable, which costs nine tenths of the speed, and because nothing
 // would keep it alive. Copies of 8 MiB and more reach the bus's rate; more than
-// two streams gain nothing.
+// two streams gain nothing ([Device.Advice]).
 //
 // A Device owns everything taken from it: memory, staging, streams, events, and
 // a few small page-locked buffers through which reads back from it go. Close

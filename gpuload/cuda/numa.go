@@ -30,6 +30,9 @@ func numaNode(root fs.FS, pciBusID string) int {
 	return node
 }
 
+// start is the address of b.
+func start(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
+
 // maxNodes is more than any kernel has.
 const maxNodes = 1024
 

@@ -64,7 +64,7 @@ func TestReadsWhileTheContextIsCreated(t *testing.T) {
 	must(t, <-ready)
 	m, err := d.Alloc(mib)
 	must(t, err)
-	must(t, stream.Copy(m, 0, s.Bytes()))
+	must(t, stream.Copy(m, 0, s, 0, mib))
 	must(t, stream.Sync())
 	if locked := d.PageLockedPeak(); locked != mib {
 		t.Errorf("%d bytes were page-locked, want those copied from, %d", locked, mib)

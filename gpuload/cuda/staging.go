@@ -21,7 +21,7 @@ type staging struct {
 	size   int
 
 	mu      sync.Mutex
-	mapping []byte      // guarded by mu; nil for memory of the driver from the start
+	mapping []byte      // guarded by mu; nil for memory of the driver
 	driver  *hostMemory // guarded by mu; where the bytes are, if not in mapping
 	locked  bool        // guarded by mu
 	freed   bool        // guarded by mu
@@ -47,8 +47,10 @@ func (d *Device) NewStaging(n int) (gpuload.Staging, error) {
 		if s.mapping, err = mapPages(n, d.node); err != nil {
 			return nil, d.fail(attempt, hostError(err))
 		}
-		d.listStaging(s.mapping, s)
 	}
+	d.mu.Lock()
+	d.stagings[s] = struct{}{}
+	d.mu.Unlock()
 	if !d.opening.over() {
 		return s, nil
 	}
@@ -56,13 +58,6 @@ func (d *Device) NewStaging(n int) (gpuload.Staging, error) {
 		return nil, errors.Join(err, s.Free())
 	}
 	return s, nil
-}
-
-// listStaging has copies from b find s.
-func (d *Device) listStaging(b []byte, s *staging) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.stagings.add(b, s)
 }
 
 // lock page-locks the memory where that has not been done, and waits for the
@@ -104,30 +99,13 @@ func (s *staging) register() error {
 	if err != nil {
 		return err
 	}
-	d.listStaging(s.driver.bytes, s)
 	if s.mapping == nil {
 		return nil
 	}
 	copy(s.driver.bytes, s.mapping)
-	// The addresses stay taken: a caller may hold a slice to copy from.
-	return errors.Join(unix.Madvise(s.mapping, unix.MADV_DONTNEED), unix.Mprotect(s.mapping, unix.PROT_NONE))
-}
-
-// pageLocked is where the bytes of src, which lies in s, are page-locked.
-func (s *staging) pageLocked(src []byte) ([]byte, error) {
-	if err := s.lock(); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.driver == nil || s.mapping == nil {
-		return src, nil
-	}
-	off := start(src) - start(s.mapping)
-	if off >= uintptr(len(s.mapping)) { // of the driver's memory already
-		return src, nil
-	}
-	return s.driver.bytes[off:][:len(src)], nil
+	mapping := s.mapping
+	s.mapping = nil
+	return unix.Munmap(mapping)
 }
 
 // wholePages is n rounded up to pages.
@@ -190,7 +168,7 @@ func (s *staging) Free() error {
 		return s.device.fail("free staging", errFreed)
 	}
 	s.device.mu.Lock()
-	s.device.stagings.remove(s)
+	delete(s.device.stagings, s)
 	s.device.mu.Unlock()
 	var errs []error
 	switch {

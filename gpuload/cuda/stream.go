@@ -30,7 +30,7 @@ type stream struct {
 
 var errClosed = errors.New("stream is closed")
 
-// NewStream makes a stream. One or two fill the bus.
+// NewStream makes a stream.
 func (d *Device) NewStream() (gpuload.Stream, error) {
 	s := &stream{device: d}
 	d.mu.Lock()
@@ -39,20 +39,21 @@ func (d *Device) NewStream() (gpuload.Stream, error) {
 	return s, nil
 }
 
-func (s *stream) Copy(dst gpuload.Memory, off int64, src []byte) error {
-	attempt := fmt.Sprintf("copy %d bytes to offset %d", len(src), off)
-	m, err := s.device.target(dst, off, len(src))
+func (s *stream) Copy(dst gpuload.Memory, off int64, src gpuload.Staging, begin, n int) error {
+	attempt := fmt.Sprintf("copy %d bytes to offset %d", n, off)
+	m, err := s.device.target(dst, off, n)
 	if err != nil {
 		return s.device.fail(attempt, err)
 	}
-	if len(src) == 0 {
-		return nil
-	}
-	if src, err = s.device.source(src); err != nil {
+	bytes, err := s.device.source(src, begin, n)
+	if err != nil {
 		return s.device.fail(attempt, err)
 	}
+	if n == 0 {
+		return nil
+	}
 	err = s.use(func() error {
-		return cu.MemcpyHtoDAsync(m.addr+cu.DevicePtr(off), unsafe.Pointer(unsafe.SliceData(src)), int64(len(src)), s.handle)
+		return cu.MemcpyHtoDAsync(m.addr+cu.DevicePtr(off), unsafe.Pointer(unsafe.SliceData(bytes)), int64(n), s.handle)
 	})
 	if err != nil {
 		return s.device.fail(attempt, err)
@@ -92,16 +93,20 @@ func (d *Device) target(dst gpuload.Memory, off int64, n int) (*memory, error) {
 	return m, nil
 }
 
-// source is the bytes of src, which must lie in staging of the device, where they
-// are page-locked.
-func (d *Device) source(src []byte) ([]byte, error) {
-	d.mu.RLock()
-	from := d.stagings.holder(src)
-	d.mu.RUnlock()
-	if from == nil {
-		return nil, errors.New("the source is not staging of this device")
+// source is n bytes of src, which must be staging of the device, where they are
+// page-locked.
+func (d *Device) source(src gpuload.Staging, begin, n int) ([]byte, error) {
+	s, ok := src.(*staging)
+	switch {
+	case !ok || s.device != d:
+		return nil, fmt.Errorf("the source is not staging of this device (%T)", src)
+	case begin < 0 || n < 0 || begin > s.size || n > s.size-begin:
+		return nil, fmt.Errorf("the source has %d bytes", s.size)
 	}
-	return from.pageLocked(src)
+	if err := s.lock(); err != nil {
+		return nil, err
+	}
+	return s.Bytes()[begin:][:n], nil
 }
 
 func (s *stream) Record() (gpuload.Event, error) {

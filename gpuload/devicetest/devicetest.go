@@ -101,9 +101,9 @@ func testCopyReadsBack(t *testing.T, dev gpuload.Device) {
 	want := fill(s, 1)
 	// Pieces of odd sizes at odd places, out of order.
 	for _, r := range [][2]int{{mib, 2*mib + 1}, {0, 3}, {2*mib + 1, size}, {3, mib}} {
-		must(t, stream.Copy(m, int64(r[0]), s.Bytes()[r[0]:r[1]]))
+		must(t, stream.Copy(m, int64(r[0]), s, r[0], r[1]-r[0]))
 	}
-	must(t, stream.Copy(m, size, nil))
+	must(t, stream.Copy(m, size, s, 0, 0))
 	must(t, stream.Sync())
 	expect(t, m, want)
 	must(t, stream.Close())
@@ -114,7 +114,7 @@ func testCopyIsOrdered(t *testing.T, dev gpuload.Device) {
 	m, s, stream := alloc(t, dev, size), staging(t, dev, size*rounds), newStream(t, dev)
 	want := fill(s, 2)
 	for i := range rounds {
-		must(t, stream.Copy(m, 0, s.Bytes()[i*size:(i+1)*size]))
+		must(t, stream.Copy(m, 0, s, i*size, size))
 	}
 	must(t, stream.Sync())
 	expect(t, m, want[(rounds-1)*size:])
@@ -124,11 +124,11 @@ func testCopyIsOrdered(t *testing.T, dev gpuload.Device) {
 func testCopyOutOfRange(t *testing.T, dev gpuload.Device) {
 	m, s, stream := alloc(t, dev, 1024), staging(t, dev, 2048), newStream(t, dev)
 	for _, c := range []struct {
-		off int64
-		n   int
-	}{{0, 1025}, {1024, 1}, {1025, 0}, {-1, 1}, {1 << 62, 1}} {
-		if err := stream.Copy(m, c.off, s.Bytes()[:c.n]); err == nil {
-			t.Errorf("copy of %d bytes to %d of 1024: want an error", c.n, c.off)
+		off      int64
+		begin, n int
+	}{{0, 0, 1025}, {1024, 0, 1}, {1025, 0, 0}, {-1, 0, 1}, {1 << 62, 0, 1}, {0, 2048, 1}, {0, 2049, 0}, {0, -1, 1}, {0, 1, -1}} {
+		if err := stream.Copy(m, c.off, s, c.begin, c.n); err == nil {
+			t.Errorf("copy of %d bytes at %d of 2048 to %d of 1024: want an error", c.n, c.begin, c.off)
 		}
 	}
 	must(t, stream.Close())
@@ -137,7 +137,7 @@ func testCopyOutOfRange(t *testing.T, dev gpuload.Device) {
 func testReadAt(t *testing.T, dev gpuload.Device) {
 	m, s, stream := alloc(t, dev, 1000), staging(t, dev, 1000), newStream(t, dev)
 	want := fill(s, 3)
-	must(t, stream.Copy(m, 0, s.Bytes()))
+	must(t, stream.Copy(m, 0, s, 0, len(s.Bytes())))
 	must(t, stream.Close())
 	for _, c := range []struct {
 		off  int64
@@ -163,7 +163,7 @@ func testEvents(t *testing.T, dev gpuload.Device) {
 	const size = 8 * mib
 	m, s, stream := alloc(t, dev, size), staging(t, dev, size), newStream(t, dev)
 	want := fill(s, 4)
-	must(t, stream.Copy(m, 0, s.Bytes()))
+	must(t, stream.Copy(m, 0, s, 0, len(s.Bytes())))
 	first, err := stream.Record()
 	must(t, err)
 	must(t, first.Wait(t.Context()))
@@ -171,7 +171,7 @@ func testEvents(t *testing.T, dev gpuload.Device) {
 
 	// Done says true only once the copies before it are.
 	second := fill(s, 5)
-	must(t, stream.Copy(m, 0, s.Bytes()))
+	must(t, stream.Copy(m, 0, s, 0, len(s.Bytes())))
 	event, err := stream.Record()
 	must(t, err)
 	for done := false; !done; {
@@ -181,7 +181,7 @@ func testEvents(t *testing.T, dev gpuload.Device) {
 	expect(t, m, second)
 
 	// A wait ends with its context, or with the event: either way it ends.
-	must(t, stream.Copy(m, 0, s.Bytes()))
+	must(t, stream.Copy(m, 0, s, 0, len(s.Bytes())))
 	event, err = stream.Record()
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -201,7 +201,7 @@ func testConcurrentStreams(t *testing.T, dev gpuload.Device) {
 				size := mib + i
 				m, s, stream := alloc(t, dev, int64(size)), staging(t, dev, size), newStream(t, dev)
 				want := fill(s, uint64(i))
-				check(t, stream.Copy(m, 0, s.Bytes()))
+				check(t, stream.Copy(m, 0, s, 0, len(s.Bytes())))
 				event, err := stream.Record()
 				check(t, err)
 				check(t, event.Wait(t.Context()))
@@ -223,7 +223,7 @@ func testSharedStream(t *testing.T, dev gpuload.Device) {
 		s := staging(t, dev, each)
 		want := fill(s, uint64(100+i))
 		workers.Go(func() {
-			check(t, stream.Copy(m, int64(i*each), s.Bytes()))
+			check(t, stream.Copy(m, int64(i*each), s, 0, each))
 			event, err := stream.Record()
 			check(t, err)
 			check(t, event.Wait(t.Context()))
@@ -243,17 +243,17 @@ func testStreamClose(t *testing.T, dev gpuload.Device) {
 	const size = 8 * mib
 	m, s, stream := alloc(t, dev, size), staging(t, dev, size), newStream(t, dev)
 	want := fill(s, 6)
-	must(t, stream.Copy(m, 0, s.Bytes()))
+	must(t, stream.Copy(m, 0, s, 0, len(s.Bytes())))
 	must(t, stream.Close()) // drains
 	expect(t, m, want)
-	if err := stream.Copy(m, 0, s.Bytes()); err == nil {
+	if err := stream.Copy(m, 0, s, 0, len(s.Bytes())); err == nil {
 		t.Error("copy on a closed stream: want an error")
 	}
 }
 
 func testCloseFreesAll(t *testing.T, dev gpuload.Device) {
 	m, s, stream := alloc(t, dev, mib), staging(t, dev, mib), newStream(t, dev)
-	must(t, stream.Copy(m, 0, s.Bytes()))
+	must(t, stream.Copy(m, 0, s, 0, len(s.Bytes())))
 	must(t, dev.Close())
 }
 

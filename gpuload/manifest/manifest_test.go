@@ -137,8 +137,8 @@ func (d *readsDevice) NewStream() (gpuload.Stream, error) {
 
 type readsStream struct{ gpuload.Stream }
 
-func (s readsStream) Copy(dst gpuload.Memory, off int64, src []byte) error {
-	return s.Stream.Copy(dst.(*readsMemory).Memory, off, src)
+func (s readsStream) Copy(dst gpuload.Memory, off int64, src gpuload.Staging, begin, n int) error {
+	return s.Stream.Copy(dst.(*readsMemory).Memory, off, src, begin, n)
 }
 
 // Tensors of every size, with and without a gap before them on the device, are

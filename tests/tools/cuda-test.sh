@@ -101,3 +101,25 @@ starts 0 gpuload-cuda --version
 starts 0 gpuload-cuda load "$scratch/model.safetensors" --device cpu
 starts 0 gpuload-cuda inspect "$scratch/model.safetensors"
 echo "a load starts the driver once"
+
+# All of a model is read while the context is being created: of 64 MiB, all have been
+# when the driver goes on.
+.venv/bin/python -c 'import sys, numpy, safetensors.numpy as s
+s.save_file({"weight": numpy.arange(16 << 20, dtype="float32")}, sys.argv[1])' "$scratch/large.safetensors"
+: >"$scratch/held"
+CUDADRIVER_CONTEXT_HELD=$scratch/held LD_LIBRARY_PATH=$driver "$programs/gpuload-cuda" load "$scratch/large.safetensors" \
+	--device cuda:0 --json --verify >"$scratch/out" 2>&1 &
+load=$!
+trap 'rm -f "$scratch/held"; wait; rm -rf "$scratch"' EXIT
+read_bytes=0
+for ((i = 0; i < 6000 && read_bytes < 64 << 20; i++)); do # a minute, where it hangs
+	sleep 0.01
+	read_bytes=$(awk '/^rchar/ { print $2 }' "/proc/$load/io" || echo 0)
+done
+rm "$scratch/held"
+if ! wait $load || ((read_bytes < 64 << 20)); then
+	echo "$read_bytes bytes were read while the context was created:"
+	cat "$scratch/out"
+	exit 1
+fi
+echo "a model is read while the context is created"

@@ -101,7 +101,7 @@ func (b *buffers) move(ctx context.Context, p part, s gpuload.Stream) error {
 	if err := p.object.fill(ctx, dst, p.off); err != nil {
 		return fmt.Errorf("%s [%d,%d): %w", p.object.name, p.off, p.off+int64(p.n), err)
 	}
-	if err := s.Copy(p.target, p.off, dst); err != nil {
+	if err := s.Copy(p.target, p.off, b.staging[i], 0, p.n); err != nil {
 		return err
 	}
 	var err error
