@@ -194,12 +194,12 @@ func (p *benchPlan) begin(ctx context.Context, dev gpuload.Device) (*benchResult
 		announce(p.app.stderr, what, dev, p.device, settings)
 	}
 	r := &benchResult{Source: p.sources, Device: dev.Name(), Mounted: src.OnMount()}
-	return r, errors.Join(warmUp(ctx, dev, src.Bytes()), src.Close())
+	return r, errors.Join(warmUp(ctx, dev, min(src.Bytes(), warmBytes)), src.Close())
 }
 
-// warmUp touches as much of the device's memory as a load will: where that is
-// the host's, and the host a virtual machine, the first touch can take several
-// times as long as all later ones, and would be taken for the first load's time.
+// warmUp touches memory of the device: where that is the host's, and the host a
+// virtual machine, the first touch can take several times as long as all later
+// ones, and would be taken for the first load's time.
 func warmUp(ctx context.Context, dev gpuload.Device, bytes int64) error {
 	const chunk, streams = 8 << 20, 2
 	if _, err := busRate(ctx, dev, bytes, chunk, streams); err != nil {
@@ -231,10 +231,10 @@ func (p *benchPlan) measure(ctx context.Context, dev gpuload.Device, r *benchRes
 		return fmt.Errorf("measure the staging copy by itself: %w", err)
 	}
 	r.addStage(stageStaging, rate)
-	if rate, err = busRate(ctx, dev, bytes, best.chunk, best.Concurrency); err != nil {
+	if r.Bus, err = sweepBus(ctx, dev, min(bytes, warmBytes)); err != nil {
 		return fmt.Errorf("measure the bus by itself: %w", err)
 	}
-	r.addStage(stageBus, rate)
+	r.addStage(stageBus, r.bestBus().BytesPerSecond)
 	return nil
 }
 

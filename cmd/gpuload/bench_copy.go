@@ -15,6 +15,9 @@ import (
 // to a GPU.
 const copyBytes = 4 << 30
 
+// warmBytes is what is copied to warm a device up, and of each way over the bus.
+const warmBytes = 1 << 30
+
 // stagingRate is how many bytes a second so many goroutines copy from the host's
 // memory into staging, a chunk each at a time. That is the least that a read of
 // a cached file, of a mount or of a connection costs.
@@ -103,6 +106,21 @@ func busRate(ctx context.Context, dev gpuload.Device, bytes, chunk int64, stream
 		return 0, err
 	}
 	return float64(bytes) / time.Since(start).Seconds(), nil
+}
+
+// sweepBus is the rate of the bus by the size of copies, and by how many streams
+// make them.
+func sweepBus(ctx context.Context, dev gpuload.Device, bytes int64) (all []benchBus, err error) {
+	for _, chunk := range []int64{1 << 20, 8 << 20, 32 << 20} {
+		for _, streams := range []int{1, 2, 4} {
+			rate, err := busRate(ctx, dev, bytes, chunk, streams)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, benchBus{chunk, streams, rate})
+		}
+	}
+	return all, nil
 }
 
 func syncAll(streams []gpuload.Stream) error {

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 )
 
 // benchRun is one load.
@@ -44,6 +47,13 @@ type benchStage struct {
 	Aside bool `json:"aside"`
 }
 
+// benchBus is the rate of copies from staging to the device.
+type benchBus struct {
+	PieceBytes     int64   `json:"piece_bytes"`
+	Streams        int     `json:"streams"`
+	BytesPerSecond float64 `json:"bytes_per_second"`
+}
+
 // benchResult is a whole measurement, and what gpuload bench --json prints.
 type benchResult struct {
 	Source []string `json:"source"`
@@ -52,6 +62,7 @@ type benchResult struct {
 	Mounted bool         `json:"mounted"`
 	Runs    []benchRun   `json:"runs"`
 	Stages  []benchStage `json:"stages"`
+	Bus     []benchBus   `json:"bus"`
 	// Notes are lines on what was not measured.
 	Notes []string `json:"-"`
 }
@@ -84,6 +95,17 @@ func (r *benchResult) addStage(name string, rate float64) {
 
 func (r *benchResult) addAside(name string, rate float64) {
 	r.Stages = append(r.Stages, benchStage{Name: name, BytesPerSecond: rate, Aside: true})
+}
+
+// bestBus is the fastest way over the bus.
+func (r *benchResult) bestBus() benchBus {
+	return slices.MaxFunc(r.Bus, func(a, b benchBus) int { return cmp.Compare(a.BytesPerSecond, b.BytesPerSecond) })
+}
+
+// ceiling is the slowest stage, what is behind a mount included: no load of bytes
+// that nothing on this host holds can be faster.
+func (r *benchResult) ceiling() benchStage {
+	return slices.MinFunc(r.Stages, func(a, b benchStage) int { return cmp.Compare(a.BytesPerSecond, b.BytesPerSecond) })
 }
 
 // best is the fastest run.
@@ -152,7 +174,10 @@ func (r *benchResult) writeTable(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(w, "\nBottleneck: %s.\n", r.bottleneck()); err != nil {
+	best, ceiling := r.bestBus(), r.ceiling()
+	if _, err := fmt.Fprintf(w, "\nBus: fastest by copies of %s on %s.\nBottleneck: %s.\nCeiling of a cold load: the %s, %.2f GB/s.\n",
+		humanize.IBytes(uint64(best.PieceBytes)), english.Plural(best.Streams, "stream", ""), r.bottleneck(),
+		ceiling.Name, ceiling.BytesPerSecond/1e9); err != nil {
 		return err
 	}
 	for _, note := range r.notes() {
@@ -166,9 +191,10 @@ func (r *benchResult) writeTable(w io.Writer) error {
 func (r *benchResult) writeJSON(w io.Writer) error {
 	return json.NewEncoder(w).Encode(struct {
 		*benchResult
-		Bottleneck string   `json:"bottleneck"`
-		Notes      []string `json:"notes"`
-	}{r, r.bottleneck(), r.notes()})
+		Bottleneck string     `json:"bottleneck"`
+		Ceiling    benchStage `json:"ceiling"`
+		Notes      []string   `json:"notes"`
+	}{r, r.bottleneck(), r.ceiling(), r.notes()})
 }
 
 // title names what was measured, for the plot.

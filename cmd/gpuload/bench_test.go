@@ -209,6 +209,19 @@ func TestBottleneck(t *testing.T) {
 	}
 }
 
+// TestCeiling holds that what a mount had in its cache is not taken for what a cold
+// load could have.
+func TestCeiling(t *testing.T) {
+	r := benchResult{Stages: []benchStage{{stageMount, 6.89e9, false}, {stageStore, 1.94e9, true}, {stageBus, 50e9, false}}}
+	if got := r.ceiling(); got.Name != stageStore {
+		t.Errorf("the ceiling is the %s", got.Name)
+	}
+	r.Stages[1].BytesPerSecond = 9e9
+	if got := r.ceiling(); got.Name != stageMount {
+		t.Errorf("the ceiling is the %s, with a store that is faster", got.Name)
+	}
+}
+
 func TestPlotOfOddResults(t *testing.T) {
 	for _, r := range []benchResult{
 		{Source: []string{"<&>"}, Runs: []benchRun{{Concurrency: 4, Bytes: 1, Seconds: 1e-9}}},
