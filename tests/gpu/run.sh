@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Checks and measures weightfs on a machine with an NVIDIA GPU: run it as root
 # from the folder that make gpu-bundle made. Needs python3 and /dev/fuse; no Go,
-# no network. Flags go to gputest, see run.sh --help.
+# no network. The report goes into $OUT too, where that is set. Flags go to gputest,
+# see run.sh --help.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 programs=$(mktemp -d)
@@ -14,7 +15,4 @@ for wheel in "$here"/wheels/*.whl; do
 done
 export PYTHONPATH=$programs/site${PYTHONPATH:+:$PYTHONPATH}
 [ -e /dev/fuse ] || mknod /dev/fuse c 10 229
-if command -v nvidia-smi >/dev/null; then
-	nvidia-smi --query-gpu=name,driver_version,pcie.link.gen.current,pcie.link.width.current --format=csv,noheader
-fi
 "$programs/gputest" --bin "$programs" "$@"

@@ -27,11 +27,12 @@ done
 set_header 11.8
 mkdir -p "$programs"
 go build -tags "$WEIGHTFS_TAGS" -o "$programs/gpuload-cuda" ./cmd/gpuload
+go build -tags "$WEIGHTFS_TAGS" -o "$programs/" ./tests/gpu/bareloop
 go test -c -tags "$WEIGHTFS_TAGS" -o "$programs/cuda.test" ./gpuload/cuda
 CGO_ENABLED=0 go build -o "$programs/" ./cmd/mountd ./cmd/gpuload ./tests/gpu/gputest
 ln -sf "$PWD/.tools/versitygw" "$programs/versitygw"
 if ! LD_LIBRARY_PATH=$driver "$programs/gputest" --bin "$programs" --python .venv/bin/python \
-	--figures=false --allow-unjudged >.cuda/gputest.log 2>&1; then
+	--size 64MiB --runs 1 --any-rate --allow-unjudged --out .cuda >.cuda/gputest.log 2>&1; then
 	cat .cuda/gputest.log
 	exit 1
 fi

@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"strings"
-	"time"
+	"path/filepath"
 
+	"weightfs/cmd/cli"
 	"weightfs/tests/lab"
-	"weightfs/tests/rig"
 )
 
 // What is promised of a load onto a GPU.
@@ -23,64 +22,79 @@ const (
 	stagingCap = 1 << 30
 )
 
-// measureAll prints the table of figures and holds them to the promises.
-func measureAll(ctx context.Context, r *suite, s *score) error {
-	dir := r.path("large")
-	if err := os.Mkdir(dir, 0o755); err != nil {
+// run measures gpuload and the bare loop in turns, after one run of each that does
+// not count, prints the figures and holds them to the promises.
+func (sc scenario) run(ctx context.Context, r *suite, s *report) error {
+	if r.large == nil {
+		return errNoCheckpoint
+	}
+	load := func(ctx context.Context) (lab.Load, error) {
+		return sc.once(ctx, r, func(ctx context.Context, root string) (lab.Load, error) { return r.load(ctx, root) })
+	}
+	loop := func(ctx context.Context) (lab.Load, error) {
+		return sc.once(ctx, r, func(ctx context.Context, root string) (lab.Load, error) {
+			return r.bareloop(ctx, under(root, r.large), sc.flags...)
+		})
+	}
+	if _, err := lab.InTurns(ctx, 1, load, loop); err != nil {
 		return err
 	}
-	names, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Shards: 4, Size: r.size})
-	if err != nil {
+	rounds, err := lab.InTurns(ctx, r.runs, load, loop)
+	if len(rounds) == 0 {
 		return err
 	}
-	scenarios, err := r.scenarios(ctx, dir, names, "s3://"+bucket+"/large")
-	if err != nil {
-		return err
+	var loads []lab.Load
+	for _, round := range rounds {
+		loads = append(loads, round[0])
 	}
-	others := r.others(ctx, scenarios[0].files)
-	var figures []lab.Figure
-	var inside [][]string
-	for i, sc := range scenarios {
-		rounds, err := r.measure(ctx, sc)
-		if err != nil {
-			return fmt.Errorf("%s: %w", sc.name, err)
-		}
-		var loads []lab.Load
-		for _, round := range rounds {
-			loads = append(loads, round[0])
-		}
-		figures = append(figures, sc.figures(rounds, r.device != "cpu")...)
-		inside = append(inside, append([]string{sc.name}, lab.Inside(loads)...))
-		switch loadFile := others[0]; {
-		case i > 0:
-		case loadFile.absent != "":
-			s.skip("beside safetensors' load_file", loadFile.absent)
-		default:
-			figures = append(figures, besideLoadFile(sc.name, lab.MedianOf(loads, steady), loadFile.rate))
-		}
+	if sc.overlaps {
+		r.loads = loads
 	}
+	figures := sc.figures(rounds, r.device != "cpu")
+	var rows [][]string
 	for _, f := range figures {
-		s.judge(f)
+		target := "none"
+		if f.Target != (lab.Target{}) {
+			target = f.Target.String()
+			s.judge(f)
+		}
+		rows = append(rows, []string{f.Name, f.Baseline, f.Unit.Format(f.Base()), f.Unit.Format(f.Load()), fmt.Sprintf("%.3g", f.Ratio()), target})
 	}
-	r.print(figures, inside, others)
-	return nil
+	s.table(fmt.Sprintf("%.1f GiB of bf16 in four shards, %d runs. The bare loop opens the device, page-locks and copies one after the other.",
+		float64(r.size)/(1<<30), len(rounds)), lab.Table([]string{"figure", "baseline", "baseline's:", "gpuload's:", "ratio:", "target"}, rows))
+	s.table("Inside gpuload:", lab.Table(lab.PhaseHead(), [][]string{lab.Inside(loads)}))
+	return err
 }
 
-// measure runs gpuload and the bare loop in turns, after one run of each that does
-// not count.
-func (r *suite) measure(ctx context.Context, sc scenario) ([][]lab.Load, error) {
-	load := func(ctx context.Context) (lab.Load, error) { return r.load(ctx, sc.source) }
-	loop := func(ctx context.Context) (lab.Load, error) { return r.bareloop(ctx, sc) }
-	if _, err := lab.InTurns(ctx, 1, load, loop); err != nil {
-		return nil, err
+// errNoCheckpoint is why nothing is measured.
+var errNoCheckpoint = errors.New("there is no large checkpoint")
+
+// measureBus prints the rate of copies by their size and the number of streams.
+func measureBus(ctx context.Context, r *suite, s *report) error {
+	if r.large == nil {
+		return errNoCheckpoint
 	}
-	rounds, err := lab.InTurns(ctx, r.runs, func(ctx context.Context) (lab.Load, error) {
-		if err := sc.holds(ctx); err != nil {
-			return lab.Load{}, err
-		}
-		return load(ctx)
-	}, loop)
-	return rounds, errors.Join(err, sc.holds(ctx))
+	text, err := r.output(ctx, "gpuload", "bench", filepath.Join(r.path("large"), r.large[0]), "--device", r.device, "--sweep", "8", "--json", "--plot=")
+	if err != nil {
+		return err
+	}
+	var said struct {
+		Bus []struct {
+			PieceBytes     int64   `json:"piece_bytes"`
+			Streams        int     `json:"streams"`
+			BytesPerSecond float64 `json:"bytes_per_second"`
+		} `json:"bus"`
+		Bottleneck string `json:"bottleneck"`
+	}
+	if err := json.Unmarshal([]byte(text), &said); err != nil {
+		return fmt.Errorf("gpuload bench: %w: %.200q", err, text)
+	}
+	var rows [][]string
+	for _, b := range said.Bus {
+		rows = append(rows, []string{cli.FormatSize(b.PieceBytes), fmt.Sprint(b.Streams), fmt.Sprintf("%.2f", b.BytesPerSecond/1e9)})
+	}
+	s.table("From page-locked memory to the device; a load of one shard is bound by "+said.Bottleneck+".", lab.Table([]string{"copies of", "streams", "GB/s:"}, rows))
+	return nil
 }
 
 // whole is bytes per second from exec to exit.
@@ -104,11 +118,15 @@ func (sc scenario) figures(rounds [][]lab.Load, overlap bool) []lab.Figure {
 		}
 		return f
 	}
+	var least lab.Target
+	if sc.least > 0 {
+		least = lab.AtLeast(sc.least)
+	}
 	all := []lab.Figure{
-		figure("from exec to exit", lab.Rate, "bare loop", lab.AtLeast(sc.least), func(load, loop lab.Load) lab.Pair {
+		figure("from exec to exit", lab.Rate, "bare loop", least, func(load, loop lab.Load) lab.Pair {
 			return lab.Pair{Base: whole(loop), Load: whole(load)}
 		}),
-		figure("once the device is ready", lab.Rate, "bare loop", lab.AtLeast(sc.least), func(load, loop lab.Load) lab.Pair {
+		figure("once the device is ready", lab.Rate, "bare loop", least, func(load, loop lab.Load) lab.Pair {
 			return lab.Pair{Base: steady(loop), Load: steady(load)}
 		}),
 		figure("page-locked memory", lab.MemoryBytes, "1 GiB", lab.AtMost(1), func(load, _ lab.Load) lab.Pair {
@@ -130,26 +148,4 @@ func besideLoadFile(row string, rate, loadFile float64) lab.Figure {
 		Row: row, Spec: lab.Spec{Name: "then", Unit: lab.Rate, Baseline: "safetensors' load_file", Target: lab.AtLeast(leastOfLoadFile)},
 		Pairs: []lab.Pair{{Base: loadFile, Load: rate}},
 	}
-}
-
-func (r *suite) print(figures []lab.Figure, inside [][]string, others []other) {
-	fmt.Printf("\n%s\n%.1f GiB of bf16 in four shards, medians of %d runs after one to warm up. "+
-		"The bare loop opens the device, page-locks and copies one after the other.\n\n%s\nInside gpuload, in milliseconds:\n\n%s",
-		machine(), float64(r.size)/(1<<30), r.runs, lab.Promises(figures), lab.Table(append([]string{"from"}, lab.PhaseHead()...), inside))
-	var beside [][]string
-	for _, o := range others {
-		beside = append(beside, o.row())
-	}
-	fmt.Printf("\nThe same local files, onto %s, by others, from exec to exit, and once their imports are done:\n\n%s",
-		r.device, lab.Table([]string{"loader", "version", "s:", "then GB/s:"}, beside))
-}
-
-// machine is a line about this one.
-func machine() string {
-	driver, err := os.ReadFile("/proc/driver/nvidia/version")
-	if errors.Is(err, os.ErrNotExist) {
-		driver = []byte("no NVIDIA driver")
-	}
-	first, _, _ := strings.Cut(string(driver), "\n")
-	return lab.Machine(time.Now()) + ", " + first + "."
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"testing"
 
 	"weightfs/tests/lab"
@@ -23,7 +24,7 @@ func TestEachPromiseIsHeld(t *testing.T) {
 	} {
 		load := lab.Load{Whole: 2.2, Bytes: 100, Seconds: 1.5, PageLocked: 1 << 20, Phases: lab.Phases{Open: 0.5, Device: 1, FirstByte: 0.1}}
 		c.change(&load)
-		s := &score{}
+		s := &report{out: io.Discard}
 		for _, f := range sc.figures([][]lab.Load{{load, loop}}, true) {
 			s.judge(f)
 		}
@@ -36,7 +37,7 @@ func TestEachPromiseIsHeld(t *testing.T) {
 // TestNotJudgedIsNotPassed holds that a promise that nothing was held against
 // is counted by itself, and is a failure unless it was said that it may be.
 func TestNotJudgedIsNotPassed(t *testing.T) {
-	s := &score{}
+	s := &report{out: io.Discard}
 	if s.judge(besideLoadFile("local", 50, 10)); s.verdict(false) != nil {
 		t.Errorf("five times as fast: %+v", s)
 	}

@@ -18,7 +18,7 @@ const holdLimit = time.Minute
 
 // checkHeld has Python's torch map a model that gpuload holds. Without torch
 // and a GPU it checks nothing, and says so.
-func (r *suite) checkHeld(ctx context.Context, s *score, checkpoint string, want map[string]rig.Tensor) error {
+func (r *suite) checkHeld(ctx context.Context, s *report, checkpoint string, want map[string]rig.Tensor) error {
 	socket := r.path("held")
 	holder, err := rig.StartProcess(exec.Command(filepath.Join(r.bin, "gpuload"),
 		"load", filepath.Join(r.path("corpus"), checkpoint), "--device", r.device, "--hold", socket))

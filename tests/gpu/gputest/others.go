@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
 	"slices"
@@ -18,14 +19,24 @@ type other struct {
 	absent        string  // why there is none
 }
 
-// others measures safetensors' load_file, which comes first, and what else there
-// is from PyPI. What is not installed or does not run is a row that says so.
-func (r *suite) others(ctx context.Context, files []string) []other {
-	var all []other
-	for _, name := range []string{"safetensors", "runai-model-streamer", "fastsafetensors", "instanttensor"} {
-		all = append(all, r.other(ctx, name, files))
+// otherLoaders are safetensors' load_file, and what else there is on PyPI.
+var otherLoaders = []string{"safetensors", "runai-model-streamer", "fastsafetensors", "instanttensor"}
+
+// beside measures one of them over the local files, and holds gpuload to what is
+// promised beside load_file.
+func (r *suite) beside(ctx context.Context, s *report, name string) error {
+	if r.large == nil {
+		return errNoCheckpoint
 	}
-	return all
+	o := r.other(ctx, name, under(r.path("large"), r.large))
+	if o.absent != "" {
+		return errors.New(o.absent)
+	}
+	s.table("The same local files, from exec to exit, and once its imports are done:", lab.Table([]string{"loader", "version", "s:", "then GB/s:"}, [][]string{o.row()}))
+	if name == otherLoaders[0] && r.loads != nil {
+		s.judge(besideLoadFile("local files, in the page cache", lab.MedianOf(r.loads, steady), o.rate))
+	}
+	return nil
 }
 
 // other takes one run more than are counted, the first, which warms up.
@@ -68,8 +79,5 @@ func (r *suite) other(ctx context.Context, name string, files []string) other {
 }
 
 func (o other) row() []string {
-	if o.absent != "" {
-		return []string{o.name, o.version, o.absent, ""}
-	}
 	return []string{o.name, o.version, fmt.Sprintf("%.1f", o.seconds), fmt.Sprintf("%.1f", o.rate/1e9)}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"embed"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,8 +25,12 @@ type suite struct {
 	settings
 	dir      string // scratch folder
 	programs rig.Programs
-	server   *rig.Server
+	server   *rig.Server // nil where it does not start
+	noServer error       // why
 	mounts   []*rig.Mount
+
+	large []string   // names of the large checkpoint's files
+	loads []lab.Load // of the local files
 }
 
 func newSuite(ctx context.Context, s settings) (_ *suite, err error) {
@@ -47,11 +52,27 @@ func newSuite(ctx context.Context, s settings) (_ *suite, err error) {
 	if err := os.Mkdir(served, 0o755); err != nil {
 		return nil, err
 	}
-	r.server, err = rig.NewServer(ctx, rig.ServerOptions{Dir: served, Binary: filepath.Join(s.bin, "versitygw")})
-	if err != nil {
-		return nil, err
+	if r.server, r.noServer = rig.NewServer(ctx, rig.ServerOptions{Dir: served, Binary: filepath.Join(s.bin, "versitygw")}); r.noServer == nil {
+		r.noServer = r.server.CreateBucket(ctx, bucket)
 	}
-	return r, r.server.CreateBucket(ctx, bucket)
+	return r, nil
+}
+
+// env are the variables that lead to the server, if there is one.
+func (r *suite) env() []string {
+	if r.server == nil {
+		return nil
+	}
+	return r.server.Env()
+}
+
+// upload puts a folder into the bucket and returns where it is.
+func (r *suite) upload(ctx context.Context, dir string) (uri string, err error) {
+	if r.noServer != nil {
+		return "", fmt.Errorf("no S3 server: %w", r.noServer)
+	}
+	name := filepath.Base(dir)
+	return "s3://" + bucket + "/" + name, r.server.PutDir(ctx, bucket, name+"/", dir)
 }
 
 func (r *suite) close() error {
@@ -71,7 +92,7 @@ func (r *suite) path(name string) string { return filepath.Join(r.dir, name) }
 // output runs one of the bundle's programs to its end; its error has what the
 // program said.
 func (r *suite) output(ctx context.Context, program string, args ...string) (string, error) {
-	return rig.Output(ctx, r.server.Env(), filepath.Join(r.bin, program), args...)
+	return rig.Output(ctx, r.env(), filepath.Join(r.bin, program), args...)
 }
 
 // script runs one of the embedded scripts.
@@ -81,7 +102,7 @@ func (r *suite) script(ctx context.Context, name string, args ...string) (string
 
 // mount mounts a source until the rig is closed and returns the mountpoint.
 func (r *suite) mount(ctx context.Context, source string, flags ...string) (string, error) {
-	m, err := r.programs.Mount(ctx, rig.MountOptions{Source: source, Args: flags, Env: r.server.Env()})
+	m, err := r.programs.Mount(ctx, rig.MountOptions{Source: source, Args: flags, Env: r.env()})
 	if err != nil {
 		return "", err
 	}
@@ -92,7 +113,7 @@ func (r *suite) mount(ctx context.Context, source string, flags ...string) (stri
 // timed runs one of the bundle's programs, which prints a report.
 func (r *suite) timed(ctx context.Context, program string, args ...string) (lab.Load, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(r.bin, program), args...)
-	cmd.Env = append(os.Environ(), r.server.Env()...)
+	cmd.Env = append(os.Environ(), r.env()...)
 	return lab.ExecLoad(cmd)
 }
 
@@ -100,8 +121,8 @@ func (r *suite) load(ctx context.Context, source string, flags ...string) (lab.L
 	return r.timed(ctx, "gpuload", append([]string{"load", source, "--device", r.device, "--json"}, flags...)...)
 }
 
-func (r *suite) bareloop(ctx context.Context, sc scenario) (lab.Load, error) {
-	return r.timed(ctx, "bareloop", slices.Concat([]string{"--device", r.device}, sc.flags, sc.files)...)
+func (r *suite) bareloop(ctx context.Context, files []string, flags ...string) (lab.Load, error) {
+	return r.timed(ctx, "bareloop", slices.Concat([]string{"--device", r.device}, flags, files)...)
 }
 
 // under puts a folder or URI before each name.
