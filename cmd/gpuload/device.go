@@ -294,14 +294,13 @@ func (c choice) replace() error {
 	return errors.New("exec returned")
 }
 
-// deviceReady is how long it took until the device was, from the beginning of
-// the opening: for a GPU longer than the opening, as its context is created while
-// the load reads.
+// deviceReady is how long it took until the device was ready: for a GPU longer than
+// the opening, as its context is created while the load reads.
 func (in *inputs) deviceReady() time.Duration {
 	if d, ok := in.device.(interface{ ReadyAt() time.Time }); ok {
 		return d.ReadyAt().Sub(in.began)
 	}
-	return in.opening
+	return in.driver
 }
 
 // pageLocked is the most memory that the device has page-locked, 0 for the CPU.

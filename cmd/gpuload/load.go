@@ -216,10 +216,11 @@ func (p *loadPlan) hold(ctx context.Context, in *inputs, model *gpuload.Model) e
 type inputs struct {
 	source  *gpuload.Source
 	device  gpuload.Device
-	began   time.Time
-	start   time.Duration // from the start of the process until then
-	listing time.Duration // how long it took to open the source
-	opening time.Duration // how long it took to open the two
+	began   time.Time     // the process
+	start   time.Duration // since then, as all below, until opening began
+	listing time.Duration // until the source was open
+	driver  time.Duration // until the device was found
+	opening time.Duration // until both were
 	headers sync.WaitGroup
 	stop    context.CancelFunc // of the headers
 }
@@ -228,7 +229,7 @@ type inputs struct {
 // read. A GPU goes on being opened behind the load.
 func (p *loadPlan) open(ctx context.Context) (*inputs, error) {
 	ahead, stop := context.WithCancel(ctx)
-	in := &inputs{stop: stop, began: time.Now(), start: time.Since(p.app.began)}
+	in := &inputs{stop: stop, began: p.app.began, start: time.Since(p.app.began)}
 	g, opening := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
 		if in.source, err = openSource(opening, p.source, p.sources...); err != nil {
@@ -241,6 +242,7 @@ func (p *loadPlan) open(ctx context.Context) (*inputs, error) {
 	})
 	g.Go(func() (err error) {
 		in.device, p.device, err = p.device.open(opening, deviceConfig{shareable: p.flags.hold != "", near: p.near, logger: p.source.Logger})
+		in.driver = time.Since(in.began)
 		return err
 	})
 	if err := g.Wait(); err != nil {

@@ -75,13 +75,21 @@ func TestLoadPrintsJSON(t *testing.T) {
 		}
 	}
 	phases, _ := report["phases"].(map[string]any)
-	for _, key := range []string{"start", "listing", "open", "header", "first_byte", "read", "copy", "tail", "bound"} {
+	for _, key := range []string{"start", "driver", "context", "listing", "header", "first_byte", "read", "copy", "tail", "bound"} {
 		if phases[key] == nil {
 			t.Errorf("phases are %v, without %s", phases, key)
 		}
 	}
-	if start, listing := phases["start"].(float64), phases["listing"].(float64); start <= 0 || listing <= 0 || listing > phases["open"].(float64) {
-		t.Errorf("start %v, listing %v of %v", start, listing, phases["open"])
+	last := 0.0
+	for _, key := range []string{"start", "listing", "first_byte", "read"} {
+		if at := phases[key].(float64); at <= last {
+			t.Errorf("%s at %v, after %v", key, at, last)
+		} else {
+			last = at
+		}
+	}
+	if seconds := report["seconds"].(float64); seconds < last+phases["tail"].(float64)-1e-9 {
+		t.Errorf("%v seconds, and the last read at %v", seconds, last)
 	}
 }
 

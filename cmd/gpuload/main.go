@@ -19,12 +19,15 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal kills
 	a := newApp(os.Environ(), os.Stdout, os.Stderr)
+	if began, err := processStart(os.DirFS("/")); err == nil {
+		a.began = began
+	}
 	os.Exit(cli.Execute(ctx, newRootCommand(a), os.Args[1:], a.env, os.Stderr))
 }
 
 // app is the process around the commands.
 type app struct {
-	began   time.Time // when the process was there
+	began   time.Time // when the process was started
 	environ map[string]string
 	stdout  io.Writer
 	stderr  io.Writer

@@ -11,7 +11,9 @@ import (
 	"weightfs/gpuload"
 )
 
-// loadReport is what gpuload load --json prints. Times are in seconds.
+// loadReport is what gpuload load --json prints. Times are in seconds. Seconds is from
+// the start of the process until the last tensor was ready; to free what it took is
+// not in it.
 type loadReport struct {
 	Source           string  `json:"source"`
 	Device           string  `json:"device"`
@@ -29,15 +31,16 @@ type loadReport struct {
 	Phases              phaseReport `json:"phases"`
 }
 
-// phaseReport is the points in a load's time, and where its readers spent
-// theirs. Start is until opening began, Listing how long it took to open the
-// source; Open and Device count from then on, the points after them from when
-// both were open.
+// phaseReport is points in a load's time, from the start of the process on, and where
+// its readers spent theirs. Start is when the settings were known, Driver when the
+// device was found, Context when it was ready, Listing when the source was open,
+// Header when the last header was parsed and its memory allocated. Copy is how long at
+// least one copy was under way, Tail how long the last ones took after the last read.
 type phaseReport struct {
 	Start       float64 `json:"start"`
+	Driver      float64 `json:"driver"`
+	Context     float64 `json:"context"`
 	Listing     float64 `json:"listing"`
-	Open        float64 `json:"open"`
-	Device      float64 `json:"device"`
 	Header      float64 `json:"header"`
 	FirstByte   float64 `json:"first_byte"`
 	FirstTensor float64 `json:"first_tensor"`
@@ -52,15 +55,16 @@ type phaseReport struct {
 
 func newLoadReport(in *inputs, s gpuload.Stats) loadReport {
 	p := s.Phases
+	point := func(d time.Duration) float64 { return (in.opening + d).Seconds() } // of the load
 	return loadReport{
 		Source: in.source.String(), Device: in.device.Name(),
 		Files: s.Files, Tensors: s.Tensors, Bytes: s.Bytes,
-		Seconds: s.Elapsed.Seconds(), BytesPerSecond: s.BytesPerSecond(),
+		Seconds: point(s.Elapsed), BytesPerSecond: float64(s.Bytes) / point(s.Elapsed),
 		Concurrency: s.Concurrency, Readers: s.Readers, PartBytes: s.PartBytes, StagingPeakBytes: s.StagingPeakBytes, PageLockedPeakBytes: in.pageLocked(),
 		Phases: phaseReport{
-			Start: in.start.Seconds(), Listing: in.listing.Seconds(),
-			Open: in.opening.Seconds(), Device: in.deviceReady().Seconds(), Header: p.Header.Seconds(), FirstByte: p.FirstByte.Seconds(),
-			FirstTensor: p.FirstTensor.Seconds(), Read: p.Read.Seconds(), Copy: p.Copy.Seconds(), Tail: p.Tail.Seconds(),
+			Start: in.start.Seconds(), Driver: in.driver.Seconds(), Context: in.deviceReady().Seconds(), Listing: in.listing.Seconds(),
+			Header: point(p.Header), FirstByte: point(p.FirstByte), FirstTensor: point(p.FirstTensor), Read: point(p.Read),
+			Copy: p.Copy.Seconds(), Tail: p.Tail.Seconds(),
 			Reading: p.Reading.Seconds(), Waiting: p.Waiting.Seconds(), Parsing: p.Parsing.Seconds(), Bound: s.Bound(),
 		},
 	}
@@ -68,16 +72,20 @@ func newLoadReport(in *inputs, s gpuload.Stats) loadReport {
 
 // report prints the summary, or the JSON object.
 func (p *loadPlan) report(in *inputs, s gpuload.Stats) error {
+	r := newLoadReport(in, s)
 	if p.flags.json {
-		return json.NewEncoder(p.app.stdout).Encode(newLoadReport(in, s))
+		return json.NewEncoder(p.app.stdout).Encode(r)
 	}
-	ms := func(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
+	ms := func(seconds float64) time.Duration {
+		return time.Duration(seconds * float64(time.Second)).Round(time.Millisecond)
+	}
+	at := r.Phases
 	_, err := fmt.Fprintf(p.app.stdout,
 		"%s in %s, %s, onto %s in %.3f s: %.2f GB/s\n"+
-			"started in %v, listed in %v, opened in %v, the device ready in %v, headers at %v, first byte at %v, first tensor at %v, all read at %v, last copy %v later, copying for %v\n"+
+			"from the process's start: settings at %v, driver at %v, device ready at %v, listed at %v, headers at %v, first byte at %v, first tensor at %v, all read at %v, last copy %v later, copying for %v\n"+
 			"%s of %s parts, %s of staging at most; the %s set the pace\n",
-		english.Plural(s.Tensors, "tensor", ""), english.Plural(s.Files, "file", ""), humanize.Bytes(uint64(s.Bytes)), in.device.Name(), s.Elapsed.Seconds(), s.BytesPerSecond()/1e9,
-		ms(in.start), ms(in.listing), ms(in.opening), ms(in.deviceReady()), ms(s.Phases.Header), ms(s.Phases.FirstByte), ms(s.Phases.FirstTensor), ms(s.Phases.Read), ms(s.Phases.Tail), ms(s.Phases.Copy),
+		english.Plural(s.Tensors, "tensor", ""), english.Plural(s.Files, "file", ""), humanize.Bytes(uint64(s.Bytes)), in.device.Name(), r.Seconds, r.BytesPerSecond/1e9,
+		ms(at.Start), ms(at.Driver), ms(at.Context), ms(at.Listing), ms(at.Header), ms(at.FirstByte), ms(at.FirstTensor), ms(at.Read), ms(at.Tail), ms(at.Copy),
 		english.Plural(s.Readers, "reader", ""), humanize.IBytes(uint64(s.PartBytes)), humanize.IBytes(uint64(s.StagingPeakBytes)), s.Bound())
 	return err
 }

@@ -47,21 +47,19 @@ func LastLine(text string) string {
 type Load struct {
 	Whole float64 `json:"whole"`
 	Bytes int64   `json:"bytes"`
-	// Seconds is from the first header on.
+	// Seconds is from the process's start until the last tensor is ready.
 	Seconds    float64 `json:"seconds"`
 	Staging    int64   `json:"staging_peak_bytes"`
 	PageLocked int64   `json:"page_locked_peak_bytes"`
 	Phases     Phases  `json:"phases"`
 }
 
-// Phases are seconds: Start before the source and the device were opened,
-// Listing, Open and Device since that began, Header to Read since both were
-// open, and Tail after Read.
+// Phases are seconds since the process's start, but for Tail, after Read.
 type Phases struct {
 	Start       float64 `json:"start"`
+	Driver      float64 `json:"driver"`
+	Context     float64 `json:"context"`
 	Listing     float64 `json:"listing"`
-	Open        float64 `json:"open"`
-	Device      float64 `json:"device"`
 	Header      float64 `json:"header"`
 	FirstByte   float64 `json:"first_byte"`
 	FirstTensor float64 `json:"first_tensor"`
@@ -85,24 +83,21 @@ func ExecLoad(cmd *exec.Cmd) (l Load, err error) {
 // PhaseHead are the columns of a load's inside: milliseconds since exec, but for
 // what is the length of something.
 func PhaseHead() []string {
-	return []string{"exec to exit ms:", "start took:", "listing took:", "headers at:", "first byte at:", "all read at:", "tail took:", "the rest:"}
+	return []string{"exec to exit ms:", "settings at:", "device ready at:", "listed at:", "headers at:", "first byte at:", "all read at:", "tail took:", "the end took:"}
 }
 
-// Inside are the cells of PhaseHead for loads: medians. The rest is the process's
-// own beginning and its end.
+// Inside are the cells of PhaseHead for loads: medians. The end is what a process
+// frees and closes.
 func Inside(loads []Load) []string {
-	pick := func(number func(Load) float64) string {
-		return fmt.Sprintf("%.0f", MedianOf(loads, number)*1e3)
+	var cells []string
+	for _, number := range []func(Load) float64{
+		func(l Load) float64 { return l.Whole }, func(l Load) float64 { return l.Phases.Start }, func(l Load) float64 { return l.Phases.Context },
+		func(l Load) float64 { return l.Phases.Listing }, func(l Load) float64 { return l.Phases.Header }, func(l Load) float64 { return l.Phases.FirstByte },
+		func(l Load) float64 { return l.Phases.Read }, func(l Load) float64 { return l.Phases.Tail }, func(l Load) float64 { return l.Whole - l.Seconds },
+	} {
+		cells = append(cells, fmt.Sprintf("%.0f", MedianOf(loads, number)*1e3))
 	}
-	at := func(point func(Phases) float64) string {
-		return pick(func(l Load) float64 { return l.Phases.Start + l.Phases.Open + point(l.Phases) })
-	}
-	return []string{
-		pick(func(l Load) float64 { return l.Whole }), pick(func(l Load) float64 { return l.Phases.Start }), pick(func(l Load) float64 { return l.Phases.Listing }),
-		at(func(p Phases) float64 { return p.Header }), at(func(p Phases) float64 { return p.FirstByte }), at(func(p Phases) float64 { return p.Read }),
-		pick(func(l Load) float64 { return l.Phases.Tail }),
-		pick(func(l Load) float64 { return l.Whole - l.Phases.Start - l.Phases.Open - l.Seconds }),
-	}
+	return cells
 }
 
 // Measures are what a mountd counts of itself, by name.

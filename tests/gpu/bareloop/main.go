@@ -40,19 +40,19 @@ func run(ctx context.Context, args []string) (err error) {
 	if *direct {
 		way = workload.Direct
 	}
+	start := time.Now()
 	objects, err := openAll(ctx, flags.Args(), way)
 	if err != nil {
 		return err
 	}
-	start := time.Now()
 	dev, err := openDevice(*device)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, dev.Close()) }()
-	opening := time.Since(start)
+	opened := time.Since(start)
 	result, err := load(ctx, dev, objects, *readers)
-	result.Phases.Open, result.Phases.Device = opening.Seconds(), opening.Seconds()
+	result.Seconds, result.Phases.Context = time.Since(start).Seconds(), opened.Seconds()
 	if err != nil {
 		return err
 	}

@@ -102,9 +102,7 @@ func whole(l lab.Load) float64 { return float64(l.Bytes) / l.Whole }
 
 // steady is bytes per second once the device was ready: gpuload reads while it is
 // being opened.
-func steady(l lab.Load) float64 {
-	return float64(l.Bytes) / (l.Seconds - max(l.Phases.Device-l.Phases.Open, 0))
-}
+func steady(l lab.Load) float64 { return float64(l.Bytes) / (l.Seconds - l.Phases.Context) }
 
 // figures are what rounds of gpuload and the bare loop came to; overlap only of a
 // device that takes time to open. What a process takes to start and to end, and a
@@ -135,7 +133,7 @@ func (sc scenario) figures(rounds [][]lab.Load, overlap bool) []lab.Figure {
 	}
 	if overlap && sc.overlaps {
 		all = append(all, figure("first byte", lab.Time, "device ready", lab.AtMost(1), func(load, _ lab.Load) lab.Pair {
-			return lab.Pair{Base: load.Phases.Device, Load: load.Phases.Open + load.Phases.FirstByte}
+			return lab.Pair{Base: load.Phases.Context, Load: load.Phases.FirstByte}
 		}))
 	}
 	return all

@@ -10,19 +10,19 @@ import (
 // TestEachPromiseIsHeld changes a load that holds every promise beside the loop.
 func TestEachPromiseIsHeld(t *testing.T) {
 	sc := scenario{name: "local", least: 0.90, overlaps: true}
-	loop := lab.Load{Whole: 2.3, Bytes: 100, Seconds: 1, Phases: lab.Phases{Open: 1.2, Device: 1.2}}
+	loop := lab.Load{Whole: 2.3, Bytes: 100, Seconds: 2.2, Phases: lab.Phases{Context: 1.2}}
 	for name, c := range map[string]struct {
 		change func(l *lab.Load)
 		failed int
 	}{
 		"all held":                      {func(*lab.Load) {}, 0},
-		"slower than the loop":          {func(l *lab.Load) { l.Seconds = 1.65 }, 1},
+		"slower than the loop":          {func(l *lab.Load) { l.Seconds = 2.15 }, 1},
 		"slower from outside":           {func(l *lab.Load) { l.Whole = 2.6 }, 1},
 		"too much page-locked":          {func(l *lab.Load) { l.PageLocked = stagingCap + 1 }, 1},
-		"reads once the device is":      {func(l *lab.Load) { l.Phases.FirstByte = 0.6 }, 1},
-		"the wait is not in the steady": {func(l *lab.Load) { l.Phases.Device, l.Seconds = 0.9, 1.4 }, 0},
+		"reads once the device is":      {func(l *lab.Load) { l.Phases.FirstByte = 1.1 }, 1},
+		"the wait is not in the steady": {func(l *lab.Load) { l.Phases.Context, l.Seconds = 1.4, 2.4 }, 0},
 	} {
-		load := lab.Load{Whole: 2.2, Bytes: 100, Seconds: 1.5, PageLocked: 1 << 20, Phases: lab.Phases{Open: 0.5, Device: 1, FirstByte: 0.1}}
+		load := lab.Load{Whole: 2.2, Bytes: 100, Seconds: 2, PageLocked: 1 << 20, Phases: lab.Phases{Context: 1, FirstByte: 0.6}}
 		c.change(&load)
 		s := &report{out: io.Discard}
 		for _, f := range sc.figures([][]lab.Load{{load, loop}}, true) {
