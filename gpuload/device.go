@@ -23,7 +23,8 @@ type Device interface {
 	// to the device may read from asynchronously: page-locked for a GPU, and
 	// aligned to 4096 bytes, so that O_DIRECT reads may land in it.
 	NewStaging(n int) (Staging, error)
-	// NewStream makes an ordered queue of copies to this device.
+	// NewStream makes an ordered queue of copies to this device. It waits until that
+	// is ready.
 	NewStream() (Stream, error)
 	// Advice says how copies to the device are best made.
 	Advice() Advice

@@ -87,17 +87,12 @@ func newLoader(dev Device, src *Source, opts Options, staging budget) *loader {
 }
 
 // run reads and copies until all is on the device, or something failed.
-func (l *loader) run(ctx context.Context) (err error) {
-	queues := make([]*queue, min(l.device.Advice().Streams, l.readers))
+func (l *loader) run(ctx context.Context) error {
+	queues := make([]*queue, min(l.device.Advice().Streams, max(l.readers, 1)))
 	for i := range queues {
-		if queues[i], err = l.newQueue(); err != nil {
-			queues = queues[:i]
-			break
-		}
+		queues[i] = l.newQueue()
 	}
-	if err == nil {
-		err = l.runReaders(ctx, queues)
-	}
+	err := l.runReaders(ctx, queues)
 	for _, q := range queues {
 		if closeErr := q.close(); err == nil {
 			err = closeErr
@@ -111,11 +106,14 @@ func (l *loader) run(ctx context.Context) (err error) {
 	return err
 }
 
-// runReaders runs the readers and what is beside them, and closes the queues'
-// channels.
+// runReaders runs the readers and what is beside them.
 func (l *loader) runReaders(ctx context.Context, queues []*queue) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return l.prepare(ctx) })
+	for _, q := range queues {
+		g.Go(q.open)
+		g.Go(func() error { return q.complete(ctx) })
+	}
 	var readers sync.WaitGroup
 	for number := range l.readers {
 		readers.Add(1)
@@ -123,9 +121,6 @@ func (l *loader) runReaders(ctx context.Context, queues []*queue) error {
 			defer readers.Done()
 			return l.runReader(ctx, number, queues[number%len(queues)])
 		})
-	}
-	for _, q := range queues {
-		g.Go(func() error { return q.complete(ctx) })
 	}
 	readers.Wait()
 	for _, q := range queues {

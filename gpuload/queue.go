@@ -10,6 +10,7 @@ import (
 // that are not known to be done.
 type queue struct {
 	*loader
+	opened chan struct{} // closed when stream is there
 	stream Stream
 	copies chan piece // enqueued, in the order of the stream
 
@@ -21,12 +22,18 @@ type queue struct {
 // there are pieces, as a rule.
 const queueDepth = 64
 
-func (l *loader) newQueue() (*queue, error) {
-	stream, err := l.device.NewStream()
-	if err != nil {
-		return nil, fmt.Errorf("load %s: %w", l.source, err)
+func (l *loader) newQueue() *queue {
+	return &queue{loader: l, opened: make(chan struct{}), copies: make(chan piece, queueDepth)}
+}
+
+// open makes the stream, which waits for the device.
+func (q *queue) open() error {
+	var err error
+	if q.stream, err = q.device.NewStream(); err != nil {
+		return fmt.Errorf("load %s: %w", q.source, err)
 	}
-	return &queue{loader: l, stream: stream, copies: make(chan piece, queueDepth)}, nil
+	close(q.opened)
+	return nil
 }
 
 // add takes a piece whose copy was enqueued.
@@ -71,6 +78,9 @@ func (q *queue) arrived(c piece) error {
 // close drains and closes the stream. It asks for the events that a load which
 // failed did not wait for, so that they give back what they hold.
 func (q *queue) close() error {
+	if q.stream == nil {
+		return nil
+	}
 	err := q.stream.Close()
 	for len(q.copies) > 0 {
 		_, _ = (<-q.copies).event.Done()

@@ -159,8 +159,10 @@ func (r *reader) copy(ctx context.Context, c piece) (err error) {
 	if err := r.await(ctx, c.file.parsed, &r.parsing); err != nil {
 		return err
 	}
-	if err := r.await(ctx, c.file.ready, &r.waiting); err != nil { // for memory of the device
-		return err
+	for _, ready := range []<-chan struct{}{c.file.ready, r.queue.opened} { // which wait for the device
+		if err := r.await(ctx, ready, &r.waiting); err != nil {
+			return err
+		}
 	}
 	for s := range c.file.layout.within(c.begin, c.end) {
 		err := r.queue.stream.Copy(c.file.memory[s.alloc], s.at, c.staging, int(s.begin-c.begin), int(s.end-s.begin))

@@ -33,8 +33,8 @@ func holdContext(t *testing.T) (create func()) {
 	return func() { must(t, os.Remove(file)) }
 }
 
-// TestReadsWhileTheContextIsCreated holds that staging and streams are there
-// before the context is, and that copies from that staging are right.
+// TestReadsWhileTheContextIsCreated holds that staging is there before the
+// context is, and that copies from that staging are right.
 func TestReadsWhileTheContextIsCreated(t *testing.T) {
 	simulated(t)
 	create := holdContext(t)
@@ -44,10 +44,6 @@ func TestReadsWhileTheContextIsCreated(t *testing.T) {
 	s, err := d.NewStaging(mib)
 	must(t, err)
 	unused, err := d.NewStaging(mib)
-	must(t, err)
-	stream, err := d.NewStream()
-	must(t, err)
-	idle, err := d.NewStream()
 	must(t, err)
 	for i := range s.Bytes() {
 		s.Bytes()[i] = byte(i * 7 >> 3)
@@ -64,6 +60,8 @@ func TestReadsWhileTheContextIsCreated(t *testing.T) {
 	must(t, <-ready)
 	m, err := d.Alloc(mib)
 	must(t, err)
+	stream, err := d.NewStream()
+	must(t, err)
 	must(t, stream.Copy(m, 0, s, 0, mib))
 	must(t, stream.Sync())
 	if locked := d.PageLockedPeak(); locked != mib {
@@ -78,7 +76,7 @@ func TestReadsWhileTheContextIsCreated(t *testing.T) {
 	if locked := d.PageLockedPeak(); locked != 2*mib {
 		t.Errorf("%d bytes were page-locked, want the buffer of the read back too, %d", locked, 2*mib)
 	}
-	must(t, errors.Join(unused.Free(), idle.Close(), d.Close()))
+	must(t, errors.Join(unused.Free(), d.Close()))
 }
 
 func TestContextThatCannotBeCreated(t *testing.T) {
@@ -88,13 +86,11 @@ func TestContextThatCannotBeCreated(t *testing.T) {
 	d := open(t)
 	s, err := d.NewStaging(mib)
 	must(t, err)
-	stream, err := d.NewStream()
-	must(t, err)
 	create()
 	_, allocErr := d.Alloc(mib)
-	_, recordErr := stream.Record()
+	_, streamErr := d.NewStream()
 	_, stagingErr := d.NewStaging(mib)
-	for what, err := range map[string]error{"Wait": d.Wait(), "Alloc": allocErr, "Record": recordErr, "NewStaging": stagingErr} {
+	for what, err := range map[string]error{"Wait": d.Wait(), "Alloc": allocErr, "NewStream": streamErr, "NewStaging": stagingErr} {
 		if err == nil || !strings.Contains(err.Error(), "create context: out of memory") {
 			t.Errorf("%s: %v; want why there is no context", what, err)
 		}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"unsafe"
 
 	"gorgonia.org/cu"
@@ -15,24 +14,27 @@ import (
 	"weightfs/gpuload"
 )
 
-// stream is a CUDA stream that does not synchronize with the default stream. It
-// is made when it is first used, which waits for the device's context.
+// stream is a CUDA stream that does not synchronize with the default stream.
 type stream struct {
 	device *Device
-
-	making sync.Mutex
-	made   atomic.Bool // set under making
+	handle cu.Stream
 
 	mu     sync.RWMutex // held for reading while handle is used
-	handle cu.Stream    // set before made is
 	closed bool         // guarded by mu
 }
 
 var errClosed = errors.New("stream is closed")
 
-// NewStream makes a stream.
+// NewStream makes a stream. It waits for the device's context.
 func (d *Device) NewStream() (gpuload.Stream, error) {
 	s := &stream{device: d}
+	err := d.do(func() (err error) {
+		s.handle, err = cu.MakeStream(cu.NonBlocking)
+		return err
+	})
+	if err != nil {
+		return nil, d.fail("make stream", err)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.streams[s] = struct{}{}
@@ -58,24 +60,6 @@ func (s *stream) Copy(dst gpuload.Memory, off int64, src gpuload.Staging, begin,
 	if err != nil {
 		return s.device.fail(attempt, err)
 	}
-	return nil
-}
-
-// make makes the stream, once. The device's context is current.
-func (s *stream) make() error {
-	if s.made.Load() {
-		return nil
-	}
-	s.making.Lock()
-	defer s.making.Unlock()
-	if s.made.Load() {
-		return nil
-	}
-	var err error
-	if s.handle, err = cu.MakeStream(cu.NonBlocking); err != nil {
-		return fmt.Errorf("make stream: %w", translate(err))
-	}
-	s.made.Store(true)
 	return nil
 }
 
@@ -140,10 +124,7 @@ func (s *stream) Sync() error {
 }
 
 func (s *stream) Close() error {
-	var syncErr error
-	if s.made.Load() { // else nothing was ever enqueued
-		syncErr = s.Sync()
-	}
+	syncErr := s.Sync()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -153,9 +134,6 @@ func (s *stream) Close() error {
 	s.device.mu.Lock()
 	delete(s.device.streams, s)
 	s.device.mu.Unlock()
-	if !s.made.Load() {
-		return nil
-	}
 	if err := s.device.do(s.handle.Destroy); err != nil {
 		return errors.Join(syncErr, s.device.fail("destroy stream", err))
 	}
@@ -169,10 +147,5 @@ func (s *stream) use(f func() error) error {
 	if s.closed {
 		return errClosed
 	}
-	return s.device.do(func() error {
-		if err := s.make(); err != nil {
-			return err
-		}
-		return f()
-	})
+	return s.device.do(f)
 }
