@@ -1,7 +1,6 @@
 package remote_test
 
 import (
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,115 +9,37 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"weightfs/remote"
+	"weightfs/tests/rig"
 )
 
-// keyServer answers listings of keys that no folder could hold, in S3's order
-// and in small pages.
-type keyServer struct {
-	keys     []string // sorted
-	pageSize int
-	class    map[string]string // storage classes
-	header   http.Header       // of the last request
-}
-
-type listResult struct {
-	XMLName               xml.Name `xml:"ListBucketResult"`
-	EncodingType          string   `xml:",omitempty"`
-	IsTruncated           bool
-	NextContinuationToken string `xml:",omitempty"`
-	Contents              []listedKey
-	CommonPrefixes        []struct{ Prefix string }
-}
-
-type listedKey struct {
-	Key          string
-	LastModified string
-	ETag         string
-	Size         int
-	StorageClass string `xml:",omitempty"`
-}
-
-func (s *keyServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.header = r.Header
-	q := r.URL.Query()
-	limit := s.pageSize
-	if n, err := strconv.Atoi(q.Get("max-keys")); err == nil {
-		limit = min(limit, n)
-	}
-	out := listResult{EncodingType: q.Get("encoding-type")}
-	encode := func(k string) string { return k }
-	if out.EncodingType == "url" {
-		encode = func(k string) string { return strings.ReplaceAll(url.QueryEscape(k), "%2F", "/") }
-	}
-	last := q.Get("continuation-token") // the last key or prefix handed out
-	for _, key := range s.keys {
-		prefix, isPrefix := groupOf(key, q.Get("prefix"), q.Get("delimiter"))
-		if !strings.HasPrefix(key, q.Get("prefix")) || prefix <= last && last != "" {
-			continue
-		}
-		if limit == 0 {
-			out.IsTruncated, out.NextContinuationToken = true, last
-			break
-		}
-		limit--
-		last = prefix
-		if isPrefix {
-			out.CommonPrefixes = append(out.CommonPrefixes, struct{ Prefix string }{encode(prefix)})
-			continue
-		}
-		out.Contents = append(out.Contents, listedKey{Key: encode(key), LastModified: "2024-05-01T12:00:00Z",
-			ETag: `"` + strconv.Itoa(len(key)) + `"`, Size: len(key), StorageClass: s.class[key]})
-	}
-	w.Header().Set("Content-Type", "application/xml")
-	if err := xml.NewEncoder(w).Encode(out); err != nil {
-		panic(err)
-	}
-}
-
-// groupOf is the key, or the common prefix that stands for it.
-func groupOf(key, prefix, delimiter string) (string, bool) {
-	rest, ok := strings.CutPrefix(key, prefix)
-	if !ok || delimiter == "" {
-		return key, false
-	}
-	name, _, ok := strings.Cut(rest, delimiter)
-	if !ok {
-		return key, false
-	}
-	return prefix + name + delimiter, true
-}
-
-func openKeys(t *testing.T, prefix string, s *keyServer, logger *slog.Logger) *remote.S3 {
+// openKeys opens a store of these keys, each of which is its object's content.
+func openKeys(t *testing.T, prefix string, s *rig.KeyServer, keys []string, logger *slog.Logger) *remote.S3 {
 	t.Helper()
-	slices.Sort(s.keys)
-	if s.pageSize == 0 {
-		s.pageSize = 1000
+	for _, key := range keys {
+		s.Put(key, rig.Bytes([]byte(key)))
 	}
-	web := httptest.NewServer(s)
-	t.Cleanup(web.Close)
-	return openS3(t, "b", prefix, remote.S3Config{EndpointURL: web.URL, NoSignRequest: true, Logger: logger})
+	return openS3(t, "b", prefix, remote.S3Config{EndpointURL: s.Start(t), NoSignRequest: true, Logger: logger})
 }
 
 func TestKeysThatCannotBeFiles(t *testing.T) {
 	long := strings.Repeat("n", 256)
-	s := &keyServer{keys: []string{
+	keys := []string{
 		"file", "a//b", "a/ok", "/lead", "./dot", "../up", "a/./x", "a/../y", "nul\x00name", long, long + "/in", "a/" + long,
 		long[1:], "marker/", "both", "both/in", "dir/", "dir/in", ".hidden", "..x", "bad-utf8-\xff", "ctl-\x01",
-	}}
+	}
+	var s rig.KeyServer
 	var log strings.Builder
-	store := openKeys(t, "", s, slog.New(slog.NewTextHandler(&log, nil)))
+	store := openKeys(t, "", &s, keys, slog.New(slog.NewTextHandler(&log, nil)))
 	want := []string{"..x", ".hidden", "a/", "bad-utf8-\xff", "both/", "ctl-\x01", "dir/", "file", "marker/", long[1:]}
-	for _, s.pageSize = range []int{1000, 1000, 5} { // listed anew it is not counted anew
+	for _, s.PageSize = range []int{1000, 1000, 5} { // listed anew it is not counted anew
 		if got := collect(t, remote.List(t.Context(), store, "")); !slices.Equal(got, want) {
 			t.Errorf("List = %q\nwant   %q", got, want)
 		}
@@ -152,10 +73,11 @@ func TestListingsMatchAModel(t *testing.T) {
 			}
 			keys["p/"+strings.Trim(key.String(), "/")+"x"] = true
 		}
-		s := &keyServer{keys: slices.Collect(maps.Keys(keys)), pageSize: 1 + rng.IntN(5)}
-		store := openKeys(t, "p", s, nil)
+		all := slices.Collect(maps.Keys(keys))
+		s := rig.KeyServer{PageSize: 1 + rng.IntN(5)}
+		store := openKeys(t, "p", &s, all, nil)
 		for _, dir := range []string{"", "a", "b-", "a/b"} {
-			want := model(s.keys, "p", dir)
+			want := model(all, "p", dir)
 			var got []string
 			for e, err := range remote.List(t.Context(), store, dir) {
 				if errors.Is(err, fs.ErrNotExist) && dir != "" {
@@ -167,7 +89,7 @@ func TestListingsMatchAModel(t *testing.T) {
 				got = append(got, fmt.Sprint(e.Key, e.Kind == remote.KindDir))
 			}
 			if !slices.Equal(got, want) {
-				t.Errorf("seed %d, page %d: List(%q) = %q\nwant %q of %q", seed, s.pageSize, dir, got, want, s.keys)
+				t.Errorf("seed %d, page %d: List(%q) = %q\nwant %q of %q", seed, s.PageSize, dir, got, want, all)
 			}
 		}
 	}
@@ -198,9 +120,13 @@ func model(keys []string, prefix, dir string) []string {
 }
 
 func TestArchivedObjects(t *testing.T) {
-	s := &keyServer{keys: []string{"deep", "glacier", "instant", "standard"}, class: map[string]string{
-		"deep": "DEEP_ARCHIVE", "glacier": "GLACIER", "instant": "GLACIER_IR", "standard": "STANDARD"}}
-	store := openKeys(t, "", s, nil)
+	var s rig.KeyServer
+	for key, class := range map[string]string{"deep": "DEEP_ARCHIVE", "glacier": "GLACIER", "instant": "GLACIER_IR", "standard": "STANDARD"} {
+		o := rig.Zeroes(1)
+		o.Class = class
+		s.Put(key, o)
+	}
+	store := openKeys(t, "", &s, nil, nil)
 	for e, err := range remote.List(t.Context(), store, "") {
 		if err != nil {
 			t.Fatal(err)
@@ -218,25 +144,34 @@ func TestArchivedObjects(t *testing.T) {
 }
 
 func TestRequesterPays(t *testing.T) {
-	s := &keyServer{keys: []string{"file"}}
-	web := httptest.NewServer(s)
+	var s rig.KeyServer
+	s.Put("file", rig.Bytes([]byte("text")))
+	var header http.Header // of the last request
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header = r.Header
+		s.ServeHTTP(w, r)
+	}))
 	t.Cleanup(web.Close)
-	s.pageSize = 10
 	store := openS3(t, "b", "", remote.S3Config{EndpointURL: web.URL, NoSignRequest: true, RequesterPays: true})
-	collect(t, remote.List(t.Context(), store, ""))
 	const field = "X-Amz-Request-Payer"
-	if got := s.header.Get(field); got != "requester" {
-		t.Errorf("LIST: %s = %q", field, got)
-	}
-	obj := remote.Object{Key: "file", Size: 4, Version: "4"}
-	if _, err := store.OpenRange(t.Context(), obj, 0, 4); err == nil {
-		t.Error("a listing passed for a range")
-	}
-	if got := s.header.Get(field); got != "requester" {
-		t.Errorf("GET: %s = %q", field, got)
-	}
-	if got := s.header.Get("Authorization"); got != "" {
-		t.Errorf("an anonymous request is signed: %q", got)
+	for e, err := range remote.List(t.Context(), store, "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := header.Get(field); got != "requester" {
+			t.Errorf("LIST: %s = %q", field, got)
+		}
+		body, err := store.OpenRange(t.Context(), e.Object, 0, 4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body.Close()
+		if got := header.Get(field); got != "requester" {
+			t.Errorf("GET: %s = %q", field, got)
+		}
+		if got := header.Get("Authorization"); got != "" {
+			t.Errorf("an anonymous request is signed: %q", got)
+		}
 	}
 }
 

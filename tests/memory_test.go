@@ -2,7 +2,6 @@ package tests
 
 import (
 	"fmt"
-	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -50,14 +49,13 @@ func TestMemoryStaysBelowTheLimit(t *testing.T) {
 func TestMemoryOfManyObjects(t *testing.T) {
 	t.Parallel()
 	const objects = 200_000
-	keys := rig.KeyServer{Sizes: map[string]int64{"big": 64 << 20}}
+	var keys rig.KeyServer
+	keys.Put("big", rig.Zeroes(64<<20))
 	for i := range objects / 2 {
-		keys.Sizes[fmt.Sprintf("flat/shard-%06d.safetensors", i)] = 1
-		keys.Sizes[fmt.Sprintf("models/%03d/shard-%03d.safetensors", i/100, i%100)] = 1
+		keys.Put(fmt.Sprintf("flat/shard-%06d.safetensors", i), rig.Zeroes(1))
+		keys.Put(fmt.Sprintf("models/%03d/shard-%03d.safetensors", i/100, i%100), rig.Zeroes(1))
 	}
-	server := httptest.NewServer(&keys)
-	defer server.Close()
-	m, check := mountLimited(t, "s3://objects", "AWS_ENDPOINT_URL="+server.URL)
+	m, check := mountLimited(t, "s3://objects", "AWS_ENDPOINT_URL="+keys.Start(t))
 	output(t, "cat", filepath.Join(m.Dir, "big"))
 	if got := output(t, "sh", "-c", `find "$0" -type f -size -2 | wc -l`, m.Dir); got != fmt.Sprintln(objects) {
 		t.Errorf("%s files were found, want %d", got, objects)

@@ -2,7 +2,6 @@ package faults
 
 import (
 	"fmt"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -142,11 +141,9 @@ func (n *nodeMount) fill(key string) {
 // group, for the length of the test.
 func mountKeys(t *testing.T, keys *rig.KeyServer, name string, flags ...string) (*rig.Mount, *rig.Cgroup) {
 	t.Helper()
-	server := httptest.NewServer(keys)
-	t.Cleanup(server.Close)
 	group := rig.CgroupFor(t, name)
 	return mountFor(t, rig.MountOptions{
-		Source: "s3://keys", Env: append(theStage.server.Env(), "AWS_ENDPOINT_URL="+server.URL),
+		Source: "s3://keys", Env: append(theStage.server.Env(), "AWS_ENDPOINT_URL="+keys.Start(t)),
 		Args: append([]string{"--memory-limit", "64Mi"}, flags...), Cgroup: group,
 	}), group
 }
@@ -156,9 +153,9 @@ func mountKeys(t *testing.T, keys *rig.KeyServer, name string, flags ...string) 
 func TestSmallFilesTakeLittle(t *testing.T) {
 	t.Parallel()
 	const last = 4000
-	keys := rig.KeyServer{Sizes: map[string]int64{}}
+	var keys rig.KeyServer
 	for i := range theStage.smallFiles {
-		keys.Sizes[fmt.Sprintf("small-%06d", i)] = 4 << 10
+		keys.Put(fmt.Sprintf("small-%06d", i), rig.Zeroes(4<<10))
 	}
 	m, group := mountKeys(t, &keys, "small")
 	if got := succeed(t, "sh", "-c", `ls "$0" | wc -l`, m.Dir); got != fmt.Sprintln(theStage.smallFiles) {
@@ -193,9 +190,9 @@ func TestSmallFilesTakeLittle(t *testing.T) {
 func TestListedAgainAndAgain(t *testing.T) {
 	t.Parallel()
 	const objects = 20_000
-	keys := rig.KeyServer{Sizes: map[string]int64{}}
+	var keys rig.KeyServer
 	for i := range objects {
-		keys.Sizes[fmt.Sprintf("flat/shard-%06d.safetensors", i)] = 64 << 20
+		keys.Put(fmt.Sprintf("flat/shard-%06d.safetensors", i), rig.Zeroes(64<<20))
 	}
 	m, group := mountKeys(t, &keys, "listed", "--metadata-ttl", "minimal")
 	succeed(t, "sh", "-c", `cat "$0" >/dev/null`, filepath.Join(m.Dir, "flat/shard-000000.safetensors"))
