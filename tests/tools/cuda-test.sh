@@ -66,6 +66,20 @@ if ! CUDADRIVER_NO_REGISTER=1 LD_LIBRARY_PATH=$driver "$programs/gpuload-cuda" l
 fi
 echo "a driver that refuses registration is one line, and tensors are right"
 
+# An error of a copy comes late, with an event, and names what was copied.
+.venv/bin/python -c 'import sys, numpy, safetensors.numpy as s
+s.save_file({f"layer{i}": numpy.arange(4 << 20, dtype="float32") for i in range(4)}, sys.argv[1])' "$scratch/layers.safetensors"
+rc=0
+CUDADRIVER_LATE_ERROR=1 LD_LIBRARY_PATH=$driver "$programs/gpuload-cuda" load "$scratch/layers.safetensors" \
+	--device cuda:0 --json --part-size 8MiB --manifest "$scratch/late" >"$scratch/out" 2>"$scratch/err" || rc=$?
+if [[ $rc != 1 || -s $scratch/out || -e $scratch/late ]] ||
+	! grep -Eq '^gpuload: load .*layers.safetensors \[[0-9]+,[0-9]+\), tensors? "layer.*asynchronous copy: .*CUDA error 700' "$scratch/err"; then
+	echo "a copy that fails late: exit $rc"
+	cat "$scratch/out" "$scratch/err"
+	exit 1
+fi
+echo "a copy that fails late is an error that names it"
+
 # A driver that does not start, or that is not there, is one line on standard
 # error, and standard output is the results' alone.
 without() { # WHAT LD_LIBRARY_PATH VARIABLE=VALUE WANTED

@@ -10,6 +10,7 @@
  *
  * Environment: CUDADRIVER_DEVICES (1), CUDADRIVER_MEMORY, bytes of each device
  * (8 GiB), CUDADRIVER_WRONG: each copy to a device leaves one bit wrong,
+ * CUDADRIVER_LATE_ERROR: the third copy to a device fails, as events tell,
  * CUDADRIVER_CONTEXT_HELD: no context is created while a file of this name is
  * there, CUDADRIVER_CONTEXT_FAILS: creating one runs out of memory,
  * CUDADRIVER_NO_REGISTER: memory that the driver did not allocate is not

@@ -39,6 +39,20 @@ static void wrong(struct operation *o)
 		((uint8_t *)o->to)[o->size / 2] ^= 1;
 }
 
+/* failed says that a copy has failed, which every event tells from then on, as after
+ * a bad address on a GPU; guarded by driver_lock. */
+static bool failed;
+
+/* fail has the third copy to a device fail where the variable CUDADRIVER_LATE_ERROR
+ * is set. The lock is held. */
+static void fail(const struct operation *o)
+{
+	static int copies;
+
+	if (o->size && o->to_device && getenv("CUDADRIVER_LATE_ERROR") && ++copies == 3)
+		failed = true;
+}
+
 static void *perform(void *argument)
 {
 	CUstream s = argument;
@@ -55,6 +69,7 @@ static void *perform(void *argument)
 			wrong(o);
 		}
 		pthread_mutex_lock(&driver_lock);
+		fail(o);
 		if (o->event && o->event->reached < o->recording)
 			o->event->reached = o->recording;
 		pthread_cond_broadcast(&progress);
@@ -176,6 +191,8 @@ CUresult cuEventQuery(CUevent e)
 {
 	if (!enter_with(e))
 		return CUDA_ERROR_INVALID_HANDLE;
+	if (failed)
+		return leave(CUDA_ERROR_ILLEGAL_ADDRESS);
 	return leave(e->reached == e->recorded ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY);
 }
 
@@ -186,5 +203,5 @@ CUresult cuEventSynchronize(CUevent e)
 	uint64_t recording = e->recorded;
 	while (e->reached < recording)
 		pthread_cond_wait(&progress, &driver_lock);
-	return leave(CUDA_SUCCESS);
+	return leave(failed ? CUDA_ERROR_ILLEGAL_ADDRESS : CUDA_SUCCESS);
 }
