@@ -56,7 +56,7 @@ func (o *objectBlob) stream(ctx context.Context, off, n int64) (io.ReadCloser, e
 	return o.store.OpenRange(ctx, o.object, off, n)
 }
 
-func (o *objectBlob) piece() int64 { return hotChunk }
+func (o *objectBlob) piece() int64 { return hotPiece }
 
 func (o *objectBlob) inMemory() bool { return false }
 

@@ -48,7 +48,7 @@ func (s *cpuStream) run() {
 
 // cachedCopy is below the 1 MiB from which Go's memmove for amd64 stores past
 // the processor's caches. The kernel has just cleared the destination, which
-// lies in them: loads of 1 GiB of cached pages took 1 to 6% longer by chunks whole.
+// lies in them: loads of 1 GiB of cached pages took 1 to 6% longer by pieces whole.
 const cachedCopy = 256 << 10
 
 // copyInPieces copies src to dst, which is no shorter.

@@ -64,8 +64,8 @@ type Memory interface {
 // Staging is host memory that copies read from. It must not be written or
 // freed before the event recorded after its last copy is done.
 type Staging interface {
-	// Bytes is the memory. A copy may move it: what was returned before then is
-	// good to copy from, and not to be read or written.
+	// Bytes is the memory. A copy from it may move it: what was returned before then
+	// is no longer to be read or written.
 	Bytes() []byte
 	Free() error
 }

@@ -24,9 +24,9 @@
 // memory limit allows.
 //
 // On the device a file lies as it does on disk, in one allocation or a few, or
-// with other small files in one, and tensors are views of that. Only a tensor that would not begin at a multiple of
-// 16 bytes, or of 256 if it has more than 4 KiB, is moved up, as it is copied,
-// never afterwards.
+// with other small files in one, and tensors are views of that. Only a tensor that
+// would not begin at a multiple of 16 bytes, or of 256 if it has more than 4 KiB,
+// is moved up, as it is copied, never afterwards.
 //
 // Who owns what: the caller owns the device, the source and the model, and
 // closes each. A model owns its device memory, a load its staging and streams,

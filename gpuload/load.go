@@ -246,7 +246,7 @@ func (l *loader) model() *Model {
 	phases, elapsed := l.clock.end()
 	m.stats = Stats{
 		Files: len(l.files), Tensors: len(m.tensors), Bytes: bytes, Elapsed: elapsed,
-		Concurrency: l.options.Concurrency, Readers: l.readers, PartBytes: l.options.PartSize, ChunkBytes: int64(l.pool.budget.chunk),
+		Concurrency: l.options.Concurrency, Readers: l.readers, PartBytes: l.options.PartSize, PieceBytes: int64(l.pool.budget.piece),
 		StagingPeakBytes: l.peak, Phases: phases,
 	}
 	return m

@@ -157,7 +157,7 @@ func TestStagingIsWhatIsReadAtATime(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { check(t, m.Close()) }()
-	if got := m.Stats().ChunkBytes; got != 1<<20 {
+	if got := m.Stats().PieceBytes; got != 1<<20 {
 		t.Errorf("a cached file was staged by %d bytes", got)
 	}
 }

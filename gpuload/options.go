@@ -14,8 +14,10 @@ const (
 // takes profit from, where each reader has a stream of the device.
 const MaxConcurrency = 1024
 
+// DefaultMemoryLimit is Options.MemoryLimit where that is 0.
+const DefaultMemoryLimit = 40_000_000_000
+
 const (
-	defaultMemoryLimit = 40_000_000_000
 	// defaultPartSize is the size at which a copy to a GPU and a ranged GET
 	// both run at full speed.
 	defaultPartSize = 8 << 20
@@ -88,7 +90,7 @@ func (o Options) withDefaults(concurrency int) Options {
 		o.Concurrency = concurrency
 	}
 	if o.MemoryLimit == 0 {
-		o.MemoryLimit = defaultMemoryLimit
+		o.MemoryLimit = DefaultMemoryLimit
 	}
 	if o.PartSize == 0 {
 		o.PartSize, o.joinParts = defaultPartSize, true

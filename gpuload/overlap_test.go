@@ -210,7 +210,7 @@ func (b *slowBlob) stream(ctx context.Context, off, n int64) (io.ReadCloser, err
 	return io.NopCloser(bytes.NewReader(b.content[off : off+n])), nil
 }
 
-func (b *slowBlob) piece() int64 { return hotChunk }
+func (b *slowBlob) piece() int64 { return hotPiece }
 
 func (b *slowBlob) readers() int { return pathReaders }
 

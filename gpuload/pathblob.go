@@ -109,9 +109,9 @@ func (b *pathBlob) inMemory() bool { return b.cached(0, b.stat.Size) }
 
 func (b *pathBlob) piece() int64 {
 	if b.direct == nil || b.mounted || b.inMemory() {
-		return hotChunk
+		return hotPiece
 	}
-	return largestChunk
+	return largestPiece
 }
 
 func (b *pathBlob) readers() int {

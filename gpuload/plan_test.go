@@ -216,9 +216,9 @@ func TestJoinedParts(t *testing.T) {
 							n.Add(1)
 							start := time.Now()
 							time.Sleep(c.firstByte)
-							for at := next.begin; at < next.end; at += hotChunk {
-								time.Sleep(shared.Take(hotChunk))
-								p.came(next.file, hotChunk, start, at+hotChunk-next.begin)
+							for at := next.begin; at < next.end; at += hotPiece {
+								time.Sleep(shared.Take(hotPiece))
+								p.came(next.file, hotPiece, start, at+hotPiece-next.begin)
 							}
 						}
 					})
@@ -248,19 +248,19 @@ func TestBudget(t *testing.T) {
 		want        budget
 		err         string
 	}{
-		{MemoryUnlimited, 8 * mib, 16, budget{slots: 24, chunk: 8 * mib}, ""},
-		{MemoryUnlimited, 8 * mib, 1, budget{slots: 2, chunk: 8 * mib}, ""},
-		{MemoryUnlimited, 1 << 40, 2, budget{slots: 3, chunk: 64 * mib}, ""},
-		{MemoryMinimum, 8 * mib, 16, budget{slots: 24, chunk: mib}, ""},
-		{MemoryMinimum, 4096, 2, budget{slots: 3, chunk: 4096}, ""},
-		{40e9, 8 * mib, 16, budget{slots: 24, chunk: 8 * mib}, ""},
-		{24 * 8 * mib, 8 * mib, 16, budget{slots: 24, chunk: 8 * mib}, ""},
-		{24*8*mib - 1, 8 * mib, 16, budget{slots: 24, chunk: 8*mib - 4096}, ""},
-		{24 * mib, 8 * mib, 16, budget{slots: 24, chunk: mib}, ""},
-		{mib, 8 * mib, 16, budget{slots: 4, chunk: 256 << 10}, ""},
-		{512 << 10, 8 * mib, 16, budget{slots: 2, chunk: 256 << 10}, ""},
+		{MemoryUnlimited, 8 * mib, 16, budget{slots: 24, piece: 8 * mib}, ""},
+		{MemoryUnlimited, 8 * mib, 1, budget{slots: 2, piece: 8 * mib}, ""},
+		{MemoryUnlimited, 1 << 40, 2, budget{slots: 3, piece: 64 * mib}, ""},
+		{MemoryMinimum, 8 * mib, 16, budget{slots: 24, piece: mib}, ""},
+		{MemoryMinimum, 4096, 2, budget{slots: 3, piece: 4096}, ""},
+		{40e9, 8 * mib, 16, budget{slots: 24, piece: 8 * mib}, ""},
+		{24 * 8 * mib, 8 * mib, 16, budget{slots: 24, piece: 8 * mib}, ""},
+		{24*8*mib - 1, 8 * mib, 16, budget{slots: 24, piece: 8*mib - 4096}, ""},
+		{24 * mib, 8 * mib, 16, budget{slots: 24, piece: mib}, ""},
+		{mib, 8 * mib, 16, budget{slots: 4, piece: 256 << 10}, ""},
+		{512 << 10, 8 * mib, 16, budget{slots: 2, piece: 256 << 10}, ""},
 		{512<<10 - 1, 8 * mib, 16, budget{}, "memory limit of 524287 bytes is below the minimum of 524288"},
-		{8192, 4096, 16, budget{slots: 2, chunk: 4096}, ""},
+		{8192, 4096, 16, budget{slots: 2, piece: 4096}, ""},
 	} {
 		got, err := newBudget(c.limit, c.part, c.concurrency)
 		if got != c.want || (err == nil) != (c.err == "") || (err != nil && !strings.Contains(err.Error(), c.err)) {
@@ -276,7 +276,7 @@ func TestDefaultStagingIsSmall(t *testing.T) {
 	for _, readers := range []int{pathReaders, storeReaders} {
 		o := Options{}.withDefaults(readers)
 		b, err := newBudget(o.MemoryLimit, o.PartSize, o.Concurrency)
-		if bytes := b.slots * b.chunk; bytes >= 1<<30 || err != nil {
+		if bytes := b.slots * b.piece; bytes >= 1<<30 || err != nil {
 			t.Errorf("%d readers: %d bytes of staging, %v", readers, bytes, err)
 		}
 	}
@@ -289,12 +289,12 @@ func TestBudgetStaysWithinTheLimit(t *testing.T) {
 		concurrency := rapid.IntRange(1, 300).Draw(t, "concurrency")
 		b, err := newBudget(limit, part, concurrency)
 		if err != nil {
-			if limit >= fewestSlots*smallestChunk {
+			if limit >= fewestSlots*smallestPiece {
 				t.Fatal(err)
 			}
 			return
 		}
-		if int64(b.slots)*int64(b.chunk) > limit || b.slots < fewestSlots || b.chunk%pageSize != 0 || b.chunk < pageSize {
+		if int64(b.slots)*int64(b.piece) > limit || b.slots < fewestSlots || b.piece%pageSize != 0 || b.piece < pageSize {
 			t.Fatalf("%+v of a limit of %d", b, limit)
 		}
 		if r := b.readers(concurrency); r < 1 || r >= b.slots || r > concurrency {

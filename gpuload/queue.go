@@ -18,9 +18,9 @@ type queue struct {
 	left []Event // guarded by mu; of copies that did not come into copies
 }
 
-// queueDepth is how many copies may be on a stream before readers wait: more than
-// there are pieces, as a rule.
-const queueDepth = 64
+// queueDepth is how many copies may be on a stream before readers wait. It bounds what
+// is page-locked of what was read before a GPU was ready: 64 pieces on two streams.
+const queueDepth = 32
 
 func (l *loader) newQueue() *queue {
 	return &queue{loader: l, opened: make(chan struct{}), copies: make(chan piece, queueDepth)}
@@ -57,7 +57,9 @@ func (q *queue) complete(ctx context.Context) error {
 			return c.file.failed(ctx, c.begin, c.end, err)
 		}
 		q.clock.copies(-1)
-		q.pool.put(c.staging)
+		if err := q.pool.put(c.staging); err != nil {
+			return c.file.failed(ctx, c.begin, c.end, err)
+		}
 		if err := q.arrived(c); err != nil {
 			return err
 		}

@@ -60,7 +60,7 @@ func (r *reader) readPart(ctx context.Context, f *fileLoad, p part) error {
 	}
 	defer b.Close()
 	for begin := p.begin; begin < p.end; {
-		c := piece{file: f, begin: begin, end: min(begin+int64(r.pool.budget.chunk), p.end)}
+		c := piece{file: f, begin: begin, end: min(begin+int64(r.pool.budget.piece), p.end)}
 		if err := r.takeStaging(ctx, &c); err != nil {
 			return err
 		}
@@ -87,7 +87,7 @@ func (r *reader) readPiece(b body, c piece, came func(n, end int64)) error {
 	defer func() { r.reading += time.Since(start) }()
 	step := c.end - c.begin
 	if !b.splits() {
-		step = min(step, hotChunk)
+		step = min(step, hotPiece)
 	}
 	bytes := c.staging.Bytes()
 	for at := c.begin; at < c.end; {

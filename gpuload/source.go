@@ -215,7 +215,7 @@ func (s *Source) largest() int64 {
 
 // piece is how much is best read at a time, at most.
 func (s *Source) piece() int64 {
-	var n int64 = hotChunk
+	var n int64 = hotPiece
 	for _, f := range s.files {
 		n = max(n, f.blob.piece())
 	}

@@ -7,11 +7,12 @@ import (
 	"sync/atomic"
 )
 
-// stagingPool lends staging memory by pieces of budget.chunk bytes: budget.slots of
+// stagingPool lends staging memory by pieces of budget.piece bytes: budget.slots of
 // them, and budget.early more until the device is ready, since nothing can be copied
 // away before. Memory is taken from the device only when no free piece is left, by
 // the reader that needs it (page-locking is slow, and done in parallel), and the
-// piece used last is lent first, while the caches still hold it.
+// piece used last is lent first, while the caches still hold it. What was lent early
+// goes back to the device once it is copied: it is of no use any more.
 type stagingPool struct {
 	device Device
 	budget budget
@@ -20,14 +21,16 @@ type stagingPool struct {
 	ready  <-chan struct{} // closed when the device is; nil if it always was
 
 	reading atomic.Int32 // pieces that are being read into
+	waiting atomic.Int32 // calls of take that wait
 
 	mu   sync.Mutex
-	free []Staging // guarded by mu; a stack
-	all  []Staging // guarded by mu
+	free []Staging            // guarded by mu; a stack
+	all  map[Staging]struct{} // guarded by mu
+	most int                  // guarded by mu; pieces of all, at most
 }
 
 func newStagingPool(dev Device, b budget) *stagingPool {
-	return &stagingPool{device: dev, budget: b, ready: dev.Advice().Ready,
+	return &stagingPool{device: dev, budget: b, ready: dev.Advice().Ready, all: make(map[Staging]struct{}),
 		tokens: make(chan struct{}, b.slots), early: make(chan struct{}, b.early)}
 }
 
@@ -49,6 +52,8 @@ func (p *stagingPool) try() (s Staging, ok bool, err error) {
 // take lends a piece; it waits while all are lent. Its owner gives it back with
 // put once no copy reads from it.
 func (p *stagingPool) take(ctx context.Context) (Staging, error) {
+	p.waiting.Add(1)
+	defer p.waiting.Add(-1)
 	select {
 	case p.tokens <- struct{}{}:
 		return p.piece()
@@ -75,14 +80,15 @@ func (p *stagingPool) piece() (Staging, error) {
 	if s, ok := p.pop(); ok {
 		return s, nil
 	}
-	s, err := p.device.NewStaging(p.budget.chunk)
+	s, err := p.device.NewStaging(p.budget.piece)
 	if err != nil {
 		p.untake()
 		return nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.all = append(p.all, s)
+	p.all[s] = struct{}{}
+	p.most = max(p.most, len(p.all))
 	return s, nil
 }
 
@@ -98,11 +104,28 @@ func (p *stagingPool) pop() (Staging, bool) {
 	return s, true
 }
 
-func (p *stagingPool) put(s Staging) {
+// put takes a piece back.
+func (p *stagingPool) put(s Staging) error {
+	if p.waiting.Load() == 0 {
+		select {
+		case <-p.early:
+			return p.drop(s)
+		default:
+		}
+	}
 	p.mu.Lock()
 	p.free = append(p.free, s)
 	p.mu.Unlock()
 	p.untake()
+	return nil
+}
+
+// drop gives a piece back to the device.
+func (p *stagingPool) drop(s Staging) error {
+	p.mu.Lock()
+	delete(p.all, s)
+	p.mu.Unlock()
+	return s.Free()
 }
 
 // untake takes a token back, so that who waits for one gets it.
@@ -122,7 +145,7 @@ func (p *stagingPool) mostlyRead() bool { return 2*int(p.reading.Load()) >= len(
 func (p *stagingPool) peak() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return int64(len(p.all)) * int64(p.budget.chunk)
+	return int64(p.most) * int64(p.budget.piece)
 }
 
 // close frees all staging, lent or not: no copy may be under way any more.
@@ -130,9 +153,10 @@ func (p *stagingPool) close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var errs []error
-	for _, s := range p.all {
+	for s := range p.all {
 		errs = append(errs, s.Free())
 	}
-	p.all, p.free = nil, nil
+	clear(p.all)
+	p.free = nil
 	return errors.Join(errs...)
 }

@@ -17,9 +17,9 @@ type Stats struct {
 	// Concurrency is the number of readers asked for, Readers that of those that
 	// ran: fewer where there were fewer parts, or staging for fewer.
 	Concurrency, Readers int
-	// PartBytes is what a reader asked for at a time, ChunkBytes what was staged
+	// PartBytes is what a reader asked for at a time, PieceBytes what was staged
 	// and copied at a time.
-	PartBytes, ChunkBytes int64
+	PartBytes, PieceBytes int64
 	// StagingPeakBytes is the most staging memory held at a time.
 	StagingPeakBytes int64
 	Phases           Phases

@@ -132,6 +132,7 @@ func (p *benchPlan) run(ctx context.Context) (err error) {
 	for _, notice := range p.tuning.notices {
 		p.source.Logger.Warn(notice)
 	}
+	p.tuning.fit(os.DirFS("/"))
 	var dev gpuload.Device
 	if dev, p.device, err = p.device.open(ctx, deviceConfig{near: p.near, logger: p.source.Logger}); err != nil {
 		return err
@@ -201,8 +202,8 @@ func (p *benchPlan) begin(ctx context.Context, dev gpuload.Device) (*benchResult
 // virtual machine, the first touch can take several times as long as all later
 // ones, and would be taken for the first load's time.
 func warmUp(ctx context.Context, dev gpuload.Device, bytes int64) error {
-	const chunk, streams = 8 << 20, 2
-	if _, err := busRate(ctx, dev, bytes, chunk, streams); err != nil {
+	const piece, streams = 8 << 20, 2
+	if _, err := busRate(ctx, dev, bytes, piece, streams); err != nil {
 		return fmt.Errorf("warm the device up: %w", err)
 	}
 	return nil
@@ -226,7 +227,7 @@ func (p *benchPlan) measure(ctx context.Context, dev gpuload.Device, r *benchRes
 		return err
 	}
 	bytes := min(best.Bytes, copyBytes)
-	rate, err := stagingRate(ctx, dev, bytes, best.chunk, best.Concurrency)
+	rate, err := stagingRate(ctx, dev, bytes, best.piece, best.Concurrency)
 	if err != nil {
 		return fmt.Errorf("measure the staging copy by itself: %w", err)
 	}
@@ -300,7 +301,7 @@ func (p *benchPlan) load(ctx context.Context, dev gpuload.Device, concurrency in
 	s := m.Stats()
 	return benchRun{
 		Concurrency: concurrency, Bytes: s.Bytes, Seconds: s.Elapsed.Seconds(), BytesPerSecond: s.BytesPerSecond(),
-		StagingPeakBytes: s.StagingPeakBytes, Bound: s.Bound(), Start: startName(left), chunk: s.ChunkBytes,
+		StagingPeakBytes: s.StagingPeakBytes, Bound: s.Bound(), Start: startName(left), piece: s.PieceBytes,
 	}, m.Close()
 }
 

@@ -19,18 +19,18 @@ const copyBytes = 4 << 30
 const warmBytes = 1 << 30
 
 // stagingRate is how many bytes a second so many goroutines copy from the host's
-// memory into staging, a chunk each at a time. That is the least that a read of
+// memory into staging, a piece each at a time. That is the least that a read of
 // a cached file, of a mount or of a connection costs.
-func stagingRate(ctx context.Context, dev gpuload.Device, bytes, chunk int64, goroutines int) (_ float64, err error) {
-	chunk = min(chunk, bytes)
+func stagingRate(ctx context.Context, dev gpuload.Device, bytes, piece int64, goroutines int) (_ float64, err error) {
+	piece = min(piece, bytes)
 	// Anonymous memory like the page cache's, larger than the processor's caches.
-	from, err := unix.Mmap(-1, 0, int(min(bytes, max(chunk, 256<<20))), unix.PROT_READ|unix.PROT_WRITE,
+	from, err := unix.Mmap(-1, 0, int(min(bytes, max(piece, 256<<20))), unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_POPULATE)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, unix.Munmap(from)) }()
-	stagings, free, err := newStagings(dev, chunk, goroutines)
+	stagings, free, err := newStagings(dev, piece, goroutines)
 	defer func() { err = errors.Join(err, free()) }()
 	if err != nil {
 		return 0, err
@@ -39,9 +39,9 @@ func stagingRate(ctx context.Context, dev gpuload.Device, bytes, chunk int64, go
 	g, ctx := errgroup.WithContext(ctx)
 	for i, to := range stagings {
 		g.Go(func() error {
-			for at := int64(i) * chunk; at < bytes && ctx.Err() == nil; at += chunk * int64(goroutines) {
-				begin := at % (int64(len(from)) - chunk + 1)
-				copy(to.Bytes()[:min(chunk, bytes-at)], from[begin:])
+			for at := int64(i) * piece; at < bytes && ctx.Err() == nil; at += piece * int64(goroutines) {
+				begin := at % (int64(len(from)) - piece + 1)
+				copy(to.Bytes()[:min(piece, bytes-at)], from[begin:])
 			}
 			return ctx.Err()
 		})
@@ -53,7 +53,7 @@ func stagingRate(ctx context.Context, dev gpuload.Device, bytes, chunk int64, go
 }
 
 // newStagings takes staging, touches it, and returns what gives it back.
-func newStagings(dev gpuload.Device, chunk int64, n int) (stagings []gpuload.Staging, free func() error, err error) {
+func newStagings(dev gpuload.Device, piece int64, n int) (stagings []gpuload.Staging, free func() error, err error) {
 	free = func() error {
 		var errs []error
 		for _, s := range stagings {
@@ -62,7 +62,7 @@ func newStagings(dev gpuload.Device, chunk int64, n int) (stagings []gpuload.Sta
 		return errors.Join(errs...)
 	}
 	for range n {
-		s, err := dev.NewStaging(int(chunk))
+		s, err := dev.NewStaging(int(piece))
 		if err != nil {
 			return stagings, free, err
 		}
@@ -73,11 +73,11 @@ func newStagings(dev gpuload.Device, chunk int64, n int) (stagings []gpuload.Sta
 }
 
 // busRate is how many bytes a second go from staging to fresh device memory, so
-// many in all, in chunks on so many streams, when nothing is read. For the CPU
+// many in all, in pieces on so many streams, when nothing is read. For the CPU
 // device that is a copy in memory.
-func busRate(ctx context.Context, dev gpuload.Device, bytes, chunk int64, streams int) (_ float64, err error) {
-	chunk = min(chunk, bytes)
-	staging, free, err := newStagings(dev, chunk, 1)
+func busRate(ctx context.Context, dev gpuload.Device, bytes, piece int64, streams int) (_ float64, err error) {
+	piece = min(piece, bytes)
+	staging, free, err := newStagings(dev, piece, 1)
 	defer func() { err = errors.Join(err, free()) }()
 	if err != nil {
 		return 0, err
@@ -95,9 +95,9 @@ func busRate(ctx context.Context, dev gpuload.Device, bytes, chunk int64, stream
 		defer func() { err = errors.Join(err, queues[i].Close()) }()
 	}
 	start := time.Now()
-	for at := int64(0); at < bytes; at += chunk {
-		n := min(chunk, bytes-at)
-		queue := queues[int(at/chunk)%streams]
+	for at := int64(0); at < bytes; at += piece {
+		n := min(piece, bytes-at)
+		queue := queues[int(at/piece)%streams]
 		if err := errors.Join(ctx.Err(), queue.Copy(memory, at, staging[0], 0, int(n))); err != nil {
 			return 0, err
 		}
@@ -111,13 +111,13 @@ func busRate(ctx context.Context, dev gpuload.Device, bytes, chunk int64, stream
 // sweepBus is the rate of the bus by the size of copies, and by how many streams
 // make them.
 func sweepBus(ctx context.Context, dev gpuload.Device, bytes int64) (all []benchBus, err error) {
-	for _, chunk := range []int64{1 << 20, 8 << 20, 32 << 20} {
+	for _, piece := range []int64{1 << 20, 8 << 20, 32 << 20} {
 		for _, streams := range []int{1, 2, 4} {
-			rate, err := busRate(ctx, dev, bytes, chunk, streams)
+			rate, err := busRate(ctx, dev, bytes, piece, streams)
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, benchBus{chunk, streams, rate})
+			all = append(all, benchBus{piece, streams, rate})
 		}
 	}
 	return all, nil

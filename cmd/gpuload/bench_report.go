@@ -26,7 +26,7 @@ type benchRun struct {
 	// cache, or the page cache.
 	Start string `json:"start"`
 
-	chunk int64
+	piece int64
 }
 
 // The stages of a load.

@@ -281,6 +281,16 @@ func cpuMemory(root fs.FS) int64 {
 	return max(limit-besideTensors, limit/4, 1)
 }
 
+// stagingLimit is the default limit of staging where the cgroup has a limit, half of
+// that, or 0 for gpuload's own, which it may not exceed. root is the file system at /.
+func stagingLimit(root fs.FS) int64 {
+	limit, ok := cli.CgroupLimit(root)
+	if !ok || limit/2 >= gpuload.DefaultMemoryLimit {
+		return 0
+	}
+	return max(limit/2, 1<<20)
+}
+
 // replace becomes the other binary, where that is needed: it returns only where
 // it is not, or cannot be done.
 func (c choice) replace() error {

@@ -164,6 +164,21 @@ func (d lateDevice) Close() error {
 	return nil
 }
 
+func TestStagingLimit(t *testing.T) {
+	for text, want := range map[string]int64{"max": 0, "1000000000000": 0, "8589934592": 4 << 30, "1048576": 1 << 20} {
+		root := fstest.MapFS{
+			"proc/self/cgroup":         {Data: []byte("0::/\n")},
+			"sys/fs/cgroup/memory.max": {Data: []byte(text + "\n")},
+		}
+		for asked, want := range map[int64]int64{0: want, 1 << 30: 1 << 30, gpuload.MemoryUnlimited: gpuload.MemoryUnlimited} {
+			tuned := tuning{options: gpuload.Options{MemoryLimit: asked}}
+			if tuned.fit(root); tuned.options.MemoryLimit != want {
+				t.Errorf("limit %s, asked for %d: %d, want %d", text, asked, tuned.options.MemoryLimit, want)
+			}
+		}
+	}
+}
+
 func TestCPUMemory(t *testing.T) {
 	for text, want := range map[string]int64{"max": 0, "4294967296": 4<<30 - besideTensors, "536870912": 128 << 20, "1": 1} {
 		root := fstest.MapFS{

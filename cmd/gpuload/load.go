@@ -160,6 +160,7 @@ func (p *loadPlan) run(ctx context.Context) (err error) {
 	for _, notice := range p.tuning.notices {
 		p.source.Logger.Warn(notice)
 	}
+	p.tuning.fit(os.DirFS("/"))
 	opened, err := p.open(ctx)
 	if err != nil {
 		return err

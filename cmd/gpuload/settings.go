@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strconv"
 
@@ -55,6 +56,14 @@ func (f *tuningFlags) resolve(a *app, flags *pflag.FlagSet) (tuning, error) {
 		return tuning{}, cli.Usagef("%w", err)
 	}
 	return t, nil
+}
+
+// fit has the default of the memory limit be one that the cgroup has room for, since
+// a load fills it while a GPU's context is created. root is the file system at /.
+func (t *tuning) fit(root fs.FS) {
+	if t.options.MemoryLimit == 0 {
+		t.options.MemoryLimit = stagingLimit(root)
+	}
 }
 
 // merge applies the ranks of settings over each other, the lowest first.

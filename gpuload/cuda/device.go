@@ -50,8 +50,8 @@ type Config struct {
 }
 
 // Open starts the driver, begins to make the GPU with that ordinal ready, and
-// returns once it is known to be there. Creating the context takes 0.15 s or more where the process
-// has none on it yet, and goes on behind it: staging is to be had at
+// returns once it is known to be there. Creating the context takes 0.15 s or more
+// where the process has none on it yet, and goes on behind it: staging is to be had at
 // once, and the first call that needs the context waits for it and returns its
 // error. The caller closes the device.
 func Open(ordinal int, cfg Config) (*Device, error) {
