@@ -13,36 +13,11 @@ import (
 	"time"
 
 	"weightfs/cmd/cli"
+	"weightfs/cmd/mountd/monitor"
 )
 
 // controlTimeout bounds how long the other side of a control socket may take.
 const controlTimeout = 10 * time.Second
-
-// report is what a running mountd says of itself.
-type report struct {
-	Source        string           `json:"source"`
-	Mountpoint    string           `json:"mountpoint"`
-	PID           int              `json:"pid"`
-	UptimeSeconds float64          `json:"uptime_seconds"`
-	MemoryLimit   int64            `json:"memory_limit"`
-	Measures      map[string]int64 `json:"measures"`
-}
-
-// report describes the mount as of now.
-func (m *mounted) report() report {
-	r := report{
-		Source:        m.source,
-		Mountpoint:    m.mountpoint,
-		PID:           os.Getpid(),
-		UptimeSeconds: time.Since(m.since).Seconds(),
-		MemoryLimit:   m.limit,
-		Measures:      map[string]int64{},
-	}
-	for _, measure := range m.measures() {
-		r.Measures[measure.name] = measure.value
-	}
-	return r
-}
 
 // controlDir is where the control sockets of this user are.
 func controlDir(env cli.Lookup) (string, error) {
@@ -71,7 +46,7 @@ func controlSocket(env cli.Lookup, mountpoint string) (string, error) {
 // serveControl answers every connection to the control socket with a report,
 // until the returned function is called.
 func (m *mounted) serveControl() (stop func() error, err error) {
-	name, err := controlSocket(os.LookupEnv, m.mountpoint)
+	name, err := controlSocket(os.LookupEnv, m.Mountpoint)
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
@@ -152,12 +127,12 @@ func (m *mounted) answerAll(listener net.Listener) {
 			return
 		}
 		if err != nil {
-			m.logger.Debug("cannot accept at the control socket", "err", err)
+			m.Logger.Debug("cannot accept at the control socket", "err", err)
 			time.Sleep(acceptPause)
 			continue
 		}
 		if err := m.answer(conn); err != nil {
-			m.logger.Debug("cannot answer at the control socket", "err", err)
+			m.Logger.Debug("cannot answer at the control socket", "err", err)
 		}
 	}
 }
@@ -167,22 +142,22 @@ func (m *mounted) answer(conn net.Conn) error {
 	if err := conn.SetDeadline(time.Now().Add(controlTimeout)); err != nil {
 		return err
 	}
-	return json.NewEncoder(conn).Encode(m.report())
+	return json.NewEncoder(conn).Encode(m.Report())
 }
 
 // askControl asks the mountd at the control socket name for its report.
-func askControl(name string) (report, error) {
+func askControl(name string) (monitor.Report, error) {
 	conn, err := net.DialTimeout("unix", name, controlTimeout)
 	if err != nil {
-		return report{}, err
+		return monitor.Report{}, err
 	}
 	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(controlTimeout)); err != nil {
-		return report{}, err
+		return monitor.Report{}, err
 	}
-	var r report
+	var r monitor.Report
 	if err := json.NewDecoder(conn).Decode(&r); err != nil {
-		return report{}, fmt.Errorf("read the answer: %w", err)
+		return monitor.Report{}, fmt.Errorf("read the answer: %w", err)
 	}
 	return r, nil
 }

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"weightfs/cmd/mountd/monitor"
 	"weightfs/remote"
 )
 
@@ -21,7 +22,7 @@ func (endless) ListPage(ctx context.Context, _, _ string, _ int) (remote.Page, e
 // start for long, and that a signal still ends it.
 func TestFirstLookIsBrief(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &mounted{store: endless{}}
+		m := &mounted{Mount: monitor.Mount{Store: endless{}}}
 		began := time.Now()
 		if err := m.lookInto(t.Context()); err != nil || time.Since(began) != firstLook {
 			t.Errorf("after %v: %v", time.Since(began), err)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -195,20 +194,6 @@ func TestCheckNesting(t *testing.T) {
 	}
 	if err := checkNesting("", inside); err != nil {
 		t.Errorf("a bucket: %v", err)
-	}
-}
-
-func TestReportForPeople(t *testing.T) {
-	var out bytes.Buffer
-	r := report{Source: "s3://bucket", Mountpoint: "/mnt", PID: 7, UptimeSeconds: 61, MemoryLimit: 1 << 30,
-		Measures: map[string]int64{"reads_total": 5}}
-	if err := r.print(&out); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"s3://bucket", "1m1s", "1GiB", "reads_total   5"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %q in:\n%s", want, &out)
-		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/pflag"
 
+	"weightfs/cmd/mountd/monitor"
 	weightfs "weightfs/fs"
 	"weightfs/prefetch"
 	"weightfs/prefetch/names"
@@ -48,14 +49,14 @@ func (a *app) serve(s *settings, flags *pflag.FlagSet) error {
 // wait returns when the mount is gone: nil if by an unmount.
 func (a *app) wait(m *mounted) error {
 	select {
-	case <-m.server.Done():
-		if err := m.server.Wait(); err != nil {
-			return fmt.Errorf("mount at %s: %w", m.mountpoint, err)
+	case <-m.Server.Done():
+		if err := m.Server.Wait(); err != nil {
+			return fmt.Errorf("mount at %s: %w", m.Mountpoint, err)
 		}
-		m.logger.Info("unmounted", "mountpoint", m.mountpoint)
+		m.Logger.Info("unmounted", "mountpoint", m.Mountpoint)
 		return nil
 	case sig := <-a.signals:
-		m.logger.Info("unmounting", "signal", sig.String())
+		m.Logger.Info("unmounting", "signal", sig.String())
 	}
 	m.notify(daemon.SdNotifyStopping)
 	ctx, cancel := context.WithTimeout(context.Background(), lastReads)
@@ -72,22 +73,15 @@ func (a *app) wait(m *mounted) error {
 
 // mounted is a running mount and what it stands on.
 type mounted struct {
-	source     string
-	mountpoint string
-	limit      int64
-	since      time.Time
-	store      remote.Store
-	cache      *prefetch.Cache
-	names      *names.Cache
-	server     *weightfs.Server
-	logger     *slog.Logger
-	closers    []func() error // run from the last to the first
+	monitor.Mount
+	names   *names.Cache
+	closers []func() error // run from the last to the first
 }
 
 // open opens the source and mounts it. On an error nothing is left.
 func (a *app) open(s *settings, flags *pflag.FlagSet, logger *slog.Logger) (*mounted, error) {
-	m := &mounted{source: s.parsed.String(), since: time.Now(), logger: logger}
-	m.limit = memoryLimit(os.DirFS("/"), int64(s.memoryLimit), logger)
+	m := &mounted{Mount: monitor.Mount{Source: s.parsed.String(), Since: time.Now(), Logger: logger}}
+	m.MemoryLimit = memoryLimit(os.DirFS("/"), int64(s.memoryLimit), logger)
 	if err := a.openStore(m, s, flags); err != nil {
 		m.close()
 		return nil, err
@@ -96,8 +90,8 @@ func (a *app) open(s *settings, flags *pflag.FlagSet, logger *slog.Logger) (*mou
 		m.close()
 		return nil, err
 	}
-	_, err := weightfs.Mount(s.mountpoint, m.store, m.cache, m.names, weightfs.Config{
-		Source:     m.source,
+	_, err := weightfs.Mount(s.mountpoint, m.Store, m.Cache, m.names, weightfs.Config{
+		Source:     m.Source,
 		AllowOther: s.allowOther,
 		UID:        s.uid,
 		GID:        s.gid,
@@ -105,7 +99,7 @@ func (a *app) open(s *settings, flags *pflag.FlagSet, logger *slog.Logger) (*mou
 		DirMode:    uint32(s.dirMode),
 		Logger:     logger,
 		Mounted: func(server *weightfs.Server) error {
-			m.server, m.mountpoint = server, server.Mountpoint()
+			m.Server, m.Mountpoint = server, server.Mountpoint()
 			return m.listen(s)
 		},
 	})
@@ -122,7 +116,7 @@ func (a *app) openStore(m *mounted, s *settings, flags *pflag.FlagSet) error {
 	if err := checkNesting(s.parsed.Path, s.mountpoint); err != nil {
 		return err
 	}
-	s3, err := s.s3.Config(flags, a.env, m.logger)
+	s3, err := s.s3.Config(flags, a.env, m.Logger)
 	if err != nil {
 		return err
 	}
@@ -131,16 +125,16 @@ func (a *app) openStore(m *mounted, s *settings, flags *pflag.FlagSet) error {
 	defer stop()
 	store, key, err := remote.Open(ctx, s.parsed, remote.Config{
 		S3:    s3,
-		Local: remote.LocalConfig{Logger: m.logger},
-		Retry: remote.RetryPolicy{Logger: m.logger},
+		Local: remote.LocalConfig{Logger: m.Logger},
+		Retry: remote.RetryPolicy{Logger: m.Logger},
 	})
 	if err != nil {
 		return err
 	}
-	m.store = store
+	m.Store = store
 	m.closers = append(m.closers, store.Close)
 	if key != "" {
-		return fmt.Errorf("source %s is one object: mount the folder around it", m.source)
+		return fmt.Errorf("source %s is one object: mount the folder around it", m.Source)
 	}
 	return m.lookInto(ctx)
 }
@@ -150,13 +144,13 @@ func (a *app) openStore(m *mounted, s *settings, flags *pflag.FlagSet) error {
 func (m *mounted) lookInto(ctx context.Context) error {
 	brief, cancel := context.WithTimeout(ctx, firstLook)
 	defer cancel()
-	switch page, err := m.store.ListPage(brief, "", "", 0); {
+	switch page, err := m.Store.ListPage(brief, "", "", 0); {
 	case err != nil && ctx.Err() == nil && brief.Err() != nil:
 		return nil // it is slow: not empty, and not wrong
 	case err != nil:
-		return fmt.Errorf("source %s: %w", m.source, err)
+		return fmt.Errorf("source %s: %w", m.Source, err)
 	case len(page.Entries) == 0 && page.Next == "":
-		m.logger.Warn("the source is empty", "source", m.source)
+		m.Logger.Warn("the source is empty", "source", m.Source)
 	}
 	return nil
 }
@@ -187,18 +181,18 @@ func (a *app) untilSignal() (ctx context.Context, stop func()) {
 
 // openCache makes the caches of names and of bytes.
 func (m *mounted) openCache(s *settings) error {
-	known, err := names.New(m.store, names.Config{
+	known, err := names.New(m.Store, names.Config{
 		TTL:         time.Duration(s.metadataTTL),
 		ReadTimeout: s.readTimeout,
-		Logger:      m.logger,
+		Logger:      m.Logger,
 	})
 	if err != nil {
 		return err
 	}
 	m.names = known
 	m.closers = append(m.closers, known.Close)
-	cache, err := prefetch.New(m.store, prefetch.Config{
-		MemoryLimit: m.limit,
+	cache, err := prefetch.New(m.Store, prefetch.Config{
+		MemoryLimit: m.MemoryLimit,
 		PartSize:    int64(s.partSize),
 		Concurrency: int(s.concurrency),
 		Mode:        prefetch.Mode(s.prefetch),
@@ -208,7 +202,7 @@ func (m *mounted) openCache(s *settings) error {
 	if err != nil {
 		return err
 	}
-	m.cache = cache
+	m.Cache = cache
 	m.closers = append(m.closers, cache.Close)
 	return nil
 }
@@ -246,18 +240,18 @@ func checkNesting(source, mountpoint string) error {
 // mount answers, so that whoever finds it there finds them too.
 func (m *mounted) listen(s *settings) error {
 	if s.http != "" {
-		stop, err := m.serveMetrics(s.http, s.pprof)
+		stop, err := m.Serve(s.http, s.pprof)
 		if err != nil {
 			return err
 		}
 		m.closers = append(m.closers, stop)
 	}
-	if m.mountpoint == "" {
+	if m.Mountpoint == "" {
 		return nil
 	}
 	stop, err := m.serveControl()
 	if err != nil {
-		m.logger.Warn("mountd status will not find this mount", "err", err)
+		m.Logger.Warn("mountd status will not find this mount", "err", err)
 		return nil
 	}
 	m.closers = append(m.closers, stop)
@@ -278,14 +272,14 @@ func (a *app) ready(log *switchWriter) error {
 // notify tells systemd, which may not be there.
 func (m *mounted) notify(state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
-		m.logger.Warn("cannot notify systemd", "err", err)
+		m.Logger.Warn("cannot notify systemd", "err", err)
 	}
 }
 
 // unmount ends the mount; open files are served until ctx ends.
 func (m *mounted) unmount(ctx context.Context) error {
-	if err := m.server.Unmount(ctx); err != nil {
-		return fmt.Errorf("unmount %s: %w", m.mountpoint, err)
+	if err := m.Server.Unmount(ctx); err != nil {
+		return fmt.Errorf("unmount %s: %w", m.Mountpoint, err)
 	}
 	return nil
 }
@@ -294,7 +288,7 @@ func (m *mounted) unmount(ctx context.Context) error {
 func (m *mounted) close() {
 	for i := len(m.closers) - 1; i >= 0; i-- {
 		if err := m.closers[i](); err != nil {
-			m.logger.Warn("cannot close cleanly", "err", err)
+			m.Logger.Warn("cannot close cleanly", "err", err)
 		}
 	}
 }

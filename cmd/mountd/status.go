@@ -4,18 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
-	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"weightfs/cmd/cli"
+	"weightfs/cmd/mountd/monitor"
 )
 
 func newStatusCommand(a *app) *cobra.Command {
@@ -32,7 +29,7 @@ func newStatusCommand(a *app) *cobra.Command {
 			if asJSON {
 				return json.NewEncoder(a.stdout).Encode(r)
 			}
-			return r.print(a.stdout)
+			return r.Print(a.stdout)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
@@ -42,26 +39,26 @@ func newStatusCommand(a *app) *cobra.Command {
 
 // findReport asks the mountd that serves mountpoint, under the names that the
 // path may have had when it was mounted.
-func findReport(env cli.Lookup, mountpoint string) (report, error) {
+func findReport(env cli.Lookup, mountpoint string) (monitor.Report, error) {
 	names, err := pathNames(mountpoint)
 	if err != nil {
-		return report{}, fmt.Errorf("status of %s: %w", mountpoint, err)
+		return monitor.Report{}, fmt.Errorf("status of %s: %w", mountpoint, err)
 	}
 	for _, name := range names {
 		socket, err := controlSocket(env, name)
 		if err != nil {
-			return report{}, fmt.Errorf("status of %s: %w", mountpoint, err)
+			return monitor.Report{}, fmt.Errorf("status of %s: %w", mountpoint, err)
 		}
 		r, err := askControl(socket)
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 			continue
 		}
 		if err != nil {
-			return report{}, fmt.Errorf("status of %s: %w", mountpoint, err)
+			return monitor.Report{}, fmt.Errorf("status of %s: %w", mountpoint, err)
 		}
 		return r, nil
 	}
-	return report{}, fmt.Errorf("status of %s: no mountd of yours is mounted there", mountpoint)
+	return monitor.Report{}, fmt.Errorf("status of %s: no mountd of yours is mounted there", mountpoint)
 }
 
 // pathNames are the absolute names of a path without links, the first of them
@@ -81,21 +78,4 @@ func pathNames(name string) ([]string, error) {
 		}
 	}
 	return slices.Compact(names), nil
-}
-
-// print writes the report for people.
-func (r report) print(w io.Writer) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	row := func(name string, value any) {
-		fmt.Fprintf(table, "%s\t%v\n", name, value)
-	}
-	row("source", r.Source)
-	row("mountpoint", r.Mountpoint)
-	row("pid", r.PID)
-	row("uptime", (time.Duration(r.UptimeSeconds) * time.Second).String())
-	row("memory_limit", cli.FormatSize(r.MemoryLimit))
-	for _, name := range slices.Sorted(maps.Keys(r.Measures)) {
-		row(name, r.Measures[name])
-	}
-	return table.Flush()
 }

@@ -1,4 +1,4 @@
-package main
+package monitor
 
 import (
 	"runtime"
@@ -26,9 +26,9 @@ func gauge(name, help string, value int64) measure {
 }
 
 // measures are the numbers of the mount as of now.
-func (m *mounted) measures() []measure {
-	all := append(kernelMeasures(m.server.Stats()), cacheMeasures(m.cache.Stats())...)
-	if store, ok := m.store.(*remote.Retrying); ok {
+func (m *Mount) measures() []measure {
+	all := append(kernelMeasures(m.Server.Stats()), cacheMeasures(m.Cache.Stats())...)
+	if store, ok := m.Store.(*remote.Retrying); ok {
 		all = append(all, storeMeasures(store.Stats())...)
 	}
 	return append(all, gauge("goroutines", "Goroutines of the daemon.", int64(runtime.NumGoroutine())))

@@ -1,4 +1,4 @@
-package main
+package monitor
 
 import (
 	"context"
@@ -33,7 +33,7 @@ func TestMetricsLint(t *testing.T) {
 	}
 	defer server.Wait()
 	defer server.Unmount(context.Background())
-	c := collector{&mounted{server: server, cache: cache, store: store}}
+	c := collector{&Mount{Server: server, Cache: cache, Store: store}}
 	problems, err := testutil.CollectAndLint(c)
 	if err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-package main
+package monitor
 
 import (
 	"context"
@@ -12,8 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/net/netutil"
-
-	"weightfs/fs"
 )
 
 const (
@@ -32,9 +30,9 @@ const (
 	maxClients = 256
 )
 
-// serveMetrics serves /metrics at address, and profiles where they are asked for,
-// until the returned function is called.
-func (m *mounted) serveMetrics(address string, profiles bool) (stop func() error, err error) {
+// Serve serves /metrics at address, and profiles where they are asked for, until
+// the returned function is called.
+func (m *Mount) Serve(address string, profiles bool) (stop func() error, err error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("serve metrics at %s: %w", address, err)
@@ -43,10 +41,10 @@ func (m *mounted) serveMetrics(address string, profiles bool) (stop func() error
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("serve metrics: %w", err), listener.Close())
 	}
-	server := metricsServer(scrapes, profiles)
+	server := newServer(scrapes, profiles)
 	ended := make(chan error, 1)
 	go func() { ended <- serveBounded(server, listener) }()
-	m.logger.Info("serving metrics", "url", "http://"+listener.Addr().String()+"/metrics")
+	m.Logger.Info("serving metrics", "url", "http://"+listener.Addr().String()+"/metrics")
 	return func() error {
 		err := shutDown(server)
 		if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
@@ -56,8 +54,8 @@ func (m *mounted) serveMetrics(address string, profiles bool) (stop func() error
 	}, nil
 }
 
-// metricsServer bounds what clients may take, whatever they ask for.
-func metricsServer(scrapes http.Handler, profiles bool) *http.Server {
+// newServer bounds what clients may take, whatever they ask for.
+func newServer(scrapes http.Handler, profiles bool) *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", scrapes)
 	answering := clientTimeout
@@ -112,33 +110,4 @@ func handleProfiles(mux *http.ServeMux) {
 			}
 		})
 	}
-}
-
-// collector shows a mount's measures to Prometheus.
-type collector struct{ m *mounted }
-
-func (c collector) Describe(descs chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, descs) }
-
-func (c collector) Collect(metrics chan<- prometheus.Metric) {
-	for _, measure := range c.m.measures() {
-		kind := prometheus.GaugeValue
-		if measure.counter {
-			kind = prometheus.CounterValue
-		}
-		desc := prometheus.NewDesc("weightfs_"+measure.name, measure.help, nil, nil)
-		metrics <- prometheus.MustNewConstMetric(desc, kind, float64(measure.value))
-	}
-	metrics <- readSizes(c.m.server.Stats())
-}
-
-// readSizes is the histogram of the READs by size.
-func readSizes(s fs.Stats) prometheus.Metric {
-	buckets := make(map[float64]uint64, len(s.ReadSizes))
-	var reads uint64
-	for class, n := range s.ReadSizes {
-		reads += uint64(n)
-		buckets[float64(fs.ReadSizeBound(class))] = reads
-	}
-	desc := prometheus.NewDesc("weightfs_read_size_bytes", "READ requests answered, by the bytes of the reply.", nil, nil)
-	return prometheus.MustNewConstHistogram(desc, reads, float64(s.ReadBytes), buckets)
 }

@@ -1,0 +1,30 @@
+// Package monitor shows a running mount to those who operate it: as text for
+// "mountd status" and as one JSON object ([Mount.Report]), and over HTTP
+// ([Mount.Serve]) as metrics and profiles. It asks fs, prefetch and remote for
+// their numbers when it is asked, and keeps none.
+//
+// A new number goes into measures.go, where it gets the one name that it has
+// everywhere. What a client may take of the daemon is bounded in http.go.
+package monitor
+
+import (
+	"log/slog"
+	"time"
+
+	"weightfs/fs"
+	"weightfs/prefetch"
+	"weightfs/remote"
+)
+
+// Mount is a running mount. Its owner sets the fields before the first call and
+// leaves them alone from then on; all methods are safe for concurrent use.
+type Mount struct {
+	Source      string
+	Mountpoint  string // "" where another process has mounted
+	MemoryLimit int64  // bytes
+	Since       time.Time
+	Server      *fs.Server
+	Cache       *prefetch.Cache
+	Store       remote.Store
+	Logger      *slog.Logger
+}
