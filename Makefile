@@ -56,7 +56,7 @@ check: packages $(TOOLS)/staticcheck ## format, vet, staticcheck, shellcheck
 
 .PHONY: unit
 unit: packages $(TOOLS)/versitygw $(VENV)/done ## unit tests with the race detector
-	CGO_ENABLED=1 go test -race -timeout 30m $$(go list ./... | grep -vE '^weightfs/tests(/clients|/faults)?$$')
+	CGO_ENABLED=1 go test -race -timeout 30m $$(go list ./... | grep -vE '^weightfs/tests(/clients|/faults|/deploy/.*)?$$')
 
 .PHONY: one-processor
 one-processor: $(TOOLS)/versitygw
@@ -92,6 +92,9 @@ soak: bin/mountd bin/gpuload packages $(TOOLS)/versitygw $(VENV)/done ## mixed r
 .PHONY: vuln
 vuln: ## known vulnerabilities in what we depend on
 	go run $(GOVULNCHECK) ./...
+
+# deploy-test
+include tests/tools/deploy.mk
 
 ##@ Show and measure
 
