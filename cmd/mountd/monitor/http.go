@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -81,6 +82,8 @@ func (m *Mount) newServer(life context.Context, cfg HTTPConfig, address net.Addr
 		return nil, err
 	}
 	server := boundedServer(mux, cfg.Profiles)
+	// What clients do wrong, as who speaks no TLS, is not ours to warn of.
+	server.ErrorLog = slog.NewLogLogger(m.Logger.Handler(), slog.LevelDebug)
 	if cfg.CertFile == "" {
 		return server, nil
 	}
