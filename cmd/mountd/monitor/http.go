@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -45,6 +46,22 @@ type HTTPConfig struct {
 	CertFile, KeyFile string
 }
 
+// makeAbsolute makes the names of files independent of the working directory: they
+// are read again later, and a daemon leaves it.
+func (c *HTTPConfig) makeAbsolute() error {
+	for _, name := range []*string{&c.TokenFile, &c.CertFile, &c.KeyFile} {
+		if *name == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*name)
+		if err != nil {
+			return err
+		}
+		*name = abs
+	}
+	return nil
+}
+
 // Serve shows the mount at an address until the returned function is called.
 func (m *Mount) Serve(cfg HTTPConfig) (stop func() error, err error) {
 	listener, err := net.Listen("tcp", cfg.Address)
@@ -73,6 +90,9 @@ func (m *Mount) Serve(cfg HTTPConfig) (stop func() error, err error) {
 
 // newServer is the server of cfg that will listen at address. life ends with it.
 func (m *Mount) newServer(life context.Context, cfg HTTPConfig, address net.Addr) (*http.Server, error) {
+	if err := cfg.makeAbsolute(); err != nil {
+		return nil, err
+	}
 	access, err := newAccess(cfg.TokenFile, address, m.Logger)
 	if err != nil {
 		return nil, err
