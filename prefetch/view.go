@@ -93,6 +93,9 @@ func (v *View) Slices() [][]byte { return v.slices }
 // Len is the number of bytes in Slices.
 func (v *View) Len() int { return v.n }
 
+// Waited tells whether the View had to wait: for its bytes, or for memory.
+func (v *View) Waited() bool { return v.ready != nil }
+
 // Release gives the memory back to the cache. It may be called more than once
 // and from any goroutine.
 func (v *View) Release() {

@@ -1,10 +1,11 @@
 // Package monitor shows a running mount to those who operate it: as text for
 // "mountd status" and as one JSON object ([Mount.Report]), and over HTTP
-// ([Mount.Serve]) as metrics and profiles. It asks fs, prefetch and remote for
-// their numbers when it is asked, and keeps none.
+// ([Mount.Serve]) as metrics, the answers to probes and profiles. It asks fs,
+// prefetch and remote for their numbers when it is asked, and keeps none.
 //
 // A new number goes into measures.go, where it gets the one name that it has
-// everywhere. What a client may take of the daemon is bounded in http.go.
+// everywhere, and into docs/metrics.md. A new path goes into http.go, which says
+// for whom it is; what a client may take of the daemon is bounded there too.
 package monitor
 
 import (
@@ -13,6 +14,7 @@ import (
 
 	"weightfs/fs"
 	"weightfs/prefetch"
+	"weightfs/prefetch/names"
 	"weightfs/remote"
 )
 
@@ -25,6 +27,7 @@ type Mount struct {
 	Since       time.Time
 	Server      *fs.Server
 	Cache       *prefetch.Cache
+	Names       *names.Cache
 	Store       remote.Store
 	Logger      *slog.Logger
 }

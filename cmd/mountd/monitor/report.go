@@ -33,7 +33,7 @@ func (m *Mount) Report() Report {
 		Measures:      map[string]int64{},
 	}
 	for _, measure := range m.measures() {
-		r.Measures[measure.name] = measure.value
+		r.Measures[measure.key()] = measure.value
 	}
 	return r
 }
