@@ -28,6 +28,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -125,8 +126,10 @@ type Server struct {
 	tree   *tree
 	conn   *connection
 	logger *slog.Logger
-	done   chan struct{} // closed when nothing is served any more
-	err    error         // why the mount ended; set before done is closed
+	done   chan struct{}          // closed when nothing is served any more
+	err    error                  // why the mount ended; set before done is closed
+	agreed Kernel                 // what the handshake agreed on
+	set    atomic.Pointer[limits] // nil until they are known
 }
 
 // Mount shows store at dir, an existing directory, or through the descriptor N
@@ -150,13 +153,13 @@ func serve(t *tree, conn *connection, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("mount at %s: %w", conn.dir, err), conn.undo())
 	}
-	s := &Server{tree: t, conn: conn, logger: cfg.Logger, done: make(chan struct{})}
+	s := &Server{tree: t, conn: conn, logger: cfg.Logger, done: make(chan struct{}), agreed: d.agreed}
 	if cfg.Mounted != nil {
 		if err := cfg.Mounted(s); err != nil {
 			return nil, errors.Join(err, conn.undo())
 		}
 	}
-	tune(conn, cfg)
+	s.set.Store(tune(conn, cfg))
 	go s.run(d)
 	return s, nil
 }

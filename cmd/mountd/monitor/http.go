@@ -41,7 +41,7 @@ func (m *Mount) Serve(address string, profiles bool) (stop func() error, err err
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("serve metrics: %w", err), listener.Close())
 	}
-	server := newServer(scrapes, profiles)
+	server := newServer(scrapes, profiles, m.handlePage)
 	ended := make(chan error, 1)
 	go func() { ended <- serveBounded(server, listener) }()
 	m.Logger.Info("serving metrics", "url", "http://"+listener.Addr().String()+"/metrics")
@@ -55,8 +55,9 @@ func (m *Mount) Serve(address string, profiles bool) (stop func() error, err err
 }
 
 // newServer bounds what clients may take, whatever they ask for.
-func newServer(scrapes http.Handler, profiles bool) *http.Server {
+func newServer(scrapes http.Handler, profiles bool, page func(*http.ServeMux, func(http.Handler) http.Handler)) *http.Server {
 	mux := http.NewServeMux()
+	page(mux, func(h http.Handler) http.Handler { return h })
 	mux.Handle("GET /metrics", scrapes)
 	answering := clientTimeout
 	if profiles {

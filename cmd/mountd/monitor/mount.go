@@ -1,10 +1,12 @@
 // Package monitor shows a running mount to those who operate it: as text for
 // "mountd status" and as one JSON object ([Mount.Report]), and over HTTP
-// ([Mount.Serve]) as metrics and profiles. It asks fs, prefetch and remote for
-// their numbers when it is asked, and keeps none.
+// ([Mount.Serve]) as metrics, profiles and a page to look at. It asks fs, prefetch
+// and remote for their numbers when it is asked, and keeps none but the throughput
+// of ten minutes ([Mount.KeepHistory]).
 //
 // A new number goes into measures.go, where it gets the one name that it has
-// everywhere. What a client may take of the daemon is bounded in http.go.
+// everywhere; what names objects, or is a list, goes into the [Report], which all
+// but the metrics show. What holds readers back is decided in bound.go. What a client may take of the daemon is bounded in http.go.
 package monitor
 
 import (
@@ -27,4 +29,6 @@ type Mount struct {
 	Cache       *prefetch.Cache
 	Store       remote.Store
 	Logger      *slog.Logger
+
+	history history
 }
