@@ -206,6 +206,8 @@ func (o *object) await(ctx context.Context, v *View, do *after) error {
 	defer c.release(o)
 	deadline := time.NewTimer(c.cfg.ReadTimeout)
 	defer deadline.Stop()
+	c.waits.begin(c.now())
+	defer func() { c.waits.end(c.now()) }()
 	o.settle(do)
 	err := o.awaitMemory(ctx, v, deadline.C)
 	if err == nil {
@@ -228,6 +230,8 @@ func (o *object) awaitMemory(ctx context.Context, v *View, deadline <-chan time.
 	}
 	c := o.cache
 	c.scheduler.yield(int((v.end()-1)/blockSize - v.off/blockSize + 1))
+	c.memoryWaits.begin(c.now())
+	defer func() { c.memoryWaits.end(c.now()) }()
 	ticket := c.arena.Wait(&v.lease, o.number, v.off, v.end())
 	c.freed()
 	if err := c.pause(ctx, ticket.Ready(), deadline); err != nil {
