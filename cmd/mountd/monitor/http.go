@@ -61,8 +61,8 @@ func (m *Mount) Serve(cfg HTTPConfig) (stop func() error, err error) {
 	go func() { ended <- serveBounded(server, listener) }()
 	m.Logger.Info("serving metrics", "url", scheme(server)+listener.Addr().String()+"/metrics")
 	return func() error {
-		end()
 		err := shutDown(server)
+		end()
 		if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
 			err = errors.Join(err, served)
 		}
