@@ -54,6 +54,7 @@ type device struct {
 	idle     idlers
 	end      func()    // notes that the connection is over
 	born     time.Time // the clock of READs counts from here
+	agreed   Kernel    // set by the handshake
 }
 
 // newDevice shakes hands with the kernel over fd, which stays the caller's. From
@@ -95,8 +96,10 @@ func (d *device) handshake() error {
 	}
 	agreed := (*fuse.InitOut)(unsafe.Pointer(&reply[sizeOfReplyHeader]))
 	agreed.MaxWrite = maxWrite
+	d.agreed = Kernel{Release: release(), Protocol: fmt.Sprintf("%d.%d", agreed.Major, agreed.Minor), MaxRead: maxRead}
 	if d.tree.passthrough != nil {
 		d.tree.passthrough.begin(d, agreed.Flags64())
+		d.agreed.Passthrough = d.tree.passthrough.device != nil
 	}
 	return d.write(reply[:n])
 }

@@ -28,6 +28,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -126,8 +127,9 @@ type Server struct {
 	conn   *connection
 	device *device
 	logger *slog.Logger
-	done   chan struct{} // closed when nothing is served any more
-	err    error         // why the mount ended; set before done is closed
+	done   chan struct{}          // closed when nothing is served any more
+	err    error                  // why the mount ended; set before done is closed
+	set    atomic.Pointer[limits] // nil until they are known
 }
 
 // Mount shows store at dir, an existing directory, or through the descriptor N
@@ -158,7 +160,7 @@ func serve(t *tree, conn *connection, cfg Config) (*Server, error) {
 			return nil, errors.Join(err, conn.undo())
 		}
 	}
-	tune(conn, cfg)
+	s.set.Store(tune(conn, cfg))
 	go s.run(d)
 	return s, nil
 }

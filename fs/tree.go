@@ -34,6 +34,7 @@ type tree struct {
 
 	lastHandle atomic.Uint64
 	files      sync.Map // of *openFile by handle
+	rates      rates    // of the open files
 	dirs       sync.Map // of *openDir by handle
 }
 

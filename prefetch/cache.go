@@ -24,8 +24,11 @@ type Cache struct {
 	scheduler scheduler
 	streams   stream.Census
 	counts    counters
-	now       func() time.Time
-	seed      maphash.Seed
+	waits     waitMeter // of all reads that wait
+	// memoryWaits are of those among them that wait for memory.
+	memoryWaits waitMeter
+	now         func() time.Time
+	seed        maphash.Seed
 
 	ctx        context.Context // of the fetches; ends at Close
 	stop       context.CancelCauseFunc

@@ -238,6 +238,7 @@ func checkNesting(source, mountpoint string) error {
 // listen opens the control socket and, where asked for, the metrics: before the
 // mount answers, so that whoever finds it there finds them too.
 func (m *mounted) listen(s *settings) error {
+	m.closers = append(m.closers, m.KeepHistory())
 	if s.http.Address != "" {
 		stop, err := m.Serve(s.http)
 		if err != nil {

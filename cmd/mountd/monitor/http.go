@@ -125,6 +125,7 @@ func (m *Mount) routes(life context.Context, mux *http.ServeMux, a *access, prof
 	mux.Handle("GET /metrics", a.anyone(scrapes))
 	mux.Handle("GET /healthz", a.anyone(m.healthHandler()))
 	mux.Handle("GET /readyz", a.anyone(m.readyHandler(life)))
+	m.handlePage(mux, a.holders)
 	if profiles {
 		handleProfiles(mux, a.holders)
 	}

@@ -1,11 +1,14 @@
 // Package monitor shows a running mount to those who operate it: as text for
 // "mountd status" and as one JSON object ([Mount.Report]), and over HTTP
-// ([Mount.Serve]) as metrics, the answers to probes and profiles. It asks fs,
-// prefetch and remote for their numbers when it is asked, and keeps none.
+// ([Mount.Serve]) as metrics, the answers to probes, profiles and a page to look
+// at. It asks fs, prefetch and remote for their numbers when it is asked, and keeps
+// none but the throughput of ten minutes ([Mount.KeepHistory]).
 //
 // A new number goes into measures.go, where it gets the one name that it has
-// everywhere, and into docs/metrics.md. A new path goes into http.go, which says
-// for whom it is; what a client may take of the daemon is bounded there too.
+// everywhere, and into docs/metrics.md; what names objects, or is a list, goes into
+// the [Report], which all but the metrics show. What holds readers back is decided
+// in bound.go. A new path goes into http.go, which says for whom it is; what a
+// client may take of the daemon is bounded there too.
 package monitor
 
 import (
@@ -30,4 +33,6 @@ type Mount struct {
 	Names       *names.Cache
 	Store       remote.Store
 	Logger      *slog.Logger
+
+	history history
 }
