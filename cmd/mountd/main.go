@@ -34,6 +34,13 @@ func run() int {
 		fmt.Fprintln(os.Stderr, "mountd:", err)
 		return cli.ExitFailure
 	}
+	// A user's mount(8) runs its helpers without, and fusermount3 has to be found.
+	if _, ok := os.LookupEnv("PATH"); !ok {
+		if err := os.Setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"); err != nil {
+			fmt.Fprintln(os.Stderr, "mountd: set PATH:", err)
+			return cli.ExitFailure
+		}
+	}
 	// Two signals have meanings: the first unmounts, the second cuts off.
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)

@@ -166,3 +166,28 @@ func TestShippedFstab(t *testing.T) {
 	s.Succeed(t, "umount", "/mnt/models")
 	s.ends(t, "/mnt/models")
 }
+
+// A user whom fstab lets mount does, by way of fusermount3, and unmounts.
+func TestUserMounts(t *testing.T) {
+	s := newStage(t, map[string]string{"etc/fstab": "SHARED/folder /mnt/user weightfs user,noauto,memory_limit=64Mi 0 0\n"})
+	s.Succeed(t, "sed", "-i", "s|SHARED|"+s.Shared+"|", "/etc/fstab")
+	// As udev has it, and in this node alone.
+	s.Succeed(t, "sh", "-c", "mknod -m 666 /run/fuse c 10 229 && mount --bind /run/fuse /dev/fuse")
+	s.Succeed(t, "sh", "-c", "mkdir /mnt/user; chown 65534 /mnt/user; chmod 755 "+filepath.Dir(s.Shared)+" "+s.Shared)
+	as := func(uid string, command ...string) rig.Result {
+		return s.Run(t, "setpriv", append([]string{"--reuid=" + uid, "--regid=65534", "--clear-groups"}, command...)...)
+	}
+	if r := as("65534", "mount", "/mnt/user"); r.Code != 0 {
+		t.Fatalf("mount: %+v", r)
+	}
+	if r := as("65534", "cat", "/mnt/user/f"); r.Stdout != content {
+		t.Errorf("cat: %+v", r)
+	}
+	if r := as("0", "cat", "/mnt/user/f"); !strings.Contains(r.Stderr, "Permission denied") {
+		t.Errorf("cat by root: %+v", r)
+	}
+	if r := as("65534", "fusermount3", "-u", "/mnt/user"); r.Code != 0 {
+		t.Errorf("fusermount3: %+v", r)
+	}
+	s.ends(t, "/mnt/user")
+}
