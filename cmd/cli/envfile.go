@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -79,6 +80,9 @@ func checkPrivate(info os.FileInfo, variables map[string]string) error {
 // the next character as it stands. A \ at the end of a line joins the next one to it,
 // except in single quotes. Nothing is expanded.
 func parseEnvironment(text string) (map[string]string, error) {
+	if strings.IndexByte(text, 0) >= 0 {
+		return nil, errors.New("it has a zero byte")
+	}
 	p := envParser{text: text, line: 1}
 	variables := map[string]string{}
 	for p.skipToName() {
@@ -89,7 +93,7 @@ func parseEnvironment(text string) (map[string]string, error) {
 		}
 		value, ok := p.value()
 		if !ok {
-			return nil, fmt.Errorf("line %d: the value of %s has a quote that does not end, or a zero byte", line, name)
+			return nil, fmt.Errorf("line %d: the value of %s has a quote that does not end", line, name)
 		}
 		variables[name] = value
 	}
@@ -156,8 +160,6 @@ func (p *envParser) value() (string, bool) {
 		switch {
 		case isLineEnd(c):
 			return string(out[:kept]), true
-		case c == 0:
-			return "", false
 		case fresh && (c == '"' || c == '\''):
 			quoted, ok := p.quoted(c)
 			if !ok {
@@ -193,8 +195,6 @@ func (p *envParser) quoted(quote byte) ([]byte, bool) {
 		switch {
 		case c == quote:
 			return out, true
-		case c == 0:
-			return nil, false
 		case c == '\\' && quote == '"' && p.text != "":
 			if c := p.next(); strings.IndexByte("\"\\`$", c) >= 0 {
 				out = append(out, c)

@@ -38,7 +38,7 @@ func TestParseEnvironment(t *testing.T) {
 		"1A=2":              "line 1",
 		"A='x\ny\nB=secret": "line 1",
 		"A=1\nB=\"x":        "line 2: the value of B",
-		"A=\x00":            "line 1",
+		"A=\\\x00":          "zero byte",
 	} {
 		if got, err := parseEnvironment(text); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: %q, %v; want %s", text, got, err, want)
