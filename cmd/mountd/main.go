@@ -83,6 +83,7 @@ seconds more. A folder called "status" is ./status.`,
 	}
 	cmd.SetOut(a.stdout)
 	cmd.AddCommand(newStatusCommand(a))
+	complete(cmd)
 	return cmd
 }
 
