@@ -12,12 +12,11 @@ trap 'rm -rf "$work"' EXIT
 SOURCE_DATE_EPOCH=$(date -d "$DATE" +%s)
 export SOURCE_DATE_EPOCH ARCH VERSION MAINTAINER
 
-$package/pages.sh "$work/share"
 $package/programs.sh "$ARCH" "$work/bin"
 STAGE=$work/tree
 export STAGE
 DESTDIR=$STAGE PREFIX=/usr HELPERDIR=/usr/sbin ZSHDIR=/usr/share/zsh/vendor-completions \
-	BIN=$work/bin SHARE=$work/share $package/install.sh stage
+	BIN=$work/bin SHARE=bin/share $package/install.sh stage
 mv "$STAGE/usr/share/doc/weightfs/LICENSE" "$STAGE/usr/share/doc/weightfs/copyright"
 gzip -9n "$STAGE"/usr/share/man/*/*
 mkdir -p "$DIST"

@@ -43,7 +43,7 @@ deb: export ARCH := $(ARCH)
 deb: export MAINTAINER := $(MAINTAINER)
 
 .PHONY: deb
-deb: $(TOOLS)/nfpm ## a Debian package, into bin/dist, for this machine or ARCH=arm64
+deb: bin/share $(TOOLS)/nfpm ## a Debian package, into bin/dist, for this machine or ARCH=arm64
 	deploy/package/deb.sh
 
 .PHONY: dist
