@@ -72,8 +72,8 @@ ln -s /lib/systemd/system/weightfs@.service /etc/systemd/system/multi-user.targe
 func (d *debian) recordSystemctl() string {
 	d.t.Helper()
 	d.run("sh", "-ec", `mkdir -p /run/systemd/system
-printf '#!/bin/sh\necho "$*" >>/root/asked\n' >/usr/local/bin/systemctl
-chmod +x /usr/local/bin/systemctl`)
+printf '#!/bin/sh\necho "$*" >>/root/asked\n' >/usr/bin/systemctl
+chmod +x /usr/bin/systemctl`)
 	return filepath.Join(d.root, "root/asked")
 }
 

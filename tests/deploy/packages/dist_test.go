@@ -132,4 +132,7 @@ func checkSBOM(t *testing.T, path, version string) {
 			t.Errorf("%s does not name %s", path, module)
 		}
 	}
+	if _, ok := named["github.com/cpuguy83/go-md2man/v2"]; ok {
+		t.Errorf("%s: what makes man pages is in the program", path)
+	}
 }
