@@ -90,6 +90,7 @@ seconds more. A folder called as a command is, such as "status", is ./status.`,
 		return cmd // whose SOURCE may have the name of a command
 	}
 	cmd.AddCommand(newStatusCommand(a), newCleanCommand(a))
+	complete(cmd)
 	return cmd
 }
 

@@ -64,12 +64,15 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	flags.Var(&s.memoryLimit, "memory-limit", "memory for what is fetched; 0 is the smaller of half of the memory and the cgroup's limit less 256MiB")
 	flags.Var(&s.concurrency, "concurrency", "concurrent GETs, 1 to 256; auto grows while throughput grows")
 	flags.Var(&s.partSize, "part-size", "most bytes of one GET; auto is 8MiB, and up to 32MiB where connections are fast")
-	flags.Var(&s.prefetch, "prefetch", "what is fetched ahead: `auto`, sequential or off")
+	flags.Var(&s.prefetch, "prefetch", "what is fetched ahead: auto, sequential or off")
 	flags.Var(&s.metadataTTL, "metadata-ttl", "how long names and attributes are remembered: a `duration`, indefinite or minimal")
 	flags.DurationVar(&s.readTimeout, "read-timeout", s.readTimeout, "longest that one read or look-up waits before it fails")
 	flags.BoolVar(&s.allowOther, "allow-other", false, "let other users in")
-	flags.Uint32Var(&s.uid, "uid", s.uid, "owner of everything")
-	flags.Uint32Var(&s.gid, "gid", s.gid, "group of everything")
+	flags.Uint32Var(&s.uid, "uid", s.uid, "owner of everything, by `id`")
+	flags.Uint32Var(&s.gid, "gid", s.gid, "group of everything, by `id`")
+	for _, own := range []string{"uid", "gid"} { // a text that does not depend on who reads it
+		flags.Lookup(own).DefValue = "yours"
+	}
 	flags.Var(&s.fileMode, "file-mode", "permission bits of files, octal")
 	flags.Var(&s.dirMode, "dir-mode", "permission bits of directories, octal")
 	s.s3.Register(flags)

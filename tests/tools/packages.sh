@@ -28,6 +28,7 @@ if [[ ${1-} == deploy ]]; then
 	need 'command -v systemd-analyze' systemd
 	need 'command -v pgrep' procps
 	need 'command -v chromium' chromium fonts-dejavu-core # the page is looked at
+	need 'command -v mmdebstrap' mmdebstrap
 fi
 
 if ((${#missing[@]} == 0)); then exit 0; fi
