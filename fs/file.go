@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -17,9 +18,10 @@ import (
 // openFile is an open handle of one version of a file. It reads that version
 // to its end, or gets ESTALE.
 type openFile struct {
-	node   *node
-	obj    remote.Object
-	reader *prefetch.Reader
+	node     *node
+	obj      remote.Object
+	reader   *prefetch.Reader
+	progress progress
 }
 
 // Open opens a file. It asks the store nothing, but for a file of this host
@@ -51,7 +53,9 @@ func (t *tree) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) 
 	}
 	out.OpenFlags |= fuse.FOPEN_NOFLUSH // nothing is ever written
 	out.Fh = t.lastHandle.Add(1)
-	t.files.Store(out.Fh, &openFile{node: n, obj: entry.Object, reader: t.cache.Open(entry.Object)})
+	t.files.Store(out.Fh, &openFile{node: n, obj: entry.Object, reader: t.cache.Open(entry.Object), progress: progress{
+		opened: time.Now(), pid: in.Pid, kernel: out.OpenFlags&fuse.FOPEN_PASSTHROUGH != 0,
+	}})
 	t.counters.openFiles.Add(1)
 	return fuse.OK
 }
@@ -117,6 +121,7 @@ func (t *tree) read(interrupted <-chan struct{}, in *fuse.ReadIn) (*prefetch.Vie
 		return nil, readErrno(err)
 	}
 	t.counters.countRead(n)
+	file.progress.count(off, off+n)
 	return view, 0
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -16,26 +15,38 @@ import (
 )
 
 func newStatusCommand(a *app) *cobra.Command {
-	asJSON := false
+	asJSON, watched := false, false
 	cmd := &cobra.Command{
 		Use:   "status MOUNTPOINT",
 		Short: "Tell what a running mountd does",
-		Args:  cobra.ExactArgs(1),
+		Long: `status tells what is mounted at MOUNTPOINT, how fast it is read, what holds
+readers back, what memory holds, who reads which files, and what failed.
+
+--watch tells it anew every second, until Ctrl-C or the end of the mount: on a
+terminal in place, elsewhere one block after the other, and with --json one
+object a line.`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
+			s := screen{out: a.stdout, json: asJSON}
+			if watched {
+				return a.watchStatus(args[0], s)
+			}
 			r, err := findReport(a.env, args[0])
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return json.NewEncoder(a.stdout).Encode(r)
-			}
-			return r.Print(a.stdout)
+			return s.show(r)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object, with all counters")
+	cmd.Flags().BoolVar(&watched, "watch", false, "tell it anew every second")
 	cli.Unbind(cmd.Flags(), "json")
+	cli.Unbind(cmd.Flags(), "watch")
 	return cmd
 }
+
+// errNotMounted says that no mountd answers for a mountpoint.
+var errNotMounted = errors.New("no mountd of yours is mounted there")
 
 // findReport asks the mountd that serves mountpoint, under the names that the
 // path may have had when it was mounted.
@@ -58,7 +69,7 @@ func findReport(env cli.Lookup, mountpoint string) (monitor.Report, error) {
 		}
 		return r, nil
 	}
-	return monitor.Report{}, fmt.Errorf("status of %s: no mountd of yours is mounted there", mountpoint)
+	return monitor.Report{}, fmt.Errorf("status of %s: %w", mountpoint, errNotMounted)
 }
 
 // pathNames are the absolute names of a path without links, the first of them

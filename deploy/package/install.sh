@@ -6,7 +6,7 @@
 #   install.sh uninstall    take out what install noted; the configuration stays
 #
 # Variables: DESTDIR is in front of every path; PREFIX (/usr/local) has the rest
-# but for /etc/weightfs and the link that mount(8) looks for, in HELPERDIR (/sbin).
+# but for /etc/weightfs and the links that mount(8) looks for, in HELPERDIR (/sbin).
 # BIN has the programs, SHARE what pages.sh wrote. ZSHDIR is where zsh looks.
 set -euo pipefail
 umask 022
@@ -30,10 +30,10 @@ unit() { # FILE PATH
 	place 644 /dev/stdin "$2" <<<"$text"
 }
 
-# helper places the link by which mount(8) finds mountd. Below PREFIX it is
-# relative, as packages have it.
-helper() {
-	local link=$HELPERDIR/mount.weightfs target=$PREFIX/bin/mountd
+# helper places a link by which mount(8) finds mountd. Below PREFIX it is relative,
+# as packages have it.
+helper() { # NAME
+	local link=$HELPERDIR/$1 target=$PREFIX/bin/mountd
 	if [[ $HELPERDIR == "$PREFIX"/* ]]; then target=$(realpath -ms --relative-to="$HELPERDIR" "$target"); fi
 	mkdir -p "$DESTDIR$HELPERDIR"
 	ln -sfn "$target" "$DESTDIR$link"
@@ -51,7 +51,8 @@ stage() {
 	for program in mountd gpuload gpuload-cuda; do
 		if [[ -x $BIN/$program ]]; then place 755 "$BIN/$program" "$PREFIX/bin/$program"; fi
 	done
-	helper
+	helper mount.weightfs
+	helper mount.fuse.weightfs # for a change of a mount, which it refuses
 	for file in deploy/systemd/weightfs*; do unit "$file" "$PREFIX/lib/systemd/system/${file##*/}"; done
 	for file in "$SHARE"/man/*/*; do place 644 "$file" "$PREFIX/share${file#"$SHARE"}"; done
 	for program in mountd gpuload; do
@@ -61,7 +62,7 @@ stage() {
 		place 644 "$file.fish" "$PREFIX/share/fish/vendor_completions.d/$program.fish"
 	done
 	for file in README.md CHANGELOG.md LICENSE; do place 644 "$file" "$doc/$file"; done
-	for file in deploy/fstab deploy/aws/*; do place 644 "$file" "$doc/examples/${file##*/}"; done
+	for file in deploy/fstab deploy/aws/* deploy/monitoring/*; do place 644 "$file" "$doc/examples/${file##*/}"; done
 	mkdir -p "$DESTDIR/etc/weightfs"
 }
 

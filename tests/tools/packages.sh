@@ -25,6 +25,10 @@ if [[ ${1-} == peers ]]; then
 fi
 if [[ ${1-} == deploy ]]; then
 	need 'command -v mmdebstrap' mmdebstrap
+	need 'command -v automount' autofs
+	need 'command -v systemd-analyze' systemd
+	need 'command -v pgrep' procps
+	need 'command -v chromium' chromium fonts-dejavu-core # the page is looked at
 fi
 
 if ((${#missing[@]} == 0)); then exit 0; fi

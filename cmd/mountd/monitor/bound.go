@@ -1,0 +1,101 @@
+package monitor
+
+import (
+	"fmt"
+	"time"
+)
+
+// Bottleneck is what holds readers back.
+type Bottleneck string
+
+// The bottlenecks.
+const (
+	Nothing Bottleneck = "nothing" // nobody reads
+	Reader  Bottleneck = "reader"  // bytes are there before they are asked for
+	Memory  Bottleneck = "memory"  // the limit keeps readers, or what is fetched ahead, short
+	Store   Bottleneck = "store"   // it is slow to answer, or fails
+	Line    Bottleneck = "line"    // bytes come, and readers want them faster
+)
+
+// Bound says what holds readers back now, and by what it is known.
+type Bound struct {
+	By  Bottleneck `json:"by"`
+	Why string     `json:"why"`
+}
+
+// load is what boundOf decides by: what happened over the last seconds, and what is
+// under way now.
+type load struct {
+	span            time.Duration
+	served, fetched int64         // bytes
+	waited          time.Duration // by readers, summed over them
+	forMemory       time.Duration // the part of it for memory
+
+	gets, limit, queued int64 // GETs under way, how many may be, and how many have to wait
+	unanswered          int64 // GETs without a first byte
+	repeated            int64 // GETs whose last attempt failed
+	trouble             string
+	ahead, aheadLimit   int64 // blocks in flight or unread, and how many may be
+	open, byKernel      int64 // files open, and those among them that the kernel reads by itself
+}
+
+const (
+	// minWait is the share of the time from which on readers are held back: below
+	// it one of a hundred READs of a fast reader waits for its first byte.
+	minWait = 0.1
+	// nearlyFull is the share of what may be fetched ahead from which on memory
+	// keeps windows short.
+	nearlyFull = 0.9
+)
+
+// boundOf is the one place where it is decided what holds readers back.
+func boundOf(l load) Bound {
+	waits := share(l.waited, l.span)
+	switch {
+	case share(l.forMemory, l.span) >= minWait:
+		return Bound{Memory, "readers wait for memory: a larger memory limit would help"}
+	case waits < minWait && l.served == 0 && l.fetched == 0:
+		return Bound{Nothing, idleReason(l)}
+	case waits < minWait:
+		return Bound{Reader, "what is read is there before it is asked for"}
+	case 2*l.repeated >= max(l.gets, 1):
+		return Bound{Store, fmt.Sprintf("%d of %d GETs failed and are repeated: %s", l.repeated, l.gets, l.trouble)}
+	case l.gets == 0:
+		return Bound{Store, "readers wait for one GET after the other, each for its round trip"}
+	case 2*l.unanswered >= l.gets:
+		return Bound{Store, fmt.Sprintf("readers wait, and %d of %d GETs have no first byte yet", l.unanswered, l.gets)}
+	case float64(l.ahead) >= nearlyFull*float64(l.aheadLimit) && l.gets < l.limit:
+		return Bound{Memory, "what may be fetched ahead is full: a larger memory limit would let it reach further"}
+	case l.gets >= l.limit:
+		return Bound{Line, fmt.Sprintf("readers wait, and all of %d GETs that may be under way bring %s", l.limit, formatRate(perSecond(l.fetched, l.span)))}
+	default:
+		return Bound{Line, fmt.Sprintf("readers wait for the bytes of %d GETs, which bring %s", l.gets, formatRate(perSecond(l.fetched, l.span)))}
+	}
+}
+
+func idleReason(l load) string {
+	switch {
+	case l.byKernel > 0:
+		return fmt.Sprintf("the kernel reads %s by itself, which is not seen here", count(l.byKernel, "file"))
+	case l.open > 0:
+		return fmt.Sprintf("%s open, and nobody reads", count(l.open, "file"))
+	default:
+		return "no file is open"
+	}
+}
+
+// share is the part of a span, 0 for an empty one.
+func share(part, span time.Duration) float64 {
+	if span <= 0 {
+		return 0
+	}
+	return float64(part) / float64(span)
+}
+
+// perSecond is the rate of n bytes in a span.
+func perSecond(n int64, span time.Duration) float64 {
+	if span <= 0 {
+		return 0
+	}
+	return float64(n) / span.Seconds()
+}
