@@ -109,8 +109,8 @@ the lines of fstab(5) whose type is %[2]s. It returns once the mount answers, or
 fails with the cause; the daemon goes on until umount(8).
 
 OPTIONS are those of every file system, as far as a read-only mount has a use for
-them, and the following, which may be written with hyphens too. Options that
-begin with x- are for others.
+them, SELinux' context= and its like, and the following, which may be written with
+hyphens too. Options that begin with x- are for others.
 
 # MOUNT OPTIONS
 
@@ -121,10 +121,10 @@ begin with x- are for others.
 	return helper
 }
 
-// isMountOption tells whether a flag is of use as an option of mount(8).
+// isMountOption tells whether a flag is of use as an option of mount(8). What
+// mount(8) itself passes has one letter.
 func isMountOption(f *pflag.Flag) bool {
-	ofCommandLine := slices.Contains([]string{"help", "version", "options", "daemon", "foreground"}, f.Name)
-	return !ofCommandLine && !f.Hidden && f.Usage != "ignored"
+	return f.Shorthand == "" && !f.Hidden && !slices.Contains([]string{"help", "version", "daemon", "foreground"}, f.Name)
 }
 
 // writeCompletions writes one file for each shell, called by the program's name.

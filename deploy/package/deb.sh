@@ -17,8 +17,10 @@ STAGE=$work/tree
 export STAGE
 DESTDIR=$STAGE PREFIX=/usr HELPERDIR=/usr/sbin ZSHDIR=/usr/share/zsh/vendor-completions \
 	BIN=$work/bin SHARE=bin/share $package/install.sh stage
-mv "$STAGE/usr/share/doc/weightfs/LICENSE" "$STAGE/usr/share/doc/weightfs/copyright"
-gzip -9n "$STAGE"/usr/share/man/*/*
+doc=$STAGE/usr/share/doc/weightfs # with the names that Debian has
+mv "$doc/LICENSE" "$doc/copyright"
+mv "$doc/CHANGELOG.md" "$doc/changelog"
+gzip -9n "$doc/changelog" "$STAGE"/usr/share/man/*/*
 mkdir -p "$DIST"
 deb=$DIST/weightfs_${VERSION}_$ARCH.deb
 "$TOOLS/nfpm" package --config $package/nfpm.yaml --packager deb --target "$deb" >&2

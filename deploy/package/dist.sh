@@ -25,7 +25,7 @@ for arch in amd64 arm64; do
 	$package/programs.sh $arch "$work/$arch"
 	DESTDIR=$work/tree PREFIX=/usr/local HELPERDIR=/sbin BIN=$work/$arch SHARE=$work/share $package/install.sh stage
 	mv "$work/tree/usr/local" "$work/$name"
-	rm -r "$work/tree" # the helper's link and /etc/weightfs, which are outside of the prefix
+	rm -r "$work/tree" # the helper's links and /etc/weightfs, which are outside of the prefix
 	tar -C "$work" --sort=name --format=gnu --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" \
 		-cf - "$name" | gzip -9n >"$out/$name.tar.gz"
 	for program in mountd gpuload; do

@@ -32,8 +32,8 @@ unit() { # FILE PATH
 
 # helper places a link by which mount(8) finds mountd. Below PREFIX it is relative,
 # as packages have it.
-helper() { # TYPE
-	local link=$HELPERDIR/mount.$1 target=$PREFIX/bin/mountd
+helper() { # NAME
+	local link=$HELPERDIR/$1 target=$PREFIX/bin/mountd
 	if [[ $HELPERDIR == "$PREFIX"/* ]]; then target=$(realpath -ms --relative-to="$HELPERDIR" "$target"); fi
 	mkdir -p "$DESTDIR$HELPERDIR"
 	ln -sfn "$target" "$DESTDIR$link"
@@ -51,8 +51,8 @@ stage() {
 	for program in mountd gpuload gpuload-cuda; do
 		if [[ -x $BIN/$program ]]; then place 755 "$BIN/$program" "$PREFIX/bin/$program"; fi
 	done
-	helper weightfs
-	helper fuse.weightfs # by which a mount without a line in fstab is remounted: refused, with the reason
+	helper mount.weightfs
+	helper mount.fuse.weightfs # for a change of a mount, which it refuses
 	for file in deploy/systemd/weightfs*; do unit "$file" "$PREFIX/lib/systemd/system/${file##*/}"; done
 	for file in "$SHARE"/man/*/*; do place 644 "$file" "$PREFIX/share${file#"$SHARE"}"; done
 	for program in mountd gpuload; do
@@ -62,7 +62,7 @@ stage() {
 		place 644 "$file.fish" "$PREFIX/share/fish/vendor_completions.d/$program.fish"
 	done
 	for file in README.md CHANGELOG.md LICENSE; do place 644 "$file" "$doc/$file"; done
-	for file in deploy/fstab deploy/aws/*; do place 644 "$file" "$doc/examples/${file##*/}"; done
+	for file in deploy/fstab deploy/aws/* deploy/monitoring/*; do place 644 "$file" "$doc/examples/${file##*/}"; done
 	mkdir -p "$DESTDIR/etc/weightfs"
 }
 

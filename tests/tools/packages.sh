@@ -24,11 +24,11 @@ if [[ ${1-} == peers ]]; then
 	need 'ls /usr/lib/llvm-*/lib/libclang.so' libclang-dev
 fi
 if [[ ${1-} == deploy ]]; then
+	need 'command -v mmdebstrap' mmdebstrap
 	need 'command -v automount' autofs
 	need 'command -v systemd-analyze' systemd
 	need 'command -v pgrep' procps
 	need 'command -v chromium' chromium fonts-dejavu-core # the page is looked at
-	need 'command -v mmdebstrap' mmdebstrap
 fi
 
 if ((${#missing[@]} == 0)); then exit 0; fi

@@ -93,8 +93,10 @@ func checkPackage(d *debian) {
 	if differ := d.run("dpkg", "--verify", "weightfs"); differ != "" {
 		d.t.Errorf("files differ from the package: %s", differ)
 	}
-	if target := d.run("readlink", "-f", "/sbin/mount.weightfs"); target != "/usr/bin/mountd\n" {
-		d.t.Errorf("the helper leads to %s", target)
+	for _, helper := range []string{"/sbin/mount.weightfs", "/sbin/mount.fuse.weightfs"} {
+		if target := d.run("readlink", "-f", helper); target != "/usr/bin/mountd\n" {
+			d.t.Errorf("%s leads to %s", helper, target)
+		}
 	}
 	if unit := d.run("cat", "/lib/systemd/system/weightfs@.service"); !strings.Contains(unit, "\nExecStart=/usr/bin/mountd ") {
 		d.t.Errorf("the unit does not start /usr/bin/mountd:\n%s", unit)
@@ -129,7 +131,7 @@ func checkPages(d *debian) {
 			d.t.Errorf("man %s %s: exit %d, %s\n%s", section, page, result.Code, result.Stderr, result.Stdout)
 		}
 	}
-	for _, page := range []string{"weightfs-mountd.8", "weightfs-mountd-status.8", "mount.weightfs.8", "gpuload.1", "gpuload-load.1"} {
+	for _, page := range []string{"weightfs-mountd.8", "weightfs-mountd-status.8", "weightfs-mountd-clean.8", "mount.weightfs.8", "gpuload.1", "gpuload-load.1"} {
 		if !slices.Contains(pages, page) {
 			d.t.Errorf("there is no page %s among %v", page, pages)
 		}
@@ -137,7 +139,7 @@ func checkPages(d *debian) {
 	if page := d.run("man", "8", "weightfs-mountd"); !strings.Contains(page, "--memory-limit") || !strings.Contains(page, "weightfs-mountd-status(8)") {
 		d.t.Errorf("man 8 weightfs-mountd:\n%s", page)
 	}
-	if page := d.run("man", "8", "mount.weightfs"); !strings.Contains(page, "memory_limit=") {
+	if page := d.run("man", "8", "mount.weightfs"); !strings.Contains(page, "memory_limit=") || !strings.Contains(page, "env_file=") {
 		d.t.Errorf("man 8 mount.weightfs:\n%s", page)
 	}
 }

@@ -86,11 +86,13 @@ func checkInstalled(t *testing.T, dest, prefix string) {
 			t.Errorf("%s has mode %v", prefix+path, info.Mode())
 		}
 	}
-	if target, err := os.Readlink(dest + "/sbin/mount.weightfs"); err != nil || target != prefix+"/bin/mountd" {
-		t.Errorf("the helper leads to %q, %v", target, err)
+	for _, helper := range []string{"/sbin/mount.weightfs", "/sbin/mount.fuse.weightfs"} {
+		if target, err := os.Readlink(dest + helper); err != nil || target != prefix+"/bin/mountd" {
+			t.Errorf("%s leads to %q, %v", helper, target, err)
+		}
 	}
 	unit := readFile(t, dest+prefix+"/lib/systemd/system/weightfs@.service")
-	if !strings.Contains(unit, "\nExecStart="+prefix+"/bin/mountd ") {
+	if !strings.Contains(unit, "\nExecStart="+prefix+"/bin/mountd ") || strings.Count(unit, "/bin/mountd ") != strings.Count(unit, prefix+"/bin/mountd ") {
 		t.Errorf("the unit does not start %s/bin/mountd:\n%s", prefix, unit)
 	}
 	if info, err := os.Stat(dest + "/etc/weightfs"); err != nil || !info.IsDir() {
