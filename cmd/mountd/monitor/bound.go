@@ -69,7 +69,7 @@ func boundOf(l load) Bound {
 	case l.gets >= l.limit:
 		return Bound{Line, fmt.Sprintf("readers wait, and all of %d GETs that may be under way bring %s", l.limit, formatRate(perSecond(l.fetched, l.span)))}
 	default:
-		return Bound{Line, fmt.Sprintf("readers wait for the bytes of %d GETs, which bring %s", l.gets, formatRate(perSecond(l.fetched, l.span)))}
+		return Bound{Line, fmt.Sprintf("readers wait for %s, which in all bring %s", count(l.gets, "GET"), formatRate(perSecond(l.fetched, l.span)))}
 	}
 }
 

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"os"
+	"strings"
 	"time"
 
 	"weightfs/cmd/cli"
@@ -165,7 +166,18 @@ type Failure struct {
 func failuresOf(failures []fs.Failure) []Failure {
 	all := make([]Failure, 0, len(failures))
 	for _, f := range failures {
-		all = append(all, Failure{f.Time, f.Count, f.Op, f.Key, f.Offset, f.PID, f.Command, f.Cause})
+		all = append(all, Failure{f.Time, f.Count, f.Op, f.Key, f.Offset, f.PID, f.Command, causeOf(f)})
 	}
 	return all
+}
+
+// causeOf is what a failure says beside what it is of: "GET ...: 403" of "read KEY
+// [0,4096): GET ...: 403".
+func causeOf(f fs.Failure) string {
+	if rest, ok := strings.CutPrefix(f.Cause, f.Op+" "+f.Key); ok {
+		if _, cause, ok := strings.Cut(rest, ": "); ok {
+			return cause
+		}
+	}
+	return f.Cause
 }
