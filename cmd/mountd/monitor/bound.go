@@ -67,9 +67,9 @@ func boundOf(l load) Bound {
 	case float64(l.ahead) >= nearlyFull*float64(l.aheadLimit) && l.gets < l.limit:
 		return Bound{Memory, "what may be fetched ahead is full: a larger memory limit would let it reach further"}
 	case l.gets >= l.limit:
-		return Bound{Line, fmt.Sprintf("readers wait, and all of %d GETs that may be under way bring %s", l.limit, formatRate(perSecond(l.fetched, l.span)))}
+		return Bound{Line, fmt.Sprintf("readers wait while %s come by all of %d GETs that may be under way", formatRate(perSecond(l.fetched, l.span)), l.limit)}
 	default:
-		return Bound{Line, fmt.Sprintf("readers wait for %s, which in all bring %s", count(l.gets, "GET"), formatRate(perSecond(l.fetched, l.span)))}
+		return Bound{Line, fmt.Sprintf("readers wait while %s come by %s", formatRate(perSecond(l.fetched, l.span)), count(l.gets, "GET"))}
 	}
 }
 

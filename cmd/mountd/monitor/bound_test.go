@@ -13,8 +13,8 @@ func TestBoundOf(t *testing.T) {
 		want   Bottleneck
 		why    string
 	}{
-		"all GETs bring bytes":        {func(*load) {}, Line, "all of 32 GETs that may be under way bring 50 MB/s"},
-		"one stream's GETs":           {func(l *load) { l.gets = 4 }, Line, "for 4 GETs, which in all bring 50 MB/s"},
+		"all GETs bring bytes":        {func(*load) {}, Line, "50 MB/s come by all of 32 GETs"},
+		"one stream's GETs":           {func(l *load) { l.gets = 4 }, Line, "50 MB/s come by 4 GETs"},
 		"no first byte":               {func(l *load) { l.unanswered = 16 }, Store, "16 of 32"},
 		"some without a first byte":   {func(l *load) { l.unanswered = 15 }, Line, ""},
 		"a reader between two GETs":   {func(l *load) { l.gets = 0 }, Store, ""},

@@ -16,7 +16,7 @@ func underLoad() Report {
 	return Report{
 		Source: "s3://models/llama", Mountpoint: "/mnt/models", PID: 4711, UptimeSeconds: 3661, MemoryLimit: 1 << 30, Version: "v1.2.3",
 		Time:  time.Date(2026, 2, 3, 12, 0, 0, 0, time.UTC),
-		Bound: Bound{Line, "readers wait for 4 GETs, which in all bring 50 MB/s"},
+		Bound: Bound{Line, "readers wait while 50 MB/s come by 4 GETs"},
 		Throughput: Throughput{
 			Now: Rates{Served: 480e6, Fetched: 490e6}, Minute: Rates{Served: 470e6, Fetched: 470e6}, TenMinutes: Rates{Served: 1.3e9},
 		},

@@ -19,7 +19,7 @@ function scaled(n, base, units) {
 function ceiling(most) {
   if (most <= 0) return { top: 1e6, step: 5e5 };
   const ten = 10 ** Math.floor(Math.log10(most));
-  const top = [1, 2, 4, 5, 10].map((n) => n * ten).find((n) => n >= most * 0.999);
+  const top = [1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10].map((n) => n * ten).find((n) => n >= most * 0.999);
   return { top, step: top / 2 };
 }
 
