@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -48,10 +49,12 @@ type device struct {
 	protocol *fuse.ProtocolServer // answers all but READ
 	logger   *slog.Logger
 	reads    pendingReads
+	pings    pings
 	workers  sync.WaitGroup
 	idle     idlers
-	end      func() // notes that the connection is over
-	agreed   Kernel // set by the handshake
+	end      func()    // notes that the connection is over
+	born     time.Time // the clock of READs counts from here
+	agreed   Kernel    // set by the handshake
 }
 
 // newDevice shakes hands with the kernel over fd, which stays the caller's. From
@@ -66,6 +69,7 @@ func newDevice(fd int, t *tree, options *fuse.MountOptions, logger *slog.Logger,
 		reads:    pendingReads{interrupts: map[uint64]chan struct{}{}},
 		idle:     idlers{max: int32(min(runtime.GOMAXPROCS(0)+1, maxIdle))},
 		end:      end,
+		born:     time.Now(),
 	}
 	if err := d.handshake(); err != nil {
 		return nil, fmt.Errorf("handshake with the kernel: %w", err)
@@ -177,6 +181,9 @@ func (d *device) answer(req []byte) {
 		d.answerRead((*fuse.ReadIn)(unsafe.Pointer(in)))
 	case in.Opcode == opInterrupt && d.reads.interrupt(req):
 		// An INTERRUPT that meets its request gets no reply.
+	case in.Opcode == opNotifyReply:
+		d.tree.nodes.size() // which waits for the table, as a look-up does
+		d.pings.echoed(in.Unique)
 	default:
 		d.delegate(req)
 	}
@@ -185,6 +192,7 @@ func (d *device) answer(req []byte) {
 // answerRead answers a READ from leased memory. The lease ends when the reply
 // is written, or cannot be.
 func (d *device) answerRead(in *fuse.ReadIn) {
+	came := time.Since(d.born)
 	interrupted := d.reads.begin(in.Unique)
 	defer d.reads.end(in.Unique)
 	view, errno := d.tree.read(interrupted, in)
@@ -194,6 +202,7 @@ func (d *device) answerRead(in *fuse.ReadIn) {
 	}
 	defer view.Release()
 	d.reply(in.Unique, fuse.OK, view.Slices())
+	d.tree.counters.countTime(time.Since(d.born)-came, view.Waited())
 }
 
 // delegate has go-fuse's protocol layer answer req.

@@ -125,10 +125,10 @@ var ErrLost = errors.New("the connection to the kernel was aborted")
 type Server struct {
 	tree   *tree
 	conn   *connection
+	device *device
 	logger *slog.Logger
 	done   chan struct{}          // closed when nothing is served any more
 	err    error                  // why the mount ended; set before done is closed
-	agreed Kernel                 // what the handshake agreed on
 	set    atomic.Pointer[limits] // nil until they are known
 }
 
@@ -153,9 +153,10 @@ func serve(t *tree, conn *connection, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("mount at %s: %w", conn.dir, err), conn.undo())
 	}
-	s := &Server{tree: t, conn: conn, logger: cfg.Logger, done: make(chan struct{}), agreed: d.agreed}
+	s := &Server{tree: t, conn: conn, device: d, logger: cfg.Logger, done: make(chan struct{})}
 	if cfg.Mounted != nil {
 		if err := cfg.Mounted(s); err != nil {
+			d.pings.close()
 			return nil, errors.Join(err, conn.undo())
 		}
 	}
@@ -170,6 +171,7 @@ func (s *Server) run(d *device) {
 	d.serve()
 	s.tree.closeAll()
 	s.err = s.clearAway()
+	s.device.pings.close()
 	if err := s.conn.close(); err != nil {
 		s.logger.Warn("cannot close /dev/fuse", "err", err)
 	}

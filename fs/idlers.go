@@ -26,3 +26,6 @@ func (i *idlers) join() bool {
 
 // leave notes that one waits no more, and tells whether nobody else does.
 func (i *idlers) leave() (last bool) { return i.n.Add(-1) == 0 }
+
+// any tells whether one waits.
+func (i *idlers) any() bool { return i.n.Load() > 0 }

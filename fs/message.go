@@ -17,6 +17,7 @@ const (
 	opInit        = 26
 	opReaddir     = 28
 	opInterrupt   = 36
+	opNotifyReply = 41
 	opIoctl       = 39
 	opBatchForget = 42
 	opReaddirplus = 44

@@ -3,6 +3,12 @@ package fs
 import (
 	"math/bits"
 	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"weightfs/prefetch/latency"
 )
 
 // Stats counts what the kernel asked of a mount since it began.
@@ -28,6 +34,13 @@ type Stats struct {
 	// ReadSizes counts the reads by size: those of up to [ReadSizeBound] of the
 	// index, 4 KiB, 8 KiB and so on to 1 MiB, that no lower index counts.
 	ReadSizes [readSizeClasses]int64 `json:"read_sizes"`
+	// HitTimes and WaitTimes are how long READs took from their arrival to the
+	// reply: those whose bytes were there, and those that waited.
+	HitTimes  latency.Counts `json:"-"`
+	WaitTimes latency.Counts `json:"-"`
+	// Errors counts the requests that were answered with an errno, but for those
+	// of killed tasks and for names that do not exist; see [ErrorLabels].
+	Errors [errorOps][errorErrnos]int64 `json:"-"`
 	// OpenFiles and Inodes are as of now.
 	OpenFiles int64 `json:"open_files"`
 	Inodes    int64 `json:"inodes"`
@@ -52,7 +65,9 @@ func readSizeClass(n int64) int {
 type counters struct {
 	lookups, directoryReads, opens, passthroughOpens, passthroughFallbacks,
 	reads, readBytes, readErrors, killed, panics, openFiles atomic.Int64
-	readSizes [readSizeClasses]atomic.Int64
+	readSizes           [readSizeClasses]atomic.Int64
+	hitTimes, waitTimes latency.Histogram
+	errors              [errorOps][errorErrnos]atomic.Int64
 }
 
 // countRead counts a read that was answered with n bytes.
@@ -81,5 +96,57 @@ func (c *counters) snapshot(inodes int) Stats {
 	for i := range c.readSizes {
 		s.ReadSizes[i] = c.readSizes[i].Load()
 	}
+	s.HitTimes, s.WaitTimes = c.hitTimes.Counts(), c.waitTimes.Counts()
+	for op := range c.errors {
+		for i := range c.errors[op] {
+			s.Errors[op][i] = c.errors[op][i].Load()
+		}
+	}
 	return s
+}
+
+// The sizes of Stats.Errors.
+const (
+	errorOps    = 3
+	errorErrnos = 5
+)
+
+// errorOpNames are what may fail, as the log calls it.
+func errorOpNames() [errorOps]string { return [...]string{"list", "open", "read"} }
+
+// countedErrnos are those of the table in errno.go and its last resort, and 0 for
+// all others.
+func countedErrnos() [errorErrnos]syscall.Errno {
+	return [...]syscall.Errno{syscall.EIO, syscall.EACCES, syscall.ESTALE, syscall.ENOENT, 0}
+}
+
+// ErrorLabels says what Stats.Errors[op][errno] counts: the operation, which is
+// list (names), open or read, and the errno's name, or "other".
+func ErrorLabels(op, errno int) (operation, name string) {
+	name = "other"
+	if n := countedErrnos()[errno]; n != 0 {
+		name = unix.ErrnoName(n)
+	}
+	return errorOpNames()[op], name
+}
+
+// countError counts a request, called op in the log, that gets errno.
+func (c *counters) countError(op string, errno syscall.Errno) {
+	for i, known := range errorOpNames() {
+		for j, number := range countedErrnos() {
+			if op == known && (errno == number || j == errorErrnos-1) {
+				c.errors[i][j].Add(1)
+				return
+			}
+		}
+	}
+}
+
+// countTime counts how long a READ took that was answered with bytes.
+func (c *counters) countTime(took time.Duration, waited bool) {
+	if waited {
+		c.waitTimes.Observe(took)
+	} else {
+		c.hitTimes.Observe(took)
+	}
 }

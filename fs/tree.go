@@ -108,9 +108,12 @@ func (t *tree) failed(pid uint32, op, key string, off int64, err error) {
 		t.counters.killed.Add(1)
 		return
 	}
+	errno := nameErrno(err)
 	if op == "read" {
+		errno = readErrno(err)
 		t.counters.readErrors.Add(1)
 	}
+	t.counters.countError(op, errno)
 	t.failures.report(pid, op, key, off, err)
 }
 

@@ -25,7 +25,7 @@ type Kernel struct {
 // Kernel tells how the kernel is set. The readahead is as of now, the rest as it was
 // when the mount began.
 func (s *Server) Kernel() Kernel {
-	k := s.agreed
+	k := s.device.agreed
 	if set := s.set.Load(); set != nil {
 		k.MaxBackground, k.CongestionThreshold = set.maxBackground, set.congestionThreshold
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"weightfs/prefetch/arena"
+	"weightfs/prefetch/latency"
 	"weightfs/prefetch/stream"
 	"weightfs/remote"
 )
@@ -41,6 +42,7 @@ type Cache struct {
 // counters are the counters of Stats.
 type counters struct {
 	fetches, failures, fetched, served, hits, misses atomic.Int64
+	firstBytes, fetchTimes                           latency.Histogram
 }
 
 // identity is the key of the table of objects: key and version.
@@ -164,6 +166,7 @@ func (c *Cache) Stats() Stats {
 		BlocksTotal: c.arena.Blocks(), BlocksRetained: memory.Retained, BlocksUnread: memory.Unread,
 		BlocksInFlight: memory.InFlight, BlocksFree: memory.Free, BlocksResident: memory.Resident, Leases: memory.Leases,
 	}
+	s.FirstByteTimes, s.FetchTimes = c.counts.firstBytes.Counts(), c.counts.fetchTimes.Counts()
 	s.ActiveFetches, s.Concurrency = c.scheduler.active()
 	for _, o := range c.known() {
 		n, bytes := o.windows()

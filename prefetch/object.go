@@ -28,6 +28,7 @@ type object struct {
 	streams  stream.Streams // guarded by mu, as are all below
 	flights  []*flight      // queued or under way
 	handles  int            // open readers
+	opened   uint64         // readers so far
 	read     int64          // bytes served for the first time since it was opened
 	failures failures       // of the last moment
 	next     successor
@@ -96,12 +97,12 @@ func (o *object) partFor(s *stream.Stream) int64 {
 	return c.policy.Part(s, c.scheduler.connections(), int(c.streams.Live(c.arena.Clock())))
 }
 
-// follow finds the stream that a read belongs to and opens its window; jumped says
-// that it was not expected there. mu is held.
-func (o *object) follow(v *View, missing bool, do *after) (jumped bool) {
+// follow finds the stream that a reader's read belongs to and opens its window;
+// jumped says that it was not expected there. mu is held.
+func (o *object) follow(r *Reader, v *View, missing bool, do *after) (jumped bool) {
 	c := o.cache
 	clock := c.arena.Clock()
-	m := o.streams.Match(v.off, v.end(), clock, o)
+	m := o.streams.Match(r.number, v.off, v.end(), clock, o)
 	v.stream = m.Stream
 	share := c.allowance().Share(c.streams.Live(clock))
 	o.streams.Open(m.Stream, c.policy.Next(m.Stream, missing, share, c.scheduler.connections()), clock)

@@ -159,6 +159,9 @@ func (s *scheduler) launch(fl *flight) {
 // ended gives a flight's slot back.
 func (s *scheduler) ended(fl *flight, err error) {
 	now := s.cache.now()
+	if err == nil {
+		s.cache.counts.fetchTimes.Observe(now.Sub(fl.began))
+	}
 	s.mu.Lock()
 	s.flying = slices.DeleteFunc(s.flying, func(other *flight) bool { return other == fl })
 	if err == nil {
@@ -187,6 +190,7 @@ func (s *scheduler) publish() {
 
 // answered notes how long a GET took until its first byte.
 func (s *scheduler) answered(took time.Duration) {
+	s.cache.counts.firstBytes.Observe(took)
 	if before := s.roundTrip.Load(); before != 0 {
 		took = (3*time.Duration(before) + took) / 4
 	}

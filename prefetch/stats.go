@@ -1,5 +1,7 @@
 package prefetch
 
+import "weightfs/prefetch/latency"
+
 // Stats is a snapshot of a Cache: counters since New, then gauges.
 type Stats struct {
 	Fetches      int64 // GETs started
@@ -22,4 +24,9 @@ type Stats struct {
 	Files          int64 // object versions known
 	Streams        int64 // recognised and recently used
 	WindowBytes    int64 // sum of the streams' windows
+
+	// FirstByteTimes are how long GETs took until their first byte came, and
+	// FetchTimes until their last, of those that succeeded; retries and resumptions
+	// by the store are part of both.
+	FirstByteTimes, FetchTimes latency.Counts
 }

@@ -18,6 +18,7 @@ var ErrClosed = errors.New("prefetch: closed")
 // Reader reads one object version. Safe for concurrent use.
 type Reader struct {
 	object *object
+	number uint64 // among the object's readers, from 1 on
 	opened time.Time
 	closed bool // guarded by the object's lock
 }
@@ -31,7 +32,8 @@ func (c *Cache) Open(obj remote.Object) *Reader {
 	if o.handles++; o.handles == 1 {
 		c.arena.SetOpen(o.number, true)
 	}
-	return &Reader{object: o, opened: c.now()}
+	o.opened++
+	return &Reader{object: o, number: o.opened, opened: c.now()}
 }
 
 // Close ends the reader. The last reader of a version takes with it the
@@ -90,6 +92,9 @@ func (v *View) Slices() [][]byte { return v.slices }
 
 // Len is the number of bytes in Slices.
 func (v *View) Len() int { return v.n }
+
+// Waited tells whether the View had to wait: for its bytes, or for memory.
+func (v *View) Waited() bool { return v.ready != nil }
 
 // Release gives the memory back to the cache. It may be called more than once
 // and from any goroutine.
@@ -167,7 +172,7 @@ func (o *object) begin(r *Reader, v *View, do *after) (hit bool, err error) {
 	if hit {
 		o.read += first
 		c.counts.hits.Add(1)
-		o.follow(v, false, do)
+		o.follow(r, v, false, do)
 		done = true
 		return true, nil
 	}
@@ -181,7 +186,7 @@ func (o *object) begin(r *Reader, v *View, do *after) (hit bool, err error) {
 	entered = true
 	o.users.Add(1)
 	c.counts.misses.Add(1)
-	jumped := o.follow(v, true, do)
+	jumped := o.follow(r, v, true, do)
 	v.ready = make(chan struct{})
 	if c.arena.Lease(&v.lease, o.number, v.off, v.end()) {
 		if jumped {

@@ -15,6 +15,8 @@ type Stats struct {
 	retry.Stats
 	// Hidden are the names that listings left out.
 	Hidden int64
+	// Errors are the attempts that failed, by class; stalls are among TimedOut.
+	Errors [ErrorClasses]int64
 }
 
 // Retrying is a [Store] whose transient failures are invisible: requests are
@@ -23,11 +25,17 @@ type Stats struct {
 type Retrying struct {
 	backend Backend
 	retrier *retry.Retrier
+	errors  errorCounts
 }
 
 // WithRetry wraps a back end.
 func WithRetry(backend Backend, policy RetryPolicy) *Retrying {
-	return &Retrying{backend: backend, retrier: retry.New(policy, backend.Classify)}
+	r := &Retrying{backend: backend}
+	r.retrier = retry.New(policy, func(err error) retry.Failure {
+		r.errors.count(err)
+		return backend.Classify(err)
+	})
+	return r
 }
 
 // Stats returns the counters so far.
@@ -36,6 +44,10 @@ func (r *Retrying) Stats() Stats {
 	if h, ok := r.backend.(interface{ Hidden() int64 }); ok {
 		s.Hidden = h.Hidden()
 	}
+	for class := range r.errors {
+		s.Errors[class] = r.errors[class].Load()
+	}
+	s.Errors[TimedOut] += s.Stalls
 	return s
 }
 

@@ -3,6 +3,7 @@ package tests
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -190,8 +191,8 @@ func scriptPut(ts *testscript.TestScript, _ bool, args []string) {
 
 // scriptRecord is "record [silent]": from here on a recorder stands before the
 // server, and $RECORDER is its address. One that is silent does not answer GETs of
-// a range. $TLS is the address of the same with a certificate, whose authority is
-// in ca.pem.
+// a range. $TLS is the address of the same with a certificate, which is its own
+// authority: it is in ca.pem, and its key in key.pem.
 func scriptRecord(ts *testscript.TestScript, _ bool, args []string) {
 	server, err := url.Parse(theStage.server.Endpoint)
 	ts.Check(err)
@@ -204,8 +205,13 @@ func scriptRecord(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("AWS_ENDPOINT_URL", plain.URL)
 	ts.Setenv("RECORDER", plain.URL)
 	ts.Setenv("TLS", secure.URL)
-	block := pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}
-	ts.Check(os.WriteFile(ts.MkAbs("ca.pem"), pem.EncodeToMemory(&block), 0o644))
+	key, err := x509.MarshalPKCS8PrivateKey(secure.TLS.Certificates[0].PrivateKey)
+	ts.Check(err)
+	for name, block := range map[string]*pem.Block{
+		"ca.pem": {Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}, "key.pem": {Type: "PRIVATE KEY", Bytes: key},
+	} {
+		ts.Check(os.WriteFile(ts.MkAbs(name), pem.EncodeToMemory(block), 0o644))
+	}
 }
 
 // scriptRequests is "requests": what the recorder was asked since the last time.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"weightfs/cmd/cli"
+	"weightfs/cmd/mountd/monitor"
 	"weightfs/prefetch"
 )
 
@@ -15,7 +16,7 @@ import (
 const besides = 256 << 20
 
 // promised is how much more than the limit mountd may take.
-const promised = 128 << 20
+const promised = monitor.PromisedBeside
 
 // memoryLimit is the limit to work with where asked was asked for, 0 for the
 // default. One that the cgroup has no room for is lowered, with a warning: the

@@ -74,7 +74,6 @@ func (a *app) wait(m *mounted) error {
 // mounted is a running mount and what it stands on.
 type mounted struct {
 	monitor.Mount
-	names   *names.Cache
 	closers []func() error // run from the last to the first
 }
 
@@ -90,7 +89,7 @@ func (a *app) open(s *settings, flags *pflag.FlagSet, logger *slog.Logger) (*mou
 		m.close()
 		return nil, err
 	}
-	_, err := weightfs.Mount(s.mountpoint, m.Store, m.Cache, m.names, weightfs.Config{
+	_, err := weightfs.Mount(s.mountpoint, m.Store, m.Cache, m.Names, weightfs.Config{
 		Source:     m.Source,
 		AllowOther: s.allowOther,
 		UID:        s.uid,
@@ -189,7 +188,7 @@ func (m *mounted) openCache(s *settings) error {
 	if err != nil {
 		return err
 	}
-	m.names = known
+	m.Names = known
 	m.closers = append(m.closers, known.Close)
 	cache, err := prefetch.New(m.Store, prefetch.Config{
 		MemoryLimit: m.MemoryLimit,
@@ -240,8 +239,8 @@ func checkNesting(source, mountpoint string) error {
 // mount answers, so that whoever finds it there finds them too.
 func (m *mounted) listen(s *settings) error {
 	m.closers = append(m.closers, m.KeepHistory())
-	if s.http != "" {
-		stop, err := m.Serve(s.http, s.pprof)
+	if s.http.Address != "" {
+		stop, err := m.Serve(s.http)
 		if err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"weightfs/cmd/cli"
+	"weightfs/cmd/mountd/monitor"
 	weightfs "weightfs/fs"
 	"weightfs/prefetch"
 	"weightfs/prefetch/names"
@@ -37,8 +38,7 @@ type settings struct {
 	dirMode    permissions
 
 	s3         cli.S3Flags
-	http       string
-	pprof      bool
+	http       monitor.HTTPConfig
 	logLevel   cli.LogLevel
 	daemon     bool
 	foreground bool
@@ -69,13 +69,38 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	flags.Var(&s.fileMode, "file-mode", "permission bits of files, octal")
 	flags.Var(&s.dirMode, "dir-mode", "permission bits of directories, octal")
 	s.s3.Register(flags)
-	flags.StringVar(&s.http, "http", "", "serve Prometheus metrics at http://`ADDRESS`/metrics; off by default")
-	flags.BoolVar(&s.pprof, "pprof", false, "serve profiles of mountd at the address of --http too, under /debug/pprof/")
+	s.registerHTTP(flags)
 	s.logLevel.Register(flags)
 	flags.BoolVar(&s.daemon, "daemon", false, "return once the mount answers, and go on in the background")
 	flags.BoolVar(&s.foreground, "foreground", false, "stay in the foreground, the default")
 	flags.VarP(&mountOptions{flags: flags}, "options", "o", "flags as mount(8) passes them: allow_other,memory_limit=8Gi")
 	cli.Unbind(flags, "options", "daemon", "foreground")
+}
+
+// registerHTTP adds what says where and how the mount is shown over HTTP.
+func (s *settings) registerHTTP(flags *pflag.FlagSet) {
+	flags.StringVar(&s.http.Address, "http", "", "serve Prometheus metrics at http://`ADDRESS`/metrics, /healthz and /readyz; off by default")
+	flags.BoolVar(&s.http.Profiles, "pprof", false, "serve profiles of mountd at the address of --http too, under /debug/pprof/")
+	flags.StringVar(&s.http.TokenFile, "http-token-file", "", "`FILE` with the token that --http takes for whatever names an object; without, that is shown on loopback alone")
+	flags.StringVar(&s.http.CertFile, "http-cert", "", "PEM `FILE` with the certificate of --http and its chain: it speaks TLS")
+	flags.StringVar(&s.http.KeyFile, "http-key", "", "PEM `FILE` with the key of --http-cert")
+}
+
+// checkHTTP says what does not fit of that.
+func (s *settings) checkHTTP() error {
+	switch h := s.http; {
+	case (h.CertFile == "") != (h.KeyFile == ""):
+		return cli.Usagef("--http-cert and --http-key go together: only one is given")
+	case h.Address != "":
+		return nil
+	case h.Profiles:
+		return cli.Usagef("--pprof needs --http, which says where")
+	case h.TokenFile != "":
+		return cli.Usagef("--http-token-file needs --http, which says where")
+	case h.CertFile != "":
+		return cli.Usagef("--http-cert needs --http, which says where")
+	}
+	return nil
 }
 
 // registerHelper adds what mount(8) passes to its helpers, and makes --daemon
@@ -100,12 +125,10 @@ func (s *settings) check() error {
 		return cli.Usagef("--daemon and --foreground exclude each other")
 	case s.daemon && strings.HasPrefix(s.mountpoint, "/dev/fd/"):
 		return cli.Usagef("--daemon does not pass the descriptor %s on: stay in the foreground", s.mountpoint)
-	case s.pprof && s.http == "":
-		return cli.Usagef("--pprof needs --http, which says where")
 	case s.readTimeout <= 0:
 		return cli.Usagef("--read-timeout %v: must be above 0", s.readTimeout)
 	}
-	return nil
+	return s.checkHTTP()
 }
 
 // partSize is the size of a GET, or 0 for auto. It implements pflag.Value.

@@ -111,6 +111,9 @@ func (c *Cache) fail(f *folder, d *draft, fl *flight, err error) {
 	if f.draft == d && !fl.over && !fl.paged {
 		f.draft = nil
 	}
+	if !fl.over {
+		c.counts.Failures++
+	}
 	c.end(fl, err)
 	c.folders.recount(f)
 }
@@ -124,6 +127,8 @@ func (c *Cache) addPage(f *folder, d *draft, fl *flight, page remote.Page) bool 
 		return false
 	}
 	now := time.Now()
+	c.counts.Pages++
+	c.counts.LastPage = now
 	if len(d.texts) == 0 {
 		d.expires = c.expiry(now)
 	}
@@ -161,6 +166,7 @@ func (c *Cache) publish(f *folder, d *draft, fl *flight) {
 		listing, err = nil, fs.ErrNotExist
 	}
 	fl.listing = listing
+	c.counts.Listings++
 	c.end(fl, err)
 	if d == f.draft {
 		f.listing, f.draft, f.walk = listing, nil, nil

@@ -89,6 +89,7 @@ type Cache struct {
 	folders folders // guarded by mu, and all that is in it
 	singles singles // answers for names that were asked for alone
 	ahead   int     // guarded by mu; flights that nobody has asked for
+	counts  Stats   // guarded by mu; the counters
 }
 
 // New remembers the names of store, which stays the caller's. Close ends it.

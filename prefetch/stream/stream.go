@@ -37,6 +37,7 @@ type Stream struct {
 	reads     int    // reads matched
 	bytes     int64  // their sum
 	used      uint64 // the clock at the last read
+	reader    uint64 // whose read that was; 0: none yet
 	epoch     uint64 // of the census; 0: not counted
 
 	// The stream that the reader may have left for this one, and how often that
@@ -120,10 +121,10 @@ func (s *Stream) reach(n int64) int64 {
 	return maxReorder
 }
 
-// leftBehind is the stream that the reader of this one has left for good: it was
-// not read while this one came far enough to tell. nil if there is none.
-func (s *Stream) leftBehind() *Stream {
-	if s.before == nil || s.run() < minRunToLearn {
+// leftBehind is the stream that the reader of s has left for good: it has no other,
+// or that one was not read while s came far enough to tell. nil if there is none.
+func (ss *Streams) leftBehind(s *Stream) *Stream {
+	if s.before == nil || s.run() < minRunToLearn && !ss.moved(s) {
 		return nil
 	}
 	before := s.before
@@ -134,6 +135,14 @@ func (s *Stream) leftBehind() *Stream {
 	}
 	before.expected = before.run() // a read or two of it may still be on their way
 	return before
+}
+
+// moved says that the reader of s was where s came from, and nowhere else. Reads
+// that wait there may be the kernel's own, ahead of what was asked for.
+func (ss *Streams) moved(s *Stream) bool {
+	return s.before.reader == s.reader && !slices.ContainsFunc(ss.list, func(other *Stream) bool {
+		return other != s && other != s.before && other.reader == s.reader && other.Window > 0
+	})
 }
 
 // Streams tells the streams of one object version apart. Not safe for concurrent
@@ -156,14 +165,15 @@ type Match struct {
 }
 
 // Match finds the stream that the read [off, end) belongs to and advances it,
-// or begins a new one.
-func (ss *Streams) Match(off, end int64, clock uint64, fetched Fetched) Match {
+// or begins a new one. reader tells the object's readers apart, from 1 on.
+func (ss *Streams) Match(reader uint64, off, end int64, clock uint64, fetched Fetched) Match {
 	best := ss.nearest(off, end, fetched)
 	if best < 0 {
 		best = slices.IndexFunc(ss.list, func(s *Stream) bool { return s.continuesBelow(off, end) })
 	}
 	if best < 0 {
-		return Match{Stream: ss.begin(off, end, clock), Jumped: true}
+		s := ss.begin(reader, off, end, clock)
+		return Match{Stream: s, Jumped: true, Left: ss.leftBehind(s)}
 	}
 	s := ss.list[best]
 	copy(ss.list[1:best+1], ss.list[:best])
@@ -172,9 +182,9 @@ func (ss *Streams) Match(off, end int64, clock uint64, fetched Fetched) Match {
 	s.advance(off, end)
 	s.reads++
 	s.bytes += end - off
-	s.used = clock
+	s.used, s.reader = clock, reader
 	ss.merge(s, end-off)
-	m.Left = s.leftBehind()
+	m.Left = ss.leftBehind(s)
 	return m
 }
 
@@ -221,9 +231,9 @@ func (ss *Streams) merge(s *Stream, n int64) {
 // have come from tells how long its runs are: a rank that reads its eighth of
 // every tensor, a reader that skips tensors. A jump far beyond the window that no
 // run before has foretold says that the bytes in it are not wanted, unless
-// another reader is there: the runs' next bytes tell.
-func (ss *Streams) begin(off, end int64, clock uint64) *Stream {
-	s := &Stream{start: off, Pos: end, ahead: off, below: off, reads: 1, bytes: end - off, used: clock}
+// another reader is there.
+func (ss *Streams) begin(reader uint64, off, end int64, clock uint64) *Stream {
+	s := &Stream{start: off, Pos: end, ahead: off, below: off, reads: 1, bytes: end - off, used: clock, reader: reader}
 	if prev := ss.behind(off); prev != nil && prev.descends() {
 		s.descents, s.Window, s.inherited = prev.descents, prev.Window, prev.run()+prev.inherited
 		ss.close(prev)

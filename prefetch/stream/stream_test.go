@@ -28,7 +28,7 @@ func replay(ss *Streams, n int64, offsets ...int64) *Stream {
 	var s *Stream
 	p := Policy{PartSize: 8 * mib}
 	for i, off := range offsets {
-		s = ss.Match(off, off+n, uint64(i), known(true)).Stream
+		s = ss.Match(1, off, off+n, uint64(i), known(true)).Stream
 		ss.Open(s, p.Next(s, true, 1<<40, remote.Connections{}), uint64(i))
 	}
 	return s
@@ -79,7 +79,7 @@ func TestSixteenReadersKeepTheirOwnStreams(t *testing.T) {
 func TestStreamsAreBounded(t *testing.T) {
 	ss := NewStreams(new(Census))
 	for i := range int64(10 * maxStreams) {
-		ss.Match((i+1)*100*mib, (i+1)*100*mib+mib, uint64(i), known(false))
+		ss.Match(1, (i+1)*100*mib, (i+1)*100*mib+mib, uint64(i), known(false))
 	}
 	ss.First(mib, 0)
 	if len(ss.list) != maxStreams {
@@ -105,7 +105,7 @@ func TestDirectionIsTold(t *testing.T) {
 			ss := NewStreams(new(Census))
 			var c *Stream
 			for _, off := range tc.offsets {
-				c = ss.Match(off, off+mib, 0, known(false)).Stream
+				c = ss.Match(1, off, off+mib, 0, known(false)).Stream
 				c.Window = 8 * mib
 				if tc.waiting {
 					c.Waiting = 1
@@ -133,7 +133,7 @@ func TestLookAtTheEndIsNoJump(t *testing.T) {
 			ss := NewStreams(new(Census))
 			c := replay(&ss, mib, upwards(0, 64*mib)...)
 			for _, off := range append([]int64{96 * mib, 97 * mib}, upwards(64*mib, 100*mib)...) {
-				c = ss.Match(off, off+mib, 0, known(covered)).Stream
+				c = ss.Match(1, off, off+mib, 0, known(covered)).Stream
 				c.Window = max(c.Window, 64*mib)
 			}
 			if len(ss.list) != 1 || c.start != 0 || c.Pos != 100*mib {
@@ -151,14 +151,17 @@ func TestLeftStream(t *testing.T) {
 		name   string
 		before []int64 // read before the jump
 		after  []int64 // read after it
+		reader uint64  // by whom; the one before was 1
 		left   int64   // end of the stream that was left; 0: none
 		expect int64   // run of the last stream
 	}{
-		{"the first jump", upwards(0, 32*mib), upwards(512*mib, 517*mib), 32 * mib, 32 * mib},
-		{"not yet told", upwards(0, 32*mib), upwards(512*mib, 515*mib), 0, 32 * mib},
-		{"another reader", upwards(0, 32*mib), append(append(upwards(512*mib, 514*mib), 32*mib), upwards(514*mib, 520*mib)...), 0, 0},
-		{"within reach of the window", upwards(0, 32*mib), upwards(60*mib, 66*mib), 0, 32 * mib},
-		{"the second jump", append(upwards(0, 32*mib), upwards(512*mib, 544*mib)...), upwards(1024*mib, 1030*mib), 0, 32 * mib},
+		{"the reader's first jump", upwards(0, 32*mib), upwards(512*mib, 513*mib), 1, 32 * mib, 32 * mib},
+		{"another reader's first bytes", upwards(0, 32*mib), upwards(512*mib, 515*mib), 2, 0, 32 * mib},
+		{"another reader, and nothing of the first", upwards(0, 32*mib), upwards(512*mib, 517*mib), 2, 32 * mib, 32 * mib},
+		{"another reader beside the first", upwards(0, 32*mib), append(append(upwards(512*mib, 514*mib), 32*mib), upwards(514*mib, 520*mib)...), 2, 0, 0},
+		{"a reader of two streams", append(upwards(0, 32*mib), upwards(900*mib, 903*mib)...), upwards(512*mib, 513*mib), 1, 0, 32 * mib},
+		{"within reach of the window", upwards(0, 32*mib), upwards(60*mib, 66*mib), 1, 0, 32 * mib},
+		{"the second jump", append(upwards(0, 32*mib), upwards(512*mib, 544*mib)...), upwards(1024*mib, 1030*mib), 1, 0, 32 * mib},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			ss := NewStreams(new(Census))
@@ -166,7 +169,7 @@ func TestLeftStream(t *testing.T) {
 			left := int64(0)
 			var m Match
 			for _, off := range tc.after {
-				if m = ss.Match(off, off+mib, 0, known(false)); m.Left != nil {
+				if m = ss.Match(tc.reader, off, off+mib, 0, known(false)); m.Left != nil {
 					left = m.Left.Pos
 				}
 			}

@@ -214,8 +214,8 @@ func TestControlSocket(t *testing.T) {
 	}
 }
 
-// TestMetricsEndpoint holds that it is off by default, shows metrics and nothing
-// else, and lets no client hang it.
+// TestMetricsEndpoint holds that it is off by default, shows metrics and the
+// answers to probes and nothing else, and lets no client hang it.
 func TestMetricsEndpoint(t *testing.T) {
 	m := mountBucket(t, "--http", "127.0.0.1:0")
 	address := metricsAddress(t, m)
@@ -225,7 +225,7 @@ func TestMetricsEndpoint(t *testing.T) {
 		t.Cleanup(func() { conn.Close() })
 	}
 	for request, want := range map[string]int{
-		"GET /metrics": 200, "HEAD /metrics": 200, "POST /metrics": 405, "PUT /metrics": 405, "DELETE /metrics": 405,
+		"GET /metrics": 200, "HEAD /metrics": 200, "GET /healthz": 200, "GET /readyz": 200, "POST /readyz": 405, "POST /metrics": 405, "PUT /metrics": 405, "DELETE /metrics": 405,
 		"GET /": 404, "GET /debug/pprof/": 404, "GET /etc/passwd": 404, "GET /../../etc/passwd": 404, "GET /metrics/..%2f..%2fetc/passwd": 404,
 	} {
 		method, path, _ := strings.Cut(request, " ")

@@ -8,3 +8,5 @@ deploy-test: bin/mountd bin/gpuload packages deploy-packages $(TOOLS)/versitygw 
 .PHONY: deploy-packages
 deploy-packages:
 	@tests/tools/packages.sh deploy
+
+include tests/tools/monitoring.mk

@@ -1,16 +1,18 @@
+// The HTTP listener: what it serves, and what a client may take of the daemon.
+// Who may ask for what is in access.go, the certificate in certificate.go, and
+// each answer in a file of its own.
+
 package monitor
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/pprof"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/net/netutil"
 )
 
@@ -19,8 +21,6 @@ const (
 	clientTimeout = 10 * time.Second
 	// maxHeader bounds what it may say, in bytes.
 	maxHeader = 8 << 10
-	// maxScrapes bounds how many are answered at once; others get a 503.
-	maxScrapes = 4
 	// profileTimeout bounds how long a profile may be taken, and sent.
 	profileTimeout = 2 * time.Minute
 	// lastAnswers is how long answers under way may take when the mount is gone.
@@ -30,23 +30,39 @@ const (
 	maxClients = 256
 )
 
-// Serve serves /metrics at address, and profiles where they are asked for, until
-// the returned function is called.
-func (m *Mount) Serve(address string, profiles bool) (stop func() error, err error) {
-	listener, err := net.Listen("tcp", address)
+// HTTPConfig says where and how a mount is shown over HTTP.
+type HTTPConfig struct {
+	// Address is HOST:PORT.
+	Address string
+	// Profiles adds the runtime's profiles under /debug/pprof/.
+	Profiles bool
+	// TokenFile has the token without which nothing that names an object is
+	// shown. "" shows such things on loopback alone.
+	TokenFile string
+	// CertFile and KeyFile are a certificate with its chain and its key, in PEM:
+	// with them, and only with both, the listener speaks TLS.
+	CertFile, KeyFile string
+}
+
+// Serve shows the mount at an address until the returned function is called.
+func (m *Mount) Serve(cfg HTTPConfig) (stop func() error, err error) {
+	listener, err := net.Listen("tcp", cfg.Address)
 	if err != nil {
-		return nil, fmt.Errorf("serve metrics at %s: %w", address, err)
+		return nil, fmt.Errorf("serve metrics at %s: %w", cfg.Address, err)
 	}
-	scrapes, err := scrapeHandler(collector{m})
+	life, end := context.WithCancel(context.Background())
+	server, err := m.newServer(life, cfg, listener.Addr())
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("serve metrics: %w", err), listener.Close())
+		end()
+		return nil, errors.Join(fmt.Errorf("serve metrics at %s: %w", cfg.Address, err), listener.Close())
 	}
-	server := newServer(scrapes, profiles, m.handlePage)
+	server.BaseContext = func(net.Listener) context.Context { return life }
 	ended := make(chan error, 1)
 	go func() { ended <- serveBounded(server, listener) }()
-	m.Logger.Info("serving metrics", "url", "http://"+listener.Addr().String()+"/metrics")
+	m.Logger.Info("serving metrics", "url", scheme(server)+listener.Addr().String()+"/metrics")
 	return func() error {
 		err := shutDown(server)
+		end()
 		if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
 			err = errors.Join(err, served)
 		}
@@ -54,34 +70,74 @@ func (m *Mount) Serve(address string, profiles bool) (stop func() error, err err
 	}, nil
 }
 
-// newServer bounds what clients may take, whatever they ask for.
-func newServer(scrapes http.Handler, profiles bool, page func(*http.ServeMux, func(http.Handler) http.Handler)) *http.Server {
+// newServer is the server of cfg that will listen at address. life ends with it.
+func (m *Mount) newServer(life context.Context, cfg HTTPConfig, address net.Addr) (*http.Server, error) {
+	access, err := newAccess(cfg.TokenFile, address, m.Logger)
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
-	page(mux, func(h http.Handler) http.Handler { return h })
-	mux.Handle("GET /metrics", scrapes)
+	if err := m.routes(life, mux, access, cfg.Profiles); err != nil {
+		return nil, err
+	}
+	server := boundedServer(mux, cfg.Profiles)
+	if cfg.CertFile == "" {
+		return server, nil
+	}
+	pair, err := newCertificate(cfg.CertFile, cfg.KeyFile, m.Logger)
+	if err != nil {
+		return nil, err
+	}
+	server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.current}
+	return server, nil
+}
+
+// routes says what is where, and for whom. anyone is right for what names no
+// object; all else is for holders. life ends with the server.
+func (m *Mount) routes(life context.Context, mux *http.ServeMux, a *access, profiles bool) error {
+	scrapes, err := scrapeHandler(m.collectors()...)
+	if err != nil {
+		return err
+	}
+	mux.Handle("GET /metrics", a.anyone(scrapes))
+	mux.Handle("GET /healthz", a.anyone(m.healthHandler()))
+	mux.Handle("GET /readyz", a.anyone(m.readyHandler(life)))
+	m.handlePage(mux, a.holders)
+	if profiles {
+		handleProfiles(mux, a.holders)
+	}
+	return nil
+}
+
+// boundedServer bounds what clients may take, whatever they ask for.
+func boundedServer(handler http.Handler, profiles bool) *http.Server {
 	answering := clientTimeout
 	if profiles {
 		answering = profileTimeout
-		handleProfiles(mux)
 	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true) // a connection is one request at a time: maxClients bounds both
 	return &http.Server{
-		Handler: mux, MaxHeaderBytes: maxHeader,
+		Handler: handler, MaxHeaderBytes: maxHeader, Protocols: protocols,
 		ReadTimeout: clientTimeout, WriteTimeout: answering, IdleTimeout: 2 * time.Minute,
 	}
 }
 
 // serveBounded serves so many clients at once; others wait for one of them to go.
 func serveBounded(server *http.Server, listener net.Listener) error {
-	return server.Serve(netutil.LimitListener(listener, maxClients))
+	bounded := netutil.LimitListener(listener, maxClients)
+	if server.TLSConfig != nil {
+		return server.ServeTLS(bounded, "", "")
+	}
+	return server.Serve(bounded)
 }
 
-// scrapeHandler answers with what c collects.
-func scrapeHandler(c prometheus.Collector) (http.Handler, error) {
-	registry := prometheus.NewRegistry()
-	if err := registry.Register(c); err != nil {
-		return nil, err
+// scheme is how the server's URLs begin.
+func scheme(server *http.Server) string {
+	if server.TLSConfig != nil {
+		return "https://"
 	}
-	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}), nil
+	return "http://"
 }
 
 // shutDown lets answers under way end for a moment, and then cuts them off.
@@ -92,23 +148,4 @@ func shutDown(server *http.Server) error {
 		return err
 	}
 	return server.Close()
-}
-
-// handleProfiles adds the runtime's profiles, one request at a time. The command
-// line, which is among those of net/http/pprof, is left out.
-func handleProfiles(mux *http.ServeMux) {
-	busy := make(chan struct{}, 1)
-	for path, handler := range map[string]http.HandlerFunc{
-		"/debug/pprof/": pprof.Index, "/debug/pprof/profile": pprof.Profile, "/debug/pprof/trace": pprof.Trace,
-	} {
-		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
-			select {
-			case busy <- struct{}{}:
-				defer func() { <-busy }()
-				handler(w, r)
-			default:
-				http.Error(w, "a profile is being taken", http.StatusServiceUnavailable)
-			}
-		})
-	}
 }

@@ -38,7 +38,7 @@ func (p pipes) dial() net.Conn {
 func withMetricsServer(t *testing.T, test func(t *testing.T, server pipes)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		server, connections := newServer(http.NotFoundHandler(), false, func(*http.ServeMux, func(http.Handler) http.Handler) {}), make(pipes)
+		server, connections := boundedServer(http.NotFoundHandler(), false), make(pipes)
 		go serveBounded(server, connections)
 		defer time.Sleep(time.Minute) // net/http lets a client go slowly
 		defer server.Close()

@@ -1,11 +1,26 @@
+// The numbers of a running mount, under one name wherever they are shown. What
+// is a distribution is in histograms.go; how Prometheus gets them, in metrics.go.
+
 package monitor
 
 import (
+	"fmt"
+	"maps"
 	"runtime"
+	"slices"
+	"strings"
 
 	"weightfs/fs"
 	"weightfs/prefetch"
+	"weightfs/prefetch/names"
 	"weightfs/remote"
+)
+
+const (
+	// PromisedBeside is how much more than its limit mountd may take, beside
+	// PromisedForEach of each object that is known to the kernel or to us.
+	PromisedBeside  = 128 << 20
+	PromisedForEach = 1 << 10
 )
 
 // measure is one number of a running mount, under one name wherever it is
@@ -13,7 +28,8 @@ import (
 type measure struct {
 	name    string
 	help    string
-	counter bool // grows only; otherwise a gauge
+	labels  map[string]string // tell those of one name apart
+	counter bool              // grows only; otherwise a gauge
 	value   int64
 }
 
@@ -25,18 +41,46 @@ func gauge(name, help string, value int64) measure {
 	return measure{name: name, help: help, value: value}
 }
 
+// with is the measure with one more label.
+func (m measure) with(label, value string) measure {
+	m.labels = maps.Clone(m.labels)
+	if m.labels == nil {
+		m.labels = map[string]string{}
+	}
+	m.labels[label] = value
+	return m
+}
+
+// key is the name with the labels, as Prometheus writes it.
+func (m measure) key() string {
+	if len(m.labels) == 0 {
+		return m.name
+	}
+	var labels []string
+	for _, label := range slices.Sorted(maps.Keys(m.labels)) {
+		labels = append(labels, fmt.Sprintf("%s=%q", label, m.labels[label]))
+	}
+	return m.name + "{" + strings.Join(labels, ",") + "}"
+}
+
 // measures are the numbers of the mount as of now.
 func (m *Mount) measures() []measure {
-	all := append(kernelMeasures(m.Server.Stats()), cacheMeasures(m.Cache.Stats())...)
+	kernel, known := m.Server.Stats(), m.Names.Stats()
+	all := slices.Concat(kernelMeasures(kernel), cacheMeasures(m.Cache.Stats()), nameMeasures(known))
 	if store, ok := m.Store.(*remote.Retrying); ok {
 		all = append(all, storeMeasures(store.Stats())...)
 	}
-	return append(all, gauge("goroutines", "Goroutines of the daemon.", int64(runtime.NumGoroutine())))
+	promise := m.MemoryLimit + PromisedBeside + PromisedForEach*max(kernel.Inodes, known.Entries)
+	return append(all,
+		gauge("memory_limit_bytes", "Memory for what is fetched.", m.MemoryLimit),
+		gauge("memory_promise_bytes", "What the daemon's resident memory stays below, by what it knows now.", promise),
+		gauge("goroutines", "Goroutines of the daemon.", int64(runtime.NumGoroutine())),
+	)
 }
 
 // kernelMeasures are of what the kernel asked.
 func kernelMeasures(s fs.Stats) []measure {
-	return []measure{
+	all := []measure{
 		counter("lookups_total", "Names looked up.", s.Lookups),
 		counter("directory_reads_total", "Replies to getdents.", s.DirectoryReads),
 		counter("opens_total", "Files opened.", s.Opens),
@@ -49,6 +93,30 @@ func kernelMeasures(s fs.Stats) []measure {
 		counter("panics_total", "Requests that failed by a defect.", s.Panics),
 		gauge("open_files", "Open handles.", s.OpenFiles),
 		gauge("inodes", "Inodes that the kernel knows.", s.Inodes),
+	}
+	for op := range s.Errors {
+		for errno, n := range s.Errors[op] {
+			operation, name := fs.ErrorLabels(op, errno)
+			all = append(all, counter("errors_total", "Requests of the kernel answered with an errno.", n).
+				with("op", operation).with("errno", name))
+		}
+	}
+	return all
+}
+
+// nameMeasures are of the names that are remembered.
+func nameMeasures(s names.Stats) []measure {
+	last := int64(0)
+	if !s.LastPage.IsZero() {
+		last = s.LastPage.Unix()
+	}
+	return []measure{
+		counter("listings_total", "Directories listed to their end.", s.Listings),
+		counter("listing_pages_total", "Pages of listings that came.", s.Pages),
+		counter("listing_failures_total", "Listings that ended with an error of the store.", s.Failures),
+		gauge("listing_last_page_timestamp_seconds", "When the last page of a listing came, 0 if none has.", last),
+		gauge("remembered_names", "Names remembered, at 8 more for each directory.", s.Entries),
+		gauge("remembered_directories", "Directories that something is remembered of.", s.Folders),
 	}
 }
 
@@ -67,6 +135,7 @@ func cacheMeasures(s prefetch.Stats) []measure {
 		gauge("cache_blocks_unread", "Blocks fetched ahead and not yet read.", s.BlocksUnread),
 		gauge("cache_blocks_in_flight", "Blocks being fetched.", s.BlocksInFlight),
 		gauge("cache_blocks_free", "Blocks that hold nothing.", s.BlocksFree),
+		gauge("cache_blocks_resident", "Blocks whose memory the node has given.", s.BlocksResident),
 		gauge("cache_leases", "Leases of blocks that are being read.", s.Leases),
 		gauge("active_fetches", "GETs under way.", s.ActiveFetches),
 		gauge("concurrency", "GETs that may be under way.", s.Concurrency),
@@ -78,7 +147,7 @@ func cacheMeasures(s prefetch.Stats) []measure {
 
 // storeMeasures are of the requests to S3.
 func storeMeasures(s remote.Stats) []measure {
-	return []measure{
+	all := []measure{
 		counter("store_gets_total", "GET requests, each attempt counted.", s.Gets),
 		counter("store_heads_total", "HEAD requests, each attempt counted.", s.Heads),
 		counter("store_lists_total", "LIST requests, each attempt and page counted.", s.Lists),
@@ -87,4 +156,9 @@ func storeMeasures(s remote.Stats) []measure {
 		counter("store_bytes_total", "Bytes received.", s.Bytes),
 		gauge("hidden_names", "Names that cannot be files and are left out.", s.Hidden),
 	}
+	for class, n := range s.Errors {
+		all = append(all, counter("store_errors_total", "Attempts at a request that failed, by what kind of failure it was.", n).
+			with("class", remote.ErrorClass(class).String()))
+	}
+	return all
 }

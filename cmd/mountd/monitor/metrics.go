@@ -1,10 +1,44 @@
+// What Prometheus is given. The numbers come from measures.go and histograms.go,
+// and docs/metrics.md says what each means, and what to do when it moves. None
+// of them names an object: a scraper needs no token.
+
 package monitor
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
+	"net/http"
+	"runtime"
+	"runtime/debug"
 
-	"weightfs/fs"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"weightfs/cmd/cli"
+	"weightfs/remote"
 )
+
+// maxScrapes bounds how many are answered at once; others get a 503.
+const maxScrapes = 4
+
+// scrapeHandler answers with what the collectors collect.
+func scrapeHandler(all ...prometheus.Collector) (http.Handler, error) {
+	registry := prometheus.NewRegistry()
+	for _, c := range all {
+		if err := registry.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}), nil
+}
+
+// collectors are of the mount, of its process and of the Go runtime.
+func (m *Mount) collectors() []prometheus.Collector {
+	return []prometheus.Collector{
+		collector{m},
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	}
+}
 
 // collector shows a mount's measures to Prometheus.
 type collector struct{ m *Mount }
@@ -17,20 +51,29 @@ func (c collector) Collect(metrics chan<- prometheus.Metric) {
 		if measure.counter {
 			kind = prometheus.CounterValue
 		}
-		desc := prometheus.NewDesc("weightfs_"+measure.name, measure.help, nil, nil)
+		desc := prometheus.NewDesc("weightfs_"+measure.name, measure.help, nil, measure.labels)
 		metrics <- prometheus.MustNewConstMetric(desc, kind, float64(measure.value))
 	}
-	metrics <- readSizes(c.m.Server.Stats())
+	for _, histogram := range c.m.histograms() {
+		metrics <- histogram
+	}
+	metrics <- buildInfo(c.m.Source)
 }
 
-// readSizes is the histogram of the READs by size.
-func readSizes(s fs.Stats) prometheus.Metric {
-	buckets := make(map[float64]uint64, len(s.ReadSizes))
-	var reads uint64
-	for class, n := range s.ReadSizes {
-		reads += uint64(n)
-		buckets[float64(fs.ReadSizeBound(class))] = reads
+// buildInfo says what runs, and what it shows: a bucket without the prefix in
+// it, or a folder without its path, which may be the name of a model.
+func buildInfo(source string) prometheus.Metric {
+	labels := prometheus.Labels{"version": cli.Version(), "commit": "unknown", "goversion": runtime.Version(), "source": "folder"}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, setting := range info.Settings {
+			if setting.Key == "vcs.revision" {
+				labels["commit"] = setting.Value
+			}
+		}
 	}
-	desc := prometheus.NewDesc("weightfs_read_size_bytes", "READ requests answered, by the bytes of the reply.", nil, nil)
-	return prometheus.MustNewConstHistogram(desc, reads, float64(s.ReadBytes), buckets)
+	if parsed, err := remote.ParseSource(source); err == nil && parsed.Bucket != "" {
+		labels["source"] = remote.Source{Bucket: parsed.Bucket}.String()
+	}
+	desc := prometheus.NewDesc("weightfs_build_info", "What runs, and the bucket that it shows; always 1.", nil, labels)
+	return prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, 1)
 }

@@ -1,12 +1,14 @@
 // Package monitor shows a running mount to those who operate it: as text for
 // "mountd status" and as one JSON object ([Mount.Report]), and over HTTP
-// ([Mount.Serve]) as metrics, profiles and a page to look at. It asks fs, prefetch
-// and remote for their numbers when it is asked, and keeps none but the throughput
-// of ten minutes ([Mount.KeepHistory]).
+// ([Mount.Serve]) as metrics, the answers to probes, profiles and a page to look
+// at. It asks fs, prefetch and remote for their numbers when it is asked, and keeps
+// none but the throughput of ten minutes ([Mount.KeepHistory]).
 //
 // A new number goes into measures.go, where it gets the one name that it has
-// everywhere; what names objects, or is a list, goes into the [Report], which all
-// but the metrics show. What holds readers back is decided in bound.go. What a client may take of the daemon is bounded in http.go.
+// everywhere, and into docs/metrics.md; what names objects, or is a list, goes into
+// the [Report], which all but the metrics show. What holds readers back is decided
+// in bound.go. A new path goes into http.go, which says for whom it is; what a
+// client may take of the daemon is bounded there too.
 package monitor
 
 import (
@@ -15,6 +17,7 @@ import (
 
 	"weightfs/fs"
 	"weightfs/prefetch"
+	"weightfs/prefetch/names"
 	"weightfs/remote"
 )
 
@@ -27,6 +30,7 @@ type Mount struct {
 	Since       time.Time
 	Server      *fs.Server
 	Cache       *prefetch.Cache
+	Names       *names.Cache
 	Store       remote.Store
 	Logger      *slog.Logger
 

@@ -107,7 +107,7 @@ func (m *Mount) Report() Report {
 		Kernel:        Kernel(m.Server.Kernel()),
 	}
 	for _, measure := range m.measures() {
-		r.Measures[measure.name] = measure.value
+		r.Measures[measure.key()] = measure.value
 	}
 	r.Memory = Resident{residentMemory(), m.promise(r.Measures["inodes"])}
 	samples := m.history.all()
