@@ -2,6 +2,9 @@ package page
 
 import (
 	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -108,6 +111,34 @@ func TestPageOfABusyMount(t *testing.T) {
 	b.checkKeyboard()
 	b.checkManners(address)
 	b.checkEnd(m)
+}
+
+// TestPageTakesItsToken opens the page of a mount that wants a token: with it, as a
+// browser that asked its user does, and without.
+func TestPageTakesItsToken(t *testing.T) {
+	const token = "correct-horse-battery-staple"
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := mountUnderLoad(t, "--http=127.0.0.1:0", "--http-token-file="+file)
+	address := m.address(t)
+	for _, path := range []string{"/", "/page.js", "/api/report"} {
+		answer, err := http.Get(address + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s without the token: %s", path, answer.Status)
+		}
+	}
+	b := openBrowser(t)
+	run(b, chromedp.Navigate(strings.Replace(address, "://", "://any:"+token+"@", 1)+"/"))
+	var s seen
+	if !eventually(func() bool { s = b.look(); return s.State == "live" && s.isBusy() }) {
+		t.Errorf("with the token: %+v\n%q", s, b.complained())
+	}
 }
 
 // check holds what the page shows of a busy mount.

@@ -210,11 +210,16 @@ function state(name, text) {
 
 let answered; // when the last report came
 
+// reportURL is without the name and the token that the page's own may have, which
+// fetch refuses; the browser remembers them.
+const reportURL = new URL("api/report", document.baseURI);
+reportURL.username = reportURL.password = "";
+
 // ask fetches the report, and says why where that fails.
 async function ask() {
   let answer;
   try {
-    answer = await fetch("api/report", { cache: "no-store", signal: AbortSignal.timeout(patience) });
+    answer = await fetch(reportURL, { cache: "no-store", signal: AbortSignal.timeout(patience) });
     if (answer.ok) return await answer.json();
   } catch {
     throw new Error("mountd does not answer");
