@@ -201,7 +201,7 @@ func (t *text) file(f File) {
 func readerText(pid uint32, command string) string {
 	switch {
 	case pid == 0:
-		return "another container"
+		return "other container"
 	case command == "":
 		return fmt.Sprintf("%d (ended)", pid)
 	}

@@ -109,7 +109,7 @@ func (m *Mount) Report() Report {
 	for _, measure := range m.measures() {
 		r.Measures[measure.key()] = measure.value
 	}
-	r.Memory = Resident{residentMemory(), m.promise(r.Measures["inodes"])}
+	r.Memory = Resident{residentMemory(), r.Measures["memory_promise_bytes"]}
 	samples := m.history.all()
 	r.Throughput = throughputOf(samples, now)
 	r.Bound = boundOf(loadOf(samples, now, activity, counted, r))

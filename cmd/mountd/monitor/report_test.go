@@ -53,7 +53,7 @@ func TestReportForPeople(t *testing.T) {
 		"served    480 MB/s      470 MB/s      1.3 GB/s\n", "423 MiB of 1.0 GiB: 300 MiB kept, 100 MiB unread, 23 MiB in flight\n",
 		"500 MiB resident, at most 1.1 GiB promised\n", "4 of 32, oldest 2.1s, 2 queued; READs waiting: 3, 1 for memory\n",
 		"readahead 4.0 MiB, max_read 1.0 MiB, passthrough, FUSE 7.41, Linux",
-		"300 open files\n", " 40%   5.0 GiB   480 MB/s  python3 99        very-long-", "of-00030.safetensors\n", "…", "98 (ended)", "by kernel", "and 297 more\n",
+		"300 open files\n", " 40%   5.0 GiB   480 MB/s  python3 99        very-long-", "of-00030.safetensors\n", "…", "98 (ended)", "by kernel  other container ", "and 297 more\n",
 		"7 x read broken", "  cat 12\n",
 	} {
 		if !strings.Contains(out, want) {
