@@ -228,7 +228,8 @@ func TestMetricsEndpoint(t *testing.T) {
 	}
 	for request, want := range map[string]int{
 		"GET /metrics": 200, "HEAD /metrics": 200, "GET /healthz": 200, "GET /readyz": 200, "POST /readyz": 405, "POST /metrics": 405, "PUT /metrics": 405, "DELETE /metrics": 405,
-		"GET /": 200, "GET /api/report": 200, "POST /api/report": 405, "GET /index.html": 404, "GET /api/": 404, "GET /debug/pprof/": 404, "GET /etc/passwd": 404, "GET /../../etc/passwd": 404, "GET /metrics/..%2f..%2fetc/passwd": 404,
+		"GET /": 200, "POST /": 405, "GET /api/report": 200, "POST /api/report": 405,
+		"GET /nothing": 404, "GET /index.html": 404, "GET /api/": 404, "GET /debug/pprof/": 404, "GET /etc/passwd": 404, "GET /../../etc/passwd": 404, "GET /metrics/..%2f..%2fetc/passwd": 404,
 	} {
 		method, path, _ := strings.Cut(request, " ")
 		if got, _ := ask(t, method, address, path); got != want {
