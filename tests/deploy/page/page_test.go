@@ -141,6 +141,25 @@ func TestPageTakesItsToken(t *testing.T) {
 	}
 }
 
+// TestPageOfManyFiles holds that a list ends, and says how many it does not show.
+func TestPageOfManyFiles(t *testing.T) {
+	const files, shown = 300, 64
+	m := mountUnderLoad(t, "--http=127.0.0.1:0")
+	m.read(t, fmt.Sprintf(`exec bash -c 'for i in {1..%d}; do exec {fd}<"$0"; done; exec sleep 3600' "$0"`, files-2), hostile)
+	b := openBrowser(t)
+	run(b, chromedp.Navigate(m.address(t)+"/"))
+	var s seen
+	if !eventually(func() bool {
+		s = b.look()
+		return len(s.Files) == shown+1 && s.Files[shown].Text == fmt.Sprintf("and %d more", files-shown)
+	}) {
+		t.Errorf("%d files: %+v\n%q", len(s.Files), s.Files, b.complained())
+	}
+	if _, ok := find(s.Files, shard); !ok {
+		t.Error("the one that is read is not among the first")
+	}
+}
+
 // check holds what the page shows of a busy mount.
 func (s seen) check(t *testing.T) {
 	t.Helper()
