@@ -135,9 +135,6 @@ func loadOf(samples []sample, now sample, a prefetch.Activity, s prefetch.Stats,
 		open: r.Files.Open, byKernel: r.Files.byKernel(),
 	}
 	for _, f := range a.Fetches {
-		if !f.Answered {
-			l.unanswered++
-		}
 		if f.Trouble != "" {
 			l.repeated++
 			l.trouble = f.Trouble
@@ -147,6 +144,7 @@ func loadOf(samples []sample, now sample, a prefetch.Activity, s prefetch.Stats,
 		l.span = now.at.Sub(from.at)
 		l.served, l.fetched = now.served-from.served, now.FetchedBytes-from.FetchedBytes
 		l.waited, l.forMemory = now.Waited-from.Waited, now.ForMemory-from.ForMemory
+		l.getting, l.unanswered = now.Fetching-from.Fetching, now.Unanswered-from.Unanswered
 	}
 	return l
 }
