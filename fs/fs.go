@@ -28,6 +28,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -202,7 +203,9 @@ func newTree(store remote.Store, cache *prefetch.Cache, names *names.Cache, conn
 			born: time.Now(),
 		},
 		nodes:    newTable(remote.Entry{Kind: remote.KindDir}),
-		patience: patience{tasks: newTasks(conn.dir != ""), gone: conn.gone},
+		patience: patience{tasks: newTasks(conn.dir != ""), gone: conn.gone, stranger: sync.OnceFunc(func() {
+			cfg.Logger.Warn("readers are of another PID namespace: a killed one is waited for, and failures name none. In Kubernetes, set hostPID: true")
+		})},
 		logger:   cfg.Logger,
 		failures: &failureLog{logger: cfg.Logger, now: time.Now},
 	}

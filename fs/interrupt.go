@@ -32,6 +32,9 @@ const (
 type patience struct {
 	tasks taskView
 	gone  <-chan struct{} // closed when the connection to the kernel is over
+	// stranger is called for a request of another PID namespace; nil where nobody
+	// wants to know.
+	stranger func()
 }
 
 // wait runs fn for the task pid, with a context that ends once nobody waits for
@@ -87,6 +90,9 @@ func (r *request) Err() error {
 // watch closes over once nobody waits for the request any more.
 func (r *request) watch() {
 	visible := r.tasks.visible(r.pid)
+	if r.pid == 0 && r.stranger != nil {
+		r.stranger()
+	}
 	tick := time.NewTicker(waitPoll)
 	defer tick.Stop()
 	for interrupted := r.interrupted; ; {

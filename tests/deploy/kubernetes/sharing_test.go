@@ -1,0 +1,53 @@
+package kubernetes
+
+import (
+	"sync"
+	"testing"
+
+	"weightfs/tests/proxy"
+)
+
+// TestPodsShareOneDownload holds that two pods with different volumes of the same
+// source are served by one mountd, which fetches each byte once, and that it ends
+// with the last of them.
+func TestPodsShareOneDownload(t *testing.T) {
+	p := proxy.Start(t, theStage.server.Endpoint)
+	d := startDriver(t)
+	pods := []pod{startPod(t), startPod(t)}
+	files := []string{
+		d.publish(t, "volume-1", "a", attributes(p.Endpoint, nil), keys()),
+		d.publish(t, "volume-2", "b", attributes(p.Endpoint, map[string]string{"source": "s3://models/llama/"}), keys()),
+	}
+	mountd := d.mountd(t)
+	var wg sync.WaitGroup
+	for i, file := range files {
+		wg.Go(func() { pods[i].checkReads(t, file) })
+	}
+	wg.Wait()
+	// A request that stalls may be made anew at its last byte: twice would be all.
+	if got := p.Stats().Bytes["GET"]; got < theStage.size || got > theStage.size*3/2 {
+		t.Errorf("%d bytes were fetched of a file of %d", got, theStage.size)
+	}
+	d.unpublish(t, "volume-1", "a")
+	if d.mountd(t) != mountd {
+		t.Error("another mountd serves the second pod")
+	}
+	pods[1].checkReads(t, files[1])
+	d.unpublish(t, "volume-2", "b")
+	d.awaitMountds(t, 0)
+}
+
+// TestSettingsApart holds that volumes with other flags have a mountd of their
+// own.
+func TestSettingsApart(t *testing.T) {
+	d := startDriver(t)
+	reader := startPod(t)
+	for name, limit := range map[string]string{"a": "32Mi", "b": "48Mi"} {
+		reader.checkReads(t, d.publish(t, name, name, attributes(theStage.server.Endpoint, map[string]string{"memoryLimit": limit}), keys()))
+	}
+	d.awaitMountds(t, 2)
+	d.unpublish(t, "a", "a")
+	d.awaitMountds(t, 1)
+	d.unpublish(t, "b", "b")
+	d.awaitMountds(t, 0)
+}
