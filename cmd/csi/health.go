@@ -28,17 +28,30 @@ func (n node) NodeGetVolumeStats(ctx context.Context, req *csi.NodeGetVolumeStat
 	return &csi.NodeGetVolumeStatsResponse{Usage: []*csi.VolumeUsage{{Unit: csi.VolumeUsage_BYTES}}}, nil
 }
 
-// NodeGetVolumeHealth implements csi.NodeServer.
+// NodeGetVolumeHealth implements csi.NodeServer, for the paths that it is given:
+// kubelet may give none.
 func (n node) NodeGetVolumeHealth(ctx context.Context, req *csi.NodeGetVolumeHealthRequest) (*csi.NodeGetVolumeHealthResponse, error) {
-	id, path := req.GetVolumeId(), req.GetVolumePublishPath()
-	if err := n.checkShown(id, path); err != nil {
-		return nil, err
+	id := req.GetVolumeId()
+	if id == "" {
+		return nil, errNoVolumeID
 	}
 	health := &csi.VolumeHealth{VolumeId: id}
-	if err := mounts.Answers(ctx, path); err != nil {
-		health.HealthStatuses = []*csi.VolumeHealth_VolumeHealthEntry{{
-			Status: csi.VolumeHealthErrorType_INACCESSIBLE, Reason: "MountDoesNotAnswer", Message: err.Error(),
-		}}
+	for _, path := range []string{req.GetStagingTargetPath(), req.GetVolumePublishPath()} {
+		if path == "" {
+			continue
+		}
+		there, mounted, err := n.pool.At(path)
+		if err != nil {
+			return nil, failure(id, err)
+		}
+		if !mounted || !there.Ours { // nothing is staged without a secret for it
+			continue
+		}
+		if err := mounts.Answers(ctx, path); err != nil {
+			health.HealthStatuses = []*csi.VolumeHealth_VolumeHealthEntry{{
+				Status: csi.VolumeHealthErrorType_INACCESSIBLE, Reason: "MountDoesNotAnswer", Message: fmt.Sprintf("%s: %v", path, err),
+			}}
+		}
 	}
 	return &csi.NodeGetVolumeHealthResponse{VolumeHealth: health}, nil
 }

@@ -116,6 +116,7 @@ func TestConsumerWaits(t *testing.T) {
 	}
 	dir, err := os.MkdirTemp(theStage.base, "w")
 	noError(t, err)
+	noError(t, os.Chmod(dir, 0o755)) // for nobody
 	mountpoint := filepath.Join(dir, "models")
 	noError(t, os.Mkdir(mountpoint, 0o755))
 	script = strings.ReplaceAll(script, "/weightfs/models", mountpoint)
