@@ -202,7 +202,7 @@ func newTree(store remote.Store, cache *prefetch.Cache, names *names.Cache, conn
 			fileMode: cfg.FileMode, dirMode: cfg.DirMode,
 			born: time.Now(),
 		},
-		nodes:    newTable(remote.Entry{Kind: remote.KindDir}),
+		nodes: newTable(remote.Entry{Kind: remote.KindDir}),
 		patience: patience{tasks: newTasks(conn.dir != ""), gone: conn.gone, stranger: sync.OnceFunc(func() {
 			cfg.Logger.Warn("readers are of another PID namespace: a killed one is waited for, and failures name none. In Kubernetes, set hostPID: true")
 		})},

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -135,14 +136,16 @@ func flagNames() map[string]string {
 
 // Attributes are the names of all attributes, sorted.
 func Attributes() []string {
-	return slices.Sorted(maps.Keys(merged(flagNames(), map[string]string{SourceAttribute: "", roleAttribute: ""})))
+	names := append(slices.Collect(maps.Keys(flagNames())), SourceAttribute, roleAttribute, contextAttribute)
+	slices.Sort(names)
+	return names
 }
 
-func merged(a, b map[string]string) map[string]string {
-	all := maps.Clone(a)
-	maps.Copy(all, b)
-	return all
-}
+// contextAttribute is the attribute that labels all files for SELinux.
+const contextAttribute = "seLinuxContext"
+
+// contextPattern is USER:ROLE:TYPE[:LEVEL], and nothing that ends an option.
+var contextPattern = regexp.MustCompile(`^[a-z0-9_]+:[a-z0-9_]+:[a-z0-9_]+(:[a-z0-9.,:-]+)?$`)
 
 func parseFlags(attributes map[string]string, policy Policy) ([]string, error) {
 	names := flagNames()
@@ -150,6 +153,11 @@ func parseFlags(attributes map[string]string, policy Policy) ([]string, error) {
 	for _, name := range slices.Sorted(maps.Keys(attributes)) {
 		switch flag, known := names[name]; {
 		case name == SourceAttribute, name == roleAttribute, strings.HasPrefix(name, reservedPrefix), strings.HasPrefix(name, provisionerPrefix):
+		case name == contextAttribute:
+			if !contextPattern.MatchString(attributes[name]) {
+				return nil, fmt.Errorf("attribute %s: %q is not USER:ROLE:TYPE:LEVEL", name, attributes[name])
+			}
+			flags = append(flags, `--options=context="`+attributes[name]+`"`)
 		case !known:
 			return nil, fmt.Errorf("unknown attribute %q: known are %s", name, strings.Join(Attributes(), ", "))
 		default:

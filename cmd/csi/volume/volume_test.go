@@ -48,10 +48,10 @@ func parse(t *testing.T, attributes, secrets map[string]string) volume.Spec {
 
 func TestFlags(t *testing.T) {
 	spec := parse(t, with(map[string]string{
-		"source": "s3://b/p/", "prefetch": "off", "memoryLimit": "2Gi",
+		"source": "s3://b/p/", "prefetch": "off", "memoryLimit": "2Gi", "seLinuxContext": "system_u:object_r:container_file_t:s0:c1,c2",
 		"csi.storage.k8s.io/pod.name": "x", "storage.kubernetes.io/csiProvisionerIdentity": "y",
 	}), nil)
-	want := []string{"--allow-other", "--memory-limit=2Gi", "--prefetch=off"}
+	want := []string{"--allow-other", "--memory-limit=2Gi", `--options=context="system_u:object_r:container_file_t:s0:c1,c2"`, "--prefetch=off"}
 	if spec.Source != "s3://b/p" || !slices.Equal(spec.Flags, want) {
 		t.Errorf("source %s, flags %q, want %q", spec.Source, spec.Flags, want)
 	}
@@ -76,6 +76,7 @@ func TestRefused(t *testing.T) {
 		"other scheme":            {attributes: map[string]string{"source": "gs://b"}, part: "gs"},
 		"unknown":                 {attributes: with(map[string]string{"allowOther": "true"}), part: `"allowOther"`},
 		"size":                    {attributes: with(map[string]string{"memoryLimit": "much"}), part: "memoryLimit"},
+		"context":                 {attributes: with(map[string]string{"seLinuxContext": `a:b:c",allow_root`}), part: "seLinuxContext"},
 		"no memory":               {attributes: with(map[string]string{"memoryLimit": "0"}), part: "above 0"},
 		"inline, node":            {attributes: with(inline), forbidden: true, part: "roleArn"},
 		"inline, memory":          {attributes: with(map[string]string{"csi.storage.k8s.io/ephemeral": "true", "memoryLimit": "2Gi"}), secrets: secret("k"), forbidden: true, part: "1GiB"},
