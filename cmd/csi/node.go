@@ -71,7 +71,7 @@ func (n node) NodeStageVolume(ctx context.Context, req *csi.NodeStageVolumeReque
 }
 
 // NodeUnstageVolume implements csi.NodeServer. The folder is kubelet's.
-func (n node) NodeUnstageVolume(_ context.Context, req *csi.NodeUnstageVolumeRequest) (*csi.NodeUnstageVolumeResponse, error) {
+func (n node) NodeUnstageVolume(ctx context.Context, req *csi.NodeUnstageVolumeRequest) (*csi.NodeUnstageVolumeResponse, error) {
 	id, target := req.GetVolumeId(), req.GetStagingTargetPath()
 	if err := checkNames(id, target); err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ func (n node) NodeUnstageVolume(_ context.Context, req *csi.NodeUnstageVolumeReq
 		return nil, err
 	}
 	defer unlock()
-	if err := n.pool.Release(target); err != nil {
+	if err := n.pool.Release(ctx, target); err != nil {
 		return nil, failure(id, err)
 	}
 	return &csi.NodeUnstageVolumeResponse{}, nil
@@ -166,7 +166,7 @@ func (n node) place(ctx context.Context, id, source, target string, bind func() 
 		if !errors.Is(err, unix.ENOTCONN) {
 			return nil, failure(id, fmt.Errorf("%s does not answer: %w", target, err))
 		}
-		if err := n.pool.Release(target); err != nil {
+		if err := n.pool.Release(ctx, target); err != nil {
 			return nil, failure(id, err)
 		}
 	}
@@ -196,7 +196,7 @@ func makeTarget(target string) (made bool, err error) {
 }
 
 // NodeUnpublishVolume implements csi.NodeServer.
-func (n node) NodeUnpublishVolume(_ context.Context, req *csi.NodeUnpublishVolumeRequest) (*csi.NodeUnpublishVolumeResponse, error) {
+func (n node) NodeUnpublishVolume(ctx context.Context, req *csi.NodeUnpublishVolumeRequest) (*csi.NodeUnpublishVolumeResponse, error) {
 	id, target := req.GetVolumeId(), req.GetTargetPath()
 	if err := checkNames(id, target); err != nil {
 		return nil, err
@@ -206,7 +206,7 @@ func (n node) NodeUnpublishVolume(_ context.Context, req *csi.NodeUnpublishVolum
 		return nil, err
 	}
 	defer unlock()
-	if err := n.pool.Release(target); err != nil {
+	if err := n.pool.Release(ctx, target); err != nil {
 		return nil, failure(id, err)
 	}
 	if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -148,14 +148,15 @@ func (p *Pool) Refresh(ctx context.Context, digest string, spec volume.Spec) err
 
 // Release takes away whatever is mounted of ours at target, and ends the mountds
 // that nobody uses any more. A target without a mount is no error.
-func (p *Pool) Release(target string) error {
+func (p *Pool) Release(ctx context.Context, target string) error {
+	released := map[string]bool{}
 	for {
 		mount, mounted, err := p.At(target)
 		if err != nil {
 			return err
 		}
 		if !mounted {
-			return p.sweep()
+			return p.sweep(ctx, released)
 		}
 		if !mount.Ours {
 			return fmt.Errorf("%s has a mount of type %s: it is not ours", target, mount.Type)
@@ -163,6 +164,7 @@ func (p *Pool) Release(target string) error {
 		if err := unmount(target); err != nil {
 			return err
 		}
+		released[mount.Digest] = true
 	}
 }
 
@@ -225,19 +227,27 @@ func (p *Pool) clean() error {
 	return nil
 }
 
-// sweep ends the mountds that nobody uses. One that is being bound is left to
-// whoever does it.
-func (p *Pool) sweep() error {
+// sweep ends the mountds that nobody uses. It waits for whoever is at work on one
+// that was just released, and may have looked for uses before. Another one is left
+// to whoever is at work on it.
+func (p *Pool) sweep(ctx context.Context, released map[string]bool) error {
 	table, err := p.table()
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, mount := range table {
-		if mount.Path != p.mountpoint(mount.Digest) || mount.Digest == "" {
+		if mount.Digest == "" || mount.Path != p.mountpoint(mount.Digest) {
 			continue
 		}
-		if unlock, ok := p.locks.TryLock(mount.Digest); ok {
+		unlock, ok := p.locks.TryLock(mount.Digest)
+		if !ok && released[mount.Digest] {
+			if unlock, err = p.locks.Lock(ctx, mount.Digest); err != nil {
+				return errors.Join(append(errs, err)...)
+			}
+			ok = true
+		}
+		if ok {
 			errs = append(errs, p.endUnused(mount.Digest))
 			unlock()
 		}

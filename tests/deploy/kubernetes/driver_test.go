@@ -82,6 +82,9 @@ func (d *driver) tearDown(t *testing.T) {
 	if err := d.Stop(limit); err != nil {
 		t.Error(err)
 	}
+	if code := d.Wait(); code != 0 && code != -int(unix.SIGKILL) {
+		t.Errorf("the driver ended with %d", code)
+	}
 	if d.conn != nil {
 		d.conn.Close()
 	}
@@ -149,8 +152,8 @@ func (d *driver) awaitMountds(t *testing.T, n int) {
 // target is where the volume of a pod is published.
 func (d *driver) target(pod string) string { return filepath.Join(d.pods(), pod, "mount") }
 
-// reader is the capability of a ReadOnlyMany volume.
-func reader() *csi.VolumeCapability {
+// readerCapability is that of a ReadOnlyMany volume.
+func readerCapability() *csi.VolumeCapability {
 	return capability(csi.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY)
 }
 
@@ -166,7 +169,7 @@ func (d *driver) request(t *testing.T, id, pod string, attributes, secrets map[s
 	t.Helper()
 	noError(t, os.MkdirAll(filepath.Dir(d.target(pod)), 0o755))
 	return &csi.NodePublishVolumeRequest{
-		VolumeId: id, TargetPath: d.target(pod), VolumeCapability: reader(), Readonly: true,
+		VolumeId: id, TargetPath: d.target(pod), VolumeCapability: readerCapability(), Readonly: true,
 		VolumeContext: attributes, Secrets: secrets,
 	}
 }

@@ -3,7 +3,10 @@ package kubernetes
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -12,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"weightfs/tests/proxy"
+	"weightfs/tests/rig"
 )
 
 // TestDriverRestart holds that volumes go on while the driver is gone, and that a
@@ -93,6 +97,31 @@ func TestUnpublishDead(t *testing.T) {
 	d.unpublish(t, "volume", "a")
 }
 
+// TestUnpublishInUse holds that a file which is still open is served until it is
+// closed, and that the mountd ends then.
+func TestUnpublishInUse(t *testing.T) {
+	d := startDriver(t)
+	file := d.publish(t, "volume", "a", attributes(theStage.server.Endpoint, nil), keys())
+	in, out, err := os.Pipe()
+	noError(t, err)
+	cmd := exec.Command("sh", "-c", `exec 4<"$0"; echo open; read line; sha256sum <&4`, file)
+	cmd.Stdin = in
+	reader, err := rig.StartProcess(cmd)
+	noError(t, err)
+	t.Cleanup(func() { noError(t, reader.Kill()) })
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	_, err = reader.AwaitOutput(ctx, regexp.MustCompile("open\n"))
+	noError(t, err)
+	d.unpublish(t, "volume", "a")
+	d.mountd(t)
+	noError(t, out.Close())
+	if code := reader.Wait(); code != 0 || !strings.HasSuffix(reader.Output(), theStage.digest) {
+		t.Errorf("the reader ended with %d: %s", code, reader.Output())
+	}
+	d.awaitMountds(t, 0)
+}
+
 // healthy tells what the driver says of a pod's volume.
 func (d *driver) healthy(t *testing.T, pod string) bool {
 	t.Helper()
@@ -113,7 +142,7 @@ func TestStagedBySecret(t *testing.T) {
 	reader := startPod(t)
 	staging := filepath.Join(d.dir, "staging")
 	noError(t, os.Mkdir(staging, 0o755))
-	stage := &csi.NodeStageVolumeRequest{VolumeId: "volume", StagingTargetPath: staging, VolumeCapability: capability(csi.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY),
+	stage := &csi.NodeStageVolumeRequest{VolumeId: "volume", StagingTargetPath: staging, VolumeCapability: readerCapability(),
 		VolumeContext: attributes(theStage.server.Endpoint, nil), Secrets: keys()}
 	for range 2 {
 		_, err := d.node.NodeStageVolume(t.Context(), stage)

@@ -106,6 +106,29 @@ func TestDriverName(t *testing.T) {
 	}
 }
 
+// TestDriverArguments holds that the driver knows the arguments and variables that
+// the manifest gives it: without a node's name it is that which it misses.
+func TestDriverArguments(t *testing.T) {
+	text := manifests(t)["csi"]
+	args := regexp.MustCompile(`--endpoint=\S+`).FindString(text)
+	limit := regexp.MustCompile(`name: WEIGHTFS_MEMORY_LIMIT\n\s+value: (\S+)`).FindStringSubmatch(text)
+	if args == "" || limit == nil || !strings.Contains(text, "name: WEIGHTFS_NODE_ID") {
+		t.Fatalf("the manifest has %q and %q", args, limit)
+	}
+	for want, given := range map[string][]string{
+		"--node-id is missing":       {args},
+		"is not absolute":            {args, "--node-id=n", "--state-dir=state"},
+		"is not unix:///PATH":        {"--endpoint=tcp://127.0.0.1:1", "--node-id=n", "--state-dir", filepath.Join(t.TempDir(), "state")},
+		"--memory-limit: must be":    {args, "--node-id=n", "--memory-limit=0"},
+		"unknown flag: --privileged": {args, "--node-id=n", "--privileged"},
+	} {
+		result, err := rig.Run(t.Context(), []string{"WEIGHTFS_MEMORY_LIMIT=" + limit[1]}, theStage.program("weightfs-csi"), given...)
+		if err != nil || result.Code != 2 || !strings.Contains(result.Stderr, want) {
+			t.Errorf("%q: %+v, %v, want %q", given, result, err, want)
+		}
+	}
+}
+
 // TestConsumerWaits runs the example's init container as its pod would: it ends
 // once the mount is there and answers, and not before.
 func TestConsumerWaits(t *testing.T) {

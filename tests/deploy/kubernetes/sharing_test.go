@@ -1,6 +1,8 @@
 package kubernetes
 
 import (
+	"fmt"
+	"os/exec"
 	"sync"
 	"testing"
 
@@ -25,6 +27,7 @@ func TestPodsShareOneDownload(t *testing.T) {
 	}
 	wg.Wait()
 	// A request that stalls may be made anew at its last byte: twice would be all.
+	t.Logf("%d bytes were fetched of a file of %d", p.Stats().Bytes["GET"], theStage.size)
 	if got := p.Stats().Bytes["GET"]; got < theStage.size || got > theStage.size*3/2 {
 		t.Errorf("%d bytes were fetched of a file of %d", got, theStage.size)
 	}
@@ -49,5 +52,29 @@ func TestSettingsApart(t *testing.T) {
 	d.unpublish(t, "a", "a")
 	d.awaitMountds(t, 1)
 	d.unpublish(t, "b", "b")
+	d.awaitMountds(t, 0)
+}
+
+// TestManyPodsAtOnce has pods of two sources come and go at the same time: each
+// reads while it is there, and the mountds end with the last.
+func TestManyPodsAtOnce(t *testing.T) {
+	const pods, rounds = 10, 4
+	d := startDriver(t)
+	sources := []string{"s3://" + bucket + "/" + prefix, "s3://" + bucket}
+	files := []string{"/" + object, "/" + prefix + "/" + object}
+	var wg sync.WaitGroup
+	for i := range pods {
+		name := fmt.Sprint("pod-", i)
+		wg.Go(func() {
+			for range rounds {
+				d.publish(t, name, name, attributes(theStage.server.Endpoint, map[string]string{"source": sources[i%2]}), keys())
+				if out, err := exec.Command("head", "-c", "8", d.target(name)+files[i%2]).CombinedOutput(); err != nil || len(out) != 8 {
+					t.Errorf("%s reads %q: %v", name, out, err)
+				}
+				d.unpublish(t, name, name)
+			}
+		})
+	}
+	wg.Wait()
 	d.awaitMountds(t, 0)
 }
