@@ -117,14 +117,21 @@ func (d *driver) mounts(t *testing.T) (paths []string) {
 }
 
 // mountds are the process ids of the node's mountds that live.
-func (d *driver) mountds(t *testing.T) (pids []string) {
+func (d *driver) mountds(t *testing.T) []string {
+	t.Helper()
+	return running(t, "mountd", d.dir+"/")
+}
+
+// running are the ids of the processes that live, are of that program, and have
+// that text in their arguments.
+func running(t *testing.T, program, argument string) (pids []string) {
 	t.Helper()
 	links, err := filepath.Glob("/proc/[0-9]*/exe")
 	noError(t, err)
 	for _, link := range links {
-		program, _ := os.Readlink(link) // it may just have ended
+		path, _ := os.Readlink(link) // it may just have ended
 		command, _ := os.ReadFile(filepath.Join(filepath.Dir(link), "cmdline"))
-		if filepath.Base(program) == "mountd" && strings.Contains(string(command), d.dir+"/") {
+		if filepath.Base(path) == program && strings.Contains(string(command), argument) {
 			pids = append(pids, filepath.Base(filepath.Dir(link)))
 		}
 	}

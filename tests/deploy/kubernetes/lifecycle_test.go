@@ -89,6 +89,35 @@ func TestMountdKilled(t *testing.T) {
 	d.awaitMountds(t, 0)
 }
 
+// TestDriverPodRestart holds what the end of the driver's container does, which
+// ends the mountds too: when kubelet publishes again, every pod's volume is there
+// again, from one new mountd.
+func TestDriverPodRestart(t *testing.T) {
+	d := startDriver(t)
+	early := startPod(t)
+	volume := attributes(theStage.server.Endpoint, nil)
+	files := map[string]string{"a": "", "b": ""}
+	for pod := range files {
+		files[pod] = d.publish(t, "volume-"+pod, pod, volume, keys())
+	}
+	noError(t, d.Kill())
+	noError(t, syscall.Kill(d.mountd(t), syscall.SIGKILL))
+	d.awaitMountds(t, 0)
+	d.restart(t)
+	if result := early.run(t, "ls", d.target("a")); result.Code == 0 {
+		t.Error("a dead mount can be listed")
+	}
+	for pod, file := range files {
+		d.publish(t, "volume-"+pod, pod, volume, keys())
+		early.checkReads(t, file)
+	}
+	d.mountd(t)
+	for pod := range files {
+		d.unpublish(t, "volume-"+pod, pod)
+	}
+	d.awaitMountds(t, 0)
+}
+
 // TestUnpublishDead holds that a pod whose mountd is gone can end.
 func TestUnpublishDead(t *testing.T) {
 	d := startDriver(t)

@@ -91,6 +91,22 @@ func TestManifestsSayWhatTheyMust(t *testing.T) {
 	}
 }
 
+// TestConsumerIsRestricted holds that the pod with an inline volume is one that the
+// Pod Security level "restricted" admits.
+func TestConsumerIsRestricted(t *testing.T) {
+	text := manifests(t)["csi-inline.yaml"]
+	for _, want := range []string{"runAsNonRoot: true", "allowPrivilegeEscalation: false", "capabilities: {drop: [ALL]}", "seccompProfile: {type: RuntimeDefault}"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("it does not say %q", want)
+		}
+	}
+	for _, forbidden := range []string{"hostPath", "privileged", "hostPID", "hostNetwork", "hostIPC", "add:"} {
+		if strings.Contains(text, forbidden) {
+			t.Errorf("it says %q", forbidden)
+		}
+	}
+}
+
 // TestDriverName holds that the CSIDriver object and the volumes name the driver
 // as it calls itself.
 func TestDriverName(t *testing.T) {
