@@ -99,9 +99,13 @@ func (f *follower) copy(name string) error {
 	return log.Truncate(0)
 }
 
-// forget copies what is left of a log that goes away.
-func (f *follower) forget(digest string) {
+// copyLast copies what is left of a log that goes away.
+func (f *follower) copyLast(digest string) {
 	_ = f.copy(filepath.Join(f.dir, digest, "log")) // there may be none
+}
+
+// forget is called when the log is gone.
+func (f *follower) forget(digest string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.off, digest)

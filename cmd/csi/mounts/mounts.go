@@ -296,7 +296,8 @@ func (p *Pool) end(digest string) error {
 	if started != nil {
 		started.awaitEnd(endGrace)
 	}
-	p.log.forget(digest)
+	p.log.copyLast(digest)
+	defer p.log.forget(digest)
 	var errs []error
 	for _, name := range []string{"mnt", "token", "token.new", "ready", "log", ""} {
 		if err := os.Remove(filepath.Join(p.folder(digest), name)); err != nil && !errors.Is(err, os.ErrNotExist) {
