@@ -42,12 +42,13 @@ func run() int {
 
 // settings are the flags.
 type settings struct {
-	endpoint string
-	nodeID   string
-	stateDir string
-	mountd   string
-	policy   volume.Policy
-	logLevel cli.LogLevel
+	endpoint  string
+	nodeID    string
+	stateDir  string
+	mountd    string
+	maxMounts int
+	policy    volume.Policy
+	logLevel  cli.LogLevel
 }
 
 func newCommand() *cobra.Command {
@@ -75,6 +76,7 @@ all volumes, and so are the AWS variables.`,
 	flags.StringVar(&s.nodeID, "node-id", "", "name of this node in the cluster")
 	flags.StringVar(&s.stateDir, "state-dir", "/var/lib/weightfs/csi", "`folder` for the mounts that pods share")
 	flags.StringVar(&s.mountd, "mountd", "", "`path` of mountd; beside this program, or else in PATH")
+	flags.IntVar(&s.maxMounts, "max-mounts", 0, "most mounts at once, each with a mountd; 0 is as many as the cgroup's limit has room for at --memory-limit")
 	flags.Var(&s.policy.MemoryLimit, "memory-limit", "memory limit of a mount whose volume sets none, and the most that an inline volume may set")
 	flags.BoolVar(&s.policy.InlineNodeCredentials, "inline-node-credentials", false, "lend the node's credentials to inline volumes, whose authors are users of the cluster")
 	s.logLevel.Register(flags)
@@ -92,6 +94,12 @@ func (s *settings) check() error {
 	if s.policy.MemoryLimit == 0 {
 		return cli.Usagef("--memory-limit: must be above 0")
 	}
+	if s.maxMounts < 0 {
+		return cli.Usagef("--max-mounts %d: must not be below 0", s.maxMounts)
+	}
+	if limit, limited := cli.CgroupLimit(os.DirFS("/")); limited && s.maxMounts == 0 {
+		s.maxMounts = mountsWithin(limit, int64(s.policy.MemoryLimit))
+	}
 	var err error
 	if s.mountd == "" {
 		s.mountd, err = findMountd()
@@ -102,6 +110,15 @@ func (s *settings) check() error {
 		return fmt.Errorf("find mountd: %w", err)
 	}
 	return nil
+}
+
+// besideLimit is what a mountd takes beside its memory limit.
+const besideLimit = 128 << 20
+
+// mountsWithin is how many mounts of that memory limit fit into so many bytes: one
+// at least, whose mountd lowers its limit then.
+func mountsWithin(bytes, limit int64) int {
+	return int(max(1, bytes/(limit+besideLimit)))
 }
 
 // findMountd finds the program that volumes are served by.
@@ -119,7 +136,7 @@ func findMountd() (string, error) {
 // serve serves until ctx ends. The mountds go on.
 func (s *settings) serve(ctx context.Context) error {
 	logger := s.logLevel.Logger(os.Stderr)
-	pool, err := mounts.Open(mounts.Config{Dir: s.stateDir, Mountd: s.mountd, Logger: logger})
+	pool, err := mounts.Open(mounts.Config{Dir: s.stateDir, Mountd: s.mountd, MaxMounts: s.maxMounts, Logger: logger})
 	if err != nil {
 		return err
 	}

@@ -122,6 +122,8 @@ func failure(id string, err error) error {
 		code = codes.DeadlineExceeded
 	case errors.Is(err, context.Canceled):
 		code = codes.Canceled
+	case errors.Is(err, mounts.ErrFull):
+		code = codes.ResourceExhausted
 	case errors.Is(err, mounts.ErrRefused):
 		code = codes.InvalidArgument
 	case errors.Is(err, mounts.ErrSource):

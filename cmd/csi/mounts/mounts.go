@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -39,6 +40,8 @@ type Config struct {
 	Dir string
 	// Mountd is the path of the program.
 	Mountd string
+	// MaxMounts is how many mountds there may be at once; 0 is any number.
+	MaxMounts int
 	// Logger gets what happens to mounts, and what mountds write.
 	Logger *slog.Logger
 }
@@ -51,9 +54,13 @@ type Pool struct {
 	stop  context.CancelFunc
 	wg    sync.WaitGroup // the follower
 
-	mu      sync.Mutex
-	started map[string]*process // by digest, those that this Pool started; guarded by mu
+	mu       sync.Mutex
+	started  map[string]*process // by digest, those that this Pool started; guarded by mu
+	starting map[string]bool     // by digest, those that do not answer yet; guarded by mu
 }
+
+// ErrFull says that there are as many mountds as there may be.
+var ErrFull = errors.New("the node serves as many mounts as it has room for")
 
 // Open takes over what is mounted in cfg.Dir, and ends what nobody uses.
 func Open(cfg Config) (*Pool, error) {
@@ -66,7 +73,7 @@ func Open(cfg Config) (*Pool, error) {
 	}
 	cfg.Dir = dir
 	ctx, stop := context.WithCancel(context.Background())
-	p := &Pool{cfg: cfg, stop: stop, started: map[string]*process{}, log: newFollower(cfg)}
+	p := &Pool{cfg: cfg, stop: stop, started: map[string]*process{}, starting: map[string]bool{}, log: newFollower(cfg)}
 	if err := p.clean(); err != nil {
 		stop()
 		return nil, err
@@ -187,10 +194,42 @@ func (p *Pool) ensure(ctx context.Context, digest string, spec volume.Spec) erro
 			return err
 		}
 	}
+	if err := p.admit(digest); err != nil {
+		return err
+	}
+	defer p.admitted(digest)
 	if err := p.start(ctx, digest, spec); err != nil {
 		return errors.Join(err, p.end(digest))
 	}
 	return nil
+}
+
+// admit makes room for one more mountd, until admitted is called.
+func (p *Pool) admit(digest string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	table, err := p.table()
+	if err != nil {
+		return err
+	}
+	taken := maps.Clone(p.starting)
+	for _, mount := range table {
+		if mount.Digest != "" {
+			taken[mount.Digest] = true
+		}
+	}
+	if p.cfg.MaxMounts > 0 && len(taken) >= p.cfg.MaxMounts {
+		return fmt.Errorf("%w: %d", ErrFull, p.cfg.MaxMounts)
+	}
+	p.starting[digest] = true
+	return nil
+}
+
+// admitted is called when the mountd is in the table of mounts, or is no more.
+func (p *Pool) admitted(digest string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.starting, digest)
 }
 
 // writeToken replaces the token at once, so that mountd never reads a part.

@@ -67,11 +67,11 @@ func (d *driver) start(t *testing.T, flags ...string) {
 }
 
 // restart kills the driver and starts another in its place.
-func (d *driver) restart(t *testing.T) {
+func (d *driver) restart(t *testing.T, flags ...string) {
 	t.Helper()
 	noError(t, d.Kill())
 	noError(t, d.conn.Close())
-	d.start(t)
+	d.start(t, flags...)
 }
 
 // tearDown ends the driver and holds that nothing is left.

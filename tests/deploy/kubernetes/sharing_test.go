@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 
+	"google.golang.org/grpc/codes"
+
 	"weightfs/tests/proxy"
 )
 
@@ -52,6 +54,25 @@ func TestSettingsApart(t *testing.T) {
 	d.unpublish(t, "a", "a")
 	d.awaitMountds(t, 1)
 	d.unpublish(t, "b", "b")
+	d.awaitMountds(t, 0)
+}
+
+// TestNoRoom holds that a node serves no more mounts than it may, of those that a
+// former driver left too, that pods still share those, and that one which ends
+// makes room.
+func TestNoRoom(t *testing.T) {
+	d := startDriver(t)
+	volume := attributes(theStage.server.Endpoint, nil)
+	d.publish(t, "1", "a", volume, keys())
+	d.restart(t, "--max-mounts", "1")
+	d.publish(t, "2", "b", volume, keys())
+	other := attributes(theStage.server.Endpoint, map[string]string{"source": "s3://" + bucket})
+	_, err := d.node.NodePublishVolume(t.Context(), d.request(t, "3", "c", other, keys()))
+	checkRefused(t, err, codes.ResourceExhausted, "volume 3", "room")
+	d.unpublish(t, "1", "a")
+	d.unpublish(t, "2", "b")
+	d.publish(t, "3", "c", other, keys())
+	d.unpublish(t, "3", "c")
 	d.awaitMountds(t, 0)
 }
 
