@@ -28,7 +28,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -202,10 +201,8 @@ func newTree(store remote.Store, cache *prefetch.Cache, names *names.Cache, conn
 			fileMode: cfg.FileMode, dirMode: cfg.DirMode,
 			born: time.Now(),
 		},
-		nodes: newTable(remote.Entry{Kind: remote.KindDir}),
-		patience: patience{tasks: newTasks(conn.dir != ""), gone: conn.gone, stranger: sync.OnceFunc(func() {
-			cfg.Logger.Warn("readers are of another PID namespace: a killed one is waited for, and failures name none. In Kubernetes, set hostPID: true")
-		})},
+		nodes:    newTable(remote.Entry{Kind: remote.KindDir}),
+		patience: newPatience(conn, cfg.Logger),
 		logger:   cfg.Logger,
 		failures: &failureLog{logger: cfg.Logger, now: time.Now},
 	}

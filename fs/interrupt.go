@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"slices"
 	"strconv"
@@ -35,6 +36,13 @@ type patience struct {
 	// stranger is called for a request of another PID namespace; nil where nobody
 	// wants to know.
 	stranger func()
+}
+
+// newPatience is that of a connection's requests.
+func newPatience(conn *connection, logger *slog.Logger) patience {
+	return patience{tasks: newTasks(conn.dir != ""), gone: conn.gone, stranger: sync.OnceFunc(func() {
+		logger.Warn("readers are of another PID namespace: a killed one is waited for, and failures name none. In Kubernetes, set hostPID: true")
+	})}
 }
 
 // wait runs fn for the task pid, with a context that ends once nobody waits for
