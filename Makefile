@@ -32,11 +32,15 @@ help: ## this list
 ##@ Build
 
 .PHONY: build
-build: bin/mountd bin/gpuload bin/share gpuload-cuda ## bin/mountd, bin/gpuload, and bin/gpuload-cuda where a CUDA toolkit is found
+build: bin/mountd bin/gpuload bin/weightfs-csi bin/share gpuload-cuda ## bin/mountd, bin/gpuload, bin/weightfs-csi, and bin/gpuload-cuda where a CUDA toolkit is found
 
 .PHONY: bin/mountd bin/gpuload
 bin/mountd bin/gpuload:
 	go build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./cmd/$(@F)
+
+.PHONY: bin/weightfs-csi
+bin/weightfs-csi:
+	go build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./cmd/csi
 
 # gpuload-cuda, cuda-test, gpu-bundle
 include tests/tools/cuda.mk

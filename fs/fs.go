@@ -223,7 +223,7 @@ func newTree(store remote.Store, cache *prefetch.Cache, names *names.Cache, conn
 			born: time.Now(),
 		},
 		nodes:    newTable(remote.Entry{Kind: remote.KindDir}),
-		patience: patience{tasks: newTasks(conn.dir != ""), gone: conn.gone},
+		patience: newPatience(conn, cfg.Logger),
 		logger:   cfg.Logger,
 		failures: &failureLog{logger: cfg.Logger, now: time.Now},
 	}
