@@ -61,8 +61,8 @@ func TestMain(m *testing.M) {
 
 // runInside runs this program again in namespaces of its own.
 func runInside() int {
-	args := append([]string{"--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "slave", "--"}, os.Args...)
-	cmd := exec.Command("unshare", args...)
+	args := append(rig.OwnMounts("--pid", "--fork", "--kill-child", "--mount-proc"), os.Args...)
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), insideVariable+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

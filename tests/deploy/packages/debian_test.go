@@ -48,8 +48,8 @@ touch "$1/dev/fuse"
 mount --bind /dev/fuse "$1/dev/fuse"
 echo "started $id"
 exec chroot "$1" sleep infinity`
-	first, err := rig.StartProcess(exec.Command("unshare", "--net", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
-		"sh", "-c", start, "sh", d.root))
+	command := append(rig.OwnMounts("--net", "--pid", "--fork", "--kill-child"), "sh", "-c", start, "sh", d.root)
+	first, err := rig.StartProcess(exec.Command(command[0], command[1:]...))
 	if err != nil {
 		t.Fatal(err)
 	}
