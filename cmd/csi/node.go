@@ -109,22 +109,22 @@ func (n node) NodePublishVolume(ctx context.Context, req *csi.NodePublishVolumeR
 // credentials of its own.
 func (n node) publish(ctx context.Context, req *csi.NodePublishVolumeRequest) error {
 	id, target, staging := req.GetVolumeId(), req.GetTargetPath(), req.GetStagingTargetPath()
-	staged, isStaged := mounts.Mount{}, false
 	if staging != "" && len(req.GetSecrets()) == 0 {
-		var err error
-		if staged, isStaged, err = n.pool.At(staging); err != nil {
+		staged, isStaged, err := n.pool.At(staging)
+		if err != nil {
 			return failure(id, err)
 		}
-	}
-	if !isStaged || staged.Digest == "" {
-		spec, err := n.parse(id, req.GetVolumeContext(), req.GetSecrets())
-		if err != nil {
+		// Whatever became of it: the node's credentials are not for this volume.
+		if isStaged && staged.Ours {
+			_, err := n.place(ctx, id, staged.Source, target, func() error { return n.pool.BindStaged(ctx, staged, target) })
 			return err
 		}
-		return n.show(ctx, id, spec, target)
 	}
-	_, err := n.place(ctx, id, staged.Source, target, func() error { return n.pool.BindStaged(ctx, staged, target) })
-	return err
+	spec, err := n.parse(id, req.GetVolumeContext(), req.GetSecrets())
+	if err != nil {
+		return err
+	}
+	return n.show(ctx, id, spec, target)
 }
 
 // parse reads what the volume asks for.

@@ -126,7 +126,7 @@ func failure(id string, err error) error {
 		code = codes.ResourceExhausted
 	case errors.Is(err, mounts.ErrRefused):
 		code = codes.InvalidArgument
-	case errors.Is(err, mounts.ErrSource):
+	case errors.Is(err, mounts.ErrSource), errors.Is(err, mounts.ErrStaged):
 		code = codes.FailedPrecondition
 	}
 	return status.Errorf(code, "volume %s: %v", id, err)

@@ -121,23 +121,30 @@ func (p *Pool) Bind(ctx context.Context, spec volume.Spec, target string) error 
 	if err := p.ensure(ctx, digest, spec); err != nil {
 		return err
 	}
-	if err := p.bind(digest, target); err != nil {
+	if err := p.bind(p.mountpoint(digest), target); err != nil {
 		return errors.Join(err, p.endUnused(digest))
 	}
 	return nil
 }
 
+// ErrStaged says that a staged mount is dead. Its volume must be staged again: only
+// then are its credentials known.
+var ErrStaged = errors.New("the staged mount is dead: stage the volume again")
+
 // BindStaged shows at target what is mounted at staged.
 func (p *Pool) BindStaged(ctx context.Context, staged Mount, target string) error {
+	if staged.Digest == "" {
+		return ErrStaged // another mountd has taken the place of its own
+	}
 	unlock, err := p.locks.Lock(ctx, staged.Digest)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if err := Answers(ctx, p.mountpoint(staged.Digest)); err != nil {
-		return fmt.Errorf("the staged mount does not answer: %w", err)
+	if err := Answers(ctx, staged.Path); err != nil {
+		return fmt.Errorf("%w: %w", ErrStaged, err)
 	}
-	return p.bind(staged.Digest, target)
+	return p.bind(staged.Path, target)
 }
 
 // Refresh hands the newest token to the mountd of that digest, where spec has one.

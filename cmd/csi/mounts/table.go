@@ -112,9 +112,9 @@ func Answers(ctx context.Context, path string) error {
 	}
 }
 
-// bind shows the shared mount of digest at target, read-only.
-func (p *Pool) bind(digest, target string) error {
-	if err := unix.Mount(p.mountpoint(digest), target, "", unix.MS_BIND, ""); err != nil {
+// bind shows what is mounted at source at target, read-only.
+func (p *Pool) bind(source, target string) error {
+	if err := unix.Mount(source, target, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("bind-mount at %s: %w", target, err)
 	}
 	flags := uintptr(unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV)

@@ -196,6 +196,39 @@ func TestStagedBySecret(t *testing.T) {
 	d.awaitMountds(t, 0)
 }
 
+// TestStagedDead holds that a volume whose staged mountd died is refused, and not
+// read with the node's credentials, until it is staged again.
+func TestStagedDead(t *testing.T) {
+	d := startDriver(t, theStage.server.Env()...)
+	reader := startPod(t)
+	staging := filepath.Join(d.dir, "staging")
+	noError(t, os.Mkdir(staging, 0o755))
+	stage := &csi.NodeStageVolumeRequest{VolumeId: "volume", StagingTargetPath: staging, VolumeCapability: readerCapability(),
+		VolumeContext: attributes(theStage.server.Endpoint, nil), Secrets: keys()}
+	_, err := d.node.NodeStageVolume(t.Context(), stage)
+	noError(t, err)
+	noError(t, syscall.Kill(d.mountd(t), syscall.SIGKILL))
+	d.awaitMountds(t, 0)
+	request := d.request(t, "volume", "a", stage.GetVolumeContext(), nil)
+	request.StagingTargetPath = staging
+	_, err = d.node.NodePublishVolume(t.Context(), request)
+	checkRefused(t, err, codes.FailedPrecondition, "stage the volume again")
+	d.publish(t, "other", "b", stage.GetVolumeContext(), keys()) // takes the place of the dead one
+	_, err = d.node.NodePublishVolume(t.Context(), request)
+	checkRefused(t, err, codes.FailedPrecondition, "stage the volume again")
+	_, err = d.node.NodeStageVolume(t.Context(), stage)
+	noError(t, err)
+	_, err = d.node.NodePublishVolume(t.Context(), request)
+	noError(t, err)
+	reader.checkReads(t, filepath.Join(d.target("a"), object))
+	d.mountd(t)
+	d.unpublish(t, "volume", "a")
+	d.unpublish(t, "other", "b")
+	_, err = d.node.NodeUnstageVolume(t.Context(), &csi.NodeUnstageVolumeRequest{VolumeId: "volume", StagingTargetPath: staging})
+	noError(t, err)
+	d.awaitMountds(t, 0)
+}
+
 // TestCallsAtOnce holds that a second call for a volume is sent away while the
 // first is under way, that another volume of the same source waits for the mountd
 // of the first, and that a call whose time is over leaves nothing.
