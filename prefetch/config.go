@@ -63,6 +63,9 @@ type Config struct {
 	Mode Mode
 	// ReadTimeout is the longest that one View waits; 0 is DefaultReadTimeout.
 	ReadTimeout time.Duration
+	// Share has the memory lie where other processes can map it, if that can be
+	// had in huge pages: see [Cache.Shared].
+	Share bool
 	// Successor names the object that is read after obj, the next shard of a
 	// checkpoint. It is called without locks, from any goroutine, and must not
 	// block. nil: none is known.

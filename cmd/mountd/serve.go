@@ -196,6 +196,7 @@ func (m *mounted) openCache(s *settings) error {
 		Concurrency: int(s.concurrency),
 		Mode:        prefetch.Mode(s.prefetch),
 		ReadTimeout: s.readTimeout,
+		Share:       !s.share.off,
 		Successor:   known.Successor,
 	})
 	if err != nil {
@@ -203,6 +204,7 @@ func (m *mounted) openCache(s *settings) error {
 	}
 	m.Cache = cache
 	m.closers = append(m.closers, cache.Close)
+	m.tellShared()
 	return nil
 }
 
