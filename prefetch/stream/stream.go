@@ -148,8 +148,10 @@ func (ss *Streams) moved(s *Stream) bool {
 // Streams tells the streams of one object version apart. Not safe for concurrent
 // use.
 type Streams struct {
-	list   []*Stream // most recently used first
-	census *Census
+	list        []*Stream // most recently used first
+	wanted      []wanted  // in the order that they were said
+	wantedBytes int64     // their sum
+	census      *Census
 }
 
 // NewStreams makes the streams of an object version, counted by a census.
@@ -310,10 +312,10 @@ func (ss *Streams) CloseWindows() {
 	}
 }
 
-// Forget drops all streams.
+// Forget drops all streams, and what is wanted.
 func (ss *Streams) Forget() {
 	ss.CloseWindows()
-	ss.list = nil
+	ss.list, ss.wanted, ss.wantedBytes = nil, nil, 0
 }
 
 // Leave gives up what was to be fetched for a stream that its reader left, which
