@@ -1,6 +1,10 @@
 package arena
 
-import "os"
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
 
 // Shared is an arena's memory as other processes may have it. The files stay the
 // arena's; Close closes them.
@@ -32,4 +36,23 @@ func (a *Arena) Watermark() int64 {
 // Piece is where some memory of the arena's lies in it.
 func (a *Arena) Piece(some []byte) Piece {
 	return Piece{int64(uintptr(pointer(some)) - uintptr(pointer(a.memory))), int64(len(some))}
+}
+
+// MapShared maps the first size bytes of a [Shared] file in another process, where
+// the kernel can back them with huge pages.
+func MapShared(fd int, size int64, protection int) ([]byte, error) {
+	mapping, err := mapAligned(size, protection, unix.MAP_SHARED, fd)
+	if err != nil {
+		return nil, err
+	}
+	adviseHuge(mapping, true)
+	return mapping, nil
+}
+
+// Unmap ends such a mapping; one of no bytes is none.
+func Unmap(mapping []byte) error {
+	if len(mapping) == 0 {
+		return nil
+	}
+	return unix.MunmapPtr(pointer(mapping), uintptr(len(mapping)))
 }
