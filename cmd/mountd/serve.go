@@ -204,7 +204,6 @@ func (m *mounted) openCache(s *settings) error {
 	}
 	m.Cache = cache
 	m.closers = append(m.closers, cache.Close)
-	m.tellShared()
 	return nil
 }
 
@@ -240,6 +239,7 @@ func checkNesting(source, mountpoint string) error {
 // listen opens the control socket and, where asked for, the metrics: before the
 // mount answers, so that whoever finds it there finds them too.
 func (m *mounted) listen(s *settings) error {
+	m.serveShared(s)
 	m.closers = append(m.closers, m.KeepHistory())
 	if s.http.Address != "" {
 		stop, err := m.Serve(s.http)
