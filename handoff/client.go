@@ -243,14 +243,24 @@ func (c *Client) handle(message []byte) error {
 
 // RemoteFile is an open version of an object.
 type RemoteFile struct {
-	client  *Client
-	number  uint32
-	size    int64
-	version string
+	client   *Client
+	number   uint32
+	size     int64
+	version  string
+	inode    uint64
+	byKernel bool
 }
 
 // Size is the object's, in bytes.
 func (f *RemoteFile) Size() int64 { return f.size }
+
+// Inode is the number that stat shows through the mount: a file that was opened
+// there and has the same one is of this version.
+func (f *RemoteFile) Inode() uint64 { return f.inode }
+
+// ByKernel says that the kernel reads the file by itself, from where it is: reading
+// the mount is as good.
+func (f *RemoteFile) ByKernel() bool { return f.byKernel }
 
 // Version tells this version of the object from others.
 func (f *RemoteFile) Version() string { return f.version }
@@ -282,7 +292,7 @@ func (c *Client) Open(ctx context.Context, path string) (*RemoteFile, error) {
 		case a.Errno != 0:
 			return nil, fmt.Errorf("open %s: %w", path, syscall.Errno(a.Errno))
 		}
-		return &RemoteFile{client: c, number: a.File, size: int64(a.Size), version: a.text}, nil
+		return &RemoteFile{client: c, number: a.File, size: int64(a.Size), version: a.text, inode: a.Inode, byKernel: a.Flags&flagByKernel != 0}, nil
 	case <-ctx.Done():
 		// Its answer is dropped, and the file stays open as long as the connection.
 		return nil, fmt.Errorf("open %s: %w", path, context.Cause(ctx))

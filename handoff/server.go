@@ -60,6 +60,12 @@ type Store interface {
 type File interface {
 	Size() int64
 	Version() string
+	// Inode is the number that stat shows through the mount: another version has
+	// another one.
+	Inode() uint64
+	// ByKernel says that the kernel reads the file by itself, from where it is: a
+	// client gains nothing.
+	ByKernel() bool
 	// Expect says that the ranges will be leased, in this order; each ends with an
 	// Unexpect.
 	Expect(ranges []Range)

@@ -268,7 +268,11 @@ func (se *session) open(tag uint32, path string) error {
 			se.answer(encodeFailure(typeOpened, tag, syscall.EMFILE, "too many files are open"))
 			return
 		}
-		message := appendFields(header(typeOpened, tag), opened{File: number, Size: uint64(f.Size())})
+		flags := uint32(0)
+		if f.ByKernel() {
+			flags = flagByKernel
+		}
+		message := appendFields(header(typeOpened, tag), opened{File: number, Size: uint64(f.Size()), Inode: f.Inode(), Flags: flags})
 		version := f.Version()
 		se.answer(append(message, version[:min(len(version), 1024)]...))
 	})

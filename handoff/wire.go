@@ -148,7 +148,13 @@ type opened struct {
 	Errno uint32
 	File  uint32
 	Size  uint64
+	Inode uint64
+	Flags uint32
+	_     uint32
 }
+
+// flagByKernel is a flag of OPENED: the kernel reads the file by itself.
+const flagByKernel = 1
 
 func parseOpened(body []byte) (o opened, text string, err error) {
 	rest, err := fields(typeOpened, body, &o)

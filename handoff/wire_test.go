@@ -62,7 +62,7 @@ func TestLayout(t *testing.T) {
 	if got := len(encodeLease(1, make([]arena.Piece, 2), 0)); got != headerSize+16+2*16 {
 		t.Errorf("a LEASE of two pieces has %d bytes", got)
 	}
-	if got := len(encodeFailure(typeOpened, 1, 0, "")); got != headerSize+16 {
+	if got := len(encodeFailure(typeOpened, 1, 0, "")); got != headerSize+32 {
 		t.Errorf("OPENED has %d bytes", got)
 	}
 }

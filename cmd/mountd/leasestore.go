@@ -18,8 +18,9 @@ import (
 // leaseStore has the mount's files leased: it finds them as the mount does, by the
 // same names, and their bytes are of the same cache. It implements handoff.Store.
 type leaseStore struct {
-	names *names.Cache
-	cache *prefetch.Cache
+	names    *names.Cache
+	cache    *prefetch.Cache
+	byKernel func() bool // the kernel reads files by itself
 }
 
 // Open implements handoff.Store. The path has no links: the client has followed
@@ -32,7 +33,7 @@ func (s *leaseStore) Open(ctx context.Context, name string) (handoff.File, error
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w: %w", name, weightfs.NameErrno(err), err)
 	}
-	return &leaseFile{store: s, obj: entry.Object, reader: s.cache.Open(entry.Object)}, nil
+	return &leaseFile{store: s, obj: entry.Object, inode: weightfs.InodeNumber(entry), reader: s.cache.Open(entry.Object)}, nil
 }
 
 // find looks up one component of the path after the other, as the kernel does.
@@ -60,11 +61,14 @@ func (s *leaseStore) find(ctx context.Context, name string) (entry remote.Entry,
 type leaseFile struct {
 	store  *leaseStore
 	obj    remote.Object
+	inode  uint64
 	reader *prefetch.Reader
 }
 
 func (f *leaseFile) Size() int64     { return f.obj.Size }
 func (f *leaseFile) Version() string { return f.obj.Version }
+func (f *leaseFile) Inode() uint64   { return f.inode }
+func (f *leaseFile) ByKernel() bool  { return f.store.byKernel() }
 func (f *leaseFile) Close() error    { return f.reader.Close() }
 
 func (f *leaseFile) Expect(ranges []handoff.Range) {

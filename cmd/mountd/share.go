@@ -78,7 +78,7 @@ func (m *mounted) serveShared(s *settings) {
 		Memory:    shared,
 		Watermark: m.Cache.Watermark,
 		MaxLength: prefetch.MaxView,
-		Store:     &leaseStore{names: m.Names, cache: m.Cache},
+		Store:     &leaseStore{names: m.Names, cache: m.Cache, byKernel: func() bool { return m.Server.Kernel().Passthrough }},
 		Rule: handoff.Rule{
 			Mounter: uint32(os.Geteuid()), MounterGroup: uint32(os.Getegid()), AllowOther: s.allowOther,
 			UID: s.uid, GID: s.gid, FileMode: uint32(s.fileMode), DirMode: uint32(s.dirMode), WritableFor: s.dmaUser.uids,

@@ -74,7 +74,7 @@ func (r *runner) do(words []string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		return fmt.Sprint(f.Size(), " ", f.Version()), nil
+		return fmt.Sprint(f.Size(), " ", f.Version(), " ", f.Inode()), nil
 	case len(words) == 4 && words[0] == "read":
 		return r.read(name, off, n)
 	case len(words) == 4 && words[0] == "hold":

@@ -95,6 +95,8 @@ type file struct {
 
 func (f file) Size() int64     { return f.obj.Size }
 func (f file) Version() string { return f.obj.Version }
+func (f file) Inode() uint64   { return 4711 }
+func (f file) ByKernel() bool  { return false }
 func (f file) Close() error    { return f.reader.Close() }
 
 func (f file) Expect(ranges []handoff.Range) {

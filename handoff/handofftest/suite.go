@@ -5,7 +5,7 @@
 // prints "ok connected". It then answers each line of its standard input by one
 // line, and ends at the end of its input:
 //
-//	open PATH              ok SIZE VERSION
+//	open PATH              ok SIZE VERSION INODE
 //	read PATH OFFSET N     ok SHA256, in lower case, of the range, of any length
 //	hold PATH OFFSET N     ok, once the range is leased; it is kept
 //	check                  ok SHA256 of all that is held, in the order of the holds
@@ -166,10 +166,10 @@ func Run(t *testing.T, client func(socket string) *exec.Cmd) {
 
 func testOpen(t *testing.T, s *Server, client func() *exec.Cmd) {
 	c := Connected(t, client())
-	c.Ask("ok 8388608 v1", "open model/two")
-	c.Ask("ok 0 v1", "open empty")
+	c.Ask("ok 8388608 v1 4711", "open model/two")
+	c.Ask("ok 0 v1 4711", "open empty")
 	c.Ask("error ENOENT", "open model/three")
-	c.Ask("ok 1234 v1", "open small")
+	c.Ask("ok 1234 v1 4711", "open small")
 }
 
 func testRead(t *testing.T, s *Server, client func() *exec.Cmd) {
@@ -251,16 +251,16 @@ func testReplaced(t *testing.T, s *Server, client func() *exec.Cmd) {
 	c.Ask(Digest(old[:mib]), "read model/two 0 1048576") // of the version that is open
 	c.Ask("error ESTALE", "read model/two 4194304 4194304")
 	again := Connected(t, client())
-	again.Ask("ok 8388608 v2", "open model/two")
+	again.Ask("ok 8388608 v2 4711", "open model/two")
 	again.Ask(Digest(make([]byte, 8*mib)), "read model/two 0 8388608")
 }
 
 func testStoreFails(t *testing.T, s *Server, client func() *exec.Cmd) {
 	c := Connected(t, client())
-	c.Ask("ok 8388608 v1", "open model/two")
+	c.Ask("ok 8388608 v1 4711", "open model/two")
 	s.Store.Hook(memstore.Hooks{Range: func(context.Context, string, int64) error { return errors.New("it is broken") }})
 	c.Ask("error EIO", "read model/two 0 8388608")
-	c.Ask("ok 1234 v1", "open small")
+	c.Ask("ok 1234 v1 4711", "open small")
 	s.Store.Hook(memstore.Hooks{})
 	again := Connected(t, client()) // a failure is remembered for those who had the file open
 	again.Ask(Digest(s.Store.Data("model/two")), "read model/two 0 8388608")
