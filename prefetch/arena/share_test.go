@@ -139,3 +139,40 @@ func TestSharedMemoryEnds(t *testing.T) {
 		t.Errorf("the file is open: %v", err)
 	}
 }
+
+// Memory that goes back to the node goes back although another process has it
+// mapped, and has touched it.
+func TestGiveBackUnderAClient(t *testing.T) {
+	a := newSharedArena(t, 64)
+	n := a.Add(owner{}, 64*mib, 1)
+	for index := range int64(64) {
+		c, ok := a.Claim(n, index*mib, (index+1)*mib, 64)
+		if !ok {
+			t.Fatal("no room")
+		}
+		clear(a.Memory(c, c.Lo))
+		a.Land(c, c.Lo, c.Hi)
+		read(t, a, n, c.Lo, c.Hi)
+	}
+	s, _ := a.Shared()
+	client, err := MapShared(int(s.ReadOnly.Fd()), s.Size, unix.PROT_READ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer Unmap(client)
+	sum := 0
+	for off := 0; off < len(client); off += 4096 {
+		sum += int(client[off])
+	}
+	if sum != 0 {
+		t.Errorf("the client sees %d", sum)
+	}
+	a.GiveBack(6)
+	var st unix.Stat_t
+	if err := unix.Fstat(int(s.ReadOnly.Fd()), &st); err != nil {
+		t.Fatal(err)
+	}
+	if held := st.Blocks * 512; held > 6*mib {
+		t.Errorf("the file has %d MiB after the memory was given back", held/mib)
+	}
+}
