@@ -87,7 +87,7 @@ var errNotAsked = errors.New("it was not asked for")
 // is why it is not.
 func newArena(cfg Config) (memory *arena.Arena, private, err error) {
 	if private = errNotAsked; cfg.Share {
-		if memory, private = arena.NewShared(cfg.MemoryLimit); private == nil {
+		if memory, private = arena.NewShared(cfg.MemoryLimit, cfg.ShareFiles); private == nil {
 			return memory, nil, nil
 		}
 	}

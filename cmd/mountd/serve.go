@@ -197,6 +197,7 @@ func (m *mounted) openCache(s *settings) error {
 		Mode:        prefetch.Mode(s.prefetch),
 		ReadTimeout: s.readTimeout,
 		Share:       !s.share.off,
+		ShareFiles:  shareFiles,
 		Successor:   known.Successor,
 	})
 	if err != nil {

@@ -76,22 +76,24 @@ type Arena struct {
 
 // New reserves an arena within size bytes. Its pages become resident when they
 // are first written.
-func New(size int64) (*Arena, error) { return newOn(private, size) }
+func New(size int64) (*Arena, error) { return newOn(private, size, nil) }
 
-// NewShared is New in memory that other processes can map ([Arena.Shared]). The
-// error says why there is none.
-func NewShared(size int64) (*Arena, error) { return newOn(shareable, size) }
+// NewShared is New in memory that other processes can map ([Arena.Shared]), of files
+// that makeFiles makes, as [MakeShared] does. The error says why there is none.
+func NewShared(size int64, makeFiles func(size int64) (Shared, error)) (*Arena, error) {
+	return newOn(shareable, size, makeFiles)
+}
 
-func newOn(kind kind, size int64) (*Arena, error) {
+func newOn(kind kind, size int64, makeFiles func(size int64) (Shared, error)) (*Arena, error) {
 	frames := size / BlockSize
 	frames -= frames * booksPerFrame / BlockSize
-	mapped, err := reserve(frames*BlockSize, kind)
+	mapped, err := reserve(frames*BlockSize, kind, makeFiles)
 	if err != nil {
 		return nil, fmt.Errorf("reserve %d bytes of cache memory: %w", frames*BlockSize, err)
 	}
 	count, heads := 1+73*frames, powerOfTwo(frames)
 	sets := max(powerOfTwo(frames)/4, 1)
-	books, err := reserve(count*recordSize+heads*4+sets*16, records)
+	books, err := reserve(count*recordSize+heads*4+sets*16, records, nil)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("reserve the records of cache memory: %w", err), mapped.free())
 	}

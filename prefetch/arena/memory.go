@@ -29,12 +29,11 @@ type memory struct {
 
 // reserve makes at least size bytes of memory that becomes resident page by page,
 // when it is first written. It is the one constructor of the arena's backing:
-// shareable memory is a file of a tmpfs that no directory shows (tmpfs.go), all
-// other is anonymous.
-func reserve(size int64, kind kind) (memory, error) {
+// shareable memory is files that makeFiles makes (tmpfs.go), all other is anonymous.
+func reserve(size int64, kind kind, makeFiles func(size int64) (Shared, error)) (memory, error) {
 	const page = 4 << 10
 	if kind == shareable {
-		return reserveFile(roundDown(size+hugePage-1, hugePage))
+		return reserveFile(roundDown(size+hugePage-1, hugePage), makeFiles)
 	}
 	return reserveAnonymous(roundDown(size+page-1, page), kind == private)
 }

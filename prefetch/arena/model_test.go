@@ -14,7 +14,7 @@ func TestAgreesWithAModel(t *testing.T) {
 	t.Run("private", func(t *testing.T) { testAgreesWithAModel(t, New) })
 	t.Run("shared", func(t *testing.T) {
 		newSharedArena(t, 16) // skips where there is none
-		testAgreesWithAModel(t, NewShared)
+		testAgreesWithAModel(t, func(size int64) (*Arena, error) { return NewShared(size, MakeShared) })
 	})
 }
 

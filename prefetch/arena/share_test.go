@@ -24,7 +24,7 @@ func onEachBacking(t *testing.T, test func(t *testing.T, newArena func(tb testin
 // newSharedArena skips the test where no memory can be shared.
 func newSharedArena(tb testing.TB, blocks int64) *Arena {
 	tb.Helper()
-	a, err := NewShared(blocks * BlockSize)
+	a, err := NewShared(blocks*BlockSize, MakeShared)
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, errSmallPages) {
 		tb.Skip(err)
 	}
@@ -124,7 +124,7 @@ func TestSharedMemoryIsReadOnly(t *testing.T) {
 
 // The files end with the arena.
 func TestSharedMemoryEnds(t *testing.T) {
-	a, err := NewShared(16 * mib)
+	a, err := NewShared(16*mib, MakeShared)
 	if err != nil {
 		t.Skip(err)
 	}

@@ -16,36 +16,68 @@ import (
 // memfd has the third by seals alone, which forbid the second. So the file lies in
 // a tmpfs of its own, with huge pages by a mount option, that is mounted nowhere;
 // readers get it through a second mount of the same tmpfs, read-only, through which
-// nobody, root included, opens a file for writing. It takes CAP_SYS_ADMIN.
+// nobody, root included, opens a file for writing. It takes CAP_SYS_ADMIN, of any user
+// namespace.
+
+// MakeShared makes the files of a shared arena of so many bytes. The error says why
+// it cannot: EPERM without the right to mount, EINVAL before Linux 6.15. Then
+// [MakeSharedAt] may.
+func MakeShared(size int64) (s Shared, err error) {
+	mount, err := mountTmpfs(size)
+	if err != nil {
+		return Shared{}, err
+	}
+	defer unix.Close(mount)
+	return filesIn(mount, size)
+}
+
+// MakeSharedAt is MakeShared for a process in a mount namespace of its own, which it
+// leaves with the tmpfs mounted at dir: older kernels mount a second time only what
+// is mounted somewhere.
+func MakeSharedAt(dir string, size int64) (s Shared, err error) {
+	mount, err := mountTmpfs(size)
+	if err != nil {
+		return Shared{}, err
+	}
+	defer unix.Close(mount)
+	if err := unix.MoveMount(mount, "", unix.AT_FDCWD, dir, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return Shared{}, fmt.Errorf("mount a tmpfs at %s: %w", dir, err)
+	}
+	return filesIn(mount, size)
+}
+
+// filesIn makes the files in a tmpfs.
+func filesIn(mount int, size int64) (s Shared, err error) {
+	s.Size = size
+	if s.Writable, err = openIn(mount, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL); err != nil {
+		return Shared{}, err
+	}
+	if err = s.Writable.Truncate(size); err == nil {
+		s.ReadOnly, err = openReadOnly(mount)
+	}
+	if err != nil {
+		_ = s.Writable.Close()
+		return Shared{}, err
+	}
+	return s, nil
+}
 
 // reserveFile makes shareable memory. The error says why there is none.
-func reserveFile(size int64) (m memory, err error) {
-	mount, err := mountTmpfs(size)
+func reserveFile(size int64, makeFiles func(size int64) (Shared, error)) (memory, error) {
+	s, err := makeFiles(size)
 	if err != nil {
 		return memory{}, err
 	}
-	defer unix.Close(mount)
-	defer func() {
-		if err != nil {
-			_ = m.free()
-			m = memory{}
-		}
-	}()
-	if m.file, err = openIn(mount, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL); err != nil {
-		return m, err
-	}
-	if err = m.file.Truncate(size); err != nil {
-		return m, err
-	}
-	if m.readOnly, err = openReadOnly(mount); err != nil {
-		return m, err
-	}
+	m := memory{file: s.Writable, readOnly: s.ReadOnly}
 	m.bytes, err = mapAligned(size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED, int(m.file.Fd()))
-	if err != nil {
-		return m, fmt.Errorf("map it: %w", err)
+	if err == nil {
+		adviseHuge(m.bytes, true)
+		err = m.checkHuge()
 	}
-	adviseHuge(m.bytes, true)
-	return m, m.checkHuge()
+	if err != nil {
+		return memory{}, errors.Join(err, m.free())
+	}
+	return m, nil
 }
 
 // mountTmpfs returns the descriptor of a tmpfs that is mounted nowhere.
@@ -84,7 +116,7 @@ func openIn(mount, flags int) (*os.File, error) {
 func openReadOnly(mount int) (*os.File, error) {
 	clone, err := unix.OpenTree(mount, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
 	if err != nil {
-		return nil, fmt.Errorf("mount a tmpfs once more (Linux 6.15 can): %w", err)
+		return nil, fmt.Errorf("mount a tmpfs once more: %w", err)
 	}
 	defer unix.Close(clone)
 	if err := unix.MountSetattr(clone, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
