@@ -32,14 +32,23 @@ help: ## this list
 ##@ Build
 
 .PHONY: build
-build: bin/mountd bin/gpuload gpuload-cuda ## bin/mountd, bin/gpuload, and bin/gpuload-cuda where a CUDA toolkit is found
+build: bin/mountd bin/gpuload bin/weightfs-csi bin/share gpuload-cuda ## bin/mountd, bin/gpuload, bin/weightfs-csi, and bin/gpuload-cuda where a CUDA toolkit is found
 
 .PHONY: bin/mountd bin/gpuload
 bin/mountd bin/gpuload:
-	go build -trimpath -o $@ ./cmd/$(@F)
+	go build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./cmd/$(@F)
+
+.PHONY: bin/weightfs-csi
+bin/weightfs-csi:
+	go build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./cmd/csi
 
 # gpuload-cuda, cuda-test, gpu-bundle
 include tests/tools/cuda.mk
+
+##@ Install and release
+
+# install, uninstall, deb, dist, docs
+include deploy/package/package.mk
 
 ##@ Test
 
@@ -50,8 +59,8 @@ test: check unit one-processor cuda-test blackbox faults-short ## the whole suit
 check: packages $(TOOLS)/staticcheck ## format, vet, staticcheck, shellcheck
 	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
 	if [ -n "$$unformatted" ]; then echo "not formatted: $$unformatted"; exit 1; fi
-	go vet ./... && go vet -tags soak ./tests/faults
-	$(TOOLS)/staticcheck ./... && $(TOOLS)/staticcheck -tags soak ./tests/faults
+	go vet ./... && go vet -tags soak ./tests/faults && go vet -tags docs ./cmd/...
+	$(TOOLS)/staticcheck ./... && $(TOOLS)/staticcheck -tags soak ./tests/faults && $(TOOLS)/staticcheck -tags docs ./cmd/...
 	shellcheck $$(git grep -lE '^#!.*\b(ba)?sh$$')
 
 .PHONY: unit

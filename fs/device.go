@@ -96,12 +96,21 @@ func (d *device) handshake() error {
 	}
 	agreed := (*fuse.InitOut)(unsafe.Pointer(&reply[sizeOfReplyHeader]))
 	agreed.MaxWrite = maxWrite
-	d.agreed = Kernel{Release: release(), Protocol: fmt.Sprintf("%d.%d", agreed.Major, agreed.Minor), MaxRead: maxRead}
+	d.agreed = Kernel{Release: release(), Protocol: protocolOf(req), MaxRead: maxRead}
 	if d.tree.passthrough != nil {
 		d.tree.passthrough.begin(d, agreed.Flags64())
 		d.agreed.Passthrough = d.tree.passthrough.device != nil
 	}
 	return d.write(reply[:n])
+}
+
+// protocolOf is the version of the protocol that the kernel offers in its INIT.
+func protocolOf(req []byte) string {
+	if len(req) < int(unsafe.Sizeof(fuse.InHeader{}))+8 {
+		return ""
+	}
+	in := (*fuse.InitIn)(unsafe.Pointer(&req[0]))
+	return fmt.Sprintf("%d.%d", in.Major, in.Minor)
 }
 
 // serve answers requests until the connection is over and the last request is

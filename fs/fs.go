@@ -74,6 +74,10 @@ type Config struct {
 	// AllowOther lets other users in. Not root needs user_allow_other in
 	// /etc/fuse.conf.
 	AllowOther bool
+	// Options are more options of the mount, as mount(8) writes them: noexec,
+	// nosymfollow, and SELinux' context=, fscontext=, defcontext= and rootcontext=.
+	// Where the kernel has no SELinux the latter are left out, as mount(8) does.
+	Options []string
 	// UID and GID own everything.
 	UID, GID uint32
 	// FileMode and DirMode are permission bits; nothing is replaced by a
@@ -133,31 +137,43 @@ type Server struct {
 }
 
 // Mount shows store at dir, an existing directory, or through the descriptor N
-// of /dev/fuse for a dir /dev/fd/N. It returns once requests are answered. A
-// dead mount of ours at dir is cleaned up. On an error nothing is left mounted.
+// of /dev/fuse for a dir /dev/fd/N: it is [Attach] and [Serve]. On an error nothing
+// is left mounted.
 func Mount(dir string, store remote.Store, cache *prefetch.Cache, names *names.Cache, cfg Config) (*Server, error) {
-	cfg, err := cfg.complete()
+	a, err := Attach(dir, cfg)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := connect(dir, cfg)
+	s, err := Serve(a, store, cache, names, cfg)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, a.Detach())
 	}
-	return serve(newTree(store, cache, names, conn, cfg), conn, cfg)
+	return s, nil
 }
 
-// serve answers the requests of conn, which it ends if it fails.
-func serve(t *tree, conn *connection, cfg Config) (*Server, error) {
+// Serve shows store through a. It returns once requests are answered. From then on
+// the mount is the server's; after an error it is dead, and has still to be detached
+// by whoever made it. Serve does not look at the path of the mount, behind which an
+// automounter may let nobody pass before it knows that the mount answers.
+func Serve(a *Attachment, store remote.Store, cache *prefetch.Cache, names *names.Cache, cfg Config) (*Server, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, errors.Join(err, unix.Close(a.fd))
+	}
+	conn, err := adopt(a)
+	if err != nil {
+		return nil, err
+	}
+	t := newTree(store, cache, names, conn, cfg)
 	d, err := newDevice(conn.fd, t, t.options(cfg), cfg.Logger, conn.end)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("mount at %s: %w", conn.dir, err), conn.undo())
+		return nil, errors.Join(fmt.Errorf("mount at %s: %w", conn.dir, err), conn.close())
 	}
 	s := &Server{tree: t, conn: conn, device: d, logger: cfg.Logger, done: make(chan struct{})}
 	if cfg.Mounted != nil {
 		if err := cfg.Mounted(s); err != nil {
 			d.pings.close()
-			return nil, errors.Join(err, conn.undo())
+			return nil, errors.Join(err, conn.close())
 		}
 	}
 	s.set.Store(tune(conn, cfg))
@@ -207,7 +223,7 @@ func newTree(store remote.Store, cache *prefetch.Cache, names *names.Cache, conn
 			born: time.Now(),
 		},
 		nodes:    newTable(remote.Entry{Kind: remote.KindDir}),
-		patience: patience{tasks: newTasks(conn.dir != ""), gone: conn.gone},
+		patience: newPatience(conn, cfg.Logger),
 		logger:   cfg.Logger,
 		failures: &failureLog{logger: cfg.Logger, now: time.Now},
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -90,29 +91,36 @@ func TestFailureLogIsBounded(t *testing.T) {
 
 // A handshake that fails must leave no mount behind.
 func TestFailedHandshake(t *testing.T) {
-	cfg, err := Config{}.complete()
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
-	conn, err := connect(dir, cfg)
+	a, err := Attach(dir, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	device := conn.fd
+	device := a.fd
 	defer unix.Close(device)
-	null, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
+	if a.fd, err = unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil { // says nothing when the handshake is read
 		t.Fatal(err)
 	}
-	conn.fd = null // says nothing when the handshake is read
-	cfg.Logger = slog.New(slog.DiscardHandler)
-	options := newTree(nil, nil, nil, conn, cfg)
-	if _, err := serve(options, conn, cfg); err == nil {
+	if _, err := Serve(a, nil, nil, nil, Config{}); err == nil {
 		t.Error("the handshake succeeded")
+	}
+	if err := a.Detach(); err != nil {
+		t.Error(err)
 	}
 	if entry, ok, err := mountAt(dir); ok || err != nil {
 		t.Errorf("left behind: %+v, %v", entry, err)
+	}
+}
+
+// Contexts go to a kernel with SELinux alone, as they are.
+func TestFittingOptions(t *testing.T) {
+	var log strings.Builder
+	cfg := Config{Options: []string{"noexec", `context="u:r:t:s0:c1,c2"`, "rootcontext=u:r:t:s0"}, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	if got := fittingOptions(cfg, "nodev\tsysfs\nnodev\tselinuxfs\n"); !slices.Equal(got, cfg.Options) || log.Len() != 0 {
+		t.Errorf("with SELinux %q, and the log says %q", got, &log)
+	}
+	if got := fittingOptions(cfg, "nodev\tsysfs\n"); !slices.Equal(got, []string{"noexec"}) || strings.Count(log.String(), "no SELinux") != 2 {
+		t.Errorf("without SELinux %q, and the log says %q", got, &log)
 	}
 }
 

@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"slices"
 	"strconv"
@@ -32,6 +33,16 @@ const (
 type patience struct {
 	tasks taskView
 	gone  <-chan struct{} // closed when the connection to the kernel is over
+	// stranger is called for a request of another PID namespace; nil where nobody
+	// wants to know.
+	stranger func()
+}
+
+// newPatience is that of a connection's requests.
+func newPatience(conn *connection, logger *slog.Logger) patience {
+	return patience{tasks: newTasks(conn.dir != ""), gone: conn.gone, stranger: sync.OnceFunc(func() {
+		logger.Warn("readers are of another PID namespace: a killed one is waited for, and failures name none. In Kubernetes, set hostPID: true")
+	})}
 }
 
 // wait runs fn for the task pid, with a context that ends once nobody waits for
@@ -87,6 +98,9 @@ func (r *request) Err() error {
 // watch closes over once nobody waits for the request any more.
 func (r *request) watch() {
 	visible := r.tasks.visible(r.pid)
+	if r.pid == 0 && r.stranger != nil {
+		r.stranger()
+	}
 	tick := time.NewTicker(waitPoll)
 	defer tick.Stop()
 	for interrupted := r.interrupted; ; {

@@ -27,6 +27,16 @@ func mountDirect(dir string, cfg Config) (fd int, err error) {
 		fmt.Sprintf("group_id=%d", os.Getegid()),
 	}, mountOptions(cfg)...)
 	flags := uintptr(unix.MS_NOSUID | unix.MS_NODEV | unix.MS_RDONLY)
+	for _, option := range moreOptions(cfg) {
+		switch option {
+		case "noexec":
+			flags |= unix.MS_NOEXEC
+		case "nosymfollow":
+			flags |= unix.MS_NOSYMFOLLOW
+		default:
+			options = append(options, option)
+		}
+	}
 	if err := unix.Mount(cfg.Source, dir, fsType, flags, strings.Join(options, ",")); err != nil {
 		return -1, errors.Join(err, unix.Close(fd))
 	}
@@ -42,17 +52,44 @@ func mountOptions(cfg Config) []string {
 	return options
 }
 
+// moreOptions are those of cfg.Options that this kernel can be asked for. What it
+// does not know, it refuses by itself.
+func moreOptions(cfg Config) []string {
+	if len(cfg.Options) == 0 {
+		return nil
+	}
+	known, err := os.ReadFile("/proc/filesystems")
+	if err != nil {
+		cfg.Logger.Warn("cannot tell whether the kernel has SELinux", "err", err)
+	}
+	return fittingOptions(cfg, string(known))
+}
+
+// fittingOptions is moreOptions for a kernel with these types of file systems.
+func fittingOptions(cfg Config, known string) []string {
+	options := []string{}
+	for _, option := range cfg.Options {
+		name, _, _ := strings.Cut(option, "=")
+		if strings.HasSuffix(name, "context") && !strings.Contains(known, "\tselinuxfs\n") {
+			cfg.Logger.Warn("left out, since the kernel has no SELinux", "option", option)
+			continue
+		}
+		options = append(options, option)
+	}
+	return options
+}
+
 // mountByHelper has fusermount3, which has the right to mount, do it and send
 // us the descriptor.
 func mountByHelper(dir string, cfg Config) (fd int, err error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	ours, theirs, err := SocketPair()
 	if err != nil {
-		return -1, fmt.Errorf("socket for fusermount3: %w", err)
+		return -1, err
 	}
-	ours, theirs := os.NewFile(uintptr(pair[0]), "fusermount3"), os.NewFile(uintptr(pair[1]), "fusermount3")
 	defer ours.Close()
 	options := append(mountOptions(cfg), "ro", "nosuid", "nodev",
 		"subtype=weightfs", "fsname="+escapeOption(cfg.Source))
+	options = append(options, moreOptions(cfg)...)
 	cmd := exec.Command("fusermount3", "-o", strings.Join(options, ","), "--", dir)
 	cmd.Env = append(os.Environ(), "_FUSE_COMMFD=3")
 	cmd.ExtraFiles = []*os.File{theirs}
@@ -61,10 +98,10 @@ func mountByHelper(dir string, cfg Config) (fd int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	fd, err = receiveDescriptor(pair[0])
+	_, fd, err = receiveDescriptor(ours)
 	if err != nil {
 		// It is mounted, and nobody can serve it.
-		return -1, errors.Join(err, unmountByHelper(dir, true))
+		return -1, errors.Join(fmt.Errorf("receive from fusermount3: %w", err), unmountByHelper(dir, true))
 	}
 	return fd, nil
 }
@@ -101,22 +138,4 @@ func runHelper(cmd *exec.Cmd) error {
 // escapeOption protects what separates options.
 func escapeOption(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `,`, `\,`).Replace(s)
-}
-
-// receiveDescriptor takes the one descriptor that waits in a socket.
-func receiveDescriptor(socket int) (int, error) {
-	buf, oob := make([]byte, 4), make([]byte, unix.CmsgSpace(4))
-	_, n, _, _, err := unix.Recvmsg(socket, buf, oob, unix.MSG_CMSG_CLOEXEC)
-	if err != nil {
-		return -1, fmt.Errorf("receive from fusermount3: %w", err)
-	}
-	messages, err := unix.ParseSocketControlMessage(oob[:n])
-	if err != nil || len(messages) != 1 {
-		return -1, fmt.Errorf("fusermount3 sent %d messages: %w", len(messages), errors.Join(err, unix.EPROTO))
-	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil || len(fds) != 1 {
-		return -1, fmt.Errorf("fusermount3 sent %d descriptors: %w", len(fds), errors.Join(err, unix.EPROTO))
-	}
-	return fds[0], nil
 }

@@ -46,9 +46,9 @@ type rates struct {
 const minRateTime = time.Second
 
 // since is the mark from which on a rate is taken: the last one, unless that was
-// just now. mu is held.
+// just now. Before the first one nothing was read. mu is held.
 func (r *rates) since(now time.Time) int {
-	if now.Sub(r.at[0]) < minRateTime && !r.at[1].IsZero() {
+	if now.Sub(r.at[0]) < minRateTime {
 		return 1
 	}
 	return 0

@@ -142,7 +142,9 @@ func (c *counters) countError(op string, errno syscall.Errno) {
 	}
 }
 
-// countTime counts how long a READ took that was answered with bytes.
+// countTime counts how long a READ took that was answered with bytes. With the two
+// reads of the clock it takes 61 ns of a processor (BenchmarkObserve), of a READ
+// that takes 20 us at least.
 func (c *counters) countTime(took time.Duration, waited bool) {
 	if waited {
 		c.waitTimes.Observe(took)

@@ -14,7 +14,7 @@ import (
 // known is 0 or "".
 type Kernel struct {
 	Release             string // of the kernel, as uname says
-	Protocol            string // of FUSE: "7.41"
+	Protocol            string // of FUSE, that the kernel offers: "7.41"
 	ReadAhead           int64  // bytes that the kernel reads ahead
 	MaxRead             int64  // bytes of the largest READ
 	MaxBackground       int64  // requests ahead of readers under way

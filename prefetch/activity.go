@@ -11,6 +11,11 @@ type Waits struct {
 	Total   time.Duration // since New, summed over the readers
 }
 
+func waitsOf(m *meter, now time.Time) Waits {
+	readers, total := m.read(now)
+	return Waits{readers, total}
+}
+
 // Fetch is a GET under way.
 type Fetch struct {
 	Key      string
@@ -37,8 +42,8 @@ type Activity struct {
 func (c *Cache) Activity() Activity {
 	now := c.now()
 	a := Activity{
-		Bytes:       c.waits.read(now),
-		Memory:      c.memoryWaits.read(now),
+		Bytes:       waitsOf(&c.waits, now),
+		Memory:      waitsOf(&c.memoryWaits, now),
 		BlocksAhead: c.allowance().Ahead(),
 	}
 	flying, queued := c.scheduler.underWay()
@@ -76,14 +81,17 @@ type Totals struct {
 	FetchedBytes int64
 	Waited       time.Duration // by readers, summed over them
 	ForMemory    time.Duration // the part of it that they waited for memory
+	Fetching     time.Duration // that GETs took, summed over them
+	Unanswered   time.Duration // the part of it before their first bytes
 }
 
-// Totals returns the counters, with the waits that are not over yet.
+// Totals returns the counters, with the waits and the GETs that are not over yet.
 func (c *Cache) Totals() Totals {
 	now := c.now()
-	return Totals{
-		FetchedBytes: c.counts.fetched.Load(),
-		Waited:       c.waits.read(now).Total,
-		ForMemory:    c.memoryWaits.read(now).Total,
-	}
+	t := Totals{FetchedBytes: c.counts.fetched.Load()}
+	_, t.Waited = c.waits.read(now)
+	_, t.ForMemory = c.memoryWaits.read(now)
+	_, t.Fetching = c.gets.read(now)
+	_, t.Unanswered = c.unanswered.read(now)
+	return t
 }

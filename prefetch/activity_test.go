@@ -42,7 +42,7 @@ func TestActivityOfReadersThatWait(t *testing.T) {
 		if len(a.Fetches) != 2 || a.Queued != 0 || a.Memory != (Waits{}) {
 			t.Errorf("%+v", a)
 		}
-		if want := (Waits{2, 3 * time.Second}); a.Bytes != want || c.Totals().Waited != want.Total {
+		if want := (Waits{2, 3 * time.Second}); a.Bytes != want || c.Totals() != (Totals{Waited: want.Total, Fetching: want.Total, Unanswered: want.Total}) {
 			t.Errorf("waits %+v, want %+v", a.Bytes, want)
 		}
 		first := a.Fetches[0]
@@ -84,8 +84,17 @@ func TestActivityOfAStream(t *testing.T) {
 		if len(a.Fetches) != 1 || !a.Fetches[0].Answered || a.Fetches[0].Landed < mib || a.Fetches[0].Landed > 2*mib {
 			t.Errorf("after two seconds: %+v", a)
 		}
+		if totals := c.Totals(); totals.Fetching != 2*time.Second || totals.Unanswered > time.Second/8 {
+			t.Errorf("after two seconds: %+v", totals)
+		}
 		if err := <-done; err != nil {
 			t.Error(err)
+		}
+		synctest.Wait()
+		before := c.Totals()
+		time.Sleep(time.Second)
+		if after := c.Totals(); after != before || after.Fetching < 4*time.Second || after.FetchedBytes != MaxView {
+			t.Errorf("at the end %+v, and a second later %+v", before, after)
 		}
 	})
 }

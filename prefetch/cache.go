@@ -26,11 +26,9 @@ type Cache struct {
 	scheduler scheduler
 	streams   stream.Census
 	counts    counters
-	waits     waitMeter // of all reads that wait
-	// memoryWaits are of those among them that wait for memory.
-	memoryWaits waitMeter
-	now         func() time.Time
-	seed        maphash.Seed
+	meters
+	now  func() time.Time
+	seed maphash.Seed
 
 	ctx        context.Context // of the fetches; ends at Close
 	stop       context.CancelCauseFunc
@@ -45,6 +43,14 @@ type Cache struct {
 type counters struct {
 	fetches, failures, fetched, served, hits, misses atomic.Int64
 	firstBytes, fetchTimes                           latency.Histogram
+}
+
+// meters are of what takes time.
+type meters struct {
+	waits       meter // of all reads that wait
+	memoryWaits meter // of those among them that wait for memory
+	gets        meter
+	unanswered  meter // GETs without a first byte
 }
 
 // identity is the key of the table of objects: key and version.

@@ -143,7 +143,14 @@ func (fl *flight) cut(at int64) (*arena.Claim, bool) {
 // Close joins.
 func (c *Cache) fly(fl *flight) {
 	defer c.goroutines.Done()
+	began := c.now()
+	c.gets.begin(began)
+	c.unanswered.begin(began)
 	err := c.transfer(fl)
+	c.gets.end(c.now())
+	if fl.first.Load() == 0 {
+		c.unanswered.end(c.now())
+	}
 	if err != nil && context.Cause(fl.ctx) != nil {
 		err = context.Cause(fl.ctx)
 	}
@@ -189,6 +196,7 @@ func (c *Cache) advance(fl *flight, pos, end int64) {
 	now := c.now()
 	if fl.first.CompareAndSwap(0, now.UnixNano()) {
 		c.scheduler.answered(now.Sub(fl.began))
+		c.unanswered.end(now)
 	}
 	if pos == from {
 		return

@@ -27,18 +27,21 @@ func within(importPath, root string) bool {
 func TestImports(t *testing.T) {
 	t.Parallel()
 	owners := map[string]string{ // dependency: our packages that may import it
-		"github.com/hanwen/go-fuse":    "weightfs/fs",
-		"github.com/aws":               "weightfs/remote",
-		"github.com/dgraph-io":         "weightfs/prefetch",
-		"golang.org/x/time":            "weightfs/remote/retry",
-		"gorgonia.org/cu":              "weightfs/gpuload/cuda",
-		"C":                            "weightfs/gpuload/cuda",
-		"github.com/spf13":             "weightfs/cmd",
-		"github.com/prometheus":        "weightfs/cmd",
-		"github.com/coreos/go-systemd": "weightfs/cmd",
-		"github.com/cheggaaa/pb":       "weightfs/cmd",
-		"golang.org/x/term":            "weightfs/cmd",
-		"golang.org/x/net":             "weightfs/cmd",
+		"github.com/hanwen/go-fuse":              "weightfs/fs",
+		"github.com/aws":                         "weightfs/remote",
+		"github.com/dgraph-io":                   "weightfs/prefetch",
+		"golang.org/x/time":                      "weightfs/remote/retry",
+		"gorgonia.org/cu":                        "weightfs/gpuload/cuda",
+		"C":                                      "weightfs/gpuload/cuda",
+		"github.com/spf13":                       "weightfs/cmd",
+		"github.com/prometheus":                  "weightfs/cmd",
+		"github.com/coreos/go-systemd":           "weightfs/cmd",
+		"github.com/cheggaaa/pb":                 "weightfs/cmd",
+		"golang.org/x/term":                      "weightfs/cmd",
+		"golang.org/x/net":                       "weightfs/cmd",
+		"google.golang.org/grpc":                 "weightfs/cmd/csi",
+		"github.com/moby/sys":                    "weightfs/cmd/csi",
+		"github.com/container-storage-interface": "weightfs/cmd/csi",
 	}
 	layout := map[string][]string{ // our folder: what it may import of ours
 		"weightfs/remote/retry":        nil,

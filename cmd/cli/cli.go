@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -48,15 +47,6 @@ func IsUsage(err error) bool {
 	return errors.As(err, &u)
 }
 
-// Version is the module's, or the commit's, as the toolchain recorded it.
-func Version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	return info.Main.Version
-}
-
 // Execute runs the command tree root with args and returns the exit code.
 // Flags that args leave alone are filled from their variables, looked up by
 // env (see [BindEnvironment]); they do not count as Changed. A failure is
@@ -75,6 +65,7 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, env Lookup
 		return BindEnvironment(cmd.Flags(), env)
 	}
 	prepare(root)
+	addReference(root)
 	root.SetArgs(append([]string{}, args...)) // cobra takes nil for os.Args
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {

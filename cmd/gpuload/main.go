@@ -56,5 +56,6 @@ func newRootCommand(a *app) *cobra.Command {
 	}
 	root.SetOut(a.stdout)
 	root.AddCommand(newLoadCommand(a), newInspectCommand(a), newBenchCommand(a))
+	complete(root)
 	return root
 }

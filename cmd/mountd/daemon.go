@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"log/syslog"
+	"math"
+	"net"
 	"os"
 	"os/exec"
 	"sync"
@@ -12,63 +14,94 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"weightfs/cmd/cli"
+	weightfs "weightfs/fs"
 )
 
-const (
-	// daemonVariable marks the process that --daemon starts.
-	daemonVariable = "_WEIGHTFS_DAEMON"
-	// readyDescriptor is where that process writes a byte when the mount
-	// answers.
-	readyDescriptor = 3
-)
-
-// isDaemonChild tells whether this process was started by --daemon.
-func isDaemonChild(env cli.Lookup) bool {
-	_, ok := env(daemonVariable)
-	return ok
+// startDaemon runs the same command again in a session of its own, mounts for it
+// once it has opened the source, and returns when the mount answers. A daemon that
+// fails writes its cause to our stderr by itself, and its exit code becomes ours;
+// the mount is taken away again.
+func (a *app) startDaemon(s *settings) error {
+	conn, theirs, err := weightfs.SocketPair()
+	if err != nil {
+		return fmt.Errorf("start the daemon: %w", err)
+	}
+	defer conn.Close()
+	daemon, err := a.spawn(theirs)
+	if err != nil {
+		return fmt.Errorf("start the daemon: %w", err)
+	}
+	defer a.passSignals(daemon.Process)()
+	mount, err := a.mountFor(conn, s)
+	if err == nil && says(conn, mountsAnswers) {
+		return nil
+	}
+	conn.Close() // a daemon that waits for us ends
+	if ended := daemon.Wait(); err == nil {
+		err = a.failed(ended)
+	}
+	if mount != nil {
+		err = errors.Join(err, mount.Detach())
+	}
+	return err
 }
 
-// startDaemon runs the same command again in a session of its own and returns
-// once its mount answers. A daemon that fails writes its cause to our stderr by
-// itself, and its exit code becomes ours.
-func (a *app) startDaemon() error {
+// spawn starts the daemon with its end of the socket, which is closed here.
+func (a *app) spawn(theirs *os.File) (*exec.Cmd, error) {
+	defer theirs.Close()
 	self, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("start the daemon: %w", err)
+		return nil, err
 	}
-	ready, theirs, err := os.Pipe()
-	if err != nil {
-		return fmt.Errorf("start the daemon: %w", err)
-	}
-	defer ready.Close()
+	// What we happen to have inherited is not the daemon's to keep open: a pipe that
+	// somebody reads to its end, the descriptor of a /dev/fd/N. Kernels before 5.11
+	// cannot do this, and there it is.
+	_ = unix.CloseRange(starterDescriptor, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	cmd := exec.Command(self, a.args[1:]...)
 	cmd.Args[0] = a.args[0] // the name says which conventions hold
 	cmd.Env = append(os.Environ(), daemonVariable+"=1")
 	cmd.Stderr = os.Stderr
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	err = cmd.Start()
-	theirs.Close()
+	return cmd, cmd.Start()
+}
+
+// mountFor mounts for the daemon at the other end of conn when that has opened the
+// source. It returns nil where the daemon ended before.
+func (a *app) mountFor(conn *net.UnixConn, s *settings) (*weightfs.Attachment, error) {
+	if !says(conn, sourceIsOpen) {
+		return nil, nil
+	}
+	mount, err := weightfs.Attach(s.mountpoint, s.mountConfig(s.logLevel.Logger(a.stderr)))
 	if err != nil {
-		return fmt.Errorf("start the daemon: %w", err)
+		return nil, err
 	}
-	defer a.passSignals(cmd.Process)()
-	if _, err := io.ReadFull(ready, make([]byte, 1)); err == nil {
-		return nil
+	// One that has ended meanwhile has said why.
+	if err := mount.Send(conn); err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
+		return mount, err
 	}
-	return a.failed(cmd.Wait())
+	return mount, nil
+}
+
+// says tells whether the next that comes over conn is this message.
+func says(conn *net.UnixConn, message byte) bool {
+	got := make([]byte, 1)
+	n, err := conn.Read(got)
+	return err == nil && n == 1 && got[0] == message
 }
 
 // passSignals ends the daemon with us until the returned function is called.
 func (a *app) passSignals(process *os.Process) (stop func()) {
 	done := make(chan struct{})
 	go func() {
-		select {
-		case sig := <-a.signals:
-			// It may have ended by itself; then there is nothing to do.
-			_ = process.Signal(sig)
-		case <-done:
+		for {
+			select {
+			case sig := <-a.signals:
+				// It may have ended by itself; then there is nothing to do.
+				_ = process.Signal(sig)
+			case <-done:
+				return
+			}
 		}
 	}()
 	return func() { close(done) }
@@ -86,8 +119,7 @@ func (a *app) failed(err error) error {
 	return fmt.Errorf("the daemon ended before its mount answered: %w", err)
 }
 
-// detach lets go of the terminal, has the log go to syslog, and tells the
-// parent that the mount answers.
+// detach lets go of the terminal and has the log go to syslog.
 func detach(log *switchWriter) error {
 	log.set(systemLog())
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
@@ -102,11 +134,6 @@ func detach(log *switchWriter) error {
 	}
 	if err := os.Chdir("/"); err != nil {
 		return fmt.Errorf("detach: %w", err)
-	}
-	ready := os.NewFile(readyDescriptor, "ready")
-	defer ready.Close()
-	if _, err := ready.Write([]byte{1}); err != nil {
-		return fmt.Errorf("tell that the mount answers: %w", err)
 	}
 	return nil
 }

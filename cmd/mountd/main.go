@@ -7,15 +7,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"weightfs/cmd/cli"
@@ -41,13 +41,23 @@ func run() int {
 		fmt.Fprintln(os.Stderr, "mountd:", err)
 		return cli.ExitFailure
 	}
+	// A user's mount(8) runs its helpers without, and fusermount3 has to be found.
+	if _, ok := os.LookupEnv("PATH"); !ok {
+		if err := os.Setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"); err != nil {
+			fmt.Fprintln(os.Stderr, "mountd: set PATH:", err)
+			return cli.ExitFailure
+		}
+	}
 	// Two signals have meanings: the first unmounts, the second cuts off.
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	a := &app{env: os.LookupEnv, args: os.Args, stdout: os.Stdout, stderr: os.Stderr, signals: signals}
-	root := newRootCommand(a)
-	code := cli.Execute(context.Background(), root, a.args[1:], a.env, a.stderr)
-	return max(code, a.exit)
+	root, isChild := newRootCommand(a), isDaemonChild(a.env)
+	code := max(cli.Execute(context.Background(), root, a.args[1:], a.env, a.stderr), a.exit)
+	if a.isHelper() && !isChild { // whose code its starter translates
+		return helperCode(code)
+	}
+	return code
 }
 
 // app is the process around the commands.
@@ -57,7 +67,8 @@ type app struct {
 	stdout  io.Writer
 	stderr  io.Writer
 	signals chan os.Signal
-	exit    int // the exit code of a daemon that has said itself why it failed
+	exit    int      // the exit code where the cause of a failure was said by another process
+	starter *starter // of a process that --daemon started; nil in any other
 }
 
 func newRootCommand(a *app) *cobra.Command {
@@ -70,27 +81,70 @@ MOUNTPOINT, or through a descriptor of /dev/fuse that somebody else has mounted
 (/dev/fd/N). It stays in the foreground until it is unmounted or signalled.
 
 The first SIGINT or SIGTERM unmounts; files still open are served for up to 20
-seconds more. A folder called "status" is ./status.`,
+seconds more. A folder called as a command is, such as "status", is ./status.`,
 		Version: cli.Version(),
 		Args:    sourceAndMountpoint,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s.source, s.mountpoint = args[0], args[1]
-			if err := s.check(); err != nil {
-				return err
-			}
-			if s.daemon && !isDaemonChild(a.env) {
-				return a.startDaemon()
-			}
-			return a.serve(s, cmd.Flags())
+			return a.run(s, cmd.Flags())
 		},
 	}
 	s.register(cmd.Flags())
-	if strings.HasPrefix(filepath.Base(a.args[0]), "mount.") {
-		s.registerHelper(cmd.Flags())
-	}
 	cmd.SetOut(a.stdout)
-	cmd.AddCommand(newStatusCommand(a))
+	if a.isHelper() {
+		s.registerHelper(cmd.Flags())
+		cmd.Use = a.name() + " SOURCE MOUNTPOINT [-o OPTIONS]"
+		return cmd // whose SOURCE may have the name of a command
+	}
+	cmd.AddCommand(newStatusCommand(a), newCleanCommand(a))
+	complete(cmd)
 	return cmd
+}
+
+// run mounts as the settings say.
+func (a *app) run(s *settings, flags *pflag.FlagSet) error {
+	if s.envFile != "" {
+		if err := a.readEnvironment(s.envFile, flags); err != nil {
+			return err
+		}
+	}
+	if err := s.check(); err != nil || s.helper.fake {
+		return err
+	}
+	if isDaemonChild(a.env) {
+		var err error
+		if a.starter, err = findStarter(a.signals); err != nil {
+			return err
+		}
+		err = a.serve(s, flags)
+		if errors.Is(err, errStarterGone) {
+			a.exit = cli.ExitFailure
+			return nil
+		}
+		return err
+	}
+	if err := checkNesting(s.parsed.Path, s.mountpoint); err != nil {
+		return err
+	}
+	if s.daemon {
+		return a.startDaemon(s)
+	}
+	return a.serve(s, flags)
+}
+
+// readEnvironment adds the variables of a file to the environment, for the flags,
+// for the AWS configuration, and for the programs that this one names.
+func (a *app) readEnvironment(file string, flags *pflag.FlagSet) error {
+	variables, err := cli.ReadEnvFile(file)
+	if err != nil {
+		return err
+	}
+	for name, value := range variables {
+		if err := os.Setenv(name, value); err != nil {
+			return fmt.Errorf("%s: %s: %w", file, name, err)
+		}
+	}
+	return cli.BindEnvironment(flags, a.env)
 }
 
 // sourceAndMountpoint is the check of the two arguments.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -63,12 +64,15 @@ func parse(args ...string) (*settings, error) {
 }
 
 func TestMountOptions(t *testing.T) {
-	s, err := parse("-o", "rw,nodiratime,nosymfollow,allow_other,memory_limit=1Gi,_netdev,x-systemd.automount", "--options=metadata_ttl=minimal,file_mode=440,,part-size=16M")
+	s, err := parse("-o", "rw,nodiratime,nosymfollow,allow_other,memory_limit=1Gi,_netdev,x-systemd.automount,X-mount.mkdir=755,nofail",
+		"--options=metadata_ttl=minimal,file_mode=440,,part-size=16M,env-file=/e",
+		`--options=context="system_u:object_r:t:s0:c1,c2",env_file=/f,noexec`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !s.allowOther || s.memoryLimit != 1<<30 || time.Duration(s.metadataTTL) != names.MinimalTTL ||
-		s.fileMode != 0o440 || s.partSize != 16e6 {
+		s.fileMode != 0o440 || s.partSize != 16e6 || s.envFile != "/f" ||
+		!slices.Equal(s.kernel, []string{"nosymfollow", `context="system_u:object_r:t:s0:c1,c2"`, "noexec"}) {
 		t.Errorf("got %+v", s)
 	}
 	for text, want := range map[string]string{
@@ -76,6 +80,7 @@ func TestMountOptions(t *testing.T) {
 		"memory_limit":    "needs a value",
 		"memory_limit=x":  "memory_limit",
 		"options=ro":      `"options"`,
+		"rw,remount":      "a mount cannot be changed: unmount it",
 		"rw,uid=minusone": "uid",
 	} {
 		if _, err := parse("-o", text); err == nil || !strings.Contains(err.Error(), want) {

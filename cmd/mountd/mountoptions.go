@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -8,16 +9,17 @@ import (
 )
 
 // mountOptions sets flags as mount(8) writes them, allow_other,memory_limit=1Gi.
-// Options that every file system has are accepted where they ask for what a
-// read-only mount is anyway. It implements pflag.Value.
+// Options that every file system has go to the kernel, or are accepted where they
+// ask for what a read-only mount is anyway. It implements pflag.Value.
 type mountOptions struct {
-	flags *pflag.FlagSet
-	text  string
+	flags  *pflag.FlagSet
+	kernel *[]string // gets those of the kernel
+	text   string
 }
 
 func (o *mountOptions) Set(text string) error {
 	o.text = text
-	for option := range strings.SplitSeq(text, ",") {
+	for _, option := range splitOptions(text) {
 		if err := o.apply(option); err != nil {
 			return err
 		}
@@ -25,9 +27,27 @@ func (o *mountOptions) Set(text string) error {
 	return nil
 }
 
+// splitOptions cuts text at its commas, but for those between double quotes: the
+// categories of SELinux have them.
+func splitOptions(text string) []string {
+	quoted := false
+	return strings.FieldsFunc(text, func(r rune) bool {
+		if r == '"' {
+			quoted = !quoted
+		}
+		return r == ',' && !quoted
+	})
+}
+
 func (o *mountOptions) apply(option string) error {
 	name, value, hasValue := strings.Cut(option, "=")
-	if option == "" || foreignOption(name) {
+	switch {
+	case foreignOption(name):
+		return nil
+	case name == "remount":
+		return errors.New("a mount cannot be changed: unmount it, and mount it again with the options that it is to have")
+	case kernelOption(name):
+		*o.kernel = append(*o.kernel, option)
 		return nil
 	}
 	flag := o.flags.Lookup(strings.ReplaceAll(name, "_", "-"))
@@ -46,17 +66,26 @@ func (o *mountOptions) apply(option string) error {
 	return nil
 }
 
+// kernelOption tells whether name is of the kernel's, for any file system.
+func kernelOption(name string) bool {
+	switch name {
+	case "noexec", "nosymfollow", "context", "fscontext", "defcontext", "rootcontext":
+		return true
+	}
+	return false
+}
+
 // foreignOption tells whether name is for mount(8) or systemd, or asks for what
 // holds anyway. mount(8) passes rw where nobody asked for ro.
 func foreignOption(name string) bool {
 	switch name {
-	case "ro", "rw", "nosuid", "nodev", "exec", "noexec", "suid", "dev", "async", "sync", "dirsync",
+	case "ro", "rw", "nosuid", "nodev", "exec", "suid", "dev", "async", "sync", "dirsync",
 		"atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime",
-		"nosymfollow", "iversion", "noiversion", "silent", "loud",
+		"symfollow", "iversion", "noiversion", "silent", "loud",
 		"defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev":
 		return true
 	}
-	return strings.HasPrefix(name, "x-") || strings.HasPrefix(name, "comment")
+	return strings.HasPrefix(strings.ToLower(name), "x-") || strings.HasPrefix(name, "comment")
 }
 
 func (o *mountOptions) String() string { return o.text }

@@ -229,8 +229,14 @@ func TestSecondSignalCutsOff(t *testing.T) {
 }
 
 // A mount that somebody with the right to mount has made is served through its
-// descriptor.
+// descriptor, by a daemon too.
 func TestDescriptorAsMountpoint(t *testing.T) {
+	for _, args := range [][]string{{"--foreground"}, {"--daemon"}} {
+		t.Run(args[0], func(t *testing.T) { testDescriptor(t, args) })
+	}
+}
+
+func testDescriptor(t *testing.T, args []string) {
 	device, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -241,8 +247,14 @@ func TestDescriptorAsMountpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer syscall.Unmount(mnt, syscall.MNT_DETACH)
-	p := start(t, []*os.File{device}, source(t), "/dev/fd/3")
+	// As descriptor 4: a daemon has another use for 3.
+	p := start(t, []*os.File{os.Stderr, device}, append(args, source(t), "/dev/fd/4")...)
 	device.Close()
+	if args[0] == "--daemon" {
+		if code := p.exit(); code != 0 {
+			t.Fatalf("exit %d: %s", code, p.said)
+		}
+	}
 	var out bytes.Buffer
 	cat := exec.Command("cat", filepath.Join(mnt, "f"))
 	cat.Stdout = &out
@@ -284,7 +296,7 @@ func TestDaemonWithRelativeNames(t *testing.T) {
 
 func TestWrongUsageOfProcess(t *testing.T) {
 	for _, args := range [][]string{
-		{"--daemon", "--foreground", "a", "b"}, {"--daemon", "a", "/dev/fd/3"}, {"--read-timeout=0s", "a", "b"},
+		{"--daemon", "--foreground", "a", "b"}, {"--read-timeout=0s", "a", "b"},
 		{"--part-size=0", "a", "b"}, {"a"}, {},
 	} {
 		p := start(t, nil, args...)

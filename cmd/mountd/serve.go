@@ -39,11 +39,20 @@ func (a *app) serve(s *settings, flags *pflag.FlagSet) error {
 	}
 	defer m.close()
 	if err := a.ready(log); err != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), lastReads)
-		defer cancel()
-		return errors.Join(err, m.unmount(ctx))
+		return errors.Join(err, a.giveUp(m, err))
 	}
 	return a.wait(m)
+}
+
+// giveUp ends a mount of which nobody could be told, for the reason err. A starter
+// that is still there does so by itself.
+func (a *app) giveUp(m *mounted, err error) error {
+	if a.starter != nil && !errors.Is(err, errStarterGone) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lastReads)
+	defer cancel()
+	return m.unmount(ctx)
 }
 
 // wait returns when the mount is gone: nil if by an unmount.
@@ -89,32 +98,36 @@ func (a *app) open(s *settings, flags *pflag.FlagSet, logger *slog.Logger) (*mou
 		m.close()
 		return nil, err
 	}
-	_, err := weightfs.Mount(s.mountpoint, m.Store, m.Cache, m.Names, weightfs.Config{
-		Source:     m.Source,
-		AllowOther: s.allowOther,
-		UID:        s.uid,
-		GID:        s.gid,
-		FileMode:   uint32(s.fileMode),
-		DirMode:    uint32(s.dirMode),
-		Logger:     logger,
-		Mounted: func(server *weightfs.Server) error {
-			m.Server, m.Mountpoint = server, server.Mountpoint()
-			return m.listen(s)
-		},
-	})
-	if err != nil {
+	if err := a.mount(m, s); err != nil {
 		m.close()
 		return nil, err
 	}
 	return m, nil
 }
 
+// mount mounts, or has the starter do it, and serves. On an error that mount is
+// gone, or left for the starter to take away.
+func (a *app) mount(m *mounted, s *settings) error {
+	cfg := s.mountConfig(m.Logger)
+	cfg.Mounted = func(server *weightfs.Server) error {
+		m.Server, m.Mountpoint = server, server.Mountpoint()
+		return m.listen(s)
+	}
+	if a.starter == nil {
+		_, err := weightfs.Mount(s.mountpoint, m.Store, m.Cache, m.Names, cfg)
+		return err
+	}
+	attachment, err := a.starter.mount()
+	if err != nil {
+		return err
+	}
+	_, err = weightfs.Serve(attachment, m.Store, m.Cache, m.Names, cfg)
+	return err
+}
+
 // openStore opens the source and looks into it, so that a wrong one is an error
 // now and not later in some reader.
 func (a *app) openStore(m *mounted, s *settings, flags *pflag.FlagSet) error {
-	if err := checkNesting(s.parsed.Path, s.mountpoint); err != nil {
-		return err
-	}
 	s3, err := s.s3.Config(flags, a.env, m.Logger)
 	if err != nil {
 		return err
@@ -266,10 +279,13 @@ func (a *app) ready(log *switchWriter) error {
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 		return fmt.Errorf("notify systemd: %w", err)
 	}
-	if isDaemonChild(a.env) {
-		return detach(log)
+	if a.starter == nil {
+		return nil
 	}
-	return nil
+	if err := detach(log); err != nil {
+		return err
+	}
+	return a.starter.answers()
 }
 
 // notify tells systemd, which may not be there.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"strconv"
 	"strings"
@@ -44,6 +45,9 @@ type settings struct {
 	logLevel   cli.LogLevel
 	daemon     bool
 	foreground bool
+	envFile    string
+	helper     helperFlags
+	kernel     []string // mount options that are the kernel's
 }
 
 // newSettings returns the defaults.
@@ -62,14 +66,17 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	flags.Var(&s.memoryLimit, "memory-limit", "memory for what is fetched; 0 is the smaller of half of the memory and the cgroup's limit less 256MiB")
 	flags.Var(&s.concurrency, "concurrency", "concurrent GETs, 1 to 256; auto grows while throughput grows")
 	flags.Var(&s.partSize, "part-size", "most bytes of one GET; auto is 8MiB, and up to 32MiB where connections are fast")
-	flags.Var(&s.prefetch, "prefetch", "what is fetched ahead: `auto`, sequential or off")
-	flags.Var(&s.share, "share", "let processes of this host map what is fetched: `auto`, where huge pages can be had for it, or off")
+	flags.Var(&s.prefetch, "prefetch", "what is fetched ahead: auto, sequential or off")
+	flags.Var(&s.share, "share", "let processes of this host map what is fetched: auto, where huge pages can be had for it, or off")
 	flags.Var(&s.dmaUser, "share-dma-uid", "`UID` of the user who may have that memory writable, which DMA to a GPU takes, beside mountd's own")
 	flags.Var(&s.metadataTTL, "metadata-ttl", "how long names and attributes are remembered: a `duration`, indefinite or minimal")
 	flags.DurationVar(&s.readTimeout, "read-timeout", s.readTimeout, "longest that one read or look-up waits before it fails")
 	flags.BoolVar(&s.allowOther, "allow-other", false, "let other users in")
-	flags.Uint32Var(&s.uid, "uid", s.uid, "owner of everything")
-	flags.Uint32Var(&s.gid, "gid", s.gid, "group of everything")
+	flags.Uint32Var(&s.uid, "uid", s.uid, "owner of everything, by `id`")
+	flags.Uint32Var(&s.gid, "gid", s.gid, "group of everything, by `id`")
+	for _, own := range []string{"uid", "gid"} { // a text that does not depend on who reads it
+		flags.Lookup(own).DefValue = "yours"
+	}
 	flags.Var(&s.fileMode, "file-mode", "permission bits of files, octal")
 	flags.Var(&s.dirMode, "dir-mode", "permission bits of directories, octal")
 	s.s3.Register(flags)
@@ -77,8 +84,9 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	s.logLevel.Register(flags)
 	flags.BoolVar(&s.daemon, "daemon", false, "return once the mount answers, and go on in the background")
 	flags.BoolVar(&s.foreground, "foreground", false, "stay in the foreground, the default")
-	flags.VarP(&mountOptions{flags: flags}, "options", "o", "flags as mount(8) passes them: allow_other,memory_limit=8Gi")
-	cli.Unbind(flags, "options", "daemon", "foreground")
+	flags.StringVar(&s.envFile, "env-file", "", "read variables from `FILE` as systemd's EnvironmentFile= does; they beat those of the environment")
+	flags.VarP(&mountOptions{flags: flags, kernel: &s.kernel}, "options", "o", "flags as mount(8) passes them: allow_other,memory_limit=8Gi; also noexec, nosymfollow, and SELinux' context=")
+	cli.Unbind(flags, "options", "daemon", "foreground", "env-file")
 }
 
 // registerHTTP adds what says where and how the mount is shown over HTTP.
@@ -107,17 +115,6 @@ func (s *settings) checkHTTP() error {
 	return nil
 }
 
-// registerHelper adds what mount(8) passes to its helpers, and makes --daemon
-// the default, since mount waits for the helper to end.
-func (s *settings) registerHelper(flags *pflag.FlagSet) {
-	s.daemon = true
-	for _, ignored := range []struct{ name, short string }{{"sloppy", "s"}, {"no-mtab", "n"}, {"verbose", "v"}} {
-		flags.BoolP(ignored.name, ignored.short, false, "ignored")
-	}
-	flags.StringP("type", "t", "", "ignored")
-	cli.Unbind(flags, "sloppy", "no-mtab", "verbose", "type")
-}
-
 // check completes the settings and says what does not fit.
 func (s *settings) check() error {
 	var err error
@@ -127,12 +124,26 @@ func (s *settings) check() error {
 	switch {
 	case s.daemon && s.foreground:
 		return cli.Usagef("--daemon and --foreground exclude each other")
-	case s.daemon && strings.HasPrefix(s.mountpoint, "/dev/fd/"):
-		return cli.Usagef("--daemon does not pass the descriptor %s on: stay in the foreground", s.mountpoint)
+	case s.helper.namespace != "":
+		return cli.Usagef("mount -N is not supported: run mount in that namespace, by nsenter")
 	case s.readTimeout <= 0:
 		return cli.Usagef("--read-timeout %v: must be above 0", s.readTimeout)
 	}
 	return s.checkHTTP()
+}
+
+// mountConfig is how the tree is mounted.
+func (s *settings) mountConfig(logger *slog.Logger) weightfs.Config {
+	return weightfs.Config{
+		Source:     s.parsed.String(),
+		AllowOther: s.allowOther,
+		Options:    s.kernel,
+		UID:        s.uid,
+		GID:        s.gid,
+		FileMode:   uint32(s.fileMode),
+		DirMode:    uint32(s.dirMode),
+		Logger:     logger,
+	}
 }
 
 // partSize is the size of a GET, or 0 for auto. It implements pflag.Value.

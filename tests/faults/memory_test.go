@@ -90,16 +90,15 @@ type nodeMount struct {
 	empty, full int64  // resident memory before and after fill, in bytes
 }
 
-// onNode runs a command with a file in place of the kernel's, in a mount namespace
-// of its own. The mounts of other tests are no part of that: they could not end.
-const onNode = `umount --all --lazy --no-canonicalize --types fuse.weightfs,fuse.rclone,fuse.s3fs; mount --bind "$0" ` + pressureFile + ` && exec "$@"`
+// onNode runs a command with a file in place of the kernel's.
+const onNode = `mount --bind "$0" ` + pressureFile + ` && exec "$@"`
 
 // mountOnNode mounts the bucket for the length of the test.
 func mountOnNode(t *testing.T, pressure string) *nodeMount {
 	t.Helper()
 	n := &nodeMount{t: t, pressure: filepath.Join(t.TempDir(), "pressure")}
 	n.tell(pressure)
-	m := mountUnder(t, []string{"unshare", "--mount", "sh", "-c", onNode, n.pressure}, "s3://"+bucket, "--memory-limit", strconv.Itoa(idleLimit))
+	m := mountUnder(t, append(rig.OwnMounts(), "sh", "-c", onNode, n.pressure), "s3://"+bucket, "--memory-limit", strconv.Itoa(idleLimit))
 	n.Process, n.dir = m.Process, fmt.Sprintf("/proc/%d/root%s", m.PID(), m.Dir)
 	return n
 }

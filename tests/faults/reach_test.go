@@ -81,9 +81,8 @@ func sceneWithNames(t *testing.T, flags ...string) *scene {
 	resolv := filepath.Join(t.TempDir(), "resolv.conf")
 	noError(t, os.WriteFile(resolv, fmt.Appendf(nil, "nameserver %s\noptions timeout:1 attempts:1\n", names.address), 0o644))
 	r.env = append(theStage.server.Env(), "AWS_ENDPOINT_URL=http://store.test"+r.proxy.Endpoint[strings.LastIndexByte(r.proxy.Endpoint, ':'):])
-	prefix := append([]string{
-		"unshare", "--mount", "--propagation", "private", "sh", "-c", `mount --bind "$0" /etc/resolv.conf && exec "$@"`, resolv, "env",
-	}, r.env...)
+	prefix := append(rig.OwnMounts(), "sh", "-c", `mount --bind "$0" /etc/resolv.conf && exec "$@"`, resolv, "env")
+	prefix = append(prefix, r.env...)
 	flags = append([]string{"--memory-limit", "128Mi", "--part-size", "1Mi", "--metadata-ttl", "1h", "--force-path-style"}, flags...)
 	r.mount = mountUnder(t, prefix, "s3://"+bucket, flags...)
 	r.prefix = []string{"nsenter", "--mount", "--target", fmt.Sprint(r.mount.PID()), "--"}

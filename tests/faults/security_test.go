@@ -102,14 +102,16 @@ func checkSecrets(t *testing.T, places []place, secrets ...string) {
 	}
 }
 
-// placesOf are those of a mountd that logs all and serves metrics.
+// placesOf are those of a mountd that logs all and serves metrics and the page.
 func placesOf(t *testing.T, m *rig.Mount) []place {
 	t.Helper()
 	_, metrics := ask(t, "GET", metricsAddress(t, m), "/metrics")
+	_, report := ask(t, "GET", metricsAddress(t, m), "/api/report")
 	return []place{
 		{"the log", m.Output(), "s3://" + bucket},
 		{"status", succeed(t, theStage.Mountd, "status", "--json", m.Dir), "s3://" + bucket},
 		{"the metrics", metrics, "store_gets_total"},
+		{"the report", report, "s3://" + bucket},
 		{"the command line", readProc(t, m, "cmdline"), "s3://" + bucket},
 		{"the mounts", readProc(t, m, "mountinfo"), "s3://" + bucket},
 	}
@@ -214,8 +216,8 @@ func TestControlSocket(t *testing.T) {
 	}
 }
 
-// TestMetricsEndpoint holds that it is off by default, shows metrics and the
-// answers to probes and nothing else, and lets no client hang it.
+// TestMetricsEndpoint holds that it is off by default, shows metrics, the
+// answers to probes, the page and its report, and nothing else, and lets no client hang it.
 func TestMetricsEndpoint(t *testing.T) {
 	m := mountBucket(t, "--http", "127.0.0.1:0")
 	address := metricsAddress(t, m)
@@ -226,7 +228,8 @@ func TestMetricsEndpoint(t *testing.T) {
 	}
 	for request, want := range map[string]int{
 		"GET /metrics": 200, "HEAD /metrics": 200, "GET /healthz": 200, "GET /readyz": 200, "POST /readyz": 405, "POST /metrics": 405, "PUT /metrics": 405, "DELETE /metrics": 405,
-		"GET /": 404, "GET /debug/pprof/": 404, "GET /etc/passwd": 404, "GET /../../etc/passwd": 404, "GET /metrics/..%2f..%2fetc/passwd": 404,
+		"GET /": 200, "POST /": 405, "GET /api/report": 200, "POST /api/report": 405,
+		"GET /nothing": 404, "GET /index.html": 404, "GET /api/": 404, "GET /debug/pprof/": 404, "GET /etc/passwd": 404, "GET /../../etc/passwd": 404, "GET /metrics/..%2f..%2fetc/passwd": 404,
 	} {
 		method, path, _ := strings.Cut(request, " ")
 		if got, _ := ask(t, method, address, path); got != want {

@@ -3,6 +3,8 @@ package faults
 import (
 	"os"
 	"testing"
+
+	"weightfs/tests/rig"
 )
 
 // unprivileged mounts, reads, unmounts and reads what is left, all as a user
@@ -46,7 +48,7 @@ func TestUnprivilegedMount(t *testing.T) {
 		}
 	})
 	noError(t, os.Chown(dir, 65534, 65534))
-	result := runUnder(t, []string{"unshare", "--mount", "--propagation", "private"},
+	result := runUnder(t, rig.OwnMounts(),
 		"bash", "-c", unprivileged, "unprivileged", theStage.Mountd, "s3://"+bucket, dir, object)
 	if want := theStage.digest + "\nexit 0\n"; result.Stdout != want || result.Code != 0 {
 		t.Errorf("got %+v, want %q", result, want)

@@ -170,3 +170,11 @@ func (m *Mount) awaitMount(ctx context.Context) error {
 		}
 	}
 }
+
+// OwnMounts is the beginning of a command that runs in a mount namespace of its own,
+// with further namespaces by the flags of unshare(1). The mounts of tests that run
+// beside it are no part of that: they could not end.
+func OwnMounts(flags ...string) []string {
+	const leave = `umount --all --lazy --no-canonicalize --types fuse.weightfs,fuse.rclone,fuse.s3fs; exec "$@"`
+	return append(append([]string{"unshare", "--mount", "--propagation", "private"}, flags...), "sh", "-c", leave, "sh")
+}

@@ -5,7 +5,7 @@
 gpuload-cuda: ## bin/gpuload-cuda, where a CUDA header is or can be fetched
 	@if settings=$$(tests/tools/cuda.sh env); then \
 		eval "$$settings"; \
-		go build -trimpath -tags "$$WEIGHTFS_TAGS" -o bin/gpuload-cuda ./cmd/gpuload; \
+		go build -trimpath -tags "$$WEIGHTFS_TAGS" -ldflags "$(LDFLAGS)" -o bin/gpuload-cuda ./cmd/gpuload; \
 		echo "bin/gpuload-cuda: built with $$WEIGHTFS_CUDA/cuda.h"; \
 	else \
 		echo "bin/gpuload-cuda: left out, gpuload loads to the CPU"; \

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the tests need and that are missing, and with
-# "peers" those that build what "make peers" measures beside us, with "deploy" those
-# of "make deploy-test". It needs root for that; without, it says what to install.
+# Installs the Debian packages that the tests need and that are missing, with
+# "peers" those that build what "make peers" measures beside us, and with "deploy"
+# those of "make deploy-test". It needs root for that; without, it says what to
+# install.
 set -euo pipefail
 
 missing=()
@@ -22,8 +23,11 @@ if [[ ${1-} == peers ]]; then
 	need 'command -v cmake && command -v pkg-config && pkg-config fuse3' cmake pkg-config libfuse3-dev
 	need 'ls /usr/lib/llvm-*/lib/libclang.so' libclang-dev
 fi
-
 if [[ ${1-} == deploy ]]; then
+	need 'command -v mmdebstrap' mmdebstrap
+	need 'command -v automount' autofs
+	need 'command -v systemd-analyze' systemd
+	need 'command -v pgrep' procps
 	need 'command -v chromium' chromium fonts-dejavu-core # the page is looked at
 fi
 

@@ -103,18 +103,6 @@ func fetchesOf(a prefetch.Activity, limit int64, now time.Time) Fetches {
 	return all
 }
 
-const (
-	// promisedBeside and promisedPerObject are what may be resident beside the
-	// memory limit.
-	promisedBeside    = 128 << 20
-	promisedPerObject = 1 << 10
-)
-
-// promise is what may be resident with so many objects known, in bytes.
-func (m *Mount) promise(objects int64) int64 {
-	return m.MemoryLimit + promisedBeside + objects*promisedPerObject
-}
-
 // residentMemory is that of this process, in bytes; 0 where it cannot be read.
 func residentMemory() int64 {
 	text, err := os.ReadFile("/proc/self/statm")

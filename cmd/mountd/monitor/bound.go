@@ -30,9 +30,10 @@ type load struct {
 	served, fetched int64         // bytes
 	waited          time.Duration // by readers, summed over them
 	forMemory       time.Duration // the part of it for memory
+	getting         time.Duration // that GETs took, summed over them
+	unanswered      time.Duration // the part of it before their first bytes
 
 	gets, limit, queued int64 // GETs under way, how many may be, and how many have to wait
-	unanswered          int64 // GETs without a first byte
 	repeated            int64 // GETs whose last attempt failed
 	trouble             string
 	ahead, aheadLimit   int64 // blocks in flight or unread, and how many may be
@@ -46,6 +47,9 @@ const (
 	// nearlyFull is the share of what may be fetched ahead from which on memory
 	// keeps windows short.
 	nearlyFull = 0.9
+	// mostlyUnanswered is the share of the time of GETs that goes by before their
+	// first bytes, from which on more bytes a second would not help.
+	mostlyUnanswered = 0.5
 )
 
 // boundOf is the one place where it is decided what holds readers back.
@@ -59,17 +63,15 @@ func boundOf(l load) Bound {
 	case waits < minWait:
 		return Bound{Reader, "what is read is there before it is asked for"}
 	case 2*l.repeated >= max(l.gets, 1):
-		return Bound{Store, fmt.Sprintf("%d of %d GETs failed and are repeated: %s", l.repeated, l.gets, l.trouble)}
-	case l.gets == 0:
-		return Bound{Store, "readers wait for one GET after the other, each for its round trip"}
-	case 2*l.unanswered >= l.gets:
-		return Bound{Store, fmt.Sprintf("readers wait, and %d of %d GETs have no first byte yet", l.unanswered, l.gets)}
+		return Bound{Store, fmt.Sprintf("GETs failed and are repeated, %d of %d: %s", l.repeated, l.gets, l.trouble)}
+	case share(l.unanswered, l.getting) >= mostlyUnanswered:
+		return Bound{Store, fmt.Sprintf("readers wait, and %.0f%% of the time of GETs goes by before their first bytes", 100*share(l.unanswered, l.getting))}
 	case float64(l.ahead) >= nearlyFull*float64(l.aheadLimit) && l.gets < l.limit:
 		return Bound{Memory, "what may be fetched ahead is full: a larger memory limit would let it reach further"}
 	case l.gets >= l.limit:
-		return Bound{Line, fmt.Sprintf("readers wait, and all of %d GETs that may be under way bring %s", l.limit, formatRate(perSecond(l.fetched, l.span)))}
+		return Bound{Line, fmt.Sprintf("readers wait while %s come by all of %d GETs that may be under way", formatRate(perSecond(l.fetched, l.span)), l.limit)}
 	default:
-		return Bound{Line, fmt.Sprintf("readers wait for the bytes of %d GETs, which bring %s", l.gets, formatRate(perSecond(l.fetched, l.span)))}
+		return Bound{Line, fmt.Sprintf("readers wait while %s come by %s", formatRate(perSecond(l.fetched, l.span)), count(max(l.gets, 1), "GET"))}
 	}
 }
 

@@ -7,18 +7,18 @@ import (
 )
 
 func TestBoundOf(t *testing.T) {
-	busy := load{span: 2 * time.Second, served: 100e6, fetched: 100e6, waited: time.Second, gets: 32, limit: 32, ahead: 10, aheadLimit: 100, open: 1}
+	busy := load{span: 2 * time.Second, served: 100e6, fetched: 100e6, waited: time.Second, getting: 64 * time.Second, unanswered: time.Second, gets: 32, limit: 32, ahead: 10, aheadLimit: 100, open: 1}
 	for name, c := range map[string]struct {
 		change func(*load)
 		want   Bottleneck
 		why    string
 	}{
-		"all GETs bring bytes":        {func(*load) {}, Line, "all of 32 GETs that may be under way bring 50 MB/s"},
-		"one stream's GETs":           {func(l *load) { l.gets = 4 }, Line, "4 GETs"},
-		"no first byte":               {func(l *load) { l.unanswered = 16 }, Store, "16 of 32"},
-		"some without a first byte":   {func(l *load) { l.unanswered = 15 }, Line, ""},
-		"a reader between two GETs":   {func(l *load) { l.gets = 0 }, Store, ""},
-		"attempts fail":               {func(l *load) { l.repeated, l.trouble = 20, "503 SlowDown" }, Store, "503 SlowDown"},
+		"all GETs bring bytes":        {func(*load) {}, Line, "50 MB/s come by all of 32 GETs"},
+		"one stream's GETs":           {func(l *load) { l.gets = 4 }, Line, "50 MB/s come by 4 GETs"},
+		"long until the first byte":   {func(l *load) { l.unanswered = 32 * time.Second }, Store, "50% of the time"},
+		"not so long":                 {func(l *load) { l.unanswered = 31 * time.Second }, Line, ""},
+		"a reader between two GETs":   {func(l *load) { l.gets = 0 }, Line, "by 1 GET"},
+		"attempts fail":               {func(l *load) { l.repeated, l.trouble = 20, "503 SlowDown" }, Store, "20 of 32: 503 SlowDown"},
 		"one attempt failed":          {func(l *load) { l.repeated = 1 }, Line, ""},
 		"windows are short":           {func(l *load) { l.gets, l.ahead = 8, 95 }, Memory, "fetched ahead"},
 		"full, by all GETs":           {func(l *load) { l.ahead = 100 }, Line, ""},
@@ -32,7 +32,7 @@ func TestBoundOf(t *testing.T) {
 		"read by the kernel":          {func(l *load) { *l = load{span: l.span, open: 1, byKernel: 1} }, Nothing, "the kernel reads 1 file"},
 		"nothing is open":             {func(l *load) { *l = load{span: l.span} }, Nothing, "no file is open"},
 		"nothing is known yet":        {func(l *load) { *l = load{} }, Nothing, ""},
-		"a store that says nothing":   {func(l *load) { l.served, l.fetched, l.gets, l.unanswered = 0, 0, 1, 1 }, Store, "1 of 1"},
+		"a store that says nothing":   {func(l *load) { l.served, l.fetched, l.unanswered = 0, 0, l.getting }, Store, "100%"},
 	} {
 		l := busy
 		c.change(&l)

@@ -8,6 +8,8 @@ import (
 	"encoding/pem"
 	"log/slog"
 	"math/big"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -101,5 +103,36 @@ func TestCertificateThatIsNone(t *testing.T) {
 	put(t, keyFile, key)
 	if _, err := newCertificate(certFile, keyFile, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("no error of a key that is another's")
+	}
+}
+
+// TestFilesOfADaemon holds that files are found again after mountd has left the
+// folder in which it was started.
+func TestFilesOfADaemon(t *testing.T) {
+	token := writeToken(t, theToken, 0o600)
+	dir := filepath.Dir(token)
+	certFile, keyFile := pairFiles(dir)
+	cert, key := makePair(t, 1)
+	put(t, certFile, cert)
+	put(t, keyFile, key)
+	t.Chdir(dir)
+	cfg := HTTPConfig{Profiles: true, TokenFile: "token", CertFile: "cert.pem", KeyFile: "./key.pem"}
+	server, err := mountFor(t).newServer(t.Context(), cfg, address("0.0.0.0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir("/")
+	cert, key = makePair(t, 2)
+	put(t, certFile, cert)
+	put(t, keyFile, key)
+	pair, err := server.TLSConfig.GetCertificate(nil)
+	if err != nil || pair.Leaf.SerialNumber.Int64() != 2 {
+		t.Errorf("the certificate: %v", err)
+	}
+	r := httptest.NewRequest(http.MethodGet, "/debug/pprof/", nil)
+	r.SetBasicAuth("", theToken)
+	w := httptest.NewRecorder()
+	if server.Handler.ServeHTTP(w, r); w.Code != http.StatusOK {
+		t.Errorf("with the token: %d: %s", w.Code, w.Body)
 	}
 }

@@ -3,6 +3,7 @@ package monitor
 import (
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -60,5 +61,28 @@ func TestMetricsAreDocumented(t *testing.T) {
 		if kinds[name] == "" {
 			t.Errorf("%s is on the page, and does not exist", name)
 		}
+	}
+}
+
+// TestPagesNameMetricsThatExist holds the other pages to that list.
+func TestPagesNameMetricsThatExist(t *testing.T) {
+	known, found := documented(t), 0
+	pages, err := filepath.Glob("../../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range append(pages, "../../../README.md", "../../../deploy/README.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range regexp.MustCompile(`\bweightfs_[a-z0-9_]+`).FindAllString(string(text), -1) {
+			if found++; known[name] == "" {
+				t.Errorf("%s names %s, which does not exist", page, name)
+			}
+		}
+	}
+	if found <= len(known)/2 {
+		t.Errorf("only %d names were found", found)
 	}
 }

@@ -9,8 +9,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -44,6 +46,22 @@ type HTTPConfig struct {
 	CertFile, KeyFile string
 }
 
+// makeAbsolute makes the names of files independent of the working directory: they
+// are read again later, and a daemon leaves it.
+func (c *HTTPConfig) makeAbsolute() error {
+	for _, name := range []*string{&c.TokenFile, &c.CertFile, &c.KeyFile} {
+		if *name == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*name)
+		if err != nil {
+			return err
+		}
+		*name = abs
+	}
+	return nil
+}
+
 // Serve shows the mount at an address until the returned function is called.
 func (m *Mount) Serve(cfg HTTPConfig) (stop func() error, err error) {
 	listener, err := net.Listen("tcp", cfg.Address)
@@ -72,6 +90,9 @@ func (m *Mount) Serve(cfg HTTPConfig) (stop func() error, err error) {
 
 // newServer is the server of cfg that will listen at address. life ends with it.
 func (m *Mount) newServer(life context.Context, cfg HTTPConfig, address net.Addr) (*http.Server, error) {
+	if err := cfg.makeAbsolute(); err != nil {
+		return nil, err
+	}
 	access, err := newAccess(cfg.TokenFile, address, m.Logger)
 	if err != nil {
 		return nil, err
@@ -81,6 +102,8 @@ func (m *Mount) newServer(life context.Context, cfg HTTPConfig, address net.Addr
 		return nil, err
 	}
 	server := boundedServer(mux, cfg.Profiles)
+	// What clients do wrong, as who speaks no TLS, is not ours to warn of.
+	server.ErrorLog = slog.NewLogLogger(m.Logger.Handler(), slog.LevelDebug)
 	if cfg.CertFile == "" {
 		return server, nil
 	}

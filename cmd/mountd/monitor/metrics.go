@@ -5,9 +5,9 @@
 package monitor
 
 import (
+	"cmp"
 	"net/http"
 	"runtime"
-	"runtime/debug"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -63,14 +63,8 @@ func (c collector) Collect(metrics chan<- prometheus.Metric) {
 // buildInfo says what runs, and what it shows: a bucket without the prefix in
 // it, or a folder without its path, which may be the name of a model.
 func buildInfo(source string) prometheus.Metric {
-	labels := prometheus.Labels{"version": cli.Version(), "commit": "unknown", "goversion": runtime.Version(), "source": "folder"}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, setting := range info.Settings {
-			if setting.Key == "vcs.revision" {
-				labels["commit"] = setting.Value
-			}
-		}
-	}
+	build := cli.ThisBuild()
+	labels := prometheus.Labels{"version": build.Version, "commit": cmp.Or(build.Commit, "unknown"), "goversion": runtime.Version(), "source": "folder"}
 	if parsed, err := remote.ParseSource(source); err == nil && parsed.Bucket != "" {
 		labels["source"] = remote.Source{Bucket: parsed.Bucket}.String()
 	}

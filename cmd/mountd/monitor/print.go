@@ -202,7 +202,7 @@ func (t *text) file(f File) {
 func readerText(pid uint32, command string) string {
 	switch {
 	case pid == 0:
-		return "another container"
+		return "other container"
 	case command == "":
 		return fmt.Sprintf("%d (ended)", pid)
 	}
@@ -222,7 +222,10 @@ func (t *text) failures(r Report) {
 		}
 		tail := "  " + readerText(f.PID, f.Command)
 		fmt.Fprintf(t, "%s%s%s\n", head, cutName(printable(f.Object), max(t.width-len(head)-len(tail), 10)), printable(tail))
-		fmt.Fprintf(t, "    %s\n", cutEnd(printable(f.Cause), t.width-4))
+		for cause, rest := "", printable(f.Cause); rest != ""; {
+			cause, rest = firstLine(rest, t.width-4)
+			fmt.Fprintf(t, "    %s\n", cause)
+		}
 	}
 }
 

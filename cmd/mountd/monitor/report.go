@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"os"
+	"strings"
 	"time"
 
 	"weightfs/cmd/cli"
@@ -110,7 +111,7 @@ func (m *Mount) Report() Report {
 		r.Measures[measure.key()] = measure.value
 	}
 	r.Handoff = m.handoff()
-	r.Memory = Resident{residentMemory(), m.promise(r.Measures["inodes"])}
+	r.Memory = Resident{residentMemory(), r.Measures["memory_promise_bytes"]}
 	samples := m.history.all()
 	r.Throughput = throughputOf(samples, now)
 	r.Bound = boundOf(loadOf(samples, now, activity, counted, r))
@@ -136,9 +137,6 @@ func loadOf(samples []sample, now sample, a prefetch.Activity, s prefetch.Stats,
 		open: r.Files.Open, byKernel: r.Files.byKernel(),
 	}
 	for _, f := range a.Fetches {
-		if !f.Answered {
-			l.unanswered++
-		}
 		if f.Trouble != "" {
 			l.repeated++
 			l.trouble = f.Trouble
@@ -148,6 +146,7 @@ func loadOf(samples []sample, now sample, a prefetch.Activity, s prefetch.Stats,
 		l.span = now.at.Sub(from.at)
 		l.served, l.fetched = now.served-from.served, now.FetchedBytes-from.FetchedBytes
 		l.waited, l.forMemory = now.Waited-from.Waited, now.ForMemory-from.ForMemory
+		l.getting, l.unanswered = now.Fetching-from.Fetching, now.Unanswered-from.Unanswered
 	}
 	return l
 }
@@ -167,7 +166,18 @@ type Failure struct {
 func failuresOf(failures []fs.Failure) []Failure {
 	all := make([]Failure, 0, len(failures))
 	for _, f := range failures {
-		all = append(all, Failure{f.Time, f.Count, f.Op, f.Key, f.Offset, f.PID, f.Command, f.Cause})
+		all = append(all, Failure{f.Time, f.Count, f.Op, f.Key, f.Offset, f.PID, f.Command, causeOf(f)})
 	}
 	return all
+}
+
+// causeOf is what a failure says beside what it is of: "GET ...: 403" of "read KEY
+// [0,4096): GET ...: 403".
+func causeOf(f fs.Failure) string {
+	if rest, ok := strings.CutPrefix(f.Cause, f.Op+" "+f.Key); ok {
+		if _, cause, ok := strings.Cut(rest, ": "); ok {
+			return cause
+		}
+	}
+	return f.Cause
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/mattn/go-runewidth"
+
+	"weightfs/fs"
 )
 
 // underLoad is a report with something of everything.
@@ -14,7 +16,7 @@ func underLoad() Report {
 	return Report{
 		Source: "s3://models/llama", Mountpoint: "/mnt/models", PID: 4711, UptimeSeconds: 3661, MemoryLimit: 1 << 30, Version: "v1.2.3",
 		Time:  time.Date(2026, 2, 3, 12, 0, 0, 0, time.UTC),
-		Bound: Bound{Line, "readers wait for the bytes of 4 GETs, which bring 50 MB/s"},
+		Bound: Bound{Line, "readers wait while 50 MB/s come by 4 GETs"},
 		Throughput: Throughput{
 			Now: Rates{Served: 480e6, Fetched: 490e6}, Minute: Rates{Served: 470e6, Fetched: 470e6}, TenMinutes: Rates{Served: 1.3e9},
 		},
@@ -51,7 +53,7 @@ func TestReportForPeople(t *testing.T) {
 		"served    480 MB/s      470 MB/s      1.3 GB/s\n", "423 MiB of 1.0 GiB: 300 MiB kept, 100 MiB unread, 23 MiB in flight\n",
 		"500 MiB resident, at most 1.1 GiB promised\n", "4 of 32, oldest 2.1s, 2 queued; READs waiting: 3, 1 for memory\n",
 		"readahead 4.0 MiB, max_read 1.0 MiB, passthrough, FUSE 7.41, Linux",
-		"300 open files\n", " 40%   5.0 GiB   480 MB/s  python3 99        very-long-", "of-00030.safetensors\n", "…", "98 (ended)", "by kernel", "and 297 more\n",
+		"300 open files\n", " 40%   5.0 GiB   480 MB/s  python3 99        very-long-", "of-00030.safetensors\n", "…", "98 (ended)", "by kernel  other container ", "and 297 more\n",
 		"7 x read broken", "  cat 12\n",
 	} {
 		if !strings.Contains(out, want) {
@@ -116,6 +118,18 @@ func TestParagraph(t *testing.T) {
 	tx.paragraph("a", strings.Repeat("x", 25))
 	if got, want := tx.String(), "a         "+strings.Repeat("x", 20)+"\n          xxxxx\n"; got != want {
 		t.Errorf("got:\n%swant:\n%s", got, want)
+	}
+}
+
+func TestCauseOf(t *testing.T) {
+	for _, c := range []struct{ cause, want string }{
+		{"read a: b [0,4096): GET s3://x/a: b [0,10): HTTP 403", "GET s3://x/a: b [0,10): HTTP 403"},
+		{"no answer: timeout", "no answer: timeout"},
+		{"read a: b", "read a: b"},
+	} {
+		if got := causeOf(fs.Failure{Op: "read", Key: "a: b", Cause: c.cause}); got != c.want {
+			t.Errorf("%q: %q, want %q", c.cause, got, c.want)
+		}
 	}
 }
 

@@ -143,17 +143,14 @@ func TestEachAlertIsTested(t *testing.T) {
 // TestRunbooks holds that the parts of the page to which the alerts send people
 // are there.
 func TestRunbooks(t *testing.T) {
-	page, err := os.ReadFile(filepath.Join(theStage.root, "docs/troubleshooting.md"))
-	if os.IsNotExist(err) {
-		t.Skip("docs/troubleshooting.md is not written yet")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	page, found := anchors(readFile(t, "docs/troubleshooting.md")), 0
 	for _, match := range regexp.MustCompile(`runbook: docs/troubleshooting\.md#(\S+)`).FindAllStringSubmatch(readFile(t, rulesFile), -1) {
-		if !strings.Contains(string(page), `<a id="`+match[1]+`">`) && !strings.Contains(anchors(string(page)), "#"+match[1]+"\n") {
+		if found++; !strings.Contains(page, "#"+match[1]+"\n") {
 			t.Errorf("docs/troubleshooting.md has no part %q", match[1])
 		}
+	}
+	if found < 10 {
+		t.Errorf("only %d alerts send anybody there", found)
 	}
 }
 

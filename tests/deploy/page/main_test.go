@@ -101,9 +101,9 @@ func mountUnderLoad(t *testing.T, args ...string) *busyMount {
 }
 
 // read runs a shell's script with a file of the mount until the test ends.
-func (b *busyMount) read(t *testing.T, script, key string) {
+func (b *busyMount) read(t *testing.T, script, key string, args ...string) {
 	t.Helper()
-	p, err := rig.StartProcess(exec.Command("sh", "-c", script, filepath.Join(b.Dir, key)))
+	p, err := rig.StartProcess(exec.Command("sh", append([]string{"-c", script, filepath.Join(b.Dir, key)}, args...)...))
 	if err != nil {
 		t.Fatal(err)
 	}

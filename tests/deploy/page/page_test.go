@@ -2,6 +2,9 @@ package page
 
 import (
 	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -108,6 +111,53 @@ func TestPageOfABusyMount(t *testing.T) {
 	b.checkKeyboard()
 	b.checkManners(address)
 	b.checkEnd(m)
+}
+
+// TestPageTakesItsToken opens the page of a mount that wants a token: with it, as a
+// browser that asked its user does, and without.
+func TestPageTakesItsToken(t *testing.T) {
+	const token = "correct-horse-battery-staple"
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := mountUnderLoad(t, "--http=127.0.0.1:0", "--http-token-file="+file)
+	address := m.address(t)
+	for _, path := range []string{"/", "/page.js", "/api/report"} {
+		answer, err := http.Get(address + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s without the token: %s", path, answer.Status)
+		}
+	}
+	b := openBrowser(t)
+	run(b, chromedp.Navigate(strings.Replace(address, "://", "://any:"+token+"@", 1)+"/"))
+	var s seen
+	if !eventually(func() bool { s = b.look(); return s.State == "live" && s.isBusy() }) {
+		t.Errorf("with the token: %+v\n%q", s, b.complained())
+	}
+}
+
+// TestPageOfManyFiles holds that a list ends, and says how many it does not show.
+func TestPageOfManyFiles(t *testing.T) {
+	const files, shown = 300, 64
+	m := mountUnderLoad(t, "--http=127.0.0.1:0")
+	m.read(t, fmt.Sprintf(`exec bash -c 'for i in {1..%d}; do exec {fd}<"$0"; done; exec sleep 3600' "$0"`, files-2), hostile)
+	b := openBrowser(t)
+	run(b, chromedp.Navigate(m.address(t)+"/"))
+	var s seen
+	if !eventually(func() bool {
+		s = b.look()
+		return len(s.Files) == shown+1 && s.Files[shown].Text == fmt.Sprintf("and %d more", files-shown)
+	}) {
+		t.Errorf("%d files: %+v\n%q", len(s.Files), s.Files, b.complained())
+	}
+	if _, ok := find(s.Files, shard); !ok {
+		t.Error("the one that is read is not among the first")
+	}
 }
 
 // check holds what the page shows of a busy mount.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -62,6 +64,23 @@ func TestStatusOfABusyMount(t *testing.T) {
 		}
 	}
 	m.checkJSON(t)
+}
+
+// TestStatusOfAFolder holds that files which the kernel reads by itself are said to
+// be, since nothing else is known of them.
+func TestStatusOfAFolder(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "weights"), make([]byte, 1<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m := &busyMount{Mount: theStage.MountFor(t, rig.MountOptions{Source: dir})}
+	t.Cleanup(m.stopReading)
+	m.read(t, `exec 3<"$0"; cat <&3 >/dev/null; exec sleep 3600`, "weights")
+	wanted := regexp.MustCompile(`(?s)held back nothing: the kernel reads 1 file by itself.*\n +1.0 MiB +by kernel +sleep \d+ +weights\n`)
+	var out string
+	if !eventually(func() bool { out = m.status(t); return wanted.MatchString(out) }) {
+		t.Error(out)
+	}
 }
 
 // checkJSON holds the keys that programs know.

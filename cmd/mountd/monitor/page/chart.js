@@ -1,6 +1,6 @@
 // The line chart of the throughput, drawn in SVG.
 
-const span = 600; // seconds
+const spans = [60, 120, 300, 600]; // seconds that the chart may show
 const margin = { top: 10, right: 4, bottom: 22, left: 4 };
 
 // rate writes bytes per second in decimal units, as networks are measured in.
@@ -19,7 +19,7 @@ function scaled(n, base, units) {
 function ceiling(most) {
   if (most <= 0) return { top: 1e6, step: 5e5 };
   const ten = 10 ** Math.floor(Math.log10(most));
-  const top = [1, 2, 4, 5, 10].map((n) => n * ten).find((n) => n >= most * 0.999);
+  const top = [1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10].map((n) => n * ten).find((n) => n >= most * 0.999);
   return { top, step: top / 2 };
 }
 
@@ -35,10 +35,16 @@ function ago(seconds) {
   return seconds < 90 ? Math.round(seconds) + " s ago" : Math.round(seconds / 60) + " min ago";
 }
 
+// tick names a point of time below the chart.
+function tick(seconds) {
+  if (seconds === 0) return "now";
+  return seconds % 60 ? `${seconds} s` : `${seconds / 60} min`;
+}
+
 // Chart shows the points of a report in an svg, and reads one of them to whoever
 // points at it or uses the arrow keys.
 export class Chart {
-  #svg; #reading; #usual; #points = []; #chosen = -1;
+  #svg; #reading; #usual; #points = []; #chosen = -1; #span = spans[0];
 
   constructor(svg, reading) {
     this.#svg = svg;
@@ -60,11 +66,13 @@ export class Chart {
 
   // show replaces the points, which are in the order of time.
   show(points) {
-    this.#points = points.filter((p) => p.seconds_ago <= span);
+    const oldest = points.length ? points[0].seconds_ago : 0;
+    this.#span = spans.find((s) => s >= oldest) ?? spans.at(-1);
+    this.#points = points.filter((p) => p.seconds_ago <= this.#span);
     const peak = Math.max(0, ...this.#points.map((p) => p.served));
     const fetched = Math.max(0, ...this.#points.map((p) => p.fetched));
     this.#svg.setAttribute("aria-label",
-      `Throughput of the last ten minutes: served at most ${rate(peak)}, fetched at most ${rate(fetched)}`);
+      `Throughput of the last ${this.#span / 60} min: served at most ${rate(peak)}, fetched at most ${rate(fetched)}`);
     this.#choose(Math.min(this.#chosen, this.#points.length - 1));
   }
 
@@ -78,7 +86,7 @@ export class Chart {
 
   #x(seconds) {
     const width = this.#svg.clientWidth - margin.left - margin.right;
-    return margin.left + width * (1 - Math.min(seconds, span) / span);
+    return margin.left + width * (1 - Math.min(seconds, this.#span) / this.#span);
   }
 
   #nearest(x) {
@@ -99,10 +107,11 @@ export class Chart {
     for (let n = 0; n <= top; n += step) {
       drawn.push(element("line", { class: "grid", x1: margin.left, x2: width - margin.right, y1: y(n), y2: y(n) }));
     }
-    for (const minutes of width < 480 ? [10, 5, 0] : [10, 8, 6, 4, 2, 0]) {
-      const anchor = minutes === 10 ? "start" : minutes === 0 ? "end" : "middle";
-      drawn.push(element("text", { class: "tick", x: this.#x(minutes * 60), y: height - 5, "text-anchor": anchor },
-        minutes ? `${minutes} min` : "now"));
+    const ticks = width < 480 ? 2 : { 60: 6, 120: 4, 300: 5, 600: 5 }[this.#span];
+    for (let i = 0; i <= ticks; i++) {
+      const seconds = this.#span * i / ticks;
+      const anchor = i === ticks ? "start" : i === 0 ? "end" : "middle";
+      drawn.push(element("text", { class: "tick", x: this.#x(seconds), y: height - 5, "text-anchor": anchor }, tick(seconds)));
     }
     const path = (key) => this.#points.map((p, i) => `${i ? "L" : "M"}${this.#x(p.seconds_ago).toFixed(1)} ${y(p[key]).toFixed(1)}`).join("");
     if (this.#points.length) {

@@ -83,8 +83,8 @@ function entry(li, item) {
 
 function showMount(r) {
   set("source", r.source);
-  set("mountpoint", r.mountpoint ? `at ${r.mountpoint},` : "");
-  set("since", `for ${duration(r.uptime_seconds)}, pid ${r.pid}`);
+  set("mountpoint", r.mountpoint ? `at ${r.mountpoint} ·` : "");
+  set("since", `up ${duration(r.uptime_seconds)} · pid ${r.pid}`);
   set("version", `weightfs ${r.version}`);
   document.title = (r.throughput.now.served ? rate(r.throughput.now.served) + " · " : "") + r.source + " · weightfs";
 }
@@ -139,7 +139,7 @@ function showCache(r) {
 function showFetches(r) {
   const f = r.fetches;
   set("gets", String(f.under_way));
-  set("gets-limit", `${f.limit} that may be`);
+  set("gets-limit", `at most ${f.limit}`);
   const more = [];
   if (f.queued) more.push(`${f.queued} have to wait`);
   if (r.waiting.readers) more.push(count(r.waiting.readers, "read") + " waiting" + (r.waiting.for_memory ? `, ${r.waiting.for_memory} for memory` : ""));
@@ -160,7 +160,7 @@ function showFiles(f) {
     name: file.object, amount: size(file.size), note: `read by the kernel itself, which is not seen here · ${reader(file.pid, file.command)}`,
   } : {
     name: file.object, amount: rate(file.bytes_per_second), done: file.furthest, whole: file.size, label: `read of ${file.object}`,
-    note: [`${Math.floor(file.size ? file.furthest / file.size * 100 : 100)} % of ${size(file.size)}`, reader(file.pid, file.command),
+    note: [`${Math.floor(file.size ? file.furthest / file.size * 100 : 100)}% of ${size(file.size)}`, reader(file.pid, file.command),
       `open for ${duration(file.open_seconds)}`].join(" · "),
   }), f.open - shown.length);
 }
@@ -210,11 +210,16 @@ function state(name, text) {
 
 let answered; // when the last report came
 
+// reportURL is without the name and the token that the page's own may have, which
+// fetch refuses; the browser remembers them.
+const reportURL = new URL("api/report", document.baseURI);
+reportURL.username = reportURL.password = "";
+
 // ask fetches the report, and says why where that fails.
 async function ask() {
   let answer;
   try {
-    answer = await fetch("api/report", { cache: "no-store", signal: AbortSignal.timeout(patience) });
+    answer = await fetch(reportURL, { cache: "no-store", signal: AbortSignal.timeout(patience) });
     if (answer.ok) return await answer.json();
   } catch {
     throw new Error("mountd does not answer");
