@@ -2,6 +2,7 @@ package prefetch
 
 import (
 	"context"
+	"math"
 
 	"weightfs/prefetch/arena"
 )
@@ -21,10 +22,9 @@ func (r *Reader) Expect(ranges ...Range) {
 	for _, w := range ranges {
 		if end := min(w.Offset+w.Length, o.obj.Size); !r.closed && 0 <= w.Offset && w.Offset < end {
 			o.streams.Want(w.Offset, end)
-			do.ready = true
 		}
 	}
-	o.expectationsChanged()
+	do.ready = o.expectationsChanged()
 	o.mu.Unlock()
 	o.settle(&do)
 }
@@ -32,18 +32,29 @@ func (r *Reader) Expect(ranges ...Range) {
 // Unexpect takes one expectation back. What is under way for it goes on.
 func (r *Reader) Unexpect(w Range) {
 	o := r.object
+	var do after
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	if end := min(w.Offset+w.Length, o.obj.Size); !r.closed {
 		o.streams.Unwant(w.Offset, end)
-		o.expectationsChanged()
+		do.ready = o.expectationsChanged()
+	}
+	o.mu.Unlock()
+	if do.ready {
+		o.settle(&do)
 	}
 }
 
-// expectationsChanged has the scheduler and eviction see it. mu is held.
-func (o *object) expectationsChanged() {
-	o.distance.Store(o.streams.Distance())
+// expectationsChanged has the scheduler and eviction see it, and says whether
+// something is to be fetched. A reader that expects much and reads nothing has the
+// share of one stream, and no more. mu is held.
+func (o *object) expectationsChanged() bool {
+	c := o.cache
+	clock := c.arena.Clock()
+	o.streams.WantedShare(c.allowance().Share(c.streams.Live(clock)), clock)
+	distance := o.streams.Distance()
+	o.distance.Store(distance)
 	o.publish()
+	return distance != math.MaxInt64
 }
 
 // Range is a range of an object's bytes.

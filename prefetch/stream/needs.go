@@ -40,7 +40,7 @@ func (ns Needs) Include(off int64, oldest uint64) bool {
 		}
 	}
 	for _, n := range ns {
-		if n.end > 0 && off < n.end && n.pos < off+block {
+		if n.end > 0 && n.used >= oldest && off < n.end && n.pos < off+block {
 			return true
 		}
 		if n.open && n.used >= oldest && began < n.pos && n.pos <= off {

@@ -151,6 +151,9 @@ type Streams struct {
 	list        []*Stream // most recently used first
 	wanted      []wanted  // in the order that they were said
 	wantedBytes int64     // their sum
+	wantedShare int64     // how far ahead of what is read next they are fetched
+	wantedEpoch uint64    // of the census; 0: not counted
+	wantedUsed  uint64    // the clock when some of it was last announced or read
 	census      *Census
 }
 
@@ -316,6 +319,7 @@ func (ss *Streams) CloseWindows() {
 func (ss *Streams) Forget() {
 	ss.CloseWindows()
 	ss.list, ss.wanted, ss.wantedBytes = nil, nil, 0
+	ss.wantedEpoch = ss.census.gone(ss.wantedEpoch)
 }
 
 // Leave gives up what was to be fetched for a stream that its reader left, which

@@ -23,6 +23,18 @@ func (ss *Streams) Unwant(lo, hi int64) {
 	}
 }
 
+// WantedShare says how far ahead of what is read next what is wanted may be fetched,
+// by a reader that is alive at the time clock: all that is wanted counts as one
+// stream.
+func (ss *Streams) WantedShare(share int64, clock uint64) {
+	ss.wantedShare, ss.wantedUsed = share, clock
+	if len(ss.wanted) > 0 {
+		ss.wantedEpoch = ss.census.seen(ss.wantedEpoch, clock)
+	} else {
+		ss.wantedEpoch = ss.census.gone(ss.wantedEpoch)
+	}
+}
+
 // nextWanted is the next fetch of what is wanted, in the order that it was said.
 // Ranges that lie behind one another are fetched together.
 func (ss *Streams) nextWanted(partFor func(*Stream) int64, fetched Fetched) (Part, bool) {
@@ -32,6 +44,9 @@ func (ss *Streams) nextWanted(partFor func(*Stream) int64, fetched Fetched) (Par
 		if w.ahead >= w.hi {
 			before += w.hi - w.lo
 			continue
+		}
+		if before > 0 && before >= ss.wantedShare {
+			break
 		}
 		lo, _, ok := fetched.Gap(w.ahead, w.hi)
 		if !ok {
@@ -61,10 +76,10 @@ func (ss *Streams) runEnd(i int) int64 {
 }
 
 // wantedDistance is how many bytes are to be read before what is wanted and not
-// yet fetched; ok is false where all of it is.
+// yet fetched; ok is false where nothing of it may be fetched now.
 func (ss *Streams) wantedDistance() (before int64, ok bool) {
 	for _, w := range ss.wanted {
-		if w.ahead < w.hi {
+		if w.ahead < w.hi && (before == 0 || before < ss.wantedShare) {
 			return before + w.ahead - w.lo, true
 		}
 		before += w.hi - w.lo
@@ -76,7 +91,7 @@ func (ss *Streams) wantedDistance() (before int64, ok bool) {
 func (ss *Streams) wantedNeeds(needs Needs) Needs {
 	for i := 0; i < len(ss.wanted); {
 		lo, hi := ss.wanted[i].lo, ss.runEnd(i)
-		needs = append(needs, need{start: lo, pos: lo, end: hi})
+		needs = append(needs, need{start: lo, pos: lo, used: ss.wantedUsed, end: hi})
 		for i++; i < len(ss.wanted) && ss.wanted[i].hi <= hi && ss.wanted[i].lo >= lo; i++ {
 		}
 	}

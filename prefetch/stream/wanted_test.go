@@ -32,6 +32,7 @@ func TestWanted(t *testing.T) {
 	ss.Want(10*mib, 12*mib)
 	ss.Want(mib+5, mib+6)
 	ss.Want(20*mib, 30*mib)
+	ss.WantedShare(1<<40, 0)
 	fetched := chunked{9 * mib: true}
 	part := func(*Stream) int64 { return 4 * mib }
 	for _, want := range []Part{
@@ -59,6 +60,9 @@ func TestWanted(t *testing.T) {
 			t.Errorf("%d is needed: %v", off, got)
 		}
 	}
+	if needs.Include(25*mib, 1) {
+		t.Error("what was wanted long ago, and not read since, is needed")
+	}
 	ss.Unwant(20*mib, 30*mib)
 	if ss.Needs(nil).Include(25*mib, 0) || ss.wantedBytes != 4*mib+1 {
 		t.Error("what is no longer wanted stays")
@@ -66,5 +70,48 @@ func TestWanted(t *testing.T) {
 	ss.Forget()
 	if len(ss.Needs(nil)) > 0 {
 		t.Error("something is needed after Forget")
+	}
+}
+
+// What is wanted is fetched no further ahead of what is read next than its share,
+// and goes on as that is read. It counts as a stream.
+func TestWantedShare(t *testing.T) {
+	census := new(Census)
+	ss, other := NewStreams(census), NewStreams(census)
+	for off := int64(0); off < 40*mib; off += 4 * mib {
+		ss.Want(off, off+4*mib)
+	}
+	ss.WantedShare(10*mib, 0)
+	other.Open(&Stream{}, 1, 0)
+	if got := census.Live(0); got != 2 {
+		t.Errorf("%d streams are counted", got)
+	}
+	fetched := chunked{}
+	fetch := func() (bytes int64) {
+		for {
+			part, ok := ss.Next(100*mib, 0, func(*Stream) int64 { return 4 * mib }, fetched)
+			if _, distant := ss.wantedDistance(); distant != ok && !ok {
+				t.Error("a distance to what may not be fetched")
+			}
+			if !ok {
+				return bytes
+			}
+			for at := part.Lo; at < part.Hi; at += chunk {
+				fetched[at] = true
+			}
+			bytes += part.Hi - part.Lo
+		}
+	}
+	if got := fetch(); got != 12*mib {
+		t.Errorf("%d MiB are fetched ahead, the share is 10", got/mib)
+	}
+	ss.Unwant(0, 4*mib)
+	ss.WantedShare(10*mib, 0)
+	if got := fetch(); got != 4*mib {
+		t.Errorf("%d MiB are fetched after 4 were read", got/mib)
+	}
+	ss.Forget()
+	if got := census.Live(0); got != 1 {
+		t.Errorf("%d streams are counted after the end", got)
 	}
 }
