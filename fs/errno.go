@@ -31,9 +31,9 @@ func errnoTable() []errnoRule {
 	}
 }
 
-// nameErrno is the errno for err while a name is resolved, a directory is
+// NameErrno is the errno for err while a name is resolved, a directory is
 // listed or a file is opened.
-func nameErrno(err error) syscall.Errno {
+func NameErrno(err error) syscall.Errno {
 	for _, rule := range errnoTable() {
 		if errors.Is(err, rule.target) {
 			return rule.name
@@ -42,8 +42,8 @@ func nameErrno(err error) syscall.Errno {
 	return syscall.EIO
 }
 
-// readErrno is the errno for err while an open file is read.
-func readErrno(err error) syscall.Errno {
+// ReadErrno is the errno for err while an open file is read.
+func ReadErrno(err error) syscall.Errno {
 	for _, rule := range errnoTable() {
 		if errors.Is(err, rule.target) {
 			return rule.read

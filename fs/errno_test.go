@@ -34,10 +34,10 @@ func TestErrno(t *testing.T) {
 	}
 	for _, c := range cases {
 		wrapped := fmt.Errorf("read k [0,1): %w", c.err)
-		if got := nameErrno(wrapped); got != c.name {
+		if got := NameErrno(wrapped); got != c.name {
 			t.Errorf("%v while resolving a name: %v, want %v", c.err, got, c.name)
 		}
-		if got := readErrno(wrapped); got != c.read {
+		if got := ReadErrno(wrapped); got != c.read {
 			t.Errorf("%v while reading: %v, want %v", c.err, got, c.read)
 		}
 	}

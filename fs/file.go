@@ -71,7 +71,7 @@ func (t *tree) openBacking(cancel <-chan struct{}, in *fuse.OpenIn, n *node, ent
 		if !t.gone(n, entry.Object, err) {
 			t.failed(in.Pid, "open", entry.Key, 0, err)
 		}
-		return fuse.Status(nameErrno(err))
+		return fuse.Status(NameErrno(err))
 	}
 	switch outcome {
 	case backingUsed:
@@ -118,7 +118,7 @@ func (t *tree) read(interrupted <-chan struct{}, in *fuse.ReadIn) (*prefetch.Vie
 	if err != nil {
 		t.gone(file.node, file.obj, err)
 		t.failed(in.Pid, "read", file.obj.Key, off, err)
-		return nil, readErrno(err)
+		return nil, ReadErrno(err)
 	}
 	t.counters.countRead(n)
 	file.progress.count(off, off+n)

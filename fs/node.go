@@ -44,6 +44,10 @@ func (i identity) inodeNumber() uint64 {
 	return min(max(ino, fuse.FUSE_ROOT_ID+1), 1<<64-2)
 }
 
+// InodeNumber is the number of an entry's inode, as stat shows it. It differs between
+// versions.
+func InodeNumber(e remote.Entry) uint64 { return identityOf(e).inodeNumber() }
+
 // node is an inode that the kernel knows.
 type node struct {
 	id      uint64

@@ -99,7 +99,7 @@ func (t *tree) ask(cancel <-chan struct{}, pid uint32, id uint64, fn func(ctx co
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.failed(pid, "list", dir.Key, 0, err)
 	}
-	return nameErrno(err)
+	return NameErrno(err)
 }
 
 // failed counts and logs a request that gets an errno.
@@ -108,9 +108,9 @@ func (t *tree) failed(pid uint32, op, key string, off int64, err error) {
 		t.counters.killed.Add(1)
 		return
 	}
-	errno := nameErrno(err)
+	errno := NameErrno(err)
 	if op == "read" {
-		errno = readErrno(err)
+		errno = ReadErrno(err)
 		t.counters.readErrors.Add(1)
 	}
 	t.counters.countError(op, errno)

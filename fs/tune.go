@@ -35,6 +35,12 @@ func (s *Server) Kernel() Kernel {
 	return k
 }
 
+// DeviceNumber is that of the mount, as stat of its files tells it; false where
+// somebody else mounted it.
+func (s *Server) DeviceNumber() (major, minor uint32, ok bool) {
+	return s.conn.entry.major, s.conn.entry.minor, s.conn.known
+}
+
 // limits are settings of a connection.
 type limits struct{ maxBackground, congestionThreshold int64 }
 

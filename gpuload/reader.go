@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"weightfs/gpuload/safetensors"
+	"weightfs/handoff"
 )
 
 // reader is one goroutine that reads parts into staging, and enqueues the copies of
@@ -25,13 +26,19 @@ type piece struct {
 	file       *fileLoad
 	begin, end int64
 	staging    Staging
-	event      Event // done when the copy is
+	lent       *handoff.Want // in place of staging
+	event      Event         // done when the copy is
 }
 
 // runReader reads parts until none is left.
 func (l *loader) runReader(ctx context.Context, number int, q *queue) error {
 	r := &reader{loader: l, queue: q}
-	defer func() { l.clock.reader(r.reading, r.waiting, r.parsing) }()
+	defer func() {
+		l.clock.reader(r.reading, r.waiting, r.parsing)
+		for _, c := range r.backlog { // of a load that failed
+			c.giveUp()
+		}
+	}()
 	l.parts.begin(ctx, number)
 	for {
 		p, ok := l.parts.take()
@@ -59,12 +66,17 @@ func (r *reader) readPart(ctx context.Context, f *fileLoad, p part) error {
 		return f.failed(ctx, p.begin, p.end, err)
 	}
 	defer b.Close()
-	for begin := p.begin; begin < p.end; {
+	came := func(n, end int64) { r.parts.came(p.file, n, start, end-p.begin) }
+	begin, err := r.lend(ctx, b, f, p, came)
+	if err != nil {
+		return err
+	}
+	for begin < p.end {
 		c := piece{file: f, begin: begin, end: min(begin+int64(r.pool.budget.piece), p.end)}
 		if err := r.takeStaging(ctx, &c); err != nil {
 			return err
 		}
-		err := r.readPiece(b, c, func(n, end int64) { r.parts.came(p.file, n, start, end-p.begin) })
+		err := r.readPiece(b, c, came)
 		if err != nil {
 			return f.failed(ctx, p.begin, p.end, err)
 		}
@@ -164,11 +176,13 @@ func (r *reader) copy(ctx context.Context, c piece) (err error) {
 			return err
 		}
 	}
-	for s := range c.file.layout.within(c.begin, c.end) {
-		err := r.queue.stream.Copy(c.file.memory[s.alloc], s.at, c.staging, int(s.begin-c.begin), int(s.end-s.begin))
-		if err != nil {
-			return err
-		}
+	if c.lent != nil {
+		err = r.queue.copyLent(c)
+	} else {
+		err = r.queue.copyFrom(c, c.staging)
+	}
+	if err != nil {
+		return err
 	}
 	if c.event, err = r.queue.stream.Record(); err != nil {
 		return err

@@ -94,9 +94,9 @@ func inParallel(b *testing.B, cfg Config, prepare func(b *testing.B, c *Cache), 
 }
 
 // hits reads views of n bytes of one object that is in the cache.
-func hits(b *testing.B, n int, prepare func(b *testing.B, c *Cache)) {
+func hits(b *testing.B, n int, share bool, prepare func(b *testing.B, c *Cache)) {
 	const size = 256 * mib
-	inParallel(b, Config{MemoryLimit: 2 * size}, func(b *testing.B, c *Cache) {
+	inParallel(b, Config{MemoryLimit: 2 * size, Share: share}, func(b *testing.B, c *Cache) {
 		r := c.Open(benchObject("a", size))
 		defer r.Close()
 		for off := int64(0); off < size; off += mib {
@@ -112,12 +112,15 @@ func hits(b *testing.B, n int, prepare func(b *testing.B, c *Cache)) {
 	})
 }
 
-func BenchmarkHit1MiB(b *testing.B)   { hits(b, mib, nil) }
-func BenchmarkHit128KiB(b *testing.B) { hits(b, 128<<10, nil) }
+func BenchmarkHit1MiB(b *testing.B)   { hits(b, mib, false, nil) }
+func BenchmarkHit128KiB(b *testing.B) { hits(b, 128<<10, false, nil) }
+
+// BenchmarkHitShared1MiB is BenchmarkHit1MiB of memory that others can map.
+func BenchmarkHitShared1MiB(b *testing.B) { hits(b, mib, true, nil) }
 
 // BenchmarkHitAmong100000 is a hit while 100,000 other objects are open.
 func BenchmarkHitAmong100000(b *testing.B) {
-	hits(b, mib, func(b *testing.B, c *Cache) {
+	hits(b, mib, false, func(b *testing.B, c *Cache) {
 		for i := range 100_000 {
 			r := c.Open(benchObject(fmt.Sprint("known", i), mib))
 			b.Cleanup(func() { r.Close() })

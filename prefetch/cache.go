@@ -2,6 +2,7 @@ package prefetch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"sync"
@@ -21,6 +22,7 @@ type Cache struct {
 	cfg       Config
 	policy    stream.Policy
 	arena     *arena.Arena
+	private   error // why the arena is not shared
 	scheduler scheduler
 	streams   stream.Census
 	counts    counters
@@ -63,7 +65,7 @@ func newOn(store remote.Store, cfg Config, pressed func() bool) (*Cache, error) 
 	if err != nil {
 		return nil, err
 	}
-	memory, err := arena.New(cfg.MemoryLimit)
+	memory, private, err := newArena(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +74,7 @@ func newOn(store remote.Store, cfg Config, pressed func() bool) (*Cache, error) 
 		cfg:     cfg,
 		policy:  stream.Policy{Mode: cfg.Mode, PartSize: cfg.PartSize},
 		arena:   memory,
+		private: private,
 		now:     time.Now,
 		seed:    maphash.MakeSeed(),
 		objects: make(map[identity]*object),
@@ -82,6 +85,34 @@ func newOn(store remote.Store, cfg Config, pressed func() bool) (*Cache, error) 
 	go c.keepMemory(pressed)
 	return c, nil
 }
+
+// errNotAsked says that sharing was not asked for.
+var errNotAsked = errors.New("it was not asked for")
+
+// newArena makes the memory, shared if that is asked for and can be had: private
+// is why it is not.
+func newArena(cfg Config) (memory *arena.Arena, private, err error) {
+	if private = errNotAsked; cfg.Share {
+		if memory, private = arena.NewShared(cfg.MemoryLimit, cfg.ShareFiles); private == nil {
+			return memory, nil, nil
+		}
+	}
+	memory, err = arena.New(cfg.MemoryLimit)
+	return memory, private, err
+}
+
+// Shared is the cache's memory as other processes may have it, until Close. The
+// error says why they cannot.
+func (c *Cache) Shared() (arena.Shared, error) {
+	shared, ok := c.arena.Shared()
+	if !ok && c.private == nil {
+		return shared, ErrClosed
+	}
+	return shared, c.private
+}
+
+// Watermark is the end of the memory that was ever used.
+func (c *Cache) Watermark() int64 { return c.arena.Watermark() }
 
 // Close ends all fetches and waits, and returns after them. The Readers fail
 // from then on.

@@ -63,6 +63,12 @@ type Config struct {
 	Mode Mode
 	// ReadTimeout is the longest that one View waits; 0 is DefaultReadTimeout.
 	ReadTimeout time.Duration
+	// Share has the memory lie where other processes can map it, if that can be
+	// had in huge pages: see [Cache.Shared].
+	Share bool
+	// ShareFiles makes its files; nil is [arena.MakeShared], which takes the right to
+	// mount.
+	ShareFiles func(size int64) (arena.Shared, error)
 	// Successor names the object that is read after obj, the next shard of a
 	// checkpoint. It is called without locks, from any goroutine, and must not
 	// block. nil: none is known.
@@ -86,6 +92,9 @@ func (cfg Config) complete() (Config, error) {
 	}
 	if cfg.Mode > Off {
 		return cfg, fmt.Errorf("unknown prefetch mode %v", cfg.Mode)
+	}
+	if cfg.ShareFiles == nil {
+		cfg.ShareFiles = arena.MakeShared
 	}
 	if cfg.ReadTimeout == 0 {
 		cfg.ReadTimeout = DefaultReadTimeout

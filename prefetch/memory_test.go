@@ -41,10 +41,16 @@ func TestSmallFilesTakeLittle(t *testing.T) {
 // seconds after a minute, to a tenth of the limit. On a node that is not short it
 // stays. Before anything is read nothing is resident.
 func TestIdleMemoryGoesBack(t *testing.T) {
+	for _, share := range []bool{false, true} {
+		t.Run(fmt.Sprint("share=", share), func(t *testing.T) { testIdleMemoryGoesBack(t, share) })
+	}
+}
+
+func testIdleMemoryGoesBack(t *testing.T, share bool) {
 	synctest.Test(t, func(t *testing.T) {
 		var short atomic.Bool
 		store := newMemStore(t, map[string]int64{"a": 64 * mib})
-		c, err := newOn(store, Config{MemoryLimit: 64 * mib, Mode: Off}, short.Load)
+		c, err := newOn(store, Config{MemoryLimit: 64 * mib, Mode: Off, Share: share}, short.Load)
 		if err != nil {
 			t.Fatal(err)
 		}

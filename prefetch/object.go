@@ -26,6 +26,7 @@ type object struct {
 
 	mu       sync.Mutex
 	streams  stream.Streams // guarded by mu, as are all below
+	exact    stream.Stream  // that of announced reads: it has no window
 	flights  []*flight      // queued or under way
 	handles  int            // open readers
 	opened   uint64         // readers so far

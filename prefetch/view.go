@@ -111,6 +111,11 @@ func (v *View) Release() {
 // the fetch goes on for others. Errors are ctx's, remote's, ErrClosed, or
 // os.ErrDeadlineExceeded after Config.ReadTimeout.
 func (r *Reader) View(ctx context.Context, off int64, n int) (*View, error) {
+	return r.view(ctx, off, n, nil)
+}
+
+// view is View of a read that belongs to a stream, which is found where it is nil.
+func (r *Reader) view(ctx context.Context, off int64, n int, s *stream.Stream) (*View, error) {
 	o := r.object
 	if off < 0 || n < 0 || n > MaxView {
 		return nil, fmt.Errorf("view %s [%d,+%d): %w", o.obj.Key, off, n, os.ErrInvalid)
@@ -119,7 +124,7 @@ func (r *Reader) View(ctx context.Context, off int64, n int) (*View, error) {
 	if n <= 0 {
 		return &View{}, nil
 	}
-	v := &View{object: o, off: off, n: n}
+	v := &View{object: o, off: off, n: n, stream: s}
 	if err := r.lease(ctx, v); err != nil {
 		return nil, fmt.Errorf("read %s [%d,%d): %w", o.obj.Key, off, v.end(), err)
 	}
@@ -172,7 +177,9 @@ func (o *object) begin(r *Reader, v *View, do *after) (hit bool, err error) {
 	if hit {
 		o.read += first
 		c.counts.hits.Add(1)
-		o.follow(r, v, false, do)
+		if v.stream == nil {
+			o.follow(r, v, false, do)
+		}
 		done = true
 		return true, nil
 	}
@@ -186,7 +193,7 @@ func (o *object) begin(r *Reader, v *View, do *after) (hit bool, err error) {
 	entered = true
 	o.users.Add(1)
 	c.counts.misses.Add(1)
-	jumped := o.follow(r, v, true, do)
+	jumped := v.stream == nil && o.follow(r, v, true, do)
 	v.ready = make(chan struct{})
 	if c.arena.Lease(&v.lease, o.number, v.off, v.end()) {
 		if jumped {

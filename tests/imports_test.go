@@ -52,8 +52,9 @@ func TestImports(t *testing.T) {
 		"weightfs/prefetch/names":      {"weightfs/remote"},
 		"weightfs/prefetch":            {"weightfs/prefetch/arena", "weightfs/prefetch/latency", "weightfs/prefetch/stream", "weightfs/remote"},
 		"weightfs/fs":                  {"weightfs/prefetch", "weightfs/prefetch/latency", "weightfs/prefetch/names", "weightfs/remote"},
+		"weightfs/handoff":             {"weightfs/prefetch/arena"},
 		"weightfs/gpuload/safetensors": nil,
-		"weightfs/gpuload":             {"weightfs/gpuload/safetensors", "weightfs/remote"},
+		"weightfs/gpuload":             {"weightfs/gpuload/safetensors", "weightfs/handoff", "weightfs/remote"},
 		"weightfs/gpuload/manifest":    {"weightfs/gpuload", "weightfs/gpuload/safetensors"},
 		"weightfs/gpuload/cuda":        {"weightfs/gpuload"},
 	}

@@ -24,6 +24,13 @@ import (
 func main() { os.Exit(run()) }
 
 func run() int {
+	if request, ok := os.LookupEnv(shareVariable); ok {
+		if err := beShareHelper(request); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return cli.ExitFailure
+		}
+		return 0
+	}
 	// No core of ours may be dumped, and no other process of the same user may
 	// look into our memory: credentials are in it.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {

@@ -21,7 +21,7 @@ import (
 const mainVariable = "WEIGHTFS_TEST_MAIN"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(mainVariable) != "" {
+	if os.Getenv(mainVariable)+os.Getenv(shareVariable) != "" {
 		os.Exit(run())
 	}
 	goleak.VerifyTestMain(m)

@@ -209,6 +209,8 @@ func (m *mounted) openCache(s *settings) error {
 		Concurrency: int(s.concurrency),
 		Mode:        prefetch.Mode(s.prefetch),
 		ReadTimeout: s.readTimeout,
+		Share:       !s.share.off,
+		ShareFiles:  shareFiles,
 		Successor:   known.Successor,
 	})
 	if err != nil {
@@ -251,6 +253,7 @@ func checkNesting(source, mountpoint string) error {
 // listen opens the control socket and, where asked for, the metrics: before the
 // mount answers, so that whoever finds it there finds them too.
 func (m *mounted) listen(s *settings) error {
+	m.serveShared(s)
 	m.closers = append(m.closers, m.KeepHistory())
 	if s.http.Address != "" {
 		stop, err := m.Serve(s.http)

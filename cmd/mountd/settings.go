@@ -30,6 +30,8 @@ type settings struct {
 	concurrency concurrency
 	partSize    partSize
 	prefetch    mode
+	share       share
+	dmaUser     dmaUser
 	metadataTTL ttl
 	readTimeout time.Duration
 
@@ -65,6 +67,8 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	flags.Var(&s.concurrency, "concurrency", "concurrent GETs, 1 to 256; auto grows while throughput grows")
 	flags.Var(&s.partSize, "part-size", "most bytes of one GET; auto is 8MiB, and up to 32MiB where connections are fast")
 	flags.Var(&s.prefetch, "prefetch", "what is fetched ahead: auto, sequential or off")
+	flags.Var(&s.share, "share", "let processes of this host map what is fetched: auto, where huge pages can be had for it, or off")
+	flags.Var(&s.dmaUser, "share-dma-uid", "`UID` of the user who may have that memory writable, which DMA to a GPU takes, beside mountd's own")
 	flags.Var(&s.metadataTTL, "metadata-ttl", "how long names and attributes are remembered: a `duration`, indefinite or minimal")
 	flags.DurationVar(&s.readTimeout, "read-timeout", s.readTimeout, "longest that one read or look-up waits before it fails")
 	flags.BoolVar(&s.allowOther, "allow-other", false, "let other users in")

@@ -42,8 +42,9 @@ type object struct {
 
 // Arena is the memory. Safe for concurrent use.
 type Arena struct {
-	memory  []byte
-	books   []byte   // the memory of records
+	memory  []byte // of mapped
+	mapped  memory
+	books   memory   // of records, heads and ghosts
 	records []record // by id
 	heads   []id     // of the chains of large blocks, by hash
 	ghosts  ghosts
@@ -75,26 +76,35 @@ type Arena struct {
 
 // New reserves an arena within size bytes. Its pages become resident when they
 // are first written.
-func New(size int64) (*Arena, error) {
+func New(size int64) (*Arena, error) { return newOn(private, size, nil) }
+
+// NewShared is New in memory that other processes can map ([Arena.Shared]), of files
+// that makeFiles makes, as [MakeShared] does. The error says why there is none.
+func NewShared(size int64, makeFiles func(size int64) (Shared, error)) (*Arena, error) {
+	return newOn(shareable, size, makeFiles)
+}
+
+func newOn(kind kind, size int64, makeFiles func(size int64) (Shared, error)) (*Arena, error) {
 	frames := size / BlockSize
 	frames -= frames * booksPerFrame / BlockSize
-	memory, err := reserve(frames*BlockSize, true)
+	mapped, err := reserve(frames*BlockSize, kind, makeFiles)
 	if err != nil {
 		return nil, fmt.Errorf("reserve %d bytes of cache memory: %w", frames*BlockSize, err)
 	}
-	records, heads := 1+73*frames, powerOfTwo(frames)
+	count, heads := 1+73*frames, powerOfTwo(frames)
 	sets := max(powerOfTwo(frames)/4, 1)
-	books, err := reserve(records*recordSize+heads*4+sets*16, false)
+	books, err := reserve(count*recordSize+heads*4+sets*16, records, nil)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("reserve the records of cache memory: %w", err), unreserve(memory))
+		return nil, errors.Join(fmt.Errorf("reserve the records of cache memory: %w", err), mapped.free())
 	}
-	at := func(offset int64) unsafe.Pointer { return unsafe.Pointer(&books[offset]) }
+	at := func(offset int64) unsafe.Pointer { return unsafe.Pointer(&books.bytes[offset]) }
 	return &Arena{
-		memory:  memory,
+		memory:  mapped.bytes,
+		mapped:  mapped,
 		books:   books,
-		records: unsafe.Slice((*record)(at(0)), records),
-		heads:   unsafe.Slice((*id)(at(records*recordSize)), heads),
-		ghosts:  unsafe.Slice((*[8]uint16)(at(records*recordSize+heads*4)), sets),
+		records: unsafe.Slice((*record)(at(0)), count),
+		heads:   unsafe.Slice((*id)(at(count*recordSize)), heads),
+		ghosts:  unsafe.Slice((*[8]uint16)(at(count*recordSize+heads*4)), sets),
 		frames:  id(frames),
 		free:    int(frames),
 		objects: make([]object, 1), // number 0 is nobody's
@@ -119,9 +129,10 @@ func (a *Arena) Close() error {
 	if a.leases > 0 {
 		return fmt.Errorf("%d leases were not released", a.leases)
 	}
-	memory, books := a.memory, a.books
-	a.memory, a.books, a.records, a.heads, a.ghosts = nil, nil, nil, nil, nil
-	return errors.Join(unreserve(memory), unreserve(books))
+	mapped, books := a.mapped, a.books
+	a.mapped, a.books = memory{}, memory{}
+	a.memory, a.records, a.heads, a.ghosts = nil, nil, nil, nil
+	return errors.Join(mapped.free(), books.free())
 }
 
 // Add makes an object known, of so many bytes. Its identity is a hash, the same

@@ -18,7 +18,7 @@ const (
 func (a *Arena) Touch() bool {
 	lo, hi := a.untouched()
 	if lo < hi {
-		populate(a.memory[int64(lo)*BlockSize : int64(hi)*BlockSize]) // others may use it meanwhile
+		a.mapped.populate(a.memory[int64(lo)*BlockSize : int64(hi)*BlockSize]) // others may use it meanwhile
 	}
 	return lo < hi
 }
@@ -46,7 +46,7 @@ func (a *Arena) GiveBack(blocks int64) {
 			return
 		}
 		for _, frame := range frames {
-			discard(a.bytes(frame))
+			a.mapped.discard(a.bytes(frame))
 		}
 		a.putCold(frames)
 	}
@@ -57,7 +57,7 @@ func (a *Arena) discardTouched() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.closed && a.touched > a.fresh {
-		discard(a.memory[int64(a.fresh)*BlockSize : int64(a.touched)*BlockSize])
+		a.mapped.discard(a.memory[int64(a.fresh)*BlockSize : int64(a.touched)*BlockSize])
 		a.touched = a.fresh
 	}
 }

@@ -29,7 +29,9 @@ func residentBytes(t *testing.T) int64 {
 }
 
 // An arena of 1 TiB that was reserved and not touched costs nothing.
-func TestReservedMemoryIsNotResident(t *testing.T) {
+func TestReservedMemoryIsNotResident(t *testing.T) { onEachBacking(t, testReservedMemoryIsNotResident) }
+
+func testReservedMemoryIsNotResident(t *testing.T, newArena func(testing.TB, int64) *Arena) {
 	before := residentBytes(t)
 	a := newArena(t, 1<<20)
 	n := a.Add(owner{}, 1<<40, 1)
@@ -57,7 +59,9 @@ func residentFrames(t *testing.T, a *Arena) (n int64) {
 
 // Idle memory goes back: what is free first, then what was read longest ago. What
 // is leased stays.
-func TestGiveBack(t *testing.T) {
+func TestGiveBack(t *testing.T) { onEachBacking(t, testGiveBack) }
+
+func testGiveBack(t *testing.T, newArena func(testing.TB, int64) *Arena) {
 	a := newArena(t, 64)
 	n := a.Add(owner{}, 64*mib, 1)
 	for index := range int64(64) {
@@ -94,7 +98,9 @@ func TestGiveBack(t *testing.T) {
 }
 
 // Fresh memory is made ready in steps, and no more than is of use.
-func TestTouch(t *testing.T) {
+func TestTouch(t *testing.T) { onEachBacking(t, testTouch) }
+
+func testTouch(t *testing.T, newArena func(testing.TB, int64) *Arena) {
 	a := newArena(t, 100)
 	steps := 0
 	for a.Touch() {

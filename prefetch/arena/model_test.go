@@ -11,13 +11,21 @@ import (
 // readers and writers. Whatever is there has the bytes that were written for it,
 // what is leased keeps them, and the counts are those of all records.
 func TestAgreesWithAModel(t *testing.T) {
+	t.Run("private", func(t *testing.T) { testAgreesWithAModel(t, New) })
+	t.Run("shared", func(t *testing.T) {
+		newSharedArena(t, 16) // skips where there is none
+		testAgreesWithAModel(t, func(size int64) (*Arena, error) { return NewShared(size, MakeShared) })
+	})
+}
+
+func testAgreesWithAModel(t *testing.T, make func(size int64) (*Arena, error)) {
 	rapid.Check(t, func(t *rapid.T) {
-		a, err := New(16 * BlockSize)
+		a, err := make(16 * BlockSize)
 		if err != nil {
 			t.Fatal(err)
 		}
 		sizes := []int64{3, ChunkSize, 5*ChunkSize + 1, mib / 8, mib/8 + 1, mib, 2*mib + 7, 9*mib + mib/8, 30 * mib}
-		m := model{T: t, arena: a, sizes: make(map[Number]int64)}
+		m := model{T: t, arena: a, sizes: map[Number]int64{}}
 		for i := range 3 * len(sizes) {
 			size := sizes[i%len(sizes)]
 			n := a.Add(owner{pos: rapid.SampledFrom([]int64{0, 0, size / 2}).Draw(t, "pos")}, size, uint64(i))

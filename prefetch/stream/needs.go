@@ -7,20 +7,24 @@ type Needs []need
 type need struct {
 	start, pos int64
 	used       uint64
-	open       bool // has a window
+	open       bool  // has a window
+	end        int64 // of a range that was announced; 0: a stream
 }
 
-// Needs writes what the streams will come to over old: nothing if none has a
-// window.
+// Needs writes what was announced, and what the streams will come to, over old: of
+// the streams nothing if none has a window.
 func (ss *Streams) Needs(old Needs) Needs {
 	old = old[:0]
-	open := false
+	if len(ss.wanted) > 0 {
+		old = ss.wantedNeeds(old)
+	}
+	announced, open := len(old), false
 	for _, s := range ss.list {
 		open = open || s.Window > 0
-		old = append(old, need{s.start, s.Pos, s.used, s.Window > 0})
+		old = append(old, need{s.start, s.Pos, s.used, s.Window > 0, 0})
 	}
 	if !open {
-		return old[:0]
+		return old[:announced]
 	}
 	return old
 }
@@ -36,6 +40,9 @@ func (ns Needs) Include(off int64, oldest uint64) bool {
 		}
 	}
 	for _, n := range ns {
+		if n.end > 0 && n.used >= oldest && off < n.end && n.pos < off+block {
+			return true
+		}
 		if n.open && n.used >= oldest && began < n.pos && n.pos <= off {
 			return true
 		}

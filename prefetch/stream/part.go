@@ -1,6 +1,6 @@
 package stream
 
-// Part is a fetch that a stream wants.
+// Part is a fetch that a stream wants; Stream is nil for what a reader announced.
 type Part struct {
 	Stream *Stream
 	Lo, Hi int64
@@ -8,10 +8,11 @@ type Part struct {
 	Distance int64
 }
 
-// Next is the part that is needed soonest among those that the windows have room
-// for; ok is false if there is none. size is the object's, partFor gives the size
+// Next is the part that is needed soonest among what is wanted and what the windows
+// have room for; ok is false if there is none. size is the object's, partFor gives the size
 // of a stream's GETs.
 func (ss *Streams) Next(size int64, clock uint64, partFor func(*Stream) int64, fetched Fetched) (best Part, ok bool) {
+	best, ok = ss.nextWanted(partFor, fetched)
 	for _, s := range ss.list {
 		if !s.Ready {
 			continue
@@ -30,7 +31,10 @@ func (ss *Streams) Next(size int64, clock uint64, partFor func(*Stream) int64, f
 
 // Distance is how soon the next part is needed of the streams that are ready.
 func (ss *Streams) Distance() int64 {
-	distance := int64(1<<63 - 1)
+	distance, ok := ss.wantedDistance()
+	if !ok {
+		distance = 1<<63 - 1
+	}
 	for _, s := range ss.list {
 		switch {
 		case !s.Ready:

@@ -148,8 +148,13 @@ func (ss *Streams) moved(s *Stream) bool {
 // Streams tells the streams of one object version apart. Not safe for concurrent
 // use.
 type Streams struct {
-	list   []*Stream // most recently used first
-	census *Census
+	list        []*Stream // most recently used first
+	wanted      []wanted  // in the order that they were said
+	wantedBytes int64     // their sum
+	wantedShare int64     // how far ahead of what is read next they are fetched
+	wantedEpoch uint64    // of the census; 0: not counted
+	wantedUsed  uint64    // the clock when some of it was last announced or read
+	census      *Census
 }
 
 // NewStreams makes the streams of an object version, counted by a census.
@@ -310,10 +315,11 @@ func (ss *Streams) CloseWindows() {
 	}
 }
 
-// Forget drops all streams.
+// Forget drops all streams, and what is wanted.
 func (ss *Streams) Forget() {
 	ss.CloseWindows()
-	ss.list = nil
+	ss.list, ss.wanted, ss.wantedBytes = nil, nil, 0
+	ss.wantedEpoch = ss.census.gone(ss.wantedEpoch)
 }
 
 // Leave gives up what was to be fetched for a stream that its reader left, which

@@ -103,7 +103,7 @@ func rates(from, to sample) Rates {
 
 // sample counts now.
 func (m *Mount) sample() sample {
-	return sample{at: time.Now(), served: m.Server.ReadBytes(), Totals: m.Cache.Totals()}
+	return sample{at: time.Now(), served: m.Server.ReadBytes() + m.leased(), Totals: m.Cache.Totals()}
 }
 
 // KeepHistory notes what is read and fetched every few seconds, until the returned
@@ -120,6 +120,9 @@ func (m *Mount) KeepHistory() (stop func() error) {
 			case <-tick.C:
 				m.history.add(m.sample())
 				m.Server.MarkReads()
+				if m.Handoff != nil {
+					m.Handoff.Mark()
+				}
 			case <-over:
 				return
 			}

@@ -66,7 +66,7 @@ func (m measure) key() string {
 // measures are the numbers of the mount as of now.
 func (m *Mount) measures() []measure {
 	kernel, known := m.Server.Stats(), m.Names.Stats()
-	all := slices.Concat(kernelMeasures(kernel), cacheMeasures(m.Cache.Stats()), nameMeasures(known))
+	all := slices.Concat(kernelMeasures(kernel), cacheMeasures(m.Cache.Stats()), nameMeasures(known), m.handoffMeasures())
 	if store, ok := m.Store.(*remote.Retrying); ok {
 		all = append(all, storeMeasures(store.Stats())...)
 	}

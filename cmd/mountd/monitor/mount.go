@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"weightfs/fs"
+	"weightfs/handoff"
 	"weightfs/prefetch"
 	"weightfs/prefetch/names"
 	"weightfs/remote"
@@ -32,6 +33,7 @@ type Mount struct {
 	Cache       *prefetch.Cache
 	Names       *names.Cache
 	Store       remote.Store
+	Handoff     *handoff.Server // nil: the memory is not shared
 	Logger      *slog.Logger
 
 	history history

@@ -48,6 +48,7 @@ func (r Report) Print(w io.Writer, width int) error {
 	t.throughput(r.Throughput)
 	t.line()
 	t.memory(r)
+	t.handoff(r.Handoff)
 	t.row("GETs", fetchesText(r))
 	t.row("kernel", kernelText(r.Kernel))
 	t.line()

@@ -26,6 +26,7 @@ type Report struct {
 	Throughput Throughput `json:"throughput"`
 	Cache      Fill       `json:"cache"`
 	Memory     Resident   `json:"memory"`
+	Handoff    Handoff    `json:"handoff"`
 	Waiting    Waiting    `json:"waiting"`
 	Files      Files      `json:"files"`
 	Fetches    Fetches    `json:"fetches"`
@@ -109,6 +110,7 @@ func (m *Mount) Report() Report {
 	for _, measure := range m.measures() {
 		r.Measures[measure.key()] = measure.value
 	}
+	r.Handoff = m.handoff()
 	r.Memory = Resident{residentMemory(), r.Measures["memory_promise_bytes"]}
 	samples := m.history.all()
 	r.Throughput = throughputOf(samples, now)

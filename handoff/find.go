@@ -1,0 +1,126 @@
+package handoff
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// FolderVariable names the folder of the sockets where it is not the usual one, as
+// in a container.
+const FolderVariable = "WEIGHTFS_HANDOFF_DIR"
+
+// fsType is how the kernel's table of mounts calls our mounts.
+const fsType = "fuse.weightfs"
+
+// Folder is where a daemon of this user has its sockets.
+func Folder() (string, error) {
+	if dir := os.Getenv(FolderVariable); dir != "" {
+		return dir, nil
+	}
+	if os.Geteuid() == 0 {
+		return "/run/weightfs-handoff", nil
+	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		return filepath.Join(dir, "weightfs-handoff"), nil
+	}
+	return "", errors.New("XDG_RUNTIME_DIR is not set")
+}
+
+// SocketName is the name of a mount's socket in the folder, by the device number
+// of the mount, which is the same in every container: "0-57.sock".
+func SocketName(major, minor uint32) string { return fmt.Sprintf("%d-%d.sock", major, minor) }
+
+// Place is where a file lies.
+type Place struct {
+	Socket string // of its mount
+	Path   string // within the mount
+}
+
+// ErrNoMount says that a file lies on no mount of weightfs.
+var ErrNoMount = errors.New("not on a mount of weightfs")
+
+// Find says where the file called name lies. Links are followed. The error is
+// ErrNoMount, os.ErrNotExist where its mount has no socket here, or the file's own.
+func Find(name string) (Place, error) {
+	abs, err := filepath.Abs(name)
+	if err == nil {
+		abs, err = filepath.EvalSymlinks(abs)
+	}
+	if err != nil {
+		return Place{}, err
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(abs, &st); err != nil {
+		return Place{}, fmt.Errorf("stat %s: %w", abs, err)
+	}
+	major, minor := unix.Major(st.Dev), unix.Minor(st.Dev)
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return Place{}, err
+	}
+	path, ok := pathWithin(string(table), fmt.Sprintf("%d:%d", major, minor), abs)
+	if !ok {
+		return Place{}, fmt.Errorf("%s: %w", name, ErrNoMount)
+	}
+	for _, dir := range folders() {
+		socket := filepath.Join(dir, SocketName(major, minor))
+		if _, err := os.Lstat(socket); err == nil {
+			return Place{socket, path}, nil
+		}
+	}
+	return Place{}, fmt.Errorf("%s: its mount shares no memory here: %w", name, os.ErrNotExist)
+}
+
+// folders are where the sockets may be that this process can reach: root's and its
+// own.
+func folders() []string {
+	all := []string{"/run/weightfs-handoff"}
+	if own, err := Folder(); err == nil && own != all[0] {
+		all = append([]string{own}, all...)
+	}
+	return all
+}
+
+// pathWithin is the path of a file within our mount of a device, by the text of a
+// mountinfo. The innermost mount that has the file counts, of equal ones the last.
+func pathWithin(mountinfo, device, file string) (path string, ok bool) {
+	longest := -1
+	for line := range strings.Lines(mountinfo) {
+		// 36 35 0:42 / /mnt rw,noatime master:1 - fuse.weightfs s3://bucket rw
+		mount, fs, _ := strings.Cut(line, " - ")
+		left, right := strings.Fields(mount), strings.Fields(fs)
+		if len(left) < 6 || len(right) < 1 || left[2] != device || right[0] != fsType {
+			continue
+		}
+		root, dir := unescape(left[3]), unescape(left[4])
+		rest, err := filepath.Rel(dir, file)
+		if err != nil || rest == ".." || strings.HasPrefix(rest, "../") || len(dir) < longest {
+			continue
+		}
+		longest, ok = len(dir), true
+		path = strings.TrimPrefix(filepath.Join(root, rest), "/")
+	}
+	return path, ok
+}
+
+// unescape undoes the kernel's \040 for blanks and backslashes.
+func unescape(s string) string {
+	var out strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if c, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				out.WriteByte(byte(c))
+				i += 3
+				continue
+			}
+		}
+		out.WriteByte(s[i])
+	}
+	return out.String()
+}

@@ -1,0 +1,235 @@
+package handoff_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"weightfs/handoff"
+	"weightfs/handoff/handofftest"
+)
+
+const mib = 1 << 20
+
+// message is a raw one: type, tag, and 32-bit words.
+func message(kind uint16, tag uint32, words ...uint32) []byte {
+	b := binary.LittleEndian.AppendUint16(nil, kind)
+	b = binary.LittleEndian.AppendUint32(append(b, 0, 0), tag)
+	for _, w := range words {
+		b = binary.LittleEndian.AppendUint32(b, w)
+	}
+	return b
+}
+
+func hello() []byte {
+	return append(append(message(1, 0), "weightfs\x01\x00\x01\x00\x00\x00\x00\x00"...), 0, 0, 0, 0)
+}
+
+// raw connects without a client. With greeted it says hello.
+func raw(t *testing.T, s *handofftest.Server, greeted bool) *net.UnixConn {
+	t.Helper()
+	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: s.Socket, Net: "unixpacket"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if greeted {
+		if _, err := conn.Write(hello()); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := conn.Read(make([]byte, 1000)); err != nil || n != 64 {
+			t.Fatalf("a welcome of %d bytes: %v", n, err)
+		}
+	}
+	return conn
+}
+
+// cutOff waits until the server ends the connection.
+func cutOff(conn *net.UnixConn) error {
+	if err := conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
+		return err
+	}
+	for {
+		_, err := conn.Read(make([]byte, 1<<14))
+		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// Whoever breaks the protocol is cut off, and nobody else notices.
+func TestLiarsAreCutOff(t *testing.T) {
+	s := handofftest.Start(t, 32*mib, map[string][]byte{"a": make([]byte, 8*mib)}, nil)
+	open := append(message(3, 1), 'a')
+	for name, messages := range map[string][][]byte{
+		"no hello":                   {open},
+		"another magic":              {append(message(1, 0), "weightXX\x01\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)},
+		"a version of the future":    {append(message(1, 0), "weightfs\x09\x00\x0a\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)},
+		"hello twice":                {hello(), hello()},
+		"too short":                  {hello(), {1, 2, 3}},
+		"too long":                   {hello(), append(message(3, 1), make([]byte, 1<<15)...)},
+		"an unknown type":            {hello(), message(99, 1)},
+		"a server's message":         {hello(), message(4, 1)},
+		"a path that leads out":      {hello(), append(message(3, 1), "../a"...)},
+		"a file that is not open":    {hello(), message(5, 0, 1, 77, 0, 0, 5, 0)},
+		"a range beyond the end":     {hello(), open, message(5, 0, 1, 1, 8*mib-1, 0, 2, 0)},
+		"an offset that overflows":   {hello(), open, message(5, 0, 1, 1, 0xffffffff, 0xffffffff, 2, 0)},
+		"a range too long":           {hello(), open, message(5, 0, 1, 1, 0, 0, 8*mib, 0)},
+		"an empty range":             {hello(), open, message(5, 0, 1, 1, 0, 0, 0, 0)},
+		"a tag twice":                {hello(), open, message(5, 0, 1, 1, 0, 0, 5, 0, 1, 1, 0, 0, 5, 0)},
+		"half an entry":              {hello(), open, message(5, 0, 1, 1, 0, 0, 5)},
+		"a lease that was not given": {hello(), message(7, 0, 5)},
+		"a file closed twice":        {hello(), open, message(11, 1), message(11, 1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn := raw(t, s, false)
+			for _, m := range messages {
+				if _, err := conn.Write(m); err != nil && !errors.Is(err, syscall.EPIPE) {
+					t.Fatal(err)
+				}
+				if string(m) == string(open) { // its answer comes before what follows
+					_, _ = conn.Read(make([]byte, 1000))
+					_, _ = conn.Read(make([]byte, 1000))
+				}
+			}
+			if err := cutOff(conn); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	s.Until(t, "all are gone", func(st handoff.Stats) bool { return len(st.Clients) == 0 && st.Held == 0 })
+	handofftest.Connected(t, goClient(s.Socket)).Ask(handofftest.Digest(make([]byte, 8*mib)), "read a 0 8388608")
+}
+
+// A client that floods and takes no answers waits, and costs nobody else anything.
+func TestFlood(t *testing.T) {
+	s := handofftest.Start(t, 32*mib, map[string][]byte{"a": make([]byte, 8*mib)}, nil)
+	for range 8 {
+		conn := raw(t, s, true)
+		if err := conn.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		for err == nil { // until nothing more is taken
+			_, err = conn.Write(append(message(3, 1), 'a'))
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, syscall.ENOBUFS) {
+			t.Error(err)
+		}
+	}
+	handofftest.Connected(t, goClient(s.Socket)).Ask(handofftest.Digest(make([]byte, 8*mib)), "read a 0 8388608")
+}
+
+// One user has half of the connections at most; the next one is told.
+func TestTooManyConnections(t *testing.T) {
+	s := handofftest.Start(t, 32*mib, map[string][]byte{"a": nil}, nil)
+	for range 64 {
+		raw(t, s, true)
+	}
+	handofftest.StartChild(t, goClient(s.Socket)).Expect("error EUSERS")
+}
+
+// A client that keeps all that there is is cut off when another waits, and learns
+// it.
+func TestGreedyIsCutOff(t *testing.T) {
+	s := handofftest.Start(t, 32*mib, map[string][]byte{"a": make([]byte, 8*mib)}, func(c *handoff.Config) { c.Grace = time.Second })
+	greedy := handofftest.Connected(t, goClient(s.Socket))
+	greedy.Ask("ok", "hold a 0 %d", s.Stats().Cap)
+	greedy.Signal(syscall.SIGSTOP)
+	other := handofftest.Connected(t, goClient(s.Socket))
+	other.Ask(handofftest.Digest(make([]byte, 8*mib)), "read a 0 8388608")
+	greedy.Signal(syscall.SIGCONT)
+	greedy.Ask("gone", "give")
+	if st := s.Stats(); st.Cut != 1 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// Another user is refused, unless others are let in; then he has no way to write
+// what others read.
+func TestOtherUsers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	nobody := func(s *handofftest.Server) *exec.Cmd {
+		binary, err := os.ReadFile(os.Args[0]) // which others cannot reach
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := goClient(s.Socket)
+		cmd.Path = filepath.Join(filepath.Dir(s.Socket), "client")
+		if err := os.WriteFile(cmd.Path, binary, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		return cmd
+	}
+	files := map[string][]byte{"a": []byte(strings.Repeat("weights ", mib/8))}
+	for name, tc := range map[string]struct {
+		allow  func(*handoff.Rule)
+		answer string
+	}{
+		"without allow_other":    {func(*handoff.Rule) {}, "error EACCES"},
+		"with it":                {func(r *handoff.Rule) { r.AllowOther = true }, "ok connected"},
+		"with it, not the modes": {func(r *handoff.Rule) { r.AllowOther, r.FileMode = true, 0o600 }, "error EACCES"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := handofftest.Start(t, 32*mib, files, func(c *handoff.Config) { tc.allow(&c.Rule) })
+			reach(t, s.Socket)
+			handofftest.StartChild(t, nobody(s)).Expect(tc.answer)
+		})
+	}
+}
+
+// reach lets every user to a socket.
+func reach(t *testing.T, socket string) {
+	t.Helper()
+	for path := socket; path != "/" && path != os.TempDir(); path = path[:strings.LastIndexByte(path, '/')] {
+		if err := os.Chmod(path, 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Writable memory is for the mounter and whom he names: others get it read-only.
+func TestWritable(t *testing.T) {
+	s := handofftest.Start(t, 32*mib, map[string][]byte{"a": []byte("weights")}, nil)
+	c, err := handoff.Dial(t.Context(), s.Socket, handoff.Options{Mode: handoff.Writable})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if c.Mode() != handoff.Writable {
+		t.Error("the mounter gets read-only memory")
+	}
+	if err := c.Protect(); err != nil {
+		t.Error(err)
+	}
+	stranger := handofftest.Start(t, 32*mib, map[string][]byte{"a": []byte("weights")}, func(cfg *handoff.Config) {
+		cfg.Rule.Mounter, cfg.Rule.AllowOther = 4711, true
+	})
+	r, err := handoff.Dial(t.Context(), stranger.Socket, handoff.Options{Mode: handoff.Writable})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if r.Mode() != handoff.ReadOnly {
+		t.Error("another gets writable memory")
+	}
+	if err := unix.Mprotect(r.Memory()[:mib], unix.PROT_READ|unix.PROT_WRITE); !errors.Is(err, syscall.EACCES) {
+		t.Errorf("read-only memory is made writable: %v", err)
+	}
+}
