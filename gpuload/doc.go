@@ -23,10 +23,6 @@
 // being opened there is nothing to copy to, and readers fill all staging that the
 // memory limit allows.
 //
-// A file on a mount of weightfs is not read but leased (package handoff): its bytes
-// are copied from the daemon's memory, on the CPU device straight to where they
-// belong, elsewhere by way of staging. What cannot be leased is read from the mount.
-//
 // On the device a file lies as it does on disk, in one allocation or a few, or
 // with other small files in one, and tensors are views of that. Only a tensor that
 // would not begin at a multiple of 16 bytes, or of 256 if it has more than 4 KiB,
