@@ -61,12 +61,6 @@ type Memory interface {
 	Free() error
 }
 
-// Borrower is a Device that copies from memory of somebody else's too, by a Staging
-// that is not freed.
-type Borrower interface {
-	Borrow(memory []byte) Staging
-}
-
 // Staging is host memory that copies read from. It must not be written or
 // freed before the event recorded after its last copy is done.
 type Staging interface {

@@ -83,13 +83,13 @@ func openTree(ctx context.Context, cfg SourceConfig, src remote.Source) (tree, s
 		return nil, "", err
 	}
 	if !info.IsDir() {
-		return &pathTree{path: filepath.Dir(src.Path), doors: newDoors(cfg.Logger)}, filepath.Base(src.Path), nil
+		return &pathTree{path: filepath.Dir(src.Path)}, filepath.Base(src.Path), nil
 	}
 	local, err := remote.OpenLocal(src.Path, remote.LocalConfig{})
 	if err != nil {
 		return nil, "", err
 	}
-	return &pathTree{path: src.Path, local: local, doors: newDoors(cfg.Logger)}, "", nil
+	return &pathTree{path: src.Path, local: local}, "", nil
 }
 
 // openChosen opens the files of t that make up the model.
@@ -152,7 +152,6 @@ type pathTree struct {
 	// local opens what is in the folder; nil for the folder around a file that
 	// the user named, which may be a link to anywhere.
 	local *remote.Local
-	doors *doors
 }
 
 func (t *pathTree) names(context.Context) ([]string, error) {
@@ -169,7 +168,7 @@ func (t *pathTree) names(context.Context) ([]string, error) {
 	return names, nil
 }
 
-func (t *pathTree) open(ctx context.Context, name string) (*File, error) {
+func (t *pathTree) open(_ context.Context, name string) (*File, error) {
 	f, err := t.openFile(name)
 	if err != nil {
 		return nil, err
@@ -178,8 +177,7 @@ func (t *pathTree) open(ctx context.Context, name string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(t.path, name)
-	return newFile(name, path, b.size(), t.doors.open(ctx, path, b)), nil
+	return newFile(name, filepath.Join(t.path, name), b.size(), b), nil
 }
 
 func (t *pathTree) openFile(name string) (*os.File, error) {
@@ -198,11 +196,10 @@ func (t *pathTree) openFile(name string) (*os.File, error) {
 }
 
 func (t *pathTree) Close() error {
-	err := t.doors.Close()
-	if t.local != nil {
-		err = errors.Join(err, t.local.Close())
+	if t.local == nil {
+		return nil
 	}
-	return err
+	return t.local.Close()
 }
 
 // storeTree is the objects of a store, which it owns.

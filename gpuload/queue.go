@@ -15,7 +15,7 @@ type queue struct {
 	copies chan piece // enqueued, in the order of the stream
 
 	mu   sync.Mutex
-	left []piece // guarded by mu; that did not come into copies
+	left []Event // guarded by mu; of copies that did not come into copies
 }
 
 // queueDepth is how many copies may be on a stream before readers wait. It bounds what
@@ -44,7 +44,7 @@ func (q *queue) add(ctx context.Context, c piece) error {
 	case <-ctx.Done():
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		q.left = append(q.left, c)
+		q.left = append(q.left, c.event)
 		return ctx.Err()
 	}
 }
@@ -57,7 +57,7 @@ func (q *queue) complete(ctx context.Context) error {
 			return c.file.failed(ctx, c.begin, c.end, err)
 		}
 		q.clock.copies(-1)
-		if err := q.giveBack(ctx, c); err != nil {
+		if err := q.pool.put(c.staging); err != nil {
 			return c.file.failed(ctx, c.begin, c.end, err)
 		}
 		if err := q.arrived(c); err != nil {
@@ -85,11 +85,10 @@ func (q *queue) close() error {
 	}
 	err := q.stream.Close()
 	for len(q.copies) > 0 {
-		q.left = append(q.left, <-q.copies)
+		_, _ = (<-q.copies).event.Done()
 	}
-	for _, c := range q.left {
-		_, _ = c.event.Done()
-		c.giveUp()
+	for _, e := range q.left {
+		_, _ = e.Done()
 	}
 	if err != nil {
 		return fmt.Errorf("load %s: %w", q.source, err)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"weightfs/gpuload/safetensors"
-	"weightfs/handoff"
 )
 
 // reader is one goroutine that reads parts into staging, and enqueues the copies of
@@ -26,19 +25,13 @@ type piece struct {
 	file       *fileLoad
 	begin, end int64
 	staging    Staging
-	lent       *handoff.Want // in place of staging
-	event      Event         // done when the copy is
+	event      Event // done when the copy is
 }
 
 // runReader reads parts until none is left.
 func (l *loader) runReader(ctx context.Context, number int, q *queue) error {
 	r := &reader{loader: l, queue: q}
-	defer func() {
-		l.clock.reader(r.reading, r.waiting, r.parsing)
-		for _, c := range r.backlog { // of a load that failed
-			c.giveUp()
-		}
-	}()
+	defer func() { l.clock.reader(r.reading, r.waiting, r.parsing) }()
 	l.parts.begin(ctx, number)
 	for {
 		p, ok := l.parts.take()
@@ -66,17 +59,12 @@ func (r *reader) readPart(ctx context.Context, f *fileLoad, p part) error {
 		return f.failed(ctx, p.begin, p.end, err)
 	}
 	defer b.Close()
-	came := func(n, end int64) { r.parts.came(p.file, n, start, end-p.begin) }
-	begin, err := r.lend(ctx, b, f, p, came)
-	if err != nil {
-		return err
-	}
-	for begin < p.end {
+	for begin := p.begin; begin < p.end; {
 		c := piece{file: f, begin: begin, end: min(begin+int64(r.pool.budget.piece), p.end)}
 		if err := r.takeStaging(ctx, &c); err != nil {
 			return err
 		}
-		err := r.readPiece(b, c, came)
+		err := r.readPiece(b, c, func(n, end int64) { r.parts.came(p.file, n, start, end-p.begin) })
 		if err != nil {
 			return f.failed(ctx, p.begin, p.end, err)
 		}
@@ -176,13 +164,11 @@ func (r *reader) copy(ctx context.Context, c piece) (err error) {
 			return err
 		}
 	}
-	if c.lent != nil {
-		err = r.queue.copyLent(c)
-	} else {
-		err = r.queue.copyFrom(c, c.staging)
-	}
-	if err != nil {
-		return err
+	for s := range c.file.layout.within(c.begin, c.end) {
+		err := r.queue.stream.Copy(c.file.memory[s.alloc], s.at, c.staging, int(s.begin-c.begin), int(s.end-s.begin))
+		if err != nil {
+			return err
+		}
 	}
 	if c.event, err = r.queue.stream.Record(); err != nil {
 		return err

@@ -169,8 +169,8 @@ const (
 func (s *Source) Evict() (Warmth, error) {
 	left := Cold
 	for _, f := range s.files {
-		b := pathOf(f.blob)
-		if b == nil {
+		b, ok := f.blob.(*pathBlob)
+		if !ok {
 			continue
 		}
 		cold, err := b.evict()
@@ -189,8 +189,8 @@ func (s *Source) Evict() (Warmth, error) {
 // OnMount tells whether a file of the source is on a FUSE mount.
 func (s *Source) OnMount() bool {
 	return slices.ContainsFunc(s.files, func(f *File) bool {
-		b := pathOf(f.blob)
-		return b != nil && b.mounted
+		b, ok := f.blob.(*pathBlob)
+		return ok && b.mounted
 	})
 }
 
