@@ -38,7 +38,7 @@ class Mapping:
         self.size = size
         buffer = (ctypes.c_char * size).from_address(address)
         weakref.finalize(buffer, _libc.munmap, address, size).atexit = False
-        self._buffer = buffer
+        self._buffer = buffer  # which keeps it mapped
 
 
 def copy(to: int, source: int, length: int) -> None:

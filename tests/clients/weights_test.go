@@ -218,8 +218,8 @@ func TestPythonSlowConsumer(t *testing.T) {
 // and range; opened again, it is the new one.
 func TestPythonReplaced(t *testing.T) {
 	_, m := weights(t, "--metadata-ttl", "minimal")
-	dir := filepath.Join(theStage.scratch, "replaced")
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	dir, err := os.MkdirTemp(theStage.scratch, "replaced-")
+	if err != nil {
 		t.Fatal(err)
 	}
 	put := func(seed uint64) {
