@@ -42,6 +42,10 @@ bin/mountd bin/gpuload:
 bin/weightfs-csi:
 	go build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./cmd/csi
 
+.PHONY: wheel
+wheel: $(VENV)/done ## the Python package weightfs, into bin
+	$(VENV)/bin/pip wheel -q --disable-pip-version-check --no-build-isolation --no-deps -w bin ./python
+
 # gpuload-cuda, cuda-test, gpu-bundle
 include tests/tools/cuda.mk
 

@@ -1,8 +1,9 @@
-"""As much of torch as runai_model_streamer needs to hand out what it has read.
+"""As much of torch as runai_model_streamer and our own package need to hand out
+what they have read.
 
-PyTorch is 3 GB, and the streamer uses nothing of it but the type of its
+PyTorch is 3 GB, and they use nothing of it but the type of its
 tensors: an address, a dtype and a shape. Here these are views of numpy arrays
-of bytes. What reads the files is the streamer's own library, unchanged.
+of bytes. What reads the files is the streamer's own library, or our package, unchanged.
 """
 import importlib.util  # noqa: F401: the streamer takes it for imported, as torch does it
 import math
@@ -11,7 +12,7 @@ import numpy
 
 from . import cuda, distributed
 
-__all__ = ["Tensor", "cuda", "device", "distributed", "empty", "from_numpy", "tensor"]
+__all__ = ["Tensor", "cuda", "device", "distributed", "empty", "from_numpy", "frombuffer", "tensor"]
 
 
 class dtype:
@@ -78,6 +79,11 @@ class Tensor:
 def from_numpy(array):
     data = array.reshape(-1).view(numpy.uint8)
     return Tensor(data, uint8, [data.nbytes])
+
+
+def frombuffer(buffer, dtype):
+    data = numpy.frombuffer(buffer, numpy.uint8)
+    return Tensor(data, dtype, [data.nbytes // dtype.itemsize])
 
 
 def empty(shape, dtype=float32):

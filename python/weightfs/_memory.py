@@ -1,0 +1,100 @@
+"""Memory by address: the mapping of mountd's memory, buffers that are used again,
+and copies during which other threads run."""
+from __future__ import annotations
+
+import collections
+import ctypes
+import mmap
+import os
+import weakref
+from typing import Any
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+
+_MAP_FAILED = ctypes.c_void_p(-1).value
+
+# What is copied at once: it stays in the processor's caches.
+_STEP = 1 << 20
+
+# Smaller buffers are the allocator's, which has them at hand.
+_MIN_REUSED = 1 << 20
+
+_HUGE_PAGE = 2 << 20
+
+
+class Mapping:
+    """A file in memory, mapped read-only. The mapping ends when nothing refers to its buffer
+    any more: no view of it can outlive it."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        address = _libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0)
+        if address == _MAP_FAILED:
+            number = ctypes.get_errno()
+            raise OSError(number, f"map the memory of mountd: {os.strerror(number)}")
+        self.address: int = address
+        self.size = size
+        buffer = (ctypes.c_char * size).from_address(address)
+        weakref.finalize(buffer, _libc.munmap, address, size).atexit = False
+        self._buffer = buffer  # which keeps it mapped
+
+
+def copy(to: int, source: int, length: int) -> None:
+    """Copy between addresses. Other threads run meanwhile."""
+    for done in range(0, length, _STEP):
+        ctypes.memmove(to + done, source + done, min(_STEP, length - done))
+
+
+class Buffers:
+    """Buffers for tensors. One that nobody refers to any more is used again: to touch
+    fresh memory costs as much as three copies."""
+
+    def __init__(self, keep: int) -> None:
+        """keep is how many bytes are kept for further use."""
+        self._keep = keep
+        self._free: collections.deque[mmap.mmap] = collections.deque()
+
+    def take(self, length: int) -> Any:
+        """A ctypes array of so many bytes, whose content is undefined. Its memory is
+        its own until nothing refers to it."""
+        if length < _MIN_REUSED:
+            return (ctypes.c_char * length)()
+        block = self._find(length) or _fresh(length)
+        array = (ctypes.c_char * length).from_buffer(block)
+        weakref.finalize(array, _give_back, weakref.ref(self), block).atexit = False
+        return array
+
+    def _find(self, length: int) -> mmap.mmap | None:
+        """A free buffer that is long enough and not twice as long. The oldest are
+        dropped where too much is kept."""
+        returned = []
+        while self._free:
+            returned.append(self._free.popleft())
+        found, kept = None, 0
+        for block in reversed(returned):
+            if found is None and length <= len(block) <= 2 * length + _HUGE_PAGE:
+                found = block
+            elif kept + len(block) <= self._keep:
+                kept += len(block)
+                self._free.appendleft(block)
+        return found
+
+
+def _give_back(owner: weakref.ref[Buffers], block: mmap.mmap) -> None:
+    """Keep a block that nobody refers to. It may be called at any place, and only
+    appends. Once its owner is gone, the block goes back to the system."""
+    buffers = owner()
+    if buffers is not None:
+        buffers._free.append(block)
+
+
+def _fresh(length: int) -> mmap.mmap:
+    block = mmap.mmap(-1, length)
+    if hasattr(mmap, "MADV_HUGEPAGE") and length >= _HUGE_PAGE:
+        try:
+            block.madvise(mmap.MADV_HUGEPAGE)
+        except OSError:  # a kernel without them
+            pass
+    return block

@@ -1,0 +1,337 @@
+package clients
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"weightfs/handoff/handofftest"
+	"weightfs/tests/rig"
+)
+
+// weightsBucket holds checkpoints with all that the format allows.
+const weightsBucket = "weights"
+
+// patience bounds a hang.
+const patience = 3 * time.Minute
+
+// weightsTree makes and uploads them, once: the folder of the originals.
+var weightsTree = sync.OnceValues(func() (string, error) {
+	dir := filepath.Join(theStage.scratch, "weights")
+	ctx := context.Background()
+	_, err := rig.Output(ctx, nil, "bash", "-euo", "pipefail", "-c", `
+		mkdir "$1"
+		cp -r "$2/sharded" "$2/trained" "$1"
+		"$3" "$4" "$1/hard"`, "bash", dir, theStage.tree, theStage.Python, script("make_hard.py"))
+	if err != nil {
+		return "", err
+	}
+	return dir, theStage.upload(ctx, weightsBucket, dir)
+})
+
+// weights are the originals, and a mount of them that leases; the test is skipped
+// where it cannot.
+func weights(t *testing.T, args ...string) (original string, m *rig.Mount) {
+	t.Helper()
+	original, err := weightsTree()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err = theStage.Mount(t.Context(), rig.MountOptions{
+		Source: "s3://" + weightsBucket, Env: theStage.server.Env(),
+		Args: append([]string{"--memory-limit", "64Mi", "--log-level", "info"}, args...),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil && m.Wait() != -int(syscall.SIGKILL) {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Log("mountd wrote, at last: ", tail(m.Output()))
+		}
+	})
+	if strings.Contains(m.Output(), "the cache's memory is of this process alone") && !slices.Contains(args, "off") {
+		t.Skip("memory cannot be shared here: ", m.Output())
+	}
+	return original, m
+}
+
+// packageEnv has the package found.
+func packageEnv() []string {
+	return []string{"PYTHONPATH=" + filepath.Join(filepath.Dir(script("")), "..", "..", "python")}
+}
+
+// python is what a function of weights.py prints, in the folder dir.
+func python(t *testing.T, dir, arguments string) string {
+	t.Helper()
+	return output(t, dir, `python "$SCRIPTS/weights.py" `+arguments, packageEnv()...)
+}
+
+// startPython starts a function of weights.py, which pauses.
+func startPython(t *testing.T, arguments ...string) *handofftest.Child {
+	t.Helper()
+	cmd := exec.Command(theStage.Python, append([]string{script("weights.py")}, arguments...)...)
+	cmd.Env = append(os.Environ(), packageEnv()...)
+	return handofftest.StartChild(t, cmd)
+}
+
+// leases is what mountd says of its clients.
+type leases struct{ Bytes, Held int64 }
+
+func leasesOf(t *testing.T, m *rig.Mount) leases {
+	t.Helper()
+	var status struct{ Handoff leases }
+	text := rig.Succeed(t, nil, theStage.Mountd, "status", "--json", m.Dir)
+	if err := json.Unmarshal([]byte(text), &status); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return status.Handoff
+}
+
+// The client in Python passes the suite that the one in Go does.
+func TestPythonConforms(t *testing.T) {
+	handofftest.Run(t, func(socket string) *exec.Cmd {
+		cmd := exec.Command(theStage.Python, script("handoff_client.py"), socket)
+		cmd.Env = append(os.Environ(), packageEnv()...)
+		return cmd
+	})
+}
+
+// Every tensor is what an independent reader has of the original, with little memory
+// and with much.
+func TestPythonTensors(t *testing.T) {
+	original, err := weightsTree()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, model := range []string{"hard", "sharded"} {
+		files, err := filepath.Glob(filepath.Join(original, model, "*.safetensors"))
+		if err != nil || len(files) < 2 {
+			t.Fatal(files, err)
+		}
+		want, err := theStage.Reference(t.Context(), files...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct{ framework, memory, ahead string }{{"numpy", "64Mi", "1"}, {"numpy", "512Mi", "128000000"}, {"torch", "64Mi", "30000000"}} {
+			t.Run(model+" "+c.framework+" "+c.memory, func(t *testing.T) {
+				_, m := weights(t, "--memory-limit", c.memory)
+				got := python(t, filepath.Join(m.Dir, model), "manifest "+c.framework+" "+c.ahead+" *.safetensors")
+				if err := rig.Compare(parse(t, got), want); err != nil {
+					t.Error(err)
+				}
+				total := int64(0)
+				for _, tensor := range want {
+					total += tensor.Nbytes
+				}
+				if l := leasesOf(t, m); l.Bytes < total || l.Held != 0 {
+					t.Errorf("%d bytes were leased of %d, %d are held", l.Bytes, total, l.Held)
+				}
+			})
+		}
+	}
+}
+
+// Parts of tensors are what safetensors has of them, and only they are leased.
+func TestPythonSlices(t *testing.T) {
+	original, m := weights(t)
+	file := "trained/model.safetensors"
+	want, got := python(t, original, "slices safetensors "+file), python(t, m.Dir, "slices weightfs "+file)
+	if got != want {
+		t.Errorf("got\n%.2000s\nwant\n%.2000s", got, want)
+	}
+	before := leasesOf(t, m).Bytes
+	python(t, m.Dir, "one_row "+file+" embeddings.word_embeddings.weight")
+	if n := leasesOf(t, m).Bytes - before; n == 0 || n > 256<<10 {
+		t.Errorf("%d bytes were leased for the header and one row", n)
+	}
+}
+
+// Ranges of any file are leased, read-only, and are given back in time or not at all.
+func TestPythonViews(t *testing.T) {
+	original, m := weights(t)
+	file := "sharded/model-00001-of-00003.safetensors"
+	content, err := os.ReadFile(filepath.Join(original, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := strings.TrimSpace(python(t, m.Dir, "views "+file)), fmt.Sprintf("%x", sha256.Sum256(content)); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// What needs no daemon: the header's checks, and buffers.
+func TestPythonParts(t *testing.T) {
+	for arguments, want := range map[string]string{"headers": "True True", "memory": "ok"} {
+		if got := strings.TrimSpace(python(t, theStage.tree, arguments)); got != want {
+			t.Errorf("%s: %s, want %s", arguments, got, want)
+		}
+	}
+}
+
+// Loads that are not taken to their end, and processes that are forked, leave nothing;
+// memory of dropped tensors is used again.
+func TestPythonGivesBack(t *testing.T) {
+	_, m := weights(t)
+	shard := "sharded/model-0000%d-of-00003.safetensors"
+	if got := strings.TrimSpace(python(t, m.Dir, "given_up "+fmt.Sprintf(shard, 1))); got != "ok" {
+		t.Error(got)
+	}
+	if got := strings.TrimSpace(python(t, m.Dir, "reuse "+fmt.Sprintf(shard, 1)+" "+fmt.Sprintf(shard, 2)+" "+fmt.Sprintf(shard, 3))); got != "True True" {
+		t.Error(got)
+	}
+	if l := leasesOf(t, m); l.Held != 0 {
+		t.Errorf("%d bytes are held", l.Held)
+	}
+}
+
+// A consumer that stops taking tensors holds no lease.
+func TestPythonSlowConsumer(t *testing.T) {
+	_, m := weights(t)
+	c := startPython(t, "paced", filepath.Join(m.Dir, "sharded/model-00002-of-00003.safetensors"))
+	c.Expect("ready")
+	for end := time.Now().Add(patience); leasesOf(t, m).Held != 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("leases are held for a consumer that does not take tensors")
+		}
+	}
+	c.Send("")
+	if got := c.Answer(); !regexp.MustCompile(`^\d\d tensors$`).MatchString(got) {
+		t.Error(got)
+	}
+}
+
+// A file that is replaced while it is open ends in ESTALE, which names file, tensor
+// and range; opened again, it is the new one.
+func TestPythonReplaced(t *testing.T) {
+	_, m := weights(t, "--metadata-ttl", "minimal")
+	dir, err := os.MkdirTemp(theStage.scratch, "replaced-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(seed uint64) {
+		if _, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Size: 16 << 20, TensorSize: 4 << 20, Seed: seed}); err != nil {
+			t.Fatal(err)
+		}
+		if err := theStage.server.PutDir(t.Context(), weightsBucket, "replaced/", dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(1)
+	first, last := "model.layers.0.00000.weight", "model.layers.0.00006.weight"
+	c := startPython(t, "replaced", filepath.Join(m.Dir, "replaced/model.safetensors"), first, last)
+	c.Expect("ready")
+	put(2)
+	c.Send("")
+	stale := regexp.MustCompile(`^OSError 116 .*tensor '` + regexp.QuoteMeta(last) + `': \[\d+,\d+\): Stale file handle.*/replaced/model.safetensors'$`)
+	if got := c.Answer(); !stale.MatchString(got) {
+		t.Error(got)
+	}
+	c.Expect("again")
+	want, err := theStage.Reference(t.Context(), filepath.Join(dir, "model.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Send("")
+	if got := "sha256:" + c.Answer(); got != want[last].Digest {
+		t.Errorf("%s, want %s", got, want[last].Digest)
+	}
+}
+
+// The end of the daemon is an error that names file, tensor and range.
+func TestPythonDaemonKilled(t *testing.T) {
+	_, m := weights(t)
+	c := startPython(t, "lost", filepath.Join(m.Dir, "sharded/model-00001-of-00003.safetensors"))
+	c.Expect("ready")
+	if err := m.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-m.Done()
+	c.Send("")
+	lost := regexp.MustCompile(`^lost: .*tensor '[^']+' \[\d+,\d+\): the connection to mountd has ended: .*/model-00001-of-00003.safetensors'$`)
+	if got := c.Answer(); !lost.MatchString(got) {
+		t.Error(got)
+	}
+	if got := c.Answer(); !strings.HasPrefix(got, "then: ") || !strings.Contains(got, "model-00001-of-00003.safetensors") {
+		t.Error(got)
+	}
+}
+
+// A connection that ends is not the end of a load, where the mount goes on: the rest
+// is read from it, and one line says so.
+func TestPythonConnectionLost(t *testing.T) {
+	_, m := weights(t)
+	result := run(t, m.Dir, `python "$SCRIPTS/weights.py" survives sharded/model-00003-of-00003.safetensors`, packageEnv()...)
+	if result.Code != 0 || result.Stdout != "ok\n" || strings.Count(result.Stderr, "is read through its mount: ") != 1 {
+		t.Errorf("exit %d: %s%s", result.Code, result.Stdout, tail(result.Stderr))
+	}
+}
+
+// A client that is killed with a lease costs others nothing.
+func TestPythonClientKilled(t *testing.T) {
+	original, m := weights(t)
+	file := "trained/model.safetensors"
+	c := startPython(t, "hold", filepath.Join(m.Dir, "sharded/model-00001-of-00003.safetensors"))
+	c.Expect("ready")
+	want := python(t, original, "load "+file)
+	for _, when := range []string{"held", "killed"} {
+		if got := python(t, m.Dir, "load "+file); got != want {
+			t.Errorf("while a lease is %s: got\n%.1000s\nwant\n%.1000s", when, got, want)
+		}
+		if held := leasesOf(t, m).Held; when == "held" && held == 0 {
+			t.Error("nothing is held")
+		}
+		c.Kill()
+	}
+	for end := time.Now().Add(patience); leasesOf(t, m).Held != 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the lease of a killed client stays")
+		}
+	}
+}
+
+// What is not leased is read by safetensors: a file on no mount without a word, one on
+// a mount with one line that says why.
+func TestPythonFallsBack(t *testing.T) {
+	original, m := weights(t, "--share", "off")
+	const load = `python "$SCRIPTS/weights.py" load trained/model.safetensors`
+	want := output(t, original, `python "$SCRIPTS/witness.py" load_file trained/model.safetensors`)
+	for dir, lines := range map[string]string{original: "", m.Dir: "trained/model.safetensors is read through its mount: its mount shares no memory here\n"} {
+		result := run(t, dir, load, packageEnv()...)
+		if result.Code != 0 || result.Stdout != want || result.Stderr != lines {
+			t.Errorf("exit %d, it says %q, want %q; got\n%.1000s\nwant\n%.1000s", result.Code, result.Stderr, lines, result.Stdout, want)
+		}
+	}
+}
+
+// The wheel has all that the package needs.
+func TestPythonWheel(t *testing.T) {
+	_, m := weights(t)
+	folder := filepath.Join(filepath.Dir(script("")), "..", "..", "python")
+	got := output(t, m.Dir, fmt.Sprintf(`
+		python -m pip wheel -q --disable-pip-version-check --no-index --no-build-isolation --no-deps -w "$TMP" %q
+		python -m pip install -q --disable-pip-version-check --no-index --no-deps --target "$TMP/site" "$TMP"/weightfs-*-py3-none-any.whl
+		test -e "$TMP/site/weightfs/py.typed"
+		PYTHONPATH="$TMP/site" python "$SCRIPTS/weights.py" load trained/model.safetensors`, folder))
+	if !strings.Contains(got, "embeddings.word_embeddings.weight float32") {
+		t.Error(got)
+	}
+	for _, left := range []string{"build", "dist", "weightfs.egg-info"} {
+		if _, err := os.Stat(filepath.Join(folder, left)); err == nil {
+			t.Errorf("the build left %s in the sources", left)
+		}
+	}
+}
