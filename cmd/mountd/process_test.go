@@ -274,7 +274,7 @@ func TestDaemonWithRelativeNames(t *testing.T) {
 	dir := source(t)
 	base := filepath.Dir(dir)
 	mnt := t.TempDir()
-	p := start(t, nil, "--daemon", dir, mnt) // skips without root
+	p := start(t, nil, "--daemon", dir, mnt)
 	if code := p.exit(); code != 0 {
 		t.Fatalf("exit %d: %s", code, p.said)
 	}

@@ -13,7 +13,6 @@ import (
 func TestAgreesWithAModel(t *testing.T) {
 	t.Run("private", func(t *testing.T) { testAgreesWithAModel(t, New) })
 	t.Run("shared", func(t *testing.T) {
-		newSharedArena(t, 16) // skips where there is none
 		testAgreesWithAModel(t, func(size int64) (*Arena, error) { return NewShared(size, MakeShared) })
 	})
 }
