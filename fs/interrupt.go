@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -151,23 +152,24 @@ type tasks struct {
 
 // newTasks are the tasks of a mount that this process made, or of another's.
 func newTasks(ours bool) tasks {
-	mountinfo, err := os.ReadFile(mountTable)
-	return tasks{hidden: !ours || err != nil || hidesTasks(mountinfo)}
+	table, err := os.Open(mountTable)
+	if err != nil {
+		return tasks{hidden: true}
+	}
+	defer table.Close()
+	return tasks{hidden: !ours || hidesTasks(table)}
 }
 
 // hidesTasks tells whether /proc, by the text of a mountinfo, shows a process only
-// to who may trace it (hidepid, proc(5)).
-func hidesTasks(mountinfo []byte) (hides bool) {
-	for line := range strings.Lines(string(mountinfo)) {
-		entry, ok := parseMountLine(line)
-		if !ok || entry.dir != "/proc" {
-			continue
-		}
-		_, value, _ := strings.Cut(line, "hidepid=")
-		value, _, _ = strings.Cut(strings.TrimSpace(value), ",")
-		hides = !slices.Contains([]string{"", "0", "off", "1", "noaccess"}, value)
+// to who may trace it (hidepid, proc(5)), or cannot be read.
+func hidesTasks(table io.Reader) bool {
+	proc, err := lastMount(table, "/proc")
+	if err != nil || proc == nil {
+		return err != nil
 	}
-	return hides
+	_, value, _ := strings.Cut(proc.VFSOptions, "hidepid=")
+	value, _, _ = strings.Cut(value, ",")
+	return !slices.Contains([]string{"", "0", "off", "1", "noaccess"}, value)
 }
 
 // visible implements taskView. Where nothing is hidden it asks nobody: each READ

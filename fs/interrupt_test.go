@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -77,7 +78,7 @@ func TestHidesTasks(t *testing.T) {
 		"rw,hidepid=2": true, "rw,hidepid=ptraceable,subset=pid": true,
 	} {
 		text := "22 1 0:21 / /proc rw,nosuid - proc proc " + options + "\n23 1 0:22 / /sys rw - sysfs sysfs rw\n"
-		if got := hidesTasks([]byte(text)); got != want {
+		if got := hidesTasks(strings.NewReader(text)); got != want {
 			t.Errorf("%s: %t", options, got)
 		}
 	}

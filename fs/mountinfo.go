@@ -6,7 +6,8 @@ import (
 	"math"
 	"os"
 	"strconv"
-	"strings"
+
+	"github.com/moby/sys/mountinfo"
 )
 
 // mountEntry is one line of /proc/self/mountinfo.
@@ -41,65 +42,27 @@ func mountAt(dir string) (mountEntry, bool, error) {
 
 // mountIn is mountAt in an open table, as it is now.
 func mountIn(table *os.File, dir string) (mountEntry, bool, error) {
-	data, err := io.ReadAll(io.NewSectionReader(table, 0, math.MaxInt64))
+	entry, ok, err := findMount(io.NewSectionReader(table, 0, math.MaxInt64), dir)
 	if err != nil {
 		return mountEntry{}, false, fmt.Errorf("find the mount at %s: %w", dir, err)
 	}
-	entry, ok := findMount(data, dir)
 	return entry, ok, nil
 }
 
 // findMount is mountAt in the text of a mountinfo: the last line wins.
-func findMount(mountinfo []byte, dir string) (found mountEntry, ok bool) {
-	for line := range strings.Lines(string(mountinfo)) {
-		if entry, valid := parseMountLine(line); valid && entry.dir == dir {
-			found, ok = entry, true
-		}
+func findMount(table io.Reader, dir string) (found mountEntry, ok bool, err error) {
+	info, err := lastMount(table, dir)
+	if err != nil || info == nil {
+		return mountEntry{}, false, err
 	}
-	return found, ok
+	return mountEntry{uint32(info.Major), uint32(info.Minor), info.Mountpoint, info.FSType, info.Source}, true, nil
 }
 
-// parseMountLine reads a line such as
-//
-//	36 35 0:42 / /mnt rw,noatime master:1 - fuse.weightfs s3://bucket rw
-//
-// with any number of fields before the dash.
-func parseMountLine(line string) (mountEntry, bool) {
-	mount, fsys, ok := strings.Cut(line, " - ")
-	left, right := strings.Fields(mount), strings.Fields(fsys)
-	if !ok || len(left) < 6 || len(right) < 2 {
-		return mountEntry{}, false
+// lastMount is the line of the topmost mount at dir; nil if there is none.
+func lastMount(table io.Reader, dir string) (*mountinfo.Info, error) {
+	infos, err := mountinfo.GetMountsFromReader(table, func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != dir, false })
+	if err != nil || len(infos) == 0 {
+		return nil, err
 	}
-	major, minor, _ := strings.Cut(left[2], ":")
-	majorNumber, errMajor := strconv.ParseUint(major, 10, 32)
-	minorNumber, errMinor := strconv.ParseUint(minor, 10, 32)
-	if errMajor != nil || errMinor != nil {
-		return mountEntry{}, false
-	}
-	return mountEntry{
-		major:  uint32(majorNumber),
-		minor:  uint32(minorNumber),
-		dir:    unescapeOctal(left[4]),
-		fsType: unescapeOctal(right[0]),
-		source: unescapeOctal(right[1]),
-	}, true
-}
-
-// unescapeOctal undoes the kernel's \040 for blanks and backslashes.
-func unescapeOctal(s string) string {
-	if !strings.ContainsRune(s, '\\') {
-		return s
-	}
-	var out strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if c, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				out.WriteByte(byte(c))
-				i += 3
-				continue
-			}
-		}
-		out.WriteByte(s[i])
-	}
-	return out.String()
+	return infos[len(infos)-1], nil
 }

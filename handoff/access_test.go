@@ -3,7 +3,10 @@ package handoff
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/moby/sys/mountinfo"
 )
 
 // The rule is the kernel's for a FUSE mount with default_permissions.
@@ -45,16 +48,23 @@ func TestPathWithin(t *testing.T) {
 32 22 0:58 / /mnt/models/deep ro - fuse.weightfs s3://others ro
 33 22 0:59 / /mnt/foreign ro - fuse.sshfs host ro
 `
-	for _, tc := range []struct{ device, file, want string }{
-		{"0:57", "/mnt/models/a/b", "a/b"},
-		{"0:57", "/srv/with blank/x", "llama/x"},
-		{"0:58", "/mnt/models/deep/x", "x"},
-		{"0:57", "/mnt/modelsx/a", ""},
-		{"0:59", "/mnt/foreign/a", ""},
-		{"0:60", "/mnt/models/a", ""},
+	mounts, err := mountinfo.GetMountsFromReader(strings.NewReader(table), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		minor      uint32
+		file, want string
+	}{
+		{57, "/mnt/models/a/b", "a/b"},
+		{57, "/srv/with blank/x", "llama/x"},
+		{58, "/mnt/models/deep/x", "x"},
+		{57, "/mnt/modelsx/a", ""},
+		{59, "/mnt/foreign/a", ""},
+		{60, "/mnt/models/a", ""},
 	} {
-		if got, ok := pathWithin(table, tc.device, tc.file); got != tc.want || ok != (tc.want != "") {
-			t.Errorf("%s on %s: %q, %v", tc.file, tc.device, got, ok)
+		if got, ok := pathWithin(mounts, 0, tc.minor, tc.file); got != tc.want || ok != (tc.want != "") {
+			t.Errorf("%s on 0:%d: %q, %v", tc.file, tc.minor, got, ok)
 		}
 	}
 }

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -60,11 +60,11 @@ func Find(name string) (Place, error) {
 		return Place{}, fmt.Errorf("stat %s: %w", abs, err)
 	}
 	major, minor := unix.Major(st.Dev), unix.Minor(st.Dev)
-	table, err := os.ReadFile("/proc/self/mountinfo")
+	mounts, err := mountinfo.GetMounts(nil)
 	if err != nil {
-		return Place{}, err
+		return Place{}, fmt.Errorf("read the table of mounts: %w", err)
 	}
-	path, ok := pathWithin(string(table), fmt.Sprintf("%d:%d", major, minor), abs)
+	path, ok := pathWithin(mounts, major, minor, abs)
 	if !ok {
 		return Place{}, fmt.Errorf("%s: %w", name, ErrNoMount)
 	}
@@ -87,40 +87,20 @@ func folders() []string {
 	return all
 }
 
-// pathWithin is the path of a file within our mount of a device, by the text of a
-// mountinfo. The innermost mount that has the file counts, of equal ones the last.
-func pathWithin(mountinfo, device, file string) (path string, ok bool) {
+// pathWithin is the path of a file within our mount of a device, by a table of
+// mounts. The innermost mount that has the file counts, of equal ones the last.
+func pathWithin(mounts []*mountinfo.Info, major, minor uint32, file string) (path string, ok bool) {
 	longest := -1
-	for line := range strings.Lines(mountinfo) {
-		// 36 35 0:42 / /mnt rw,noatime master:1 - fuse.weightfs s3://bucket rw
-		mount, fs, _ := strings.Cut(line, " - ")
-		left, right := strings.Fields(mount), strings.Fields(fs)
-		if len(left) < 6 || len(right) < 1 || left[2] != device || right[0] != fsType {
+	for _, m := range mounts {
+		if uint32(m.Major) != major || uint32(m.Minor) != minor || m.FSType != fsType {
 			continue
 		}
-		root, dir := unescape(left[3]), unescape(left[4])
-		rest, err := filepath.Rel(dir, file)
-		if err != nil || rest == ".." || strings.HasPrefix(rest, "../") || len(dir) < longest {
+		rest, err := filepath.Rel(m.Mountpoint, file)
+		if err != nil || rest == ".." || strings.HasPrefix(rest, "../") || len(m.Mountpoint) < longest {
 			continue
 		}
-		longest, ok = len(dir), true
-		path = strings.TrimPrefix(filepath.Join(root, rest), "/")
+		longest, ok = len(m.Mountpoint), true
+		path = strings.TrimPrefix(filepath.Join(m.Root, rest), "/")
 	}
 	return path, ok
-}
-
-// unescape undoes the kernel's \040 for blanks and backslashes.
-func unescape(s string) string {
-	var out strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if c, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				out.WriteByte(byte(c))
-				i += 3
-				continue
-			}
-		}
-		out.WriteByte(s[i])
-	}
-	return out.String()
 }

@@ -40,7 +40,6 @@ func TestImports(t *testing.T) {
 		"golang.org/x/term":                      "weightfs/cmd",
 		"golang.org/x/net":                       "weightfs/cmd",
 		"google.golang.org/grpc":                 "weightfs/cmd/csi",
-		"github.com/moby/sys":                    "weightfs/cmd/csi",
 		"github.com/container-storage-interface": "weightfs/cmd/csi",
 	}
 	layout := map[string][]string{ // our folder: what it may import of ours

@@ -2,9 +2,10 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/moby/sys/mountinfo"
 
 	"weightfs/remote"
 )
@@ -12,9 +13,9 @@ import (
 // storesBehind is what the mounts show under the given paths: s3:// sources or
 // folders.
 func storesBehind(sources []string) ([]string, error) {
-	table, err := os.ReadFile("/proc/self/mountinfo")
+	mounts, err := mountinfo.GetMounts(nil)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read the table of mounts: %w", err)
 	}
 	var stores []string
 	for _, source := range sources {
@@ -25,7 +26,7 @@ func storesBehind(sources []string) ([]string, error) {
 		if path, err = filepath.EvalSymlinks(path); err != nil {
 			return nil, err
 		}
-		store, ok := storeBehind(string(table), path)
+		store, ok := storeBehind(mounts, path)
 		if !ok {
 			return nil, fmt.Errorf("%s is on a mount that does not say what it shows; --store does", source)
 		}
@@ -34,22 +35,16 @@ func storesBehind(sources []string) ([]string, error) {
 	return stores, nil
 }
 
-// storeBehind is what a mount of weightfs in the text of a mountinfo shows at
-// path, which is absolute and clean.
-func storeBehind(mountinfo, path string) (string, bool) {
+// storeBehind is what a mount of weightfs among these shows at path, which is
+// absolute and clean.
+func storeBehind(mounts []*mountinfo.Info, path string) (string, bool) {
 	var dir, root, store string
-	for line := range strings.Lines(mountinfo) {
-		mount, fsys, _ := strings.Cut(line, " - ")
-		left, right := strings.Fields(mount), strings.Fields(fsys)
-		if len(left) < 5 || len(right) < 2 {
+	for _, m := range mounts {
+		if _, inside := below(m.Mountpoint, path); !inside || len(m.Mountpoint) < len(dir) {
 			continue
 		}
-		at := unescape(left[4])
-		if _, inside := below(at, path); !inside || len(at) < len(dir) {
-			continue
-		}
-		if dir, root, store = at, "", ""; right[0] == "fuse.weightfs" {
-			root, store = unescape(left[3]), unescape(right[1])
+		if dir, root, store = m.Mountpoint, "", ""; m.FSType == "fuse.weightfs" {
+			root, store = m.Root, m.Source
 		}
 	}
 	// A bind mount may show a folder of the mount alone.
@@ -73,9 +68,4 @@ func below(dir, path string) (string, bool) {
 		return "", true
 	}
 	return strings.CutPrefix(path, strings.TrimSuffix(dir, "/")+"/")
-}
-
-// unescape undoes how the kernel writes what would break a line of mountinfo.
-func unescape(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\043`, "#", `\134`, `\`).Replace(s)
 }

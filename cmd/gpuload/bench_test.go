@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/moby/sys/mountinfo"
 )
 
 func TestBench(t *testing.T) {
@@ -102,6 +104,10 @@ func TestStoreBehind(t *testing.T) {
 45 22 0:47 / /mnt/whole/over rw - tmpfs tmpfs rw
 46 22 0:42 /a\040model /model ro,nosuid shared:1 - fuse.weightfs s3://bucket/pre\040fix ro
 `
+	mounts, err := mountinfo.GetMountsFromReader(strings.NewReader(table), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for path, want := range map[string]string{
 		"/mnt/my models":       "s3://bucket/pre fix",
 		"/mnt/my models/llama": "s3://bucket/pre fix/llama",
@@ -116,7 +122,7 @@ func TestStoreBehind(t *testing.T) {
 		"/model":               "s3://bucket/pre fix/a model",
 		"/model/part":          "s3://bucket/pre fix/a model/part",
 	} {
-		if got, ok := storeBehind(table, path); got != want || ok != (want != "") {
+		if got, ok := storeBehind(mounts, path); got != want || ok != (want != "") {
 			t.Errorf("%s: %q, %t, want %q", path, got, ok, want)
 		}
 	}
