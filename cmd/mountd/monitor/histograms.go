@@ -9,9 +9,9 @@ import (
 	"weightfs/prefetch/latency"
 )
 
-// histograms are the distributions as of now.
-func (m *Mount) histograms() []prometheus.Metric {
-	kernel, cache := m.Server.Stats(), m.Cache.Stats()
+// histograms are the distributions among the counts.
+func (c counts) histograms() []prometheus.Metric {
+	kernel, cache := c.kernel, c.cache
 	return []prometheus.Metric{
 		readSizes(kernel),
 		durations("read_duration_seconds", readHelp, prometheus.Labels{"outcome": "hit"}, kernel.HitTimes),

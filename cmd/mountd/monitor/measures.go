@@ -63,14 +63,25 @@ func (m measure) key() string {
 	return m.name + "{" + strings.Join(labels, ",") + "}"
 }
 
-// measures are the numbers of the mount as of now.
-func (m *Mount) measures() []measure {
-	kernel, known := m.Server.Stats(), m.Names.Stats()
-	all := slices.Concat(kernelMeasures(kernel), cacheMeasures(m.Cache.Stats()), nameMeasures(known), m.handoffMeasures())
+// counts are what the parts of a mount have counted, as of one moment: the cache
+// looks at each object that it knows for them, so that they are taken once.
+type counts struct {
+	kernel fs.Stats
+	cache  prefetch.Stats
+	names  names.Stats
+}
+
+func (m *Mount) count() counts {
+	return counts{m.Server.Stats(), m.Cache.Stats(), m.Names.Stats()}
+}
+
+// measures are the numbers of the mount, those that are counted and those of now.
+func (m *Mount) measures(c counts) []measure {
+	all := slices.Concat(kernelMeasures(c.kernel), cacheMeasures(c.cache), nameMeasures(c.names), m.handoffMeasures())
 	if store, ok := m.Store.(*remote.Retrying); ok {
 		all = append(all, storeMeasures(store.Stats())...)
 	}
-	promise := m.MemoryLimit + PromisedBeside + PromisedForEach*max(kernel.Inodes, known.Entries)
+	promise := m.MemoryLimit + PromisedBeside + PromisedForEach*max(c.kernel.Inodes, c.names.Entries)
 	return append(all,
 		gauge("memory_limit_bytes", "Memory for what is fetched.", m.MemoryLimit),
 		gauge("memory_promise_bytes", "What the daemon's resident memory stays below, by what it knows now.", promise),

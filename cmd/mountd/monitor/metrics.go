@@ -46,7 +46,8 @@ type collector struct{ m *Mount }
 func (c collector) Describe(descs chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, descs) }
 
 func (c collector) Collect(metrics chan<- prometheus.Metric) {
-	for _, measure := range c.m.measures() {
+	counts := c.m.count()
+	for _, measure := range c.m.measures(counts) {
 		kind := prometheus.GaugeValue
 		if measure.counter {
 			kind = prometheus.CounterValue
@@ -54,7 +55,7 @@ func (c collector) Collect(metrics chan<- prometheus.Metric) {
 		desc := prometheus.NewDesc("weightfs_"+measure.name, measure.help, nil, measure.labels)
 		metrics <- prometheus.MustNewConstMetric(desc, kind, float64(measure.value))
 	}
-	for _, histogram := range c.m.histograms() {
+	for _, histogram := range counts.histograms() {
 		metrics <- histogram
 	}
 	metrics <- buildInfo(c.m.Source)

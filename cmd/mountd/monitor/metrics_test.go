@@ -57,7 +57,7 @@ func TestMetricsLint(t *testing.T) {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
 	// Each measure, each histogram, and what is built.
-	if got, want := testutil.CollectAndCount(collector{m}), len(m.measures())+len(m.histograms())+1; got != want {
+	if got, want := testutil.CollectAndCount(collector{m}), len(m.measures(m.count()))+len(m.count().histograms())+1; got != want {
 		t.Errorf("%d metrics, want %d", got, want)
 	}
 }

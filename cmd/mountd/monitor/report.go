@@ -90,7 +90,7 @@ type Kernel struct {
 
 // Report describes the mount as of now.
 func (m *Mount) Report() Report {
-	now, activity, counted := m.sample(), m.Cache.Activity(), m.Cache.Stats()
+	now, activity, counts := m.sample(), m.Cache.Activity(), m.count()
 	r := Report{
 		Source:        m.Source,
 		Mountpoint:    m.Mountpoint,
@@ -100,21 +100,21 @@ func (m *Mount) Report() Report {
 		Measures:      map[string]int64{},
 		Version:       cli.Version(),
 		Time:          now.at,
-		Cache:         fillOf(counted),
+		Cache:         fillOf(counts.cache),
 		Waiting:       Waiting{activity.Bytes.Readers, activity.Memory.Readers},
 		Files:         filesOf(m.Server.OpenFiles(maxNamed)),
-		Fetches:       fetchesOf(activity, counted.Concurrency, now.at),
+		Fetches:       fetchesOf(activity, counts.cache.Concurrency, now.at),
 		Failures:      failuresOf(m.Server.Failures()),
 		Kernel:        Kernel(m.Server.Kernel()),
 	}
-	for _, measure := range m.measures() {
+	for _, measure := range m.measures(counts) {
 		r.Measures[measure.key()] = measure.value
 	}
 	r.Handoff = m.handoff()
 	r.Memory = Resident{residentMemory(), r.Measures["memory_promise_bytes"]}
 	samples := m.history.all()
 	r.Throughput = throughputOf(samples, now)
-	r.Bound = boundOf(loadOf(samples, now, activity, counted, r))
+	r.Bound = boundOf(loadOf(samples, now, activity, counts.cache, r))
 	return r
 }
 

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -28,7 +26,7 @@ const (
 
 // stage is what the tests share; TestMain sets it up, and they read it.
 type stage struct {
-	rig.Programs
+	*rig.Programs
 	server *rig.Server
 	root   string // of the project
 }
@@ -55,7 +53,7 @@ func runOnStage(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	if theStage.Mountd, err = findMountd(ctx, scratch); err != nil {
+	if theStage.Programs, err = rig.Build(ctx, scratch); err != nil {
 		return 1, err
 	}
 	if theStage.server, err = rig.NewServer(ctx, rig.ServerOptions{}); err != nil {
@@ -63,17 +61,4 @@ func runOnStage(m *testing.M) (code int, err error) {
 	}
 	defer func() { err = errors.Join(err, theStage.server.Close()) }()
 	return m.Run(), nil
-}
-
-// findMountd is the program that WEIGHTFS_BIN has, or one that is built into dir.
-func findMountd(ctx context.Context, dir string) (string, error) {
-	if built := os.Getenv("WEIGHTFS_BIN"); built != "" {
-		return filepath.Join(built, "mountd"), nil
-	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", dir+"/", "./cmd/mountd")
-	cmd.Dir = theStage.root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build mountd: %w: %s", err, out)
-	}
-	return filepath.Join(dir, "mountd"), nil
 }
