@@ -72,19 +72,33 @@ func (n node) NodeStageVolume(ctx context.Context, req *csi.NodeStageVolumeReque
 
 // NodeUnstageVolume implements csi.NodeServer. The folder is kubelet's.
 func (n node) NodeUnstageVolume(ctx context.Context, req *csi.NodeUnstageVolumeRequest) (*csi.NodeUnstageVolumeResponse, error) {
-	id, target := req.GetVolumeId(), req.GetStagingTargetPath()
-	if err := checkNames(id, target); err != nil {
+	if err := n.release(ctx, req.GetVolumeId(), req.GetStagingTargetPath(), nil); err != nil {
 		return nil, err
+	}
+	return &csi.NodeUnstageVolumeResponse{}, nil
+}
+
+// release ends the use of a volume at target, and then does what is left to do
+// while the volume is locked.
+func (n node) release(ctx context.Context, id, target string, then func(target string) error) error {
+	if err := checkNames(id, target); err != nil {
+		return err
 	}
 	unlock, err := n.lockVolume(id)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer unlock()
 	if err := n.pool.Release(ctx, target); err != nil {
-		return nil, failure(id, err)
+		return failure(id, err)
 	}
-	return &csi.NodeUnstageVolumeResponse{}, nil
+	if then == nil {
+		return nil
+	}
+	if err := then(target); err != nil {
+		return failure(id, err)
+	}
+	return nil
 }
 
 // NodePublishVolume implements csi.NodeServer. kubelet calls it again from time
@@ -195,22 +209,18 @@ func makeTarget(target string) (made bool, err error) {
 	return true, nil
 }
 
+// removeTarget removes the folder that makeTarget made.
+func removeTarget(target string) error {
+	if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the target: %w", err)
+	}
+	return nil
+}
+
 // NodeUnpublishVolume implements csi.NodeServer.
 func (n node) NodeUnpublishVolume(ctx context.Context, req *csi.NodeUnpublishVolumeRequest) (*csi.NodeUnpublishVolumeResponse, error) {
-	id, target := req.GetVolumeId(), req.GetTargetPath()
-	if err := checkNames(id, target); err != nil {
+	if err := n.release(ctx, req.GetVolumeId(), req.GetTargetPath(), removeTarget); err != nil {
 		return nil, err
-	}
-	unlock, err := n.lockVolume(id)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	if err := n.pool.Release(ctx, target); err != nil {
-		return nil, failure(id, err)
-	}
-	if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, failure(id, fmt.Errorf("remove the target: %w", err))
 	}
 	return &csi.NodeUnpublishVolumeResponse{}, nil
 }
