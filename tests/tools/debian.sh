@@ -5,7 +5,8 @@
 #   debian.sh TARBALL INSTALLED DOWNLOADED
 #
 # INSTALLED are packages that it has, DOWNLOADED such as its apt can install
-# without a network; both are lists with spaces.
+# without a network; both are lists with spaces. It mounts: run it in a mount namespace
+# of its own.
 set -euo pipefail
 tarball=$1 installed=$2 downloaded=$3
 # shellcheck disable=SC1091 # it is the machine's
@@ -32,7 +33,7 @@ if [[ -d /usr/share/keyrings ]]; then options+=(--keyring=/usr/share/keyrings); 
 hook='export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"; apt-get clean
 apt-get -qq --yes --download-only -o APT::Install-Recommends=true install '$downloaded
 # The tarball is written beside its place first: one that is there is whole.
-unshare --mount --propagation private mmdebstrap --quiet --variant=minbase --mode=root "${options[@]}" \
+mmdebstrap --quiet --variant=minbase --mode=root "${options[@]}" \
 	--aptopt="$work/apt.conf" --include="${installed// /,}" --customize-hook="$hook" --skip=cleanup/apt --format=tar \
 	"$codename" "$tarball.new" "$work/sources.list" >&2
 mv "$tarball.new" "$tarball"

@@ -77,7 +77,8 @@ func debianTarball(t *testing.T) string {
 	key := sha256.Sum256([]byte(readFile(t, script) + readFile(t, "/etc/os-release") + debianHas + debianCanInstall))
 	tarball := filepath.Join(root, ".tools", "debian-"+hex.EncodeToString(key[:6])+".tar")
 	if _, err := os.Stat(tarball); err != nil {
-		output(t, script, tarball, debianHas, debianCanInstall)
+		command := append(rig.OwnMounts(), script, tarball, debianHas, debianCanInstall)
+		output(t, command[0], command[1:]...)
 	}
 	return tarball
 }
