@@ -21,6 +21,10 @@ import (
 	"weightfs/remote"
 )
 
+// noResendVariable is for tests: requests under way are found as on kernels before
+// Linux 6.9, which cannot send them again.
+const noResendVariable = "_WEIGHTFS_NO_RESEND"
+
 // lastReads is how long open files are served after the signal to unmount.
 const lastReads = 20 * time.Second
 
@@ -32,17 +36,27 @@ const firstLook = 5 * time.Second
 // one line.
 func (a *app) serve(s *settings, flags *pflag.FlagSet) error {
 	log := &switchWriter{w: a.stderr}
+	if a.takesOver() && s.daemon {
+		log.set(systemLog())
+	}
 	logger := s.logLevel.Logger(log)
 	m, err := a.open(s, flags, logger)
 	if err != nil {
 		return err
 	}
 	defer m.close()
-	if err := a.ready(log); err != nil {
+	if err := a.ready(s, log); err != nil {
 		return errors.Join(err, a.giveUp(m, err))
 	}
-	return a.wait(m)
+	err = a.wait(m)
+	if a.starter != nil {
+		a.starter.ended()
+	}
+	return err
 }
+
+// takesOver tells whether another process has served the mount, and has died.
+func (a *app) takesOver() bool { return a.starter != nil && a.starter.takeovers > 0 }
 
 // giveUp ends a mount of which nobody could be told, for the reason err. A starter
 // that is still there does so by itself.
@@ -67,7 +81,7 @@ func (a *app) wait(m *mounted) error {
 	case sig := <-a.signals:
 		m.Logger.Info("unmounting", "signal", sig.String())
 	}
-	m.notify(daemon.SdNotifyStopping)
+	notify(m.Logger, daemon.SdNotifyStopping)
 	ctx, cancel := context.WithTimeout(context.Background(), lastReads)
 	defer cancel()
 	go func() {
@@ -88,7 +102,10 @@ type mounted struct {
 
 // open opens the source and mounts it. On an error nothing is left.
 func (a *app) open(s *settings, flags *pflag.FlagSet, logger *slog.Logger) (*mounted, error) {
-	m := &mounted{Mount: monitor.Mount{Source: s.parsed.String(), Since: time.Now(), Logger: logger}}
+	m := &mounted{Mount: monitor.Mount{Source: s.parsed.String(), Since: time.Now(), PID: os.Getpid(), Logger: logger}}
+	if a.starter != nil && a.starter.keeps {
+		m.PID, m.Takeovers = os.Getppid(), int64(a.starter.takeovers)
+	}
 	m.MemoryLimit = memoryLimit(os.DirFS("/"), int64(s.memoryLimit), logger)
 	if err := a.openStore(m, s, flags); err != nil {
 		m.close()
@@ -109,19 +126,25 @@ func (a *app) open(s *settings, flags *pflag.FlagSet, logger *slog.Logger) (*mou
 // gone, or left for the starter to take away.
 func (a *app) mount(m *mounted, s *settings) error {
 	cfg := s.mountConfig(m.Logger)
+	_, cfg.NoResend = a.env(noResendVariable)
 	cfg.Mounted = func(server *weightfs.Server) error {
-		m.Server, m.Mountpoint = server, server.Mountpoint()
+		m.Server, m.Mountpoint, m.Since = server, server.Mountpoint(), server.Since()
 		return m.listen(s)
 	}
 	if a.starter == nil {
 		_, err := weightfs.Mount(s.mountpoint, m.Store, m.Cache, m.Names, cfg)
 		return err
 	}
-	attachment, err := a.starter.mount()
+	attachment, err := a.starter.mount(remote.Region(m.Store))
 	if err != nil {
 		return err
 	}
-	_, err = weightfs.Serve(attachment, m.Store, m.Cache, m.Names, cfg)
+	server, err := weightfs.Serve(attachment, m.Store, m.Cache, m.Names, cfg)
+	if err == nil && a.takesOver() {
+		t := server.Takeover()
+		m.Logger.Warn("took the mount over", "takeover", m.Takeovers, "inodes", t.Inodes, "damaged", t.Damaged,
+			"requests", t.Requests, "resent", t.Resent, "restored_in", t.Took)
+	}
 	return err
 }
 
@@ -133,9 +156,13 @@ func (a *app) openStore(m *mounted, s *settings, flags *pflag.FlagSet) error {
 		return err
 	}
 	s3.MaxConnections = int(s.concurrency)
+	if a.takesOver() {
+		s3.Region = a.starter.region
+	}
 	ctx, stop := a.untilSignal()
 	defer stop()
 	store, key, err := remote.Open(ctx, s.parsed, remote.Config{
+		Known: a.takesOver(),
 		S3:    s3,
 		Local: remote.LocalConfig{Logger: m.Logger},
 		Retry: remote.RetryPolicy{Logger: m.Logger},
@@ -145,6 +172,9 @@ func (a *app) openStore(m *mounted, s *settings, flags *pflag.FlagSet) error {
 	}
 	m.Store = store
 	m.closers = append(m.closers, store.Close)
+	if a.takesOver() {
+		return nil // readers wait, and the store may be why the last one died
+	}
 	if key != "" {
 		return fmt.Errorf("source %s is one object: mount the folder around it", m.Source)
 	}
@@ -275,23 +305,25 @@ func (m *mounted) listen(s *settings) error {
 }
 
 // ready tells whoever waits that the mount answers.
-func (a *app) ready(log *switchWriter) error {
+func (a *app) ready(s *settings, log *switchWriter) error {
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 		return fmt.Errorf("notify systemd: %w", err)
 	}
 	if a.starter == nil {
 		return nil
 	}
-	if err := detach(log); err != nil {
-		return err
+	if !a.starter.keeps || s.daemon {
+		if err := detach(log); err != nil {
+			return err
+		}
 	}
 	return a.starter.answers()
 }
 
 // notify tells systemd, which may not be there.
-func (m *mounted) notify(state string) {
+func notify(logger *slog.Logger, state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
-		m.Logger.Warn("cannot notify systemd", "err", err)
+		logger.Warn("cannot notify systemd", "err", err)
 	}
 }
 

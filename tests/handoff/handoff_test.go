@@ -135,10 +135,9 @@ func TestKilled(t *testing.T) {
 	}
 	again := client(t, m)
 	again.Ask("ok", "hold %s 0 1000000", object)
-	if err := m.Signal(syscall.SIGKILL); err != nil {
+	if err := m.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	<-m.Done()
 	again.Ask(handofftest.Digest(theStage.content[:1000000]), "check")
 	again.Ask("gone", "give")
 }
