@@ -14,6 +14,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"weightfs/fs/state"
 	"weightfs/remote"
 )
 
@@ -136,5 +137,39 @@ func BenchmarkNodes(b *testing.B) {
 			Key:     fmt.Sprintf("models/llama/model-%09d.safetensors", i),
 			Version: fmt.Sprintf("\"%032d\"", i),
 		}})
+	}
+}
+
+// BenchmarkLookup is what a node costs in the table, of one that is known and of one
+// that is not, where it is kept for another server and where it is not.
+func BenchmarkLookup(b *testing.B) {
+	file, err := state.Create()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer file.Close()
+	keep, err := state.Open(file)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer keep.Close()
+	for name, keep := range map[string]*state.File{"alone": nil, "kept": keep} {
+		b.Run(name, func(b *testing.B) {
+			nodes := newTable(remote.Entry{Kind: remote.KindDir}, keep)
+			entry := remote.Entry{Object: remote.Object{Key: "models/meta-llama/model-00001-of-00191.safetensors", Version: `"d41d8cd98f00b204e9800998ecf8427e"`, Size: 4 << 30}}
+			nodes.lookup(entry)
+			b.Run("known", func(b *testing.B) {
+				for b.Loop() {
+					nodes.lookup(entry)
+				}
+			})
+			b.Run("fresh", func(b *testing.B) {
+				other := entry
+				other.Version = "other"
+				for b.Loop() {
+					nodes.forget(nodes.lookup(other), 1)
+				}
+			})
+		})
 	}
 }

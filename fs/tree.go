@@ -217,7 +217,7 @@ func (t *tree) readDir(cancel <-chan struct{}, in *fuse.ReadIn,
 	t.counters.directoryReads.Add(1)
 	handle, ok := t.dirs.Load(in.Fh)
 	if !ok && in.Fh <= t.firstHandle { // it goes on in a new listing
-		handle, ok = t.dirs.LoadOrStore(in.Fh, &openDir{})
+		handle, _ = t.dirs.LoadOrStore(in.Fh, &openDir{})
 		ok = true
 	}
 	if !ok {

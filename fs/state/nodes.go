@@ -70,64 +70,61 @@ func (f *File) Add(n Node) Ref {
 	if f == nil || max(len(n.Key), len(n.Version), len(n.Target)) > maxText {
 		return 0
 	}
-	text := n.Key + n.Version + n.Target
-	chain := f.take(1 + (max(len(text)-firstText, 0)+moreText-1)/moreText)
-	if chain == nil {
+	length := len(n.Key) + len(n.Version) + len(n.Target)
+	following := (max(length-firstText, 0) + moreText - 1) / moreText
+	if len(f.freed)+cells-int(f.head.used) < 1+following {
 		return 0
 	}
-	rest := text[min(firstText, len(text)):]
-	for i, r := range chain[1:] {
-		c := f.more(r)
-		following := uint64(continued)
-		if i+2 < len(chain) {
-			following |= uint64(chain[i+2])
-		}
-		c.next = following
-		rest = rest[copy(c.text[:], rest):]
-	}
-	c := f.cell(chain[0])
-	c.lookups, c.size, c.kind = n.Lookups, n.Size, n.Kind
+	first := f.take()
+	c := f.cell(first)
+	c.lookups, c.size, c.kind, c.next = n.Lookups, n.Size, n.Kind, 0
 	c.backing, c.modified = packBacking(n.Opens, n.Backing), packTime(n.ModTime, n.Archived)
 	c.lengths = [3]uint16{uint16(len(n.Key)), uint16(len(n.Version)), uint16(len(n.Target))}
-	copy(c.text[:], text)
-	c.next = 0
-	if len(chain) > 1 {
-		c.next = uint32(chain[1])
+	c.sum = sum(&n)
+	room, last := c.text[:], (*more)(nil)
+	for _, text := range [...]string{n.Key, n.Version, n.Target} {
+		for {
+			written := copy(room, text)
+			room, text = room[written:], text[written:]
+			if text == "" {
+				break
+			}
+			r := f.take()
+			if last == nil {
+				c.next = uint32(r)
+			} else {
+				last.next |= uint64(r)
+			}
+			last = f.more(r)
+			last.next, room = continued, last.text[:]
+		}
 	}
-	c.sum = sum(n)
 	atomic.StoreUint64(&c.id, n.ID)
-	return chain[0]
+	return first
 }
 
-// take returns so many free cells, nil if there are not as many.
-func (f *File) take(n int) []Ref {
-	if len(f.freed)+cells-int(f.head.used) < n {
-		return nil
+// take returns a free cell, of which there is one.
+func (f *File) take() Ref {
+	if last := len(f.freed) - 1; last >= 0 {
+		r := Ref(f.freed[last])
+		f.freed = f.freed[:last]
+		return r
 	}
-	chain := make([]Ref, n)
-	for i := range chain {
-		if last := len(f.freed) - 1; last >= 0 {
-			chain[i] = Ref(f.freed[last])
-			f.freed = f.freed[:last]
-			continue
-		}
-		atomic.AddUint64(&f.head.used, 1)
-		chain[i] = Ref(f.head.used)
-	}
-	return chain
+	atomic.StoreUint64(&f.head.used, f.head.used+1)
+	return Ref(f.head.used)
 }
 
 // SetLookups records the references of a node.
 func (f *File) SetLookups(r Ref, lookups uint64) {
 	if r != 0 {
-		atomic.StoreUint64(&f.cell(r).lookups, lookups)
+		f.cell(r).lookups = lookups
 	}
 }
 
 // SetModified records what of a node has changed.
 func (f *File) SetModified(r Ref, modified time.Time, archived bool) {
 	if r != 0 {
-		atomic.StoreUint64(&f.cell(r).modified, packTime(modified, archived))
+		f.cell(r).modified = packTime(modified, archived)
 	}
 }
 
@@ -136,10 +133,8 @@ func (f *File) SetBacking(r Ref, opens, id int32) {
 	if r == 0 {
 		return
 	}
-	if last := &f.head.lastBack; uint64(id) > atomic.LoadUint64(last) {
-		atomic.StoreUint64(last, uint64(id))
-	}
-	atomic.StoreUint64(&f.cell(r).backing, packBacking(opens, id))
+	f.head.lastBack = max(f.head.lastBack, uint64(id))
+	f.cell(r).backing = packBacking(opens, id)
 }
 
 // Remove forgets a node.
@@ -216,15 +211,15 @@ func (f *File) read(r, used Ref, chain *[]Ref) (n Node, ok bool) {
 	n = Node{ID: c.id, Lookups: c.lookups, Key: all[:key], Version: all[key:version], Target: all[version:], Kind: c.kind, Size: c.size}
 	n.ModTime, n.Archived = unpackTime(c.modified)
 	n.Opens, n.Backing = int32(c.backing>>32), int32(uint32(c.backing))
-	return n, sum(n) == c.sum
+	return n, sum(&n) == c.sum
 }
 
 // sum is a checksum of what of a node does not change. That of an empty cell is
 // none.
-func sum(n Node) uint32 {
+func sum(n *Node) uint32 {
 	fixed := [5]uint64{n.ID, uint64(n.Size), uint64(n.Kind), uint64(len(n.Key)), uint64(len(n.Version))}
 	h := xxh3.Hash(unsafe.Slice((*byte)(unsafe.Pointer(&fixed)), unsafe.Sizeof(fixed)))
-	for _, text := range []string{n.Key, n.Version, n.Target} {
+	for _, text := range [...]string{n.Key, n.Version, n.Target} {
 		h = xxh3.HashStringSeed(text, h)
 	}
 	return uint32(h) | 1

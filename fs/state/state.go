@@ -175,14 +175,14 @@ func (f *File) Generation() uint64 {
 func (f *File) Born() time.Time { return time.Unix(0, f.head.born) }
 
 // LastNode is the last number that was given to a node.
-func (f *File) LastNode() uint64 { return atomic.LoadUint64(&f.head.lastNode) }
+func (f *File) LastNode() uint64 { return f.head.lastNode }
 
 // SetLastNode records a number before a node has it.
 func (f *File) SetLastNode(id uint64) {
 	if f != nil {
-		atomic.StoreUint64(&f.head.lastNode, id)
+		f.head.lastNode = id
 	}
 }
 
 // LastBacking is the largest id of a backing file that was recorded.
-func (f *File) LastBacking() int32 { return int32(atomic.LoadUint64(&f.head.lastBack)) }
+func (f *File) LastBacking() int32 { return int32(f.head.lastBack) }
