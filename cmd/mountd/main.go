@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -34,7 +35,8 @@ func run() int {
 	}
 	if _, isWorker := os.LookupEnv(workerVariable); isWorker {
 		// As which ps shows it, where it was executed by another name. Best effort.
-		_ = os.WriteFile("/proc/self/comm", []byte(filepath.Base(os.Args[0])), 0)
+		self, _ := os.Readlink("/proc/self/exe")
+		_ = os.WriteFile("/proc/self/comm", []byte(strings.TrimSuffix(filepath.Base(self), " (deleted)")), 0)
 	}
 	// No core of ours may be dumped, and no other process of the same user may
 	// look into our memory: credentials are in it.
