@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -27,6 +28,9 @@ const noResendVariable = "_WEIGHTFS_NO_RESEND"
 
 // lastReads is how long open files are served after the signal to unmount.
 const lastReads = 20 * time.Second
+
+// addressPoll is how often an address is tried that the last process still has.
+const addressPoll = 20 * time.Millisecond
 
 // firstLook bounds the look into the source at start. That it can be reached and
 // listed is known before, from one key of it.
@@ -129,7 +133,7 @@ func (a *app) mount(m *mounted, s *settings) error {
 	_, cfg.NoResend = a.env(noResendVariable)
 	cfg.Mounted = func(server *weightfs.Server) error {
 		m.Server, m.Mountpoint, m.Since = server, server.Mountpoint(), server.Since()
-		return m.listen(s)
+		return m.listen(s, a.takesOver())
 	}
 	if a.starter == nil {
 		_, err := weightfs.Mount(s.mountpoint, m.Store, m.Cache, m.Names, cfg)
@@ -281,12 +285,16 @@ func checkNesting(source, mountpoint string) error {
 }
 
 // listen opens the control socket and, where asked for, the metrics: before the
-// mount answers, so that whoever finds it there finds them too.
-func (m *mounted) listen(s *settings) error {
+// mount answers, so that whoever finds it there finds them too. Where the mount is
+// taken over, the last process may still have its sockets.
+func (m *mounted) listen(s *settings, takenOver bool) error {
 	m.serveShared(s)
 	m.closers = append(m.closers, m.KeepHistory())
 	if s.http.Address != "" {
 		stop, err := m.Serve(s.http)
+		if takenOver && errors.Is(err, syscall.EADDRINUSE) {
+			stop, err = m.serveLater(s.http), nil
+		}
 		if err != nil {
 			return err
 		}
@@ -302,6 +310,32 @@ func (m *mounted) listen(s *settings) error {
 	}
 	m.closers = append(m.closers, stop)
 	return nil
+}
+
+// serveLater serves metrics as soon as the address is free.
+func (m *mounted) serveLater(cfg monitor.HTTPConfig) (stop func() error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan func() error, 1)
+	go func() {
+		for {
+			stop, err := m.Serve(cfg)
+			if err == nil {
+				served <- stop
+				return
+			}
+			select {
+			case <-time.After(addressPoll):
+			case <-ctx.Done():
+				m.Logger.Warn("no metrics were served", "err", err)
+				served <- func() error { return nil }
+				return
+			}
+		}
+	}()
+	return func() error {
+		cancel()
+		return (<-served)()
+	}
 }
 
 // ready tells whoever waits that the mount answers.

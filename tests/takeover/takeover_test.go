@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -354,11 +355,19 @@ func TestGivenUp(t *testing.T) {
 	checkNothingLeft(t, m)
 }
 
-// The log says of each death what happened, and of each take-over what was taken.
-func TestLogTellsWhatHappened(t *testing.T) {
+// The log says of each death what happened, and of each take-over what was taken;
+// metrics are served at the same address, and a status that is watched goes on.
+func TestTakeoverIsTold(t *testing.T) {
 	t.Parallel()
-	m := theStage.MountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env(), Args: []string{"--memory-limit", memoryLimit}})
+	const address = "127.78.0.1:9180" // where nobody else listens
+	m := theStage.MountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env(), Args: []string{"--memory-limit", memoryLimit, "--http", address}})
 	rig.Succeed(t, nil, "ls", "-R", m.Dir)
+	watch, err := rig.StartProcess(exec.Command(theStage.Mountd, "status", "--watch", "--json", m.Dir))
+	noError(t, err)
+	t.Cleanup(func() { noError(t, watch.Kill()) })
+	if _, err := watch.AwaitOutput(t.Context(), regexp.MustCompile(`"takeovers":0,`)); err != nil {
+		t.Error(err)
+	}
 	serving, err := m.KillServing()
 	noError(t, err)
 	_, small := names()
@@ -369,6 +378,23 @@ func TestLogTellsWhatHappened(t *testing.T) {
 	} {
 		if _, err := m.AwaitOutput(t.Context(), regexp.MustCompile(line)); err != nil {
 			t.Error(err)
+		}
+	}
+	if _, err := watch.AwaitOutput(t.Context(), regexp.MustCompile(`"takeovers":1,`)); err != nil {
+		t.Error(err)
+	}
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		answer, err := http.Get("http://" + address + "/metrics")
+		if err == nil {
+			text, err := io.ReadAll(answer.Body)
+			answer.Body.Close()
+			if err != nil || !strings.Contains(string(text), "\nweightfs_takeovers_total 1\n") {
+				t.Errorf("metrics: %v: %s", err, text)
+			}
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
 		}
 	}
 	if out := rig.Succeed(t, nil, theStage.Mountd, "status", m.Dir); !regexp.MustCompile(`(?m)^takeovers +1 from `).MatchString(out) {
