@@ -10,7 +10,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"weightfs/handoff/handofftest"
 	"weightfs/tests/rig"
@@ -128,11 +127,7 @@ func TestKilled(t *testing.T) {
 	c := client(t, m)
 	c.Ask("ok", "hold %s 0 4000000", object)
 	c.Kill()
-	for end := time.Now().Add(patience); statusOf(t, m).Handoff.Held != 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the leases of a killed client stay")
-		}
-	}
+	rig.Await(t, "the leases of a killed client end", func() bool { return statusOf(t, m).Handoff.Held == 0 })
 	again := client(t, m)
 	again.Ask("ok", "hold %s 0 1000000", object)
 	if err := m.Signal(syscall.SIGKILL); err != nil {
