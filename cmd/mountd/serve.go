@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,11 +16,13 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/pflag"
 
+	"weightfs/cmd/cli"
 	"weightfs/cmd/mountd/monitor"
 	weightfs "weightfs/fs"
 	"weightfs/prefetch"
 	"weightfs/prefetch/names"
 	"weightfs/remote"
+	"weightfs/remote/tier"
 )
 
 // noResendVariable is for tests: requests under way are found as on kernels before
@@ -101,6 +104,7 @@ func (a *app) wait(m *mounted) error {
 // mounted is a running mount and what it stands on.
 type mounted struct {
 	monitor.Mount
+	region  string         // of the bucket
 	closers []func() error // run from the last to the first
 }
 
@@ -139,7 +143,7 @@ func (a *app) mount(m *mounted, s *settings) error {
 		_, err := weightfs.Mount(s.mountpoint, m.Store, m.Cache, m.Names, cfg)
 		return err
 	}
-	attachment, err := a.starter.mount(remote.Region(m.Store))
+	attachment, err := a.starter.mount(m.region)
 	if err != nil {
 		return err
 	}
@@ -176,13 +180,32 @@ func (a *app) openStore(m *mounted, s *settings, flags *pflag.FlagSet) error {
 	}
 	m.Store = store
 	m.closers = append(m.closers, store.Close)
-	if a.takesOver() {
-		return nil // readers wait, and the store may be why the last one died
-	}
+	m.region = remote.Region(store)
 	if key != "" {
 		return fmt.Errorf("source %s is one object: mount the folder around it", m.Source)
 	}
+	if err := m.openTier(s, s3, a.env); err != nil {
+		return err
+	}
+	if a.takesOver() {
+		return nil // readers wait, and the store may be why the last one died
+	}
 	return m.lookInto(ctx)
+}
+
+// openTier makes the shared cache before a bucket, if one is asked for. That it
+// cannot be reached is a fault that passes.
+func (m *mounted) openTier(s *settings, s3 remote.S3Config, env cli.Lookup) error {
+	if s.parsed.Bucket == "" {
+		return nil
+	}
+	shared, err := s.tier.Open(s3, s.readTimeout, env, m.Logger)
+	if err != nil || shared == nil {
+		return err
+	}
+	m.Tier = shared
+	m.closers = append(m.closers, shared.Close)
+	return nil
 }
 
 // lookInto lists the source, of which nothing is known yet if it is a folder. A
@@ -237,12 +260,17 @@ func (m *mounted) openCache(s *settings) error {
 	}
 	m.Names = known
 	m.closers = append(m.closers, known.Close)
-	cache, err := prefetch.New(m.Store, prefetch.Config{
+	objects, fleet := m.Store, prefetch.Fleet{}
+	if m.Tier != nil {
+		objects, fleet = m.Tier.Wrap(m.Store), prefetch.Fleet{Block: tier.Block, Seed: rand.Uint64()}
+	}
+	cache, err := prefetch.New(objects, prefetch.Config{
 		MemoryLimit: m.MemoryLimit,
 		PartSize:    int64(s.partSize),
 		Concurrency: int(s.concurrency),
 		Mode:        prefetch.Mode(s.prefetch),
 		ReadTimeout: s.readTimeout,
+		Fleet:       fleet,
 		Share:       !s.share.off,
 		ShareFiles:  shareFiles,
 		Successor:   known.Successor,

@@ -55,11 +55,26 @@ func (ss *Streams) nextWanted(partFor func(*Stream) int64, fetched Fetched) (Par
 			continue
 		}
 		w.ahead = max(lo, w.lo)
-		end := roundUp(lo+1, partFor(&Stream{Window: ss.wantedBytes}))
-		_, hi, _ := fetched.Gap(lo, min(ss.runEnd(i), end))
+		part, stop := partFor(&Stream{Window: ss.wantedBytes}), ss.runEnd(i)
+		_, hi, _ := fetched.Gap(lo, min(stop, roundUp(lo+1, part)))
+		if from, to, ok := ss.fleet.pick(lo, min(stop, w.lo+max(ss.wantedShare-before, 0)), part, fetched); ok {
+			lo, hi = from, to
+		}
 		return Part{nil, lo, hi, before + w.ahead - w.lo}, true
 	}
 	return Part{}, false
+}
+
+// WantedEnd is where a fetch for the missing bytes [off, end) that are wanted should
+// end: where the fetches of what is wanted tile, as far as all in between is wanted.
+func (ss *Streams) WantedEnd(off, end int64, partFor func(*Stream) int64) int64 {
+	for i, w := range ss.wanted {
+		if w.lo <= off && off < w.hi {
+			tile := roundUp(off+1, partFor(&Stream{Window: ss.wantedBytes}))
+			return max(end, min(ss.runEnd(i), tile))
+		}
+	}
+	return end
 }
 
 // runEnd is where the ranges end of which each begins where the one before ends,

@@ -162,6 +162,9 @@ func (s *Server) waitReady(ctx context.Context) error {
 // Close ends the server and removes what NewServer made.
 func (s *Server) Close() error {
 	var errs []error
+	if s.client != nil {
+		s.client.Options().HTTPClient.(interface{ CloseIdleConnections() }).CloseIdleConnections()
+	}
 	if s.proc != nil {
 		errs = append(errs, s.proc.Kill())
 	}

@@ -21,7 +21,7 @@ var limit = flag.Int64("limit", 1<<30, "memory limit of BenchmarkDeathToAnswer, 
 // BenchmarkDeathToAnswer is how long nobody answers after the death of a process
 // whose memory is full, where others can map that memory and where they cannot.
 func BenchmarkDeathToAnswer(b *testing.B) {
-	path := filepath.Join(theStage.server.Dir, bucket, "filler")
+	path := filepath.Join(theStage.Server.Dir, bucket, "filler")
 	if err := os.WriteFile(path, nil, 0o644); err != nil {
 		b.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func BenchmarkDeathToAnswer(b *testing.B) {
 	for _, share := range []string{"auto", "off"} {
 		b.Run("share="+share, func(b *testing.B) {
 			m := theStage.MountFor(b, rig.MountOptions{
-				Source: "s3://" + bucket, Env: theStage.server.Env(),
+				Source: "s3://" + bucket, Env: theStage.Server.Env(),
 				Args: []string{"--share", share, "--memory-limit", strconv.FormatInt(*limit, 10)},
 			})
 			var took []time.Duration

@@ -40,9 +40,8 @@ const (
 
 // stage is what the tests share.
 type stage struct {
-	*rig.Programs
+	*rig.Stage
 	source string // the folder with what is read
-	server *rig.Server
 }
 
 var theStage *stage // set before the first test runs
@@ -55,41 +54,11 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "takeover:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func run(m *testing.M) (code int, err error) {
-	flag.Parse()
-	ctx := context.Background()
-	scratch, err := os.MkdirTemp("", "weightfs-takeover-")
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	s := &stage{source: filepath.Join(scratch, "source")}
-	if s.Programs, err = rig.Build(ctx, scratch); err != nil {
-		return 1, err
-	}
-	if err := writeSource(s.source); err != nil {
-		return 1, err
-	}
-	if s.server, err = rig.NewServer(ctx, rig.ServerOptions{}); err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, s.server.Close()) }()
-	if err := s.server.CreateBucket(ctx, bucket); err != nil {
-		return 1, err
-	}
-	if err := s.server.PutDir(ctx, bucket, "", s.source); err != nil {
-		return 1, err
-	}
-	theStage = s
-	return m.Run(), nil
+	rig.Main(m, "takeover", rig.ServerOptions{}, func(ctx context.Context, s *rig.Stage) error {
+		theStage = &stage{s, filepath.Join(s.Scratch, "source")}
+		return errors.Join(writeSource(theStage.source), s.Server.CreateBucket(ctx, bucket),
+			s.Server.PutDir(ctx, bucket, "", theStage.source))
+	})
 }
 
 // names are what is read, by its size.

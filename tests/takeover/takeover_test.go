@@ -156,7 +156,7 @@ func TestReadersSeeNoDeath(t *testing.T) {
 		"folder, found": {folder: true, env: []string{noResend}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			opts := rig.MountOptions{Source: "s3://" + bucket, Env: append(theStage.server.Env(), tc.env...), Args: []string{"--memory-limit", memoryLimit}}
+			opts := rig.MountOptions{Source: "s3://" + bucket, Env: append(theStage.Server.Env(), tc.env...), Args: []string{"--memory-limit", memoryLimit}}
 			if tc.folder {
 				opts.Source = folderOnTmpfs(t)
 			}
@@ -243,11 +243,11 @@ func TestOneReadOutlastsManyDeaths(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const deaths = 20
-			p := proxy.Start(t, theStage.server.Endpoint)
+			p := proxy.Start(t, theStage.Server.Endpoint)
 			release := make(chan struct{})
 			m := theStage.MountFor(t, rig.MountOptions{
 				Source: "s3://" + bucket, Args: []string{"--memory-limit", memoryLimit},
-				Env: append(append(theStage.server.Env(), env...), "AWS_ENDPOINT_URL="+p.Endpoint),
+				Env: append(append(theStage.Server.Env(), env...), "AWS_ENDPOINT_URL="+p.Endpoint),
 			})
 			large, _ := names()
 			rig.Succeed(t, nil, "stat", filepath.Join(m.Dir, large[0]))
@@ -295,7 +295,7 @@ func TestOneReadOutlastsManyDeaths(t *testing.T) {
 // a file open reads it to its end.
 func TestKeeperKilled(t *testing.T) {
 	t.Parallel()
-	m, err := theStage.Mount(t.Context(), rig.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env(), Args: []string{"--memory-limit", memoryLimit}})
+	m, err := theStage.Mount(t.Context(), rig.MountOptions{Source: "s3://" + bucket, Env: theStage.Server.Env(), Args: []string{"--memory-limit", memoryLimit}})
 	noError(t, err)
 	t.Cleanup(func() { _ = m.Close() }) // it did not end well
 	large, _ := names()
@@ -324,7 +324,7 @@ func TestKeeperKilled(t *testing.T) {
 // ENOTCONN, and do not wait.
 func TestGivenUp(t *testing.T) {
 	t.Parallel()
-	m, err := theStage.Mount(t.Context(), rig.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env(), Args: []string{"--memory-limit", memoryLimit}})
+	m, err := theStage.Mount(t.Context(), rig.MountOptions{Source: "s3://" + bucket, Env: theStage.Server.Env(), Args: []string{"--memory-limit", memoryLimit}})
 	noError(t, err)
 	t.Cleanup(func() { _ = m.Close() }) // it did not end well
 	large, _ := names()
@@ -360,7 +360,7 @@ func TestGivenUp(t *testing.T) {
 func TestTakeoverIsTold(t *testing.T) {
 	t.Parallel()
 	const address = "127.78.0.1:9180" // where nobody else listens
-	m := theStage.MountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env(), Args: []string{"--memory-limit", memoryLimit, "--http", address}})
+	m := theStage.MountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: theStage.Server.Env(), Args: []string{"--memory-limit", memoryLimit, "--http", address}})
 	rig.Succeed(t, nil, "ls", "-R", m.Dir)
 	watch, err := rig.StartProcess(exec.Command(theStage.Mountd, "status", "--watch", "--json", m.Dir))
 	noError(t, err)
@@ -405,7 +405,7 @@ func TestTakeoverIsTold(t *testing.T) {
 // With one process alone, its death is the end.
 func TestNoKeeper(t *testing.T) {
 	t.Parallel()
-	m, err := theStage.Mount(t.Context(), rig.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env(), Args: []string{"--no-keeper", "--memory-limit", memoryLimit}})
+	m, err := theStage.Mount(t.Context(), rig.MountOptions{Source: "s3://" + bucket, Env: theStage.Server.Env(), Args: []string{"--no-keeper", "--memory-limit", memoryLimit}})
 	noError(t, err)
 	t.Cleanup(func() { _ = m.Close() }) // it did not end well
 	if m.PID() != m.Process.PID() {
