@@ -21,7 +21,9 @@ import (
 func (a *app) keep(s *settings) error {
 	log := &switchWriter{w: a.stderr}
 	logger := s.logLevel.Logger(log)
-	signal.Notify(a.signals, syscall.SIGHUP) // whose default would leave the worker alone
+	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
+		signal.Notify(a.signals, syscall.SIGHUP) // whose default would leave the worker alone
+	}
 	home, err := os.Getwd()
 	if err != nil {
 		return fmt.Errorf("keep the mount: %w", err)
