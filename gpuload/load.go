@@ -79,7 +79,7 @@ func newLoader(dev Device, src *Source, opts Options, staging budget) *loader {
 		sizes = append(sizes, f.size)
 	}
 	readers := staging.readers(opts.Concurrency)
-	l.parts = newParts(sizes, partsConfig{size: opts.PartSize, readers: readers, joins: func(file int) bool {
+	l.parts = newParts(sizes, partsConfig{size: opts.PartSize, readers: readers, stagger: opts.Stagger, joins: func(file int) bool {
 		return opts.joinParts && src.files[file].blob.joins()
 	}})
 	l.readers = int(min(int64(readers), l.parts.count()))

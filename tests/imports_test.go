@@ -30,7 +30,7 @@ func TestImports(t *testing.T) {
 		"github.com/hanwen/go-fuse":              "weightfs/fs",
 		"github.com/aws":                         "weightfs/remote",
 		"github.com/dgraph-io":                   "weightfs/prefetch",
-		"golang.org/x/time":                      "weightfs/remote/retry",
+		"golang.org/x/time":                      "weightfs/remote",
 		"gorgonia.org/cu":                        "weightfs/gpuload/cuda",
 		"C":                                      "weightfs/gpuload/cuda",
 		"github.com/spf13":                       "weightfs/cmd",
@@ -45,6 +45,7 @@ func TestImports(t *testing.T) {
 	layout := map[string][]string{ // our folder: what it may import of ours
 		"weightfs/remote/retry":        nil,
 		"weightfs/remote":              {"weightfs/remote/retry"},
+		"weightfs/remote/tier":         {"weightfs/remote", "weightfs/remote/retry"},
 		"weightfs/prefetch/stream":     {"weightfs/remote"},
 		"weightfs/prefetch/arena":      nil,
 		"weightfs/prefetch/latency":    nil,

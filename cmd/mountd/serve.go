@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,11 +15,13 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/pflag"
 
+	"weightfs/cmd/cli"
 	"weightfs/cmd/mountd/monitor"
 	weightfs "weightfs/fs"
 	"weightfs/prefetch"
 	"weightfs/prefetch/names"
 	"weightfs/remote"
+	"weightfs/remote/tier"
 )
 
 // lastReads is how long open files are served after the signal to unmount.
@@ -148,7 +151,25 @@ func (a *app) openStore(m *mounted, s *settings, flags *pflag.FlagSet) error {
 	if key != "" {
 		return fmt.Errorf("source %s is one object: mount the folder around it", m.Source)
 	}
+	if err := m.openTier(s, s3, a.env); err != nil {
+		return err
+	}
 	return m.lookInto(ctx)
+}
+
+// openTier makes the shared cache before a bucket, if one is asked for. That it
+// cannot be reached is a fault that passes.
+func (m *mounted) openTier(s *settings, s3 remote.S3Config, env cli.Lookup) error {
+	if s.parsed.Bucket == "" {
+		return nil
+	}
+	shared, err := s.tier.Open(s3, s.readTimeout, env, m.Logger)
+	if err != nil || shared == nil {
+		return err
+	}
+	m.Tier = shared
+	m.closers = append(m.closers, shared.Close)
+	return nil
 }
 
 // lookInto lists the source, of which nothing is known yet if it is a folder. A
@@ -203,12 +224,17 @@ func (m *mounted) openCache(s *settings) error {
 	}
 	m.Names = known
 	m.closers = append(m.closers, known.Close)
-	cache, err := prefetch.New(m.Store, prefetch.Config{
+	objects, fleet := m.Store, prefetch.Fleet{}
+	if m.Tier != nil {
+		objects, fleet = m.Tier.Wrap(m.Store), prefetch.Fleet{Block: tier.Block, Seed: rand.Uint64()}
+	}
+	cache, err := prefetch.New(objects, prefetch.Config{
 		MemoryLimit: m.MemoryLimit,
 		PartSize:    int64(s.partSize),
 		Concurrency: int(s.concurrency),
 		Mode:        prefetch.Mode(s.prefetch),
 		ReadTimeout: s.readTimeout,
+		Fleet:       fleet,
 		Share:       !s.share.off,
 		ShareFiles:  shareFiles,
 		Successor:   known.Successor,

@@ -41,6 +41,7 @@ type settings struct {
 	dirMode    permissions
 
 	s3         cli.S3Flags
+	tier       cli.TierFlags
 	http       monitor.HTTPConfig
 	logLevel   cli.LogLevel
 	daemon     bool
@@ -80,6 +81,7 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	flags.Var(&s.fileMode, "file-mode", "permission bits of files, octal")
 	flags.Var(&s.dirMode, "dir-mode", "permission bits of directories, octal")
 	s.s3.Register(flags)
+	s.tier.Register(flags)
 	s.registerHTTP(flags)
 	s.logLevel.Register(flags)
 	flags.BoolVar(&s.daemon, "daemon", false, "return once the mount answers, and go on in the background")

@@ -20,6 +20,7 @@ import (
 	"weightfs/prefetch"
 	"weightfs/prefetch/names"
 	"weightfs/remote"
+	"weightfs/remote/tier"
 )
 
 // Mount is a running mount. Its owner sets the fields before the first call and
@@ -33,6 +34,7 @@ type Mount struct {
 	Cache       *prefetch.Cache
 	Names       *names.Cache
 	Store       remote.Store
+	Tier        *tier.Tier      // before it; nil: there is none
 	Handoff     *handoff.Server // nil: the memory is not shared
 	Logger      *slog.Logger
 
