@@ -123,8 +123,8 @@ bench: packages $(TOOLS)/versitygw $(VENV)/done ## what readers get, against bas
 
 .PHONY: fleet
 fleet: packages fleet-packages $(TOOLS)/versitygw $(VENV)/done ## fleets of nodes with and without a shared cache, and a simulation of larger ones, into bin/fleet: ROWS=regexp RUNS=1 FLEETFLAGS=
-	go build -o $(TOOLS)/fleet ./tests/fleet
-	@$(TOOLS)/fleet $(if $(ROWS),--rows '$(ROWS)') $(if $(RUNS),--runs $(RUNS)) $(FLEETFLAGS)
+	go build -o $(TOOLS)/scale ./tests/scale
+	@$(TOOLS)/scale $(if $(ROWS),--rows '$(ROWS)') $(if $(RUNS),--runs $(RUNS)) $(FLEETFLAGS)
 
 .PHONY: fleet-packages
 fleet-packages:

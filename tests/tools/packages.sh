@@ -25,7 +25,6 @@ if [[ ${1-} == peers ]]; then
 fi
 if [[ ${1-} == fleet ]]; then
 	need 'command -v ip && command -v tc' iproute2
-	need 'command -v nginx' nginx-light
 fi
 if [[ ${1-} == deploy ]]; then
 	need 'command -v mmdebstrap' mmdebstrap

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"weightfs/cmd/cli"
-	"weightfs/tests/fleet/model"
+	"weightfs/tests/scale/model"
 	"weightfs/tests/lab"
 )
 

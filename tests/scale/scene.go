@@ -21,6 +21,8 @@ const (
 	object = "model.safetensors"
 	// maxNodes is how many addresses the network has, but for the store and the cache.
 	maxNodes = 200
+	// memoryLimit of a mountd has room for as many blocks as it picks the next one of.
+	memoryLimit = 320 << 20
 	// apart is how many machines a cache has that is on machines of its own.
 	apart = 3
 )
@@ -56,7 +58,7 @@ func newScene(ctx context.Context, o options) (_ *scene, err error) {
 		s.nodes = append(s.nodes, m)
 	}
 	s.nodes, s.apart = s.nodes[apart:], s.nodes[:apart]
-	if s.Stage, err = lab.NewStage(ctx, "fleet", bucket); err != nil {
+	if s.Stage, err = lab.NewStage(ctx, "scale", bucket); err != nil {
 		return nil, err
 	}
 	if s.store, err = proxy.NewAt(store.address, s.Server.Endpoint); err != nil {
@@ -94,16 +96,15 @@ func sum(ctx context.Context, path string) (size int64, digest string, err error
 // Close ends the server; the machines end with this program.
 func (s *scene) Close() error { return errors.Join(s.store.Close(), s.Stage.Close()) }
 
-// mountAll mounts the bucket on the first n nodes, with further flags of a mountd by
-// the number of its node.
-func (s *scene) mountAll(ctx context.Context, n int, flags func(node int) []string) ([]*rig.Mount, error) {
+// mountAll mounts the bucket on the first n nodes, with further flags.
+func (s *scene) mountAll(ctx context.Context, n int, flags []string) ([]*rig.Mount, error) {
 	mounts := make([]*rig.Mount, n)
 	var group errgroup.Group
 	for i := range mounts {
 		group.Go(func() (err error) {
 			mounts[i], err = s.Mount(ctx, rig.MountOptions{
 				Source: "s3://" + bucket, Under: s.nodes[i].under(),
-				Args: append([]string{fmt.Sprint("--memory-limit=", 2*s.size)}, flags(i)...),
+				Args: append([]string{fmt.Sprint("--memory-limit=", memoryLimit)}, flags...),
 				Env:  append(s.Server.Env(), "AWS_ENDPOINT_URL="+s.store.Endpoint),
 			})
 			return err

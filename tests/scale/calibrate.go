@@ -5,7 +5,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"weightfs/tests/fleet/model"
+	"weightfs/tests/scale/model"
 )
 
 const (

@@ -1,4 +1,4 @@
-// Command fleet measures how long a fleet takes until its last node has read an
+// Command scale measures how long a fleet of nodes takes until its last node has read an
 // object, and how much of it is asked of the store, by the number of nodes: without a
 // shared cache, with one on three machines of its own, and with one on every node. It
 // writes a Markdown table and plots.
@@ -49,7 +49,7 @@ type options struct {
 	nodeRate  cli.Size // the same
 }
 
-const usage = `Usage: fleet [flags]
+const usage = `Usage: scale [flags]
 
 Measures fleets of nodes in network namespaces, and simulates larger ones. Needs
 root. Rows are named after where the shared cache is.
@@ -60,12 +60,12 @@ func main() {
 	if code, again := rig.RunInside("--net"); again {
 		os.Exit(code)
 	}
-	lab.Main("fleet", run)
+	lab.Main("scale", run)
 }
 
 func parse(args []string) (options, error) {
-	o := options{Settings: lab.Settings{Runs: 1, Size: 64 << 20, Out: filepath.Join("bin", "fleet")}, storeRate: 20e6, nodeRate: 40e6}
-	flags := pflag.NewFlagSet("fleet", pflag.ContinueOnError)
+	o := options{Settings: lab.Settings{Runs: 1, Size: 128 << 20, Out: filepath.Join("bin", "fleet")}, storeRate: 30e6, nodeRate: 60e6}
+	flags := pflag.NewFlagSet("scale", pflag.ContinueOnError)
 	check := o.Register(flags, 1<<20)
 	flags.IntSliceVar(&o.nodes, "nodes", []int{1, 2, 4, 8, 16}, "how many nodes there are, in turn")
 	flags.Var(&o.storeRate, "store-rate", "bytes per second of the store's link")
@@ -109,7 +109,7 @@ func run(ctx context.Context, args []string) (err error) {
 // own, the S3 server's, and the control sockets.
 func ownFiles() error {
 	for _, dir := range []string{"/dev/shm", "/run"} {
-		if err := unix.Mount("fleet", dir, "tmpfs", 0, "mode=0755"); err != nil {
+		if err := unix.Mount("scale", dir, "tmpfs", 0, "mode=0755"); err != nil {
 			return fmt.Errorf("mount a tmpfs at %s: %w", dir, err)
 		}
 	}

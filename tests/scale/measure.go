@@ -24,8 +24,8 @@ type sample struct {
 	Requests int64 `json:"requests"`
 	// Idle is the share of this machine's processor time that nobody used meanwhile.
 	Idle float64 `json:"idle"`
-	// Warnings are how many lines the mountds logged of what went wrong.
-	Warnings int `json:"warnings"`
+	// Warnings are what the mountds logged of what went wrong.
+	Warnings []string `json:"warnings"`
 }
 
 // last is when the last node was done, in seconds.
@@ -48,7 +48,7 @@ func (s *scene) measureAll(ctx context.Context) (*results, error) {
 					return nil, fmt.Errorf("%s, %d nodes: %w", p, n, err)
 				}
 				fmt.Printf("%-24s %3d nodes: last %6.2f s, first %6.2f s, asked %.3f objects by %d GETs, idle %.0f%%, %d warnings\n",
-					p, n, got.last(), got.Seconds[0], got.asked(s.size), got.Requests, 100*got.Idle, got.Warnings)
+					p, n, got.last(), got.Seconds[0], got.asked(s.size), got.Requests, 100*got.Idle, len(got.Warnings))
 				all.samples = append(all.samples, got)
 			}
 		}
@@ -63,7 +63,7 @@ func (s *scene) measure(ctx context.Context, p placement, n int) (_ sample, err 
 		return sample{}, err
 	}
 	defer func() { err = errors.Join(err, cache.Close()) }()
-	mounts, err := s.mountAll(ctx, n, cache.flags)
+	mounts, err := s.mountAll(ctx, n, cache.flags())
 	if err != nil {
 		return sample{}, err
 	}
@@ -95,6 +95,6 @@ func (s *scene) measure(ctx context.Context, p placement, n int) (_ sample, err 
 	}
 	slices.Sort(got.Seconds)
 	stats := s.store.Stats()
-	got.Bytes, got.Requests, got.Idle, got.Warnings = stats.Bytes["GET"], stats.Requests["GET"], after.IdleSince(before), len(warnings(mounts))
+	got.Bytes, got.Requests, got.Idle, got.Warnings = stats.Bytes["GET"], stats.Requests["GET"], after.IdleSince(before), warnings(mounts)
 	return got, nil
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"weightfs/tests/fleet/model"
+	"weightfs/tests/scale/model"
 	"weightfs/tests/lab"
 )
 
