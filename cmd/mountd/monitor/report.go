@@ -20,18 +20,19 @@ type Report struct {
 	MemoryLimit   int64            `json:"memory_limit"`
 	Measures      map[string]int64 `json:"measures"`
 
-	Version    string     `json:"version"`
-	Time       time.Time  `json:"time"`
-	Bound      Bound      `json:"held_back_by"`
-	Throughput Throughput `json:"throughput"`
-	Cache      Fill       `json:"cache"`
-	Memory     Resident   `json:"memory"`
-	Handoff    Handoff    `json:"handoff"`
-	Waiting    Waiting    `json:"waiting"`
-	Files      Files      `json:"files"`
-	Fetches    Fetches    `json:"fetches"`
-	Failures   []Failure  `json:"failures"`
-	Kernel     Kernel     `json:"kernel"`
+	Version    string          `json:"version"`
+	Time       time.Time       `json:"time"`
+	Bound      Bound           `json:"held_back_by"`
+	Throughput Throughput      `json:"throughput"`
+	Cache      Fill            `json:"cache"`
+	Memory     Resident        `json:"memory"`
+	Handoff    Handoff         `json:"handoff"`
+	Tier       *cli.TierReport `json:"tier"` // null: there is none
+	Waiting    Waiting         `json:"waiting"`
+	Files      Files           `json:"files"`
+	Fetches    Fetches         `json:"fetches"`
+	Failures   []Failure       `json:"failures"`
+	Kernel     Kernel          `json:"kernel"`
 }
 
 // Rates are in bytes per second.
@@ -110,7 +111,7 @@ func (m *Mount) Report() Report {
 	for _, measure := range m.measures(counts) {
 		r.Measures[measure.key()] = measure.value
 	}
-	r.Handoff = m.handoff()
+	r.Handoff, r.Tier = m.handoff(), m.tier()
 	r.Memory = Resident{residentMemory(), r.Measures["memory_promise_bytes"]}
 	samples := m.history.all()
 	r.Throughput = throughputOf(samples, now)
