@@ -150,6 +150,9 @@ func (p *benchPlan) run(ctx context.Context) (err error) {
 	if err := p.measure(ctx, dev, result); err != nil {
 		return err
 	}
+	if shared := p.flags.source.shared; shared != nil {
+		result.Tier = cli.NewTierReport(shared.Stats())
+	}
 	if p.flags.json {
 		err = result.writeJSON(p.app.stdout)
 	} else {

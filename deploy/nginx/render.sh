@@ -19,6 +19,7 @@ if [ -z "${RESOLVER:-}" ]; then
 	RESOLVER=$(awk '$1 == "nameserver" { print ($2 ~ /:/ ? "[" $2 "]" : $2); exit }' /etc/resolv.conf)
 fi
 : "${RESOLVER:=127.0.0.1}"
+if [ "$ACCESS_LOG" != off ]; then ACCESS_LOG="$ACCESS_LOG cache"; fi
 export STORES SCHEME STORE_CA STORE_VERIFY DIR SIZE FREE KEYS KEEP BLOCK LISTEN OWNER_LISTEN OWNER_TIMEOUT \
 	TLS TLS_NAME WORKERS ACCESS_LOG STATE RESOLVER
 
@@ -88,7 +89,7 @@ run() {
 	write
 	nginx -c "$STATE/nginx.conf" -g 'daemon off;' &
 	nginx=$!
-	trap 'kill -QUIT "$nginx"; wait "$nginx"; exit' TERM INT QUIT
+	trap 'kill -QUIT "$nginx" 2>/dev/null; wait "$nginx"; exit' TERM INT QUIT
 	seen=$(certificates)
 	while kill -0 "$nginx" 2>/dev/null; do
 		sleep "$RENEW" &

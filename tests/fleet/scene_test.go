@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,11 +25,14 @@ type scene struct {
 	store *proxy.Proxy
 	tier  []*instance
 	key   string // of this scene's object
+	file  string // its original
+	size  int64
 }
 
 // instance is an nginx of the cache.
 type instance struct {
-	url     string
+	url     string // of the router
+	owner   string // its address
 	state   string
 	process *rig.Process
 }
@@ -39,10 +41,28 @@ type instance struct {
 // settings are those of render.sh, in addition.
 func newScene(t *testing.T, instances int, settings ...string) *scene {
 	t.Helper()
-	s := &scene{t: t, key: t.Name() + "/" + object, store: proxy.Start(t, theStage.server.Endpoint)}
-	s.put(theStage.original)
+	return newSceneOf(t, theStage.original, instances, settings...)
+}
+
+// newSceneOf is newScene with another object.
+func newSceneOf(t *testing.T, file string, instances int, settings ...string) *scene {
+	t.Helper()
+	info, err := os.Stat(file)
+	noError(t, err)
+	s := &scene{t: t, key: t.Name() + "/" + object, store: proxy.Start(t, theStage.server.Endpoint), file: file, size: info.Size()}
+	s.put(file)
 	s.startTier(instances, settings...)
 	return s
+}
+
+// newSmallScene is newScene with three blocks of the object.
+func newSmallScene(t *testing.T, instances int, settings ...string) *scene {
+	t.Helper()
+	content, err := os.ReadFile(theStage.original)
+	noError(t, err)
+	file := filepath.Join(t.TempDir(), object)
+	noError(t, os.WriteFile(file, content[:3*block-1000], 0o644))
+	return newSceneOf(t, file, instances, settings...)
 }
 
 // put stores a file as the scene's object.
@@ -54,11 +74,14 @@ func (s *scene) put(name string) {
 // takePort is a free address that stays ours until the test ends.
 func takePort(t *testing.T) string {
 	t.Helper()
-	addr, holder, err := rig.TakePort()
+	addr, holder, err := rig.TakePort(rig.Loopback())
 	noError(t, err)
 	t.Cleanup(func() { holder.Close() })
 	return addr
 }
+
+// storeHost is the store's name in requests.
+func (s *scene) storeHost() string { return strings.TrimPrefix(s.store.Endpoint, "http://") }
 
 // startTier writes the configuration of each instance by render.sh and runs it.
 func (s *scene) startTier(n int, settings ...string) {
@@ -71,10 +94,10 @@ func (s *scene) startTier(n int, settings ...string) {
 		routers, owners = append(routers, takePort(s.t)), append(owners, takePort(s.t))
 	}
 	for i := range n {
-		in := &instance{url: "http://" + routers[i], state: filepath.Join(dir, fmt.Sprint("state", i))}
+		in := &instance{url: "http://" + routers[i], owner: owners[i], state: filepath.Join(dir, fmt.Sprint("state", i))}
 		s.tier = append(s.tier, in)
 		env := append([]string{
-			"STORES=" + regexp.QuoteMeta(strings.TrimPrefix(s.store.Endpoint, "http://")), "SCHEME=http", "RESOLVER=127.0.0.1",
+			"STORES=" + regexp.QuoteMeta(s.storeHost()), "SCHEME=http", "RESOLVER=127.0.0.1",
 			"LISTEN=" + routers[i], "OWNER_LISTEN=" + owners[i], "OWNERS=" + strings.Join(owners, ","),
 			"DIR=" + filepath.Join(dir, fmt.Sprint("cache", i)), "STATE=" + in.state, "SIZE=1g", "FREE=0", "WORKERS=1",
 			"OWNER_TIMEOUT=60s", // no case may depend on how fast a block is filled
@@ -90,7 +113,7 @@ func (s *scene) startTier(n int, settings ...string) {
 func (s *scene) start(in *instance) {
 	s.t.Helper()
 	var err error
-	in.process, err = rig.StartProcess(exec.Command("nginx", "-c", in.state+"/nginx.conf", "-g", "daemon off;"))
+	in.process, err = rig.StartProcess(exec.Command(nginx(), "-c", in.state+"/nginx.conf", "-g", "daemon off;"))
 	noError(s.t, err)
 	s.await("nginx listens", func() bool {
 		select {
@@ -104,6 +127,14 @@ func (s *scene) start(in *instance) {
 		}
 		return err == nil
 	})
+}
+
+// nginx is the program, which is not in every user's PATH.
+func nginx() string {
+	if path, err := exec.LookPath("nginx"); err == nil {
+		return path
+	}
+	return "/usr/sbin/nginx"
 }
 
 // signal is for all processes of an instance.
@@ -171,13 +202,13 @@ func (s *scene) readAll(mounts []*rig.Mount, meanwhile func()) {
 	var readers sync.WaitGroup
 	for _, m := range mounts {
 		readers.Go(func() {
-			if _, err := rig.Output(ctx, nil, "cmp", theStage.original, filepath.Join(m.Dir, object)); err != nil {
+			if _, err := rig.Output(ctx, nil, "cmp", s.file, filepath.Join(m.Dir, object)); err != nil {
 				s.t.Error(err)
 			}
 		})
 	}
 	if meanwhile != nil {
-		s.await("some is read", func() bool { return s.store.Stats().Bytes["GET"] > size/4 })
+		s.await("some is read", func() bool { return s.store.Stats().Bytes["GET"] > s.size/4 })
 		meanwhile()
 	}
 	readers.Wait()
@@ -213,19 +244,12 @@ func (s *scene) asked() (byTier, direct int64) {
 func (s *scene) holds(most float64, mostDirect int64) {
 	s.t.Helper()
 	byTier, direct := s.asked()
-	share := float64(byTier+direct) / float64(fileSize(s.t))
+	share := float64(byTier+direct) / float64(s.size)
 	s.t.Logf("asked of the store: %.3f of the object, %d bytes of it by nodes", share, direct)
 	if share > most || direct > mostDirect {
 		s.t.Errorf("want at most %.3f, and %d bytes by nodes", most, mostDirect)
 	}
 	s.store.ResetStats()
-}
-
-func fileSize(t *testing.T) int64 {
-	t.Helper()
-	info, err := os.Stat(theStage.original)
-	noError(t, err)
-	return info.Size()
 }
 
 // await waits until done says so.
@@ -236,19 +260,6 @@ func (s *scene) await(what string, done func() bool) {
 			s.t.Fatalf("it does not come to that: %s", what)
 		}
 	}
-}
-
-// presign makes the URL of a GET of the scene's object as a node does, but by the
-// server's own client.
-func (s *scene) get(edit func(*http.Request)) (int, string) {
-	s.t.Helper()
-	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.tier[0].url+"/", nil)
-	noError(s.t, err)
-	edit(r)
-	response, err := http.DefaultTransport.RoundTrip(r)
-	noError(s.t, err)
-	defer response.Body.Close()
-	return response.StatusCode, response.Header.Get("X-Cache-Status")
 }
 
 func noError(t *testing.T, err error) {

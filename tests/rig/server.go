@@ -90,7 +90,7 @@ func (s *Server) start(ctx context.Context, opts ServerOptions) (err error) {
 		}
 	}
 	var addr string
-	if addr, s.port, err = TakePort(); err != nil {
+	if addr, s.port, err = TakePort(Loopback()); err != nil {
 		return err
 	}
 	s.Endpoint = "http://" + addr

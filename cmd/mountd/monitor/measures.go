@@ -77,7 +77,7 @@ func (m *Mount) count() counts {
 
 // measures are the numbers of the mount, those that are counted and those of now.
 func (m *Mount) measures(c counts) []measure {
-	all := slices.Concat(kernelMeasures(c.kernel), cacheMeasures(c.cache), nameMeasures(c.names), m.handoffMeasures())
+	all := slices.Concat(kernelMeasures(c.kernel), cacheMeasures(c.cache), nameMeasures(c.names), m.handoffMeasures(), m.tierMeasures())
 	if store, ok := m.Store.(*remote.Retrying); ok {
 		all = append(all, storeMeasures(store.Stats())...)
 	}

@@ -49,6 +49,7 @@ func (r Report) Print(w io.Writer, width int) error {
 	t.line()
 	t.memory(r)
 	t.handoff(r.Handoff)
+	t.tier(r.Tier)
 	t.row("GETs", fetchesText(r))
 	t.row("kernel", kernelText(r.Kernel))
 	t.line()

@@ -20,20 +20,21 @@ type Report struct {
 	MemoryLimit   int64            `json:"memory_limit"`
 	Measures      map[string]int64 `json:"measures"`
 
-	WorkerPID  int        `json:"worker_pid"` // of the process that serves
-	Takeovers  int64      `json:"takeovers"`  // by which another one has died
-	Version    string     `json:"version"`
-	Time       time.Time  `json:"time"`
-	Bound      Bound      `json:"held_back_by"`
-	Throughput Throughput `json:"throughput"`
-	Cache      Fill       `json:"cache"`
-	Memory     Resident   `json:"memory"`
-	Handoff    Handoff    `json:"handoff"`
-	Waiting    Waiting    `json:"waiting"`
-	Files      Files      `json:"files"`
-	Fetches    Fetches    `json:"fetches"`
-	Failures   []Failure  `json:"failures"`
-	Kernel     Kernel     `json:"kernel"`
+	WorkerPID  int             `json:"worker_pid"` // of the process that serves
+	Takeovers  int64           `json:"takeovers"`  // by which another one has died
+	Version    string          `json:"version"`
+	Time       time.Time       `json:"time"`
+	Bound      Bound           `json:"held_back_by"`
+	Throughput Throughput      `json:"throughput"`
+	Cache      Fill            `json:"cache"`
+	Memory     Resident        `json:"memory"`
+	Handoff    Handoff         `json:"handoff"`
+	Tier       *cli.TierReport `json:"tier"` // null: there is none
+	Waiting    Waiting         `json:"waiting"`
+	Files      Files           `json:"files"`
+	Fetches    Fetches         `json:"fetches"`
+	Failures   []Failure       `json:"failures"`
+	Kernel     Kernel          `json:"kernel"`
 }
 
 // Rates are in bytes per second.
@@ -114,7 +115,7 @@ func (m *Mount) Report() Report {
 	for _, measure := range m.measures(counts) {
 		r.Measures[measure.key()] = measure.value
 	}
-	r.Handoff = m.handoff()
+	r.Handoff, r.Tier = m.handoff(), m.tier()
 	r.Memory = Resident{residentMemory(), r.Measures["memory_promise_bytes"]}
 	samples := m.history.all()
 	r.Throughput = throughputOf(samples, now)

@@ -10,11 +10,8 @@ package kubernetes
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,8 +21,6 @@ import (
 )
 
 const (
-	// insideVariable says that the namespaces are there.
-	insideVariable = "_WEIGHTFS_KUBERNETES_TEST"
 	// limit bounds every wait for what comes by itself: past it somebody hangs.
 	limit = 3 * time.Minute
 	// bucket holds the object.
@@ -48,27 +43,10 @@ type stage struct {
 var theStage *stage
 
 func TestMain(m *testing.M) {
-	if os.Getenv(insideVariable) == "" {
-		os.Exit(runInside())
+	if code, again := rig.RunInside(); again {
+		os.Exit(code)
 	}
 	rig.Main(m, "kubernetes", rig.ServerOptions{Accounts: true}, prepare)
-}
-
-// runInside runs this program again in namespaces of its own.
-func runInside() int {
-	args := append(rig.OwnMounts("--pid", "--fork", "--kill-child", "--mount-proc"), os.Args...)
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), insideVariable+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Run(); err != nil {
-		if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() > 0 {
-			return exit.ExitCode()
-		}
-		fmt.Fprintln(os.Stderr, "kubernetes: namespaces:", err)
-		return 1
-	}
-	return 0
 }
 
 // prepare builds the driver, makes the file system and fills a bucket.

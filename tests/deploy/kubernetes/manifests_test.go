@@ -43,7 +43,7 @@ func manifests(t *testing.T) map[string]string {
 		noError(t, err)
 		texts[filepath.Base(example)] = string(text)
 	}
-	if len(overlays) != 2 || len(examples) != 3 {
+	if len(overlays) != 3 || len(examples) != 3 {
 		t.Fatalf("%d overlays and %d examples were found", len(overlays), len(examples))
 	}
 	return texts

@@ -153,6 +153,20 @@ function showFetches(r) {
   })), f.objects.length - 8);
 }
 
+function showTier(t) {
+  at("tier").hidden = !t;
+  if (!t) return;
+  set("tier-bytes", size(t.bytes));
+  set("tier-hits", t.hit_rate === null ? "" : `, ${Math.round(100 * t.hit_rate)}% hits`);
+  set("tier-direct", size(t.direct_bytes));
+  const causes = Object.entries(t.fallbacks).map(([cause, n]) => `${n} ${cause}`).join(", ");
+  set("tier-causes", causes && `: ${causes}`);
+  list("tier-list", t.instances.map((i) => ({
+    name: i.url, amount: i.state === "closed" ? "asked" : "left alone",
+    note: [count(i.requests, "request"), `${i.failures} failed`].concat(i.breaks ? `left alone ${count(i.breaks, "time")}` : []).join(" · "),
+  })), 0);
+}
+
 function showFiles(f) {
   set("files-count", f.open ? String(f.open) : "");
   const shown = f.listed.slice(0, shownFiles);
@@ -163,6 +177,21 @@ function showFiles(f) {
     note: [`${Math.floor(file.size ? file.furthest / file.size * 100 : 100)}% of ${size(file.size)}`, reader(file.pid, file.command),
       `open for ${duration(file.open_seconds)}`].join(" · "),
   }), f.open - shown.length);
+}
+
+function showHandoff(h) {
+  const shown = h.clients.slice(0, shownFiles);
+  set("handoff-count", h.clients.length ? count(h.clients.length, "client") : "");
+  at("handoff-shared").hidden = at("handoff-bar").hidden = !h.shared;
+  set("handoff-rate", rate(h.clients.reduce((sum, c) => sum + c.bytes_per_second, 0)));
+  set("handoff-more", `${size(h.bytes)} so far · ${size(h.held)} of ${size(h.cap)} kept`);
+  at("handoff-bar").value = h.held / Math.max(h.cap, 1);
+  set("clients-empty", h.shared ? "No process maps the memory." : `Not shared: ${h.why}.`);
+  list("clients", shown.map((c) => ({
+    name: reader(c.pid, c.command), amount: rate(c.bytes_per_second), done: c.held, whole: h.cap, label: `kept by ${reader(c.pid, c.command)}`,
+    note: [`${size(c.bytes)} so far`, `${size(c.held)} in ${count(c.leases, "lease")}`, `${count(c.wants, "range")} wanted`, count(c.files, "file"),
+      `open for ${duration(c.open_seconds)}`].concat(c.writable ? "writable" : []).join(" · "),
+  })), h.clients.length - shown.length);
 }
 
 function showFailures(r) {
@@ -196,7 +225,9 @@ function show(r) {
   showThroughput(r.throughput);
   showCache(r);
   showFetches(r);
+  showTier(r.tier);
   showFiles(r.files);
+  showHandoff(r.handoff);
   showFailures(r);
   showKernel(r.kernel);
 }
