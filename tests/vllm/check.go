@@ -39,7 +39,7 @@ func (s *stage) check(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, m.Close()) }()
 	fmt.Println(s.version)
 	var local result
-	for _, n := range ranks() {
+	for _, n := range s.ranks() {
 		want, err := s.generate(ctx, "auto", modelPath(s.models(), false, n), n)
 		if err != nil {
 			return err

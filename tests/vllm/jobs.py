@@ -130,10 +130,11 @@ def was_loaded(model):
     return model.was_loaded
 
 
-def generate(format, path, ranks, extra={}):
+def generate(format, path, ranks, extra={}, settings={}):
     """An engine's tokens, with their probabilities, and what its ranks have loaded."""
     base_loader.process_weights_after_loading = noted
-    llm = LLM(model=path, load_format=format, model_loader_extra_config=extra, tensor_parallel_size=ranks, max_num_seqs=4, **SETTINGS)
+    llm = LLM(model=path, load_format=format, model_loader_extra_config=extra, max_num_seqs=4,
+              **({"tensor_parallel_size": ranks} | SETTINGS | settings))
     out = llm.generate(["the quick brown"], SamplingParams(temperature=0, max_tokens=12, logprobs=0))[0].outputs[0]
     return {"tokens": list(out.token_ids), "logprobs": [repr(p[t].logprob) for p, t in zip(out.logprobs, out.token_ids)],
             "weights": llm.apply_model(was_loaded)}

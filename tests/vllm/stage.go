@@ -19,9 +19,6 @@ const bucket = "models"
 // layerBytes is about what a layer of the model has.
 const layerBytes = 94_400_000
 
-// ranks are the numbers of ranks that load together.
-func ranks() []int { return []int{1, 2} }
-
 // stage is what loads run on. It is used by one goroutine.
 type stage struct {
 	*lab.Stage
@@ -62,6 +59,14 @@ func newStage(ctx context.Context, o settings) (_ *stage, err error) {
 	return s, s.Server.PutDir(ctx, bucket, "", s.models())
 }
 
+// ranks are the numbers of ranks that load together.
+func (s *stage) ranks() []int {
+	if s.opts.measure {
+		return []int{1}
+	}
+	return []int{1, 2}
+}
+
 // install puts the package as users get it into a folder of its own, which vLLM finds
 // by PYTHONPATH.
 func (s *stage) install(ctx context.Context) error {
@@ -84,13 +89,13 @@ func (s *stage) script(name string) string {
 // models is the folder of the originals, on the disk.
 func (s *stage) models() string { return filepath.Join(s.Disk, "models") }
 
-// modelPath is where a model lies below a root: as it was trained, or as so many ranks
-// have it.
+// modelPath is where a model lies below a root, which may be a URI: as it was trained, or
+// as so many ranks have it.
 func modelPath(root string, sharded bool, ranks int) string {
 	if sharded {
-		return filepath.Join(root, fmt.Sprintf("ranks-%d", ranks))
+		return fmt.Sprintf("%s/ranks-%d", root, ranks)
 	}
-	return filepath.Join(root, "llama")
+	return root + "/llama"
 }
 
 // tied is a small model whose lm_head is its embeddings, as it was trained and as the one
@@ -120,7 +125,7 @@ func (s *stage) makeModel(ctx context.Context) error {
 	if _, err := rig.Output(ctx, nil, s.python(), s.script("random_llama.py"), model, fmt.Sprint(layers), "2048", fmt.Sprint(layers*layerBytes*27/100)); err != nil {
 		return err
 	}
-	for _, n := range ranks() {
+	for _, n := range s.ranks() {
 		if _, err := s.vllm.do(ctx, job{Do: "save", Path: model, To: modelPath(s.models(), true, n), Ranks: n}); err != nil {
 			return err
 		}

@@ -67,9 +67,9 @@ func startVLLM(s *stage) (*vllm, error) {
 	}
 	defer log.Close()
 	v.cmd.Stderr = log
-	if !s.opts.measure {
-		v.cmd.Env = append(v.cmd.Env, "OMP_NUM_THREADS=1") // two wait for each other for long where the machine is busy
-	}
+	// As vLLM itself has it on two processors. Of several, each waits for the others for
+	// long where the machine is busy.
+	v.cmd.Env = append(v.cmd.Env, "OMP_NUM_THREADS=1")
 	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if v.in, err = v.cmd.StdinPipe(); err != nil {
 		return nil, err
