@@ -24,6 +24,7 @@ type leases struct {
 	next int64                      // guarded by mu, as are all below; the part that is wanted next
 	at   map[int64]*handoff.Want    // of parts that no reader has taken yet
 	live map[*handoff.Want]struct{} // not given back
+	came int64                      // bytes of leases that were read
 }
 
 // leasedFile is a file of a load.
@@ -122,14 +123,34 @@ func (l *leases) want(f *leasedFile, end int64) {
 // give gives the lease of a part back. Without an error all that was read of it is
 // right.
 func (l *leases) give(p part, w *handoff.Want) error {
-	l.mu.Lock()
-	delete(l.live, w)
-	l.mu.Unlock()
-	err := w.Give()
-	if err != nil {
+	l.forget(w)
+	if err := w.Give(); err != nil {
 		l.files[p.file].blob.tell(err)
+		return err
 	}
-	return err
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.came += p.end - p.begin
+	return nil
+}
+
+// cancel takes back what a reader does not wait for any more.
+func (l *leases) cancel(w *handoff.Want) {
+	l.forget(w)
+	_ = w.Give() // fails where the daemon has gone
+}
+
+func (l *leases) forget(w *handoff.Want) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.live, w)
+}
+
+// bytes is how much was read of leases.
+func (l *leases) bytes() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.came
 }
 
 // close gives back what a load that failed has left. Nothing is copied any more.

@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -100,6 +101,42 @@ func TestLoadKilled(t *testing.T) {
 	}
 	if _, err := os.Stat(manifest); err == nil {
 		t.Error("there is a manifest")
+	}
+}
+
+// bench shows what was leased, and the mount beside it as it is without.
+func TestBench(t *testing.T) {
+	m := mount(t, nil)
+	out, err := exec.CommandContext(t.Context(), theStage.Gpuload, "bench", m.Dir, "--device", "cpu", "--sweep", "2", "--json", "--plot=", "--store", theStage.scratch).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said struct {
+		Runs []struct {
+			Leased int64 `json:"leased_bytes"`
+		}
+		Stages []struct {
+			Name  string
+			Rate  float64 `json:"bytes_per_second"`
+			Aside bool
+		}
+	}
+	if err := json.Unmarshal(out, &said); err != nil {
+		t.Fatal(err)
+	}
+	if len(said.Runs) != 1 || said.Runs[0].Leased < size*3/4 {
+		t.Errorf("%+v", said.Runs)
+	}
+	found := false
+	for _, s := range said.Stages {
+		found = found || s.Name == "mount through FUSE" && s.Aside && s.Rate > 0
+	}
+	if !found {
+		t.Errorf("%+v", said.Stages)
+	}
+	fuse := statusOf(t, m)
+	if read := fuse.Measures["read_bytes_total"]; read < size*3/4 {
+		t.Errorf("%d bytes were read through FUSE", read)
 	}
 }
 
