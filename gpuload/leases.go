@@ -20,11 +20,13 @@ type leases struct {
 	parts *parts
 	files []leasedFile
 
-	mu   sync.Mutex
-	next int64                      // guarded by mu, as are all below; the part that is wanted next
-	at   map[int64]*handoff.Want    // of parts that no reader has taken yet
-	live map[*handoff.Want]struct{} // not given back
-	came int64                      // bytes of leases that were read
+	mu   sync.Mutex              // held while a file is opened with the daemon
+	next int64                   // guarded by mu; the part that is wanted next
+	at   map[int64]*handoff.Want // guarded by mu; of parts that no reader has taken yet
+
+	liveMu sync.Mutex                 // after mu
+	live   map[*handoff.Want]struct{} // guarded by liveMu; not given back
+	came   int64                      // guarded by liveMu; bytes of leases that were read
 }
 
 // leasedFile is a file of a load.
@@ -115,6 +117,8 @@ func (l *leases) want(f *leasedFile, end int64) {
 		f.blob.tell(err)
 		f.read = true
 	}
+	l.liveMu.Lock()
+	defer l.liveMu.Unlock()
 	for i, w := range wants { // none where too much is wanted already
 		l.at[numbers[i]], l.live[w] = w, struct{}{}
 	}
@@ -128,8 +132,8 @@ func (l *leases) give(p part, w *handoff.Want) error {
 		l.files[p.file].blob.tell(err)
 		return err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.liveMu.Lock()
+	defer l.liveMu.Unlock()
 	l.came += p.end - p.begin
 	return nil
 }
@@ -141,15 +145,15 @@ func (l *leases) cancel(w *handoff.Want) {
 }
 
 func (l *leases) forget(w *handoff.Want) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.liveMu.Lock()
+	defer l.liveMu.Unlock()
 	delete(l.live, w)
 }
 
 // bytes is how much was read of leases.
 func (l *leases) bytes() int64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.liveMu.Lock()
+	defer l.liveMu.Unlock()
 	return l.came
 }
 
@@ -157,6 +161,8 @@ func (l *leases) bytes() int64 {
 func (l *leases) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.liveMu.Lock()
+	defer l.liveMu.Unlock()
 	for w := range l.live {
 		_ = w.Give() // fails where the daemon has gone
 	}

@@ -1,8 +1,10 @@
 package handoff
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"weightfs/handoff"
 	"weightfs/tests/proxy"
 	"weightfs/tests/rig"
 )
@@ -101,6 +104,41 @@ func TestLoadKilled(t *testing.T) {
 	}
 	if _, err := os.Stat(manifest); err == nil {
 		t.Error("there is a manifest")
+	}
+}
+
+// A daemon that speaks another version is not asked, and a line says why.
+func TestLoadOfAnotherVersion(t *testing.T) {
+	want, _ := load(t, filepath.Join(theStage.scratch, object))
+	m := mount(t, nil)
+	socket := filepath.Join(t.TempDir(), filepath.Base(socketOf(t, filepath.Join(m.Dir, object))))
+	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: socket, Net: "unixpacket"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return // the test is over
+			}
+			welcome := make([]byte, 64)
+			welcome[0] = 2
+			binary.LittleEndian.PutUint32(welcome[8:], uint32(syscall.EPROTONOSUPPORT))
+			welcome[12] = handoff.Version + 1
+			_, _ = conn.Read(make([]byte, 1024))
+			_, _ = conn.Write(welcome) // a client that has gone fails the test
+			_ = conn.Close()
+		}
+	}()
+	t.Setenv(handoff.FolderVariable, filepath.Dir(socket))
+	got, said := load(t, m.Dir)
+	if got != want {
+		t.Error("the tensors differ")
+	}
+	if strings.Count(said, throughFUSE) != 1 || !strings.Contains(said, "protocol not supported") {
+		t.Errorf("want one line with the cause: %s", said)
 	}
 }
 

@@ -109,8 +109,10 @@ func register(client *handoff.Client, dev gpuload.Registrar, segment int64, r *r
 	}
 	start := time.Now()
 	size := int64(len(client.Memory()))
+	// All of a huge page is resident once some of it was used.
+	used := (client.Watermark() + hugePage - 1) / hugePage * hugePage
 	for off := int64(0); off < size; off += segment {
-		n := min(segment, size-off, (client.Watermark()-off)/hugePage*hugePage)
+		n := min(segment, size-off, used-off)
 		if n <= 0 {
 			break
 		}
