@@ -1,7 +1,10 @@
 package handoff
 
 import (
+	"encoding/binary"
+	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"weightfs/handoff"
 	"weightfs/tests/proxy"
 	"weightfs/tests/rig"
 )
@@ -100,6 +104,77 @@ func TestLoadKilled(t *testing.T) {
 	}
 	if _, err := os.Stat(manifest); err == nil {
 		t.Error("there is a manifest")
+	}
+}
+
+// A daemon that speaks another version is not asked, and a line says why.
+func TestLoadOfAnotherVersion(t *testing.T) {
+	want, _ := load(t, filepath.Join(theStage.scratch, object))
+	m := mount(t, nil)
+	socket := filepath.Join(t.TempDir(), filepath.Base(socketOf(t, filepath.Join(m.Dir, object))))
+	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: socket, Net: "unixpacket"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return // the test is over
+			}
+			welcome := make([]byte, 64)
+			welcome[0] = 2
+			binary.LittleEndian.PutUint32(welcome[8:], uint32(syscall.EPROTONOSUPPORT))
+			welcome[12] = handoff.Version + 1
+			_, _ = conn.Read(make([]byte, 1024))
+			_, _ = conn.Write(welcome) // a client that has gone fails the test
+			_ = conn.Close()
+		}
+	}()
+	t.Setenv(handoff.FolderVariable, filepath.Dir(socket))
+	got, said := load(t, m.Dir)
+	if got != want {
+		t.Error("the tensors differ")
+	}
+	if strings.Count(said, throughFUSE) != 1 || !strings.Contains(said, "protocol not supported") {
+		t.Errorf("want one line with the cause: %s", said)
+	}
+}
+
+// bench shows what was leased, and the mount beside it as it is without.
+func TestBench(t *testing.T) {
+	m := mount(t, nil)
+	out, err := exec.CommandContext(t.Context(), theStage.Gpuload, "bench", m.Dir, "--device", "cpu", "--sweep", "2", "--json", "--plot=", "--store", theStage.scratch).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said struct {
+		Runs []struct {
+			Leased int64 `json:"leased_bytes"`
+		}
+		Stages []struct {
+			Name  string
+			Rate  float64 `json:"bytes_per_second"`
+			Aside bool
+		}
+	}
+	if err := json.Unmarshal(out, &said); err != nil {
+		t.Fatal(err)
+	}
+	if len(said.Runs) != 1 || said.Runs[0].Leased < size*3/4 {
+		t.Errorf("%+v", said.Runs)
+	}
+	found := false
+	for _, s := range said.Stages {
+		found = found || s.Name == "mount through FUSE" && s.Aside && s.Rate > 0
+	}
+	if !found {
+		t.Errorf("%+v", said.Stages)
+	}
+	fuse := statusOf(t, m)
+	if read := fuse.Measures["read_bytes_total"]; read < size*3/4 {
+		t.Errorf("%d bytes were read through FUSE", read)
 	}
 }
 
