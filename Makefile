@@ -121,6 +121,15 @@ bench: packages $(TOOLS)/versitygw $(VENV)/done ## what readers get, against bas
 	go build -o $(TOOLS)/bench ./tests/bench
 	@$(TOOLS)/bench $(if $(ROWS),--rows '$(ROWS)') $(if $(RUNS),--runs $(RUNS)) $(BENCHFLAGS)
 
+.PHONY: fleet
+fleet: packages fleet-packages $(TOOLS)/versitygw $(VENV)/done ## fleets of nodes with and without a shared cache, and a simulation of larger ones, into bin/fleet: ROWS=regexp RUNS=1 FLEETFLAGS=
+	go build -o $(TOOLS)/scale ./tests/scale
+	@$(TOOLS)/scale $(if $(ROWS),--rows '$(ROWS)') $(if $(RUNS),--runs $(RUNS)) $(FLEETFLAGS)
+
+.PHONY: fleet-packages
+fleet-packages:
+	@tests/tools/packages.sh fleet
+
 # peers
 include tests/tools/peers.mk
 

@@ -63,6 +63,30 @@ func (m *mapping) Free() error {
 	return nil
 }
 
+// borrowed is memory of somebody else's as Staging.
+type borrowed struct {
+	device *CPU
+	bytes  []byte
+}
+
+func (b *borrowed) Bytes() []byte { return b.bytes }
+
+func (b *borrowed) Free() error { return nil }
+
+// Borrow implements Borrower: to the host's processors all memory is alike.
+func (d *CPU) Borrow(memory []byte) (Staging, bool) { return &borrowed{d, memory}, true }
+
+// memoryOf is the memory of staging, if it is this device's.
+func (d *CPU) memoryOf(src Staging) ([]byte, bool) {
+	switch s := src.(type) {
+	case *mapping:
+		return s.Bytes(), s.device == d
+	case *borrowed:
+		return s.bytes, s.device == d
+	}
+	return nil, false
+}
+
 // memoryFile makes a file of n bytes in memory.
 func memoryFile(n int) (fd int, err error) {
 	if fd, err = unix.MemfdCreate("gpuload", unix.MFD_CLOEXEC); err != nil {

@@ -61,6 +61,13 @@ type Memory interface {
 	Free() error
 }
 
+// Borrower is a Device that copies from memory of somebody else's too.
+type Borrower interface {
+	// Borrow is memory as Staging, which is not freed. ok is false where copies cannot
+	// read from there, or not yet.
+	Borrow(memory []byte) (s Staging, ok bool)
+}
+
 // Staging is host memory that copies read from. It must not be written or
 // freed before the event recorded after its last copy is done.
 type Staging interface {

@@ -14,7 +14,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"weightfs/handoff/handofftest"
 	"weightfs/tests/rig"
@@ -23,12 +22,9 @@ import (
 // weightsBucket holds checkpoints with all that the format allows.
 const weightsBucket = "weights"
 
-// patience bounds a hang.
-const patience = 3 * time.Minute
-
 // weightsTree makes and uploads them, once: the folder of the originals.
 var weightsTree = sync.OnceValues(func() (string, error) {
-	dir := filepath.Join(theStage.scratch, "weights")
+	dir := filepath.Join(theStage.Scratch, "weights")
 	ctx := context.Background()
 	_, err := rig.Output(ctx, nil, "bash", "-euo", "pipefail", "-c", `
 		mkdir "$1"
@@ -49,7 +45,7 @@ func weights(t *testing.T, args ...string) (original string, m *rig.Mount) {
 		t.Fatal(err)
 	}
 	m, err = theStage.Mount(t.Context(), rig.MountOptions{
-		Source: "s3://" + weightsBucket, Env: theStage.server.Env(),
+		Source: "s3://" + weightsBucket, Env: theStage.Server.Env(),
 		Args: append([]string{"--memory-limit", "64Mi", "--log-level", "info"}, args...),
 	})
 	if err != nil {
@@ -203,11 +199,7 @@ func TestPythonSlowConsumer(t *testing.T) {
 	_, m := weights(t)
 	c := startPython(t, "paced", filepath.Join(m.Dir, "sharded/model-00002-of-00003.safetensors"))
 	c.Expect("ready")
-	for end := time.Now().Add(patience); leasesOf(t, m).Held != 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("leases are held for a consumer that does not take tensors")
-		}
-	}
+	rig.Await(t, "nothing is held for a consumer that takes no tensors", func() bool { return leasesOf(t, m).Held == 0 })
 	c.Send("")
 	if got := c.Answer(); !regexp.MustCompile(`^\d\d tensors$`).MatchString(got) {
 		t.Error(got)
@@ -218,7 +210,7 @@ func TestPythonSlowConsumer(t *testing.T) {
 // and range; opened again, it is the new one.
 func TestPythonReplaced(t *testing.T) {
 	_, m := weights(t, "--metadata-ttl", "minimal")
-	dir, err := os.MkdirTemp(theStage.scratch, "replaced-")
+	dir, err := os.MkdirTemp(theStage.Scratch, "replaced-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +218,7 @@ func TestPythonReplaced(t *testing.T) {
 		if _, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Size: 16 << 20, TensorSize: 4 << 20, Seed: seed}); err != nil {
 			t.Fatal(err)
 		}
-		if err := theStage.server.PutDir(t.Context(), weightsBucket, "replaced/", dir); err != nil {
+		if err := theStage.Server.PutDir(t.Context(), weightsBucket, "replaced/", dir); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -296,11 +288,7 @@ func TestPythonClientKilled(t *testing.T) {
 		}
 		c.Kill()
 	}
-	for end := time.Now().Add(patience); leasesOf(t, m).Held != 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the lease of a killed client stays")
-		}
-	}
+	rig.Await(t, "the lease of a killed client ends", func() bool { return leasesOf(t, m).Held == 0 })
 }
 
 // What is not leased is read by safetensors: a file on no mount without a word, one on

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"weightfs/tests/proxy"
+	"weightfs/tests/rig"
 )
 
 // lastingCase is a fault that does not pass, with the errno of its readers and
@@ -108,7 +109,7 @@ func (r *scene) checkHealed(way string) {
 			must(r.t, o)
 			return
 		}
-		eventually(func() bool { return r.proxy.Stats().InFlight == 0 })
+		rig.Eventually(func() bool { return r.proxy.Stats().InFlight == 0 })
 		unheard := slices.ContainsFunc(r.proxy.Log(), func(record proxy.Record) bool { return record.Err != "" })
 		if !unheard {
 			r.t.Errorf("after the fault the reader got: %v", o)

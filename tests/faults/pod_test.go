@@ -42,13 +42,13 @@ func TestSmallPod(t *testing.T) {
 	dir := t.TempDir()
 	shards, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Shards: 40, Size: 960 << 20, Seed: 2})
 	noError(t, err)
-	noError(t, theStage.server.CreateBucket(t.Context(), podBucket))
-	noError(t, theStage.server.PutDir(t.Context(), podBucket, "", dir))
+	noError(t, theStage.Server.CreateBucket(t.Context(), podBucket))
+	noError(t, theStage.Server.PutDir(t.Context(), podBucket, "", dir))
 	digests := succeed(t, "sh", "-c", `cd "$0" && sha256sum *.safetensors`, dir)
 	t.Run("weightfs", func(t *testing.T) {
 		group := podGroup(t)
 		m := mountFor(t, rig.MountOptions{
-			Source: "s3://" + podBucket, Env: theStage.server.Env(), Args: []string{"--memory-limit", "256Mi"}, Cgroup: group,
+			Source: "s3://" + podBucket, Env: theStage.Server.Env(), Args: []string{"--memory-limit", "256Mi"}, Cgroup: group,
 		})
 		load := loadPod(t, group, m.Process, m.Dir, shards, digests)
 		t.Log(load)
@@ -59,7 +59,7 @@ func TestSmallPod(t *testing.T) {
 	for _, p := range podPeers() {
 		t.Run(p.name, func(t *testing.T) {
 			group := podGroup(t)
-			mount, at := mountPeer(t, p, theStage.server.Endpoint, podBucket, shards[0], group)
+			mount, at := mountPeer(t, p, theStage.Server.Endpoint, podBucket, shards[0], group)
 			t.Log(loadPod(t, group, mount, at, shards, digests))
 		})
 	}

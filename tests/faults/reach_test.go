@@ -76,11 +76,11 @@ func failNames(r *scene) {
 func sceneWithNames(t *testing.T, flags ...string) *scene {
 	t.Helper()
 	names := startNameServer(t)
-	r := &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint), names: names}
+	r := &scene{t: t, proxy: proxy.Start(t, theStage.Server.Endpoint), names: names}
 	r.proxy.SetShape(proxy.Shape{PerConnection: 20e6, Total: 40e6})
 	resolv := filepath.Join(t.TempDir(), "resolv.conf")
 	noError(t, os.WriteFile(resolv, fmt.Appendf(nil, "nameserver %s\noptions timeout:1 attempts:1\n", names.address), 0o644))
-	r.env = append(theStage.server.Env(), "AWS_ENDPOINT_URL=http://store.test"+r.proxy.Endpoint[strings.LastIndexByte(r.proxy.Endpoint, ':'):])
+	r.env = append(theStage.Server.Env(), "AWS_ENDPOINT_URL=http://store.test"+r.proxy.Endpoint[strings.LastIndexByte(r.proxy.Endpoint, ':'):])
 	prefix := append(rig.OwnMounts(), "sh", "-c", `mount --bind "$0" /etc/resolv.conf && exec "$@"`, resolv, "env")
 	prefix = append(prefix, r.env...)
 	flags = append([]string{"--memory-limit", "128Mi", "--part-size", "1Mi", "--metadata-ttl", "1h", "--force-path-style"}, flags...)

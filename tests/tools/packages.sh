@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the tests need and that are missing, with
-# "peers" those that build what "make peers" measures beside us, and with "deploy"
-# those of "make deploy-test". It needs root for that; without, it says what to
+# "peers" those that build what "make peers" measures beside us, with "fleet" those of
+# "make fleet", and with "deploy" those of "make deploy-test". It needs root for that; without, it says what to
 # install.
 set -euo pipefail
 
@@ -23,6 +23,9 @@ need 'command -v nginx || test -x /usr/sbin/nginx' nginx
 if [[ ${1-} == peers ]]; then
 	need 'command -v cmake && command -v pkg-config && pkg-config fuse3' cmake pkg-config libfuse3-dev
 	need 'ls /usr/lib/llvm-*/lib/libclang.so' libclang-dev
+fi
+if [[ ${1-} == fleet ]]; then
+	need 'command -v ip && command -v tc' iproute2
 fi
 if [[ ${1-} == deploy ]]; then
 	need 'command -v mmdebstrap' mmdebstrap

@@ -42,7 +42,7 @@ func TestStatusOfABusyMount(t *testing.T) {
 		regexp.MustCompile(`(?m)^ +.*AccessDenied`),
 	}
 	var out string
-	if !eventually(func() bool {
+	if !rig.Eventually(func() bool {
 		out = m.status(t)
 		for _, line := range wanted {
 			if !line.MatchString(out) {
@@ -78,7 +78,7 @@ func TestStatusOfAFolder(t *testing.T) {
 	m.read(t, `exec 3<"$0"; cat <&3 >/dev/null; exec sleep 3600`, "weights")
 	wanted := regexp.MustCompile(`(?s)held back nothing: the kernel reads 1 file by itself.*\n +1.0 MiB +by kernel +sleep \d+ +weights\n`)
 	var out string
-	if !eventually(func() bool { out = m.status(t); return wanted.MatchString(out) }) {
+	if !rig.Eventually(func() bool { out = m.status(t); return wanted.MatchString(out) }) {
 		t.Error(out)
 	}
 }
