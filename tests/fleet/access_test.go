@@ -18,7 +18,7 @@ import (
 func (s *scene) presign(key string) string {
 	s.t.Helper()
 	name := bucket
-	client := s3.New(theStage.server.Client().Options(), func(o *s3.Options) { o.BaseEndpoint = &s.store.Endpoint })
+	client := s3.New(theStage.Server.Client().Options(), func(o *s3.Options) { o.BaseEndpoint = &s.store.Endpoint })
 	signed, err := s3.NewPresignClient(client).PresignGetObject(s.t.Context(), &s3.GetObjectInput{Bucket: &name, Key: &key})
 	noError(s.t, err)
 	return signed.URL
@@ -28,7 +28,7 @@ func (s *scene) presign(key string) string {
 func (s *scene) etag() string {
 	s.t.Helper()
 	name := bucket
-	out, err := theStage.server.Client().HeadObject(s.t.Context(), &s3.HeadObjectInput{Bucket: &name, Key: &s.key})
+	out, err := theStage.Server.Client().HeadObject(s.t.Context(), &s3.HeadObjectInput{Bucket: &name, Key: &s.key})
 	noError(s.t, err)
 	return *out.ETag
 }
@@ -101,12 +101,12 @@ func TestAccess(t *testing.T) {
 func TestPublicBucket(t *testing.T) {
 	s := newSmallScene(t, 1)
 	name := "public"
-	noError(t, theStage.server.CreateBucket(t.Context(), name))
+	noError(t, theStage.Server.CreateBucket(t.Context(), name))
 	policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":["s3:GetObject","s3:ListBucket"],"Resource":["arn:aws:s3:::public","arn:aws:s3:::public/*"]}]}`
-	client := theStage.server.Client()
+	client := theStage.Server.Client()
 	_, err := client.PutBucketPolicy(t.Context(), &s3.PutBucketPolicyInput{Bucket: &name, Policy: &policy})
 	noError(t, err)
-	noError(t, theStage.server.PutFile(t.Context(), name, object, s.file))
+	noError(t, theStage.Server.PutFile(t.Context(), name, object, s.file))
 	mount := func() *rig.Mount {
 		t.Helper()
 		return theStage.MountFor(t, rig.MountOptions{Source: "s3://" + name, Env: append(s.env(), "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="),

@@ -26,7 +26,7 @@ func TestMembers(t *testing.T) {
 		noError(t, os.WriteFile(hosts, []byte(text), 0o644)) // in place: it is mounted
 	}
 	names("127.0.0.1")
-	dir, err := os.MkdirTemp(theStage.scratch, "run-")
+	dir, err := os.MkdirTemp(theStage.Scratch, "run-")
 	noError(t, err)
 	noError(t, os.Chmod(dir, 0o755))
 	router, owner := takePort(t), takePort(t)

@@ -49,7 +49,7 @@ func newSceneOf(t *testing.T, file string, instances int, settings ...string) *s
 	t.Helper()
 	info, err := os.Stat(file)
 	noError(t, err)
-	s := &scene{t: t, key: t.Name() + "/" + object, store: proxy.Start(t, theStage.server.Endpoint), file: file, size: info.Size()}
+	s := &scene{t: t, key: t.Name() + "/" + object, store: proxy.Start(t, theStage.Server.Endpoint), file: file, size: info.Size()}
 	s.put(file)
 	s.startTier(instances, settings...)
 	return s
@@ -68,13 +68,13 @@ func newSmallScene(t *testing.T, instances int, settings ...string) *scene {
 // put stores a file as the scene's object.
 func (s *scene) put(name string) {
 	s.t.Helper()
-	noError(s.t, theStage.server.PutFile(context.WithoutCancel(s.t.Context()), bucket, s.key, name))
+	noError(s.t, theStage.Server.PutFile(context.WithoutCancel(s.t.Context()), bucket, s.key, name))
 }
 
 // takePort is a free address that stays ours until the test ends.
 func takePort(t *testing.T) string {
 	t.Helper()
-	addr, holder, err := rig.TakePort()
+	addr, holder, err := rig.TakePort(rig.Loopback())
 	noError(t, err)
 	t.Cleanup(func() { holder.Close() })
 	return addr
@@ -86,7 +86,7 @@ func (s *scene) storeHost() string { return strings.TrimPrefix(s.store.Endpoint,
 // startTier writes the configuration of each instance by render.sh and runs it.
 func (s *scene) startTier(n int, settings ...string) {
 	s.t.Helper()
-	dir, err := os.MkdirTemp(theStage.scratch, "tier-")
+	dir, err := os.MkdirTemp(theStage.Scratch, "tier-")
 	noError(s.t, err)
 	noError(s.t, os.Chmod(dir, 0o755))
 	var routers, owners []string
@@ -174,7 +174,7 @@ func (s *scene) urls() string {
 
 // env is of a client that knows the store and the cache.
 func (s *scene) env() []string {
-	return append(theStage.server.Env(), "AWS_ENDPOINT_URL="+s.store.Endpoint, "WEIGHTFS_CACHE_URL="+s.urls())
+	return append(theStage.Server.Env(), "AWS_ENDPOINT_URL="+s.store.Endpoint, "WEIGHTFS_CACHE_URL="+s.urls())
 }
 
 // mount mounts the scene's folder for the length of the test.
