@@ -55,14 +55,13 @@ func newSceneOf(t *testing.T, file string, instances int, settings ...string) *s
 	return s
 }
 
-// newSmallScene is newScene with three blocks of the object.
+// newSmallScene is newScene with an object of three blocks, nearly.
 func newSmallScene(t *testing.T, instances int, settings ...string) *scene {
 	t.Helper()
-	content, err := os.ReadFile(theStage.original)
+	dir := t.TempDir()
+	_, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Size: 3*block - block/8})
 	noError(t, err)
-	file := filepath.Join(t.TempDir(), object)
-	noError(t, os.WriteFile(file, content[:3*block-1000], 0o644))
-	return newSceneOf(t, file, instances, settings...)
+	return newSceneOf(t, filepath.Join(dir, object), instances, settings...)
 }
 
 // put stores a file as the scene's object.
@@ -115,13 +114,19 @@ func (s *scene) start(in *instance) {
 	var err error
 	in.process, err = rig.StartProcess(exec.Command(nginx(), "-c", in.state+"/nginx.conf", "-g", "daemon off;"))
 	noError(s.t, err)
+	s.awaitListening(in.process, strings.TrimPrefix(in.url, "http://"))
+}
+
+// awaitListening waits until the process takes connections at addr.
+func (s *scene) awaitListening(process *rig.Process, addr string) {
+	s.t.Helper()
 	s.await("nginx listens", func() bool {
 		select {
-		case <-in.process.Done():
-			s.t.Fatalf("nginx ended: %s", in.process.Output())
+		case <-process.Done():
+			s.t.Fatalf("nginx ended: %s", process.Output())
 		default:
 		}
-		conn, err := net.DialTimeout("tcp", strings.TrimPrefix(in.url, "http://"), time.Second)
+		conn, err := net.DialTimeout("tcp", addr, time.Second)
 		if err == nil {
 			conn.Close()
 		}
