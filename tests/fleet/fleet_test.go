@@ -34,6 +34,13 @@ func TestSmallFile(t *testing.T) {
 	s.holds(1, 0)
 }
 
+// TestLittleMemory holds that blocks of the cache fit in the smallest mount.
+func TestLittleMemory(t *testing.T) {
+	s := newSmallScene(t, 1)
+	s.readAll(s.mounts(2, "--memory-limit", "16Mi"), nil)
+	s.holds(1.05, 0)
+}
+
 // TestOnceByLoader is TestOnce of gpuload, without a mount.
 func TestOnceByLoader(t *testing.T) {
 	s := newScene(t, 3)

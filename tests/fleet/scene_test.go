@@ -27,6 +27,8 @@ type scene struct {
 	key   string // of this scene's object
 	file  string // its original
 	size  int64
+	// endpoint is the store's, which is the proxy's, or that of a server by TLS.
+	endpoint string
 }
 
 // instance is an nginx of the cache.
@@ -50,6 +52,7 @@ func newSceneOf(t *testing.T, file string, instances int, settings ...string) *s
 	info, err := os.Stat(file)
 	noError(t, err)
 	s := &scene{t: t, key: t.Name() + "/" + object, store: proxy.Start(t, theStage.Server.Endpoint), file: file, size: info.Size()}
+	s.endpoint = s.store.Endpoint
 	s.put(file)
 	s.startTier(instances, settings...)
 	return s
@@ -80,7 +83,10 @@ func takePort(t *testing.T) string {
 }
 
 // storeHost is the store's name in requests.
-func (s *scene) storeHost() string { return strings.TrimPrefix(s.store.Endpoint, "http://") }
+func (s *scene) storeHost() string {
+	_, host, _ := strings.Cut(s.endpoint, "://")
+	return host
+}
 
 // startTier writes the configuration of each instance by render.sh and runs it.
 func (s *scene) startTier(n int, settings ...string) {
