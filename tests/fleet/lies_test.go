@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"weightfs/tests/proxy"
@@ -56,13 +57,16 @@ func TestLyingTier(t *testing.T) {
 			t.Parallel()
 			before := proxy.Start(t, s.tier[0].url)
 			before.SetRules(1, proxy.Rule{Op: "GET", Fault: c.fault})
-			args := []string{"--force-path-style", "--read-timeout", "16s"} // 4 s for the cache
+			args := []string{"--force-path-style", "--log-level", "debug", "--read-timeout", "16s"} // 4 s for the cache
 			m := theStage.MountFor(t, rig.MountOptions{Source: "s3://" + bucket + "/TestLyingTier", Args: args,
 				Env: append(s.env(), "WEIGHTFS_CACHE_URL="+before.Endpoint)})
 			rig.Succeed(t, nil, "cmp", s.file, filepath.Join(m.Dir, object))
 			got := reportOf(t, m)
 			if got.Fallbacks[c.cause] == 0 || got.DirectBytes == 0 || got.Instances[0].Failures == 0 {
 				t.Errorf("counted %+v", got)
+			}
+			if said := m.Output(); !strings.Contains(said, "cache tier") && got.Instances[0].State != "closed" || strings.Contains(said, "X-Amz-") {
+				t.Errorf("mountd says %s", said)
 			}
 			if c.cause != "broken" && c.cause != "slow" && got.Bytes > 0 {
 				t.Errorf("%d bytes of it were served", got.Bytes)

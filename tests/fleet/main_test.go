@@ -42,7 +42,11 @@ func prepare(ctx context.Context, s *rig.Stage) error {
 	theStage = &stage{
 		Stage:    s,
 		original: filepath.Join(s.Scratch, object), manifest: filepath.Join(s.Scratch, "manifest"),
-		render: filepath.Join(root, "deploy", "nginx", "render.sh"),
+		render: filepath.Join(s.Scratch, "nginx", "render.sh"),
+	}
+	// A copy, for users who may not enter the project.
+	if _, err := rig.Output(ctx, nil, "cp", "-r", filepath.Join(root, "deploy", "nginx"), s.Scratch); err != nil {
+		return err
 	}
 	if _, err := rig.WriteCheckpoint(s.Scratch, rig.Checkpoint{Size: size - block/2, TensorSize: block}); err != nil {
 		return err

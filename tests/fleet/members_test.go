@@ -13,7 +13,8 @@ import (
 )
 
 // TestMembers holds that an instance follows the addresses of the name of all, as a
-// headless service has them, and that nodes notice nothing.
+// headless service has them, that it needs no right of root's, and that nodes notice
+// nothing.
 func TestMembers(t *testing.T) {
 	t.Parallel()
 	s := newSmallScene(t, 1)
@@ -29,10 +30,11 @@ func TestMembers(t *testing.T) {
 	names("127.0.0.1")
 	dir, err := os.MkdirTemp(theStage.Scratch, "run-")
 	noError(t, err)
-	noError(t, os.Chmod(dir, 0o755))
+	const nobody = 65534
+	noError(t, os.Chown(dir, nobody, nobody))
 	router, owner := takePort(t), takePort(t)
 	_, port, _ := strings.Cut(owner, ":")
-	own := append(rig.OwnMounts(), "sh", "-c", "mount --bind "+hosts+" /etc/hosts && exec "+theStage.render+" run")
+	own := append(rig.OwnMounts(), "sh", "-c", "mount --bind "+hosts+" /etc/hosts && exec setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all "+theStage.render+" run")
 	cmd := exec.Command(own[0], own[1:]...)
 	cmd.Env = append(os.Environ(), "STORES="+strings.ReplaceAll(s.storeHost(), ".", `\.`), "SCHEME=http", "RESOLVER=127.0.0.1",
 		"LISTEN="+router, "OWNER_LISTEN=0.0.0.0:"+port, "OWNERS=owners.example:"+port, "PEERS=127.0.0.0/8", "RENEW=1", "WORKERS=1",
