@@ -55,9 +55,6 @@ type Memory interface {
 	Size() int64
 	// ReadAt reads back from the device, synchronously, as io.ReaderAt does.
 	ReadAt(p []byte, off int64) (int, error)
-	// Export returns a handle by which another process can map the memory
-	// (CUDA: the 64 bytes of cuIpcGetMemHandle), or errors.ErrUnsupported.
-	Export() ([]byte, error)
 	Free() error
 }
 

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"weightfs/cmd/cli"
-	"weightfs/tests/scale/model"
 	"weightfs/tests/lab"
+	"weightfs/tests/scale/model"
 )
 
 // results are what was measured, what that says of the model, and what the model says.

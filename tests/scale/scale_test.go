@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"weightfs/tests/scale/model"
 	"weightfs/tests/lab"
+	"weightfs/tests/scale/model"
 )
 
 func TestParse(t *testing.T) {

@@ -25,16 +25,19 @@ func (b *busyMount) status(t *testing.T, args ...string) string {
 // under load, in lines that fit a terminal.
 func TestStatusOfABusyMount(t *testing.T) {
 	m := mountUnderLoad(t)
+	m.lease(t, hostile)
 	wanted := []*regexp.Regexp{
 		regexp.MustCompile(`(?m)^source +s3://models$`),
 		regexp.MustCompile(`(?m)^mounted +` + regexp.QuoteMeta(m.Dir) + `$`),
-		regexp.MustCompile(`(?m)^since +\d{4}-\d\d-\d\d .*, pid ` + fmt.Sprint(m.PID()) + `,`),
+		regexp.MustCompile(`(?m)^since +\d{4}-\d\d-\d\d .*, pid ` + fmt.Sprint(m.Process.PID()) + `,`),
 		regexp.MustCompile(`(?m)^held back (line|store|memory|reader): .+$`),
 		regexp.MustCompile(`(?m)^served +[1-9][0-9.]* [kM]B/s `),
 		regexp.MustCompile(`(?m)^fetched +[1-9][0-9.]* [kM]B/s `),
 		regexp.MustCompile(`(?m)^cache +.* of 32 MiB: .* in flight$`),
 		regexp.MustCompile(`(?m)^ +\[#`),
 		regexp.MustCompile(`(?m)^memory +\d+ MiB resident, at most 160 MiB promised$`),
+		regexp.MustCompile(`(?m)^hand-off +1 client, \d+ [kM]?B/s, 1\.0 MiB leased so far, 1\.0 MiB of 8\.0 MiB kept$`),
+		regexp.MustCompile(`(?m)^ +\d+ [kM]?B/s +1\.0 MiB so far +1\.0 MiB in 1 lease, 0 wanted  page\.test ` + fmt.Sprint(os.Getpid()) + `$`),
 		regexp.MustCompile(`(?m)^GETs +[1-9]\d* of \d+, oldest `),
 		regexp.MustCompile(`(?m)^ +\d+% +48 MiB +\S+ [kM]B/s  dd \d+ +…\S+of-00004\.safetensors$`),
 		regexp.MustCompile(`(?m)^ +0% +4\.0 MiB +0 B/s  sleep \d+ +<img src`),
@@ -98,7 +101,7 @@ func (b *busyMount) checkJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(b.status(t, "--json")), &r); err != nil {
 		t.Fatal(err)
 	}
-	if r.Source != "s3://"+bucket || r.Mountpoint != b.Dir || r.PID != b.PID() || r.Uptime <= 0 || r.Limit != limit ||
+	if r.Source != "s3://"+bucket || r.Mountpoint != b.Dir || r.PID != b.Process.PID() || r.Uptime <= 0 || r.Limit != limit ||
 		r.Measures["reads_total"] == 0 || r.Throughput.Now.Served <= 0 || len(r.Files.Listed) < 1 {
 		t.Errorf("%+v", r)
 	}
