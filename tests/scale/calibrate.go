@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	// window is how many blocks a mountd is assumed to ask for at once.
-	window = 16
+	// window is how many blocks a mountd asks for at once: few, or each would come at
+	// less than mountd takes for a sign of life on links as slow as these.
+	window = 4
 	// spread is among how many mountd picks the next one behind a shared cache.
 	spread = 32
 	// poll is how often nginx looks whether the block is there that it waits for, in
