@@ -112,6 +112,12 @@ func (l *failureLog) last() []Failure {
 // killed tasks are not among them.
 func (s *Server) Failures() []Failure { return s.tree.failures.last() }
 
+// Failed counts, logs and remembers a failure of a process that was served by
+// somebody else than the kernel's requests, as one of these is: op is open or read.
+func (s *Server) Failed(pid uint32, op, key string, off int64, err error) {
+	s.tree.failed(pid, op, key, off, err)
+}
+
 // cut bounds a text that is remembered.
 func cut(text string) string { return text[:min(len(text), failureText)] }
 

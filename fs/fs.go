@@ -261,6 +261,10 @@ func (t *tree) defect(cause any) fuse.Status {
 	return fuse.EIO
 }
 
+// Defect counts and logs a panic that somebody else recovered, whose part of the mount
+// is not served by the kernel's requests.
+func (s *Server) Defect(cause any) { s.tree.defect(cause) }
+
 // closeAll ends the handles whose RELEASE never came, as after an abort.
 func (t *tree) closeAll() {
 	t.files.Range(func(fh, _ any) bool {

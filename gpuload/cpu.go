@@ -17,9 +17,6 @@ type CPUConfig struct {
 	// it is ErrOutOfMemory. 0, and what is more than that, is the memory
 	// available on the host at NewCPU.
 	MemoryLimit int64
-	// Shareable makes Export work: allocations become files in memory, whose
-	// first touch takes twice as long.
-	Shareable bool
 }
 
 // CPU is the host's memory as a [Device]: allocations and staging are mappings
@@ -27,8 +24,7 @@ type CPUConfig struct {
 // are done asynchronously by each stream's goroutine. It needs no hardware, so
 // everything above the Device interface runs and is tested with it.
 type CPU struct {
-	limit     int64
-	shareable bool
+	limit int64
 
 	mu       sync.Mutex
 	used     int64                   // guarded by mu; bytes of Memory, not of Staging
@@ -50,7 +46,7 @@ func NewCPU(cfg CPUConfig) (*CPU, error) {
 		limit = available
 	}
 	return &CPU{
-		limit: limit, shareable: cfg.Shareable,
+		limit:    limit,
 		mappings: make(map[*mapping]struct{}),
 		streams:  make(map[*cpuStream]struct{}),
 	}, nil
@@ -77,7 +73,7 @@ func (d *CPU) Alloc(n int64) (Memory, error) {
 	}
 	d.used += n
 	d.mu.Unlock()
-	m, err := d.mapMemory(int(n), n, d.shareable)
+	m, err := d.mapMemory(int(n), n)
 	if err != nil {
 		d.mu.Lock()
 		d.used -= n
@@ -92,7 +88,7 @@ func (d *CPU) NewStaging(n int) (Staging, error) {
 	if n < 1 {
 		return nil, fmt.Errorf("cpu: staging of %d bytes: size must be at least 1", n)
 	}
-	return d.mapMemory(n, 0, false)
+	return d.mapMemory(n, 0)
 }
 
 // NewStream starts a goroutine that performs the stream's copies.
@@ -127,27 +123,19 @@ func (d *CPU) Close() error {
 }
 
 // mapMemory maps n bytes, of which charge count towards the limit until freed.
-func (d *CPU) mapMemory(n int, charge int64, shareable bool) (*mapping, error) {
-	fd, flags := -1, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE
-	if shareable {
-		var err error
-		if fd, err = memoryFile(n); err != nil {
-			return nil, fmt.Errorf("cpu: make a file of %d bytes in memory: %w", n, err)
-		}
-		flags = unix.MAP_SHARED
-	}
-	b, err := unix.Mmap(fd, 0, n, unix.PROT_READ|unix.PROT_WRITE, flags)
+func (d *CPU) mapMemory(n int, charge int64) (*mapping, error) {
+	b, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
 		if errors.Is(err, unix.ENOMEM) {
 			err = fmt.Errorf("%w: %w", ErrOutOfMemory, err)
 		}
-		return nil, errors.Join(fmt.Errorf("cpu: map %d bytes: %w", n, err), closeFile(fd))
+		return nil, fmt.Errorf("cpu: map %d bytes: %w", n, err)
 	}
 	if n >= hugePage {
 		// Advice only: first touch costs 3.4 GB/s with huge pages and 2.1 without.
 		_ = unix.Madvise(b, unix.MADV_HUGEPAGE)
 	}
-	m := &mapping{device: d, bytes: b, charge: charge, fd: fd}
+	m := &mapping{device: d, bytes: b, charge: charge}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.mappings[m] = struct{}{}

@@ -61,11 +61,11 @@ func copyInPieces(dst, src []byte) {
 
 func (s *cpuStream) Copy(dst Memory, off int64, src Staging, begin, n int) error {
 	to, ok := dst.(*mapping)
-	from, ok2 := src.(*mapping)
-	if !ok || !ok2 || to.device != s.device || from.device != s.device {
+	from, ok2 := s.device.memoryOf(src)
+	if !ok || !ok2 || to.device != s.device {
 		return fmt.Errorf("cpu: copy from %T to %T: not of this device", src, dst)
 	}
-	out, in := to.Bytes(), from.Bytes()
+	out, in := to.Bytes(), from
 	if off < 0 || off > int64(len(out)) || int64(n) > int64(len(out))-off {
 		return fmt.Errorf("cpu: copy to [%d,%d) of %d bytes", off, off+int64(n), len(out))
 	}

@@ -55,10 +55,14 @@ type Memory interface {
 	Size() int64
 	// ReadAt reads back from the device, synchronously, as io.ReaderAt does.
 	ReadAt(p []byte, off int64) (int, error)
-	// Export returns a handle by which another process can map the memory
-	// (CUDA: the 64 bytes of cuIpcGetMemHandle), or errors.ErrUnsupported.
-	Export() ([]byte, error)
 	Free() error
+}
+
+// Borrower is a Device that copies from memory of somebody else's too.
+type Borrower interface {
+	// Borrow is memory as Staging, which is not freed. ok is false where copies cannot
+	// read from there, or not yet.
+	Borrow(memory []byte) (s Staging, ok bool)
 }
 
 // Staging is host memory that copies read from. It must not be written or

@@ -23,6 +23,11 @@
 // being opened there is nothing to copy to, and readers fill all staging that the
 // memory limit allows.
 //
+// A file on a mount of weightfs is not read but leased (package handoff), part by part
+// and in the order of the parts. Its bytes are copied from the daemon's memory: to where
+// they belong, by a device that is a [Borrower], or into staging. What cannot be leased
+// is read from the mount.
+//
 // On the device a file lies as it does on disk, in one allocation or a few, or
 // with other small files in one, and tensors are views of that. Only a tensor that
 // would not begin at a multiple of 16 bytes, or of 256 if it has more than 4 KiB,

@@ -39,12 +39,12 @@ type tree interface {
 }
 
 // openFolder opens what arg names.
-func openFolder(ctx context.Context, cfg SourceConfig, arg string) (*folder, error) {
+func openFolder(ctx context.Context, cfg SourceConfig, ds *daemons, arg string) (*folder, error) {
 	src, err := remote.ParseSource(arg)
 	if err != nil {
 		return nil, err
 	}
-	t, only, err := openTree(ctx, cfg, src)
+	t, only, err := openTree(ctx, cfg, ds, src)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func openFolder(ctx context.Context, cfg SourceConfig, arg string) (*folder, err
 
 // openTree returns the tree of src, and the name of a file in it where src is
 // that file alone.
-func openTree(ctx context.Context, cfg SourceConfig, src remote.Source) (tree, string, error) {
+func openTree(ctx context.Context, cfg SourceConfig, ds *daemons, src remote.Source) (tree, string, error) {
 	if src.Bucket != "" {
 		store, key, err := remote.Open(ctx, src, remote.Config{S3: cfg.S3, Retry: cfg.Retry})
 		if err != nil {
@@ -86,13 +86,13 @@ func openTree(ctx context.Context, cfg SourceConfig, src remote.Source) (tree, s
 		return nil, "", err
 	}
 	if !info.IsDir() {
-		return &pathTree{path: filepath.Dir(src.Path)}, filepath.Base(src.Path), nil
+		return &pathTree{path: filepath.Dir(src.Path), daemons: ds}, filepath.Base(src.Path), nil
 	}
 	local, err := remote.OpenLocal(src.Path, remote.LocalConfig{})
 	if err != nil {
 		return nil, "", err
 	}
-	return &pathTree{path: src.Path, local: local}, "", nil
+	return &pathTree{path: src.Path, local: local, daemons: ds}, "", nil
 }
 
 // openChosen opens the files of t that make up the model.
@@ -154,7 +154,8 @@ type pathTree struct {
 	path string
 	// local opens what is in the folder; nil for the folder around a file that
 	// the user named, which may be a link to anywhere.
-	local *remote.Local
+	local   *remote.Local
+	daemons *daemons // of the mounts that its files lie on
 }
 
 func (t *pathTree) names(context.Context) ([]string, error) {
@@ -171,7 +172,7 @@ func (t *pathTree) names(context.Context) ([]string, error) {
 	return names, nil
 }
 
-func (t *pathTree) open(_ context.Context, name string) (*File, error) {
+func (t *pathTree) open(ctx context.Context, name string) (*File, error) {
 	f, err := t.openFile(name)
 	if err != nil {
 		return nil, err
@@ -180,7 +181,8 @@ func (t *pathTree) open(_ context.Context, name string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newFile(name, filepath.Join(t.path, name), b.size(), b), nil
+	path := filepath.Join(t.path, name)
+	return newFile(name, path, b.size(), t.daemons.blob(ctx, path, b)), nil
 }
 
 func (t *pathTree) openFile(name string) (*os.File, error) {

@@ -46,6 +46,7 @@ type loader struct {
 	options Options
 	clock   *clock
 	parts   *parts
+	leases  *leases
 	memory  *allocations
 	pool    *stagingPool
 	files   []*fileLoad
@@ -79,9 +80,12 @@ func newLoader(dev Device, src *Source, opts Options, staging budget) *loader {
 		sizes = append(sizes, f.size)
 	}
 	readers := staging.readers(opts.Concurrency)
-	l.parts = newParts(sizes, partsConfig{size: opts.PartSize, readers: readers, stagger: opts.Stagger, joins: func(file int) bool {
-		return opts.joinParts && src.files[file].blob.joins()
-	}})
+	l.parts = newParts(sizes, partsConfig{
+		bytes: opts.PartSize, readers: readers, stagger: opts.Stagger,
+		leased: func(file int) int64 { return leasedRange(src.files[file].blob, opts.PartSize) },
+		joins:  func(file int) bool { return opts.joinParts && src.files[file].blob.joins() },
+	})
+	l.leases = newLeases(l.parts, src.files)
 	l.readers = int(min(int64(readers), l.parts.count()))
 	return l
 }
@@ -98,6 +102,7 @@ func (l *loader) run(ctx context.Context) error {
 			err = closeErr
 		}
 	}
+	l.leases.close()
 	l.peak = l.pool.peak()
 	// All streams are closed: no copy reads from staging any more.
 	if freeErr := l.pool.close(); err == nil && freeErr != nil {

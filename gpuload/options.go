@@ -41,12 +41,12 @@ type Options struct {
 	// where a file comes from a bucket, and 4 to 16 where all are on a mount,
 	// two for each processor. MaxConcurrency is the most.
 	Concurrency int
-	// MemoryLimit is the most staging memory in bytes, MemoryUnlimited or
-	// MemoryMinimum; 0 is 40 GB. A small one shrinks the pieces in which the
+	// MemoryLimit is the most staging memory in bytes, and what is copied from
+	// leases at a time counts as such; MemoryUnlimited or MemoryMinimum; 0 is 40 GB. A small one shrinks the pieces in which the
 	// bytes are copied; one that is too small for two of them is an error.
 	MemoryLimit int64
 	// PartSize is how many bytes a reader asks for at a time, rounded up to
-	// 4096; 0 is 8 MiB, and up to 32 MiB from a bucket as long as enough is left
+	// 4096, and of a lease at most what the daemon leases at a time; 0 is 8 MiB, and up to 32 MiB from a bucket as long as enough is left
 	// for the other readers.
 	PartSize int64
 	// Stagger picks the part that the load begins with, by its remainder: loads of

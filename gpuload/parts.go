@@ -13,12 +13,16 @@ import (
 type part struct {
 	file       int // index of the file
 	begin, end int64
+	number     int64 // among all parts; of joined ones the first
 }
 
 // partsConfig says how files are divided.
 type partsConfig struct {
-	size    int64 // of a part, in bytes
+	bytes   int64 // of a part
 	readers int
+	// leased is how many bytes a part of a file has that is leased; 0 for one that is
+	// not. nil: none is.
+	leased func(file int) int64
 	// joins tells whether parts of a file that follow each other may be read as
 	// one: a GET each is work for store and reader.
 	joins func(file int) bool
@@ -54,22 +58,48 @@ type parts struct {
 
 	known chan struct{} // closed when store.Best is
 
-	mu    sync.Mutex         // guards what follows
-	dealt int64              // parts
-	store remote.Connections // of the files whose parts are joined, as all below
-	bytes int64              // that came
-	since time.Time          // when the first read began
+	mu      sync.Mutex         // guards what follows
+	dealt   int64              // parts
+	store   remote.Connections // of the files whose parts are joined, as all below
+	brought int64              // bytes
+	since   time.Time          // when the first read began
 }
 
 func newParts(sizes []int64, cfg partsConfig) *parts {
 	p := &parts{partsConfig: cfg, sizes: sizes, first: make([]int64, len(sizes)+1), known: make(chan struct{})}
 	for i, size := range sizes {
-		p.first[i+1] = p.first[i] + (size+cfg.size-1)/cfg.size
+		p.first[i+1] = p.first[i] + (size+p.size(i)-1)/p.size(i)
 	}
 	if n := p.count(); n > 0 {
 		p.start = int64(cfg.stagger % uint64(n))
 	}
 	return p
+}
+
+// size is how many bytes a part of a file has, but for the last.
+func (p *parts) size(file int) int64 {
+	if p.leased != nil {
+		if n := p.leased(file); n > 0 {
+			return n
+		}
+	}
+	return p.partsConfig.bytes
+}
+
+// fileOf is the file of a part.
+func (p *parts) fileOf(number int64) int {
+	return sort.Search(len(p.sizes), func(i int) bool { return p.first[i+1] > number })
+}
+
+// at is the part with that number, as one.
+func (p *parts) at(number int64) part { return p.join(number, number+1) }
+
+// join is the parts from one to before another of the same file as one.
+func (p *parts) join(number, next int64) part {
+	file := p.fileOf(number)
+	size := p.size(file)
+	begin := (number - p.first[file]) * size
+	return part{file: file, begin: begin, end: min(begin+(next-number)*size, p.sizes[file]), number: number}
 }
 
 // count is the number of parts.
@@ -84,19 +114,18 @@ func (p *parts) take() (part, bool) {
 		return part{}, false
 	}
 	n, many := (p.start+p.dealt)%p.count(), int64(1)
-	file := sort.Search(len(p.sizes), func(i int) bool { return p.first[i+1] > n })
-	if p.dealt++; p.joins(file) {
-		many = min(p.join(), p.first[file+1]-n, left)
+	p.dealt++
+	if file := p.fileOf(n); p.joins(file) {
+		many = min(p.joined(), p.first[file+1]-n, left)
 		p.dealt += many - 1
 	}
-	begin := (n - p.first[file]) * p.size
-	return part{file: file, begin: begin, end: min(begin+many*p.size, p.sizes[file])}, true
+	return p.join(n, n+many), true
 }
 
-// join is how many parts to read as one: so many that enough are left for
+// joined is how many parts to read as one: so many that enough are left for
 // everybody to end at the same time. Nobody else is needed where fewer
 // connections carry as much as all do together.
-func (p *parts) join() int64 {
+func (p *parts) joined() int64 {
 	needed := int64(p.readers)
 	if p.store.Best > 0 {
 		needed = min(needed, 1+int64(p.store.Total/p.store.Best))
@@ -128,12 +157,12 @@ func (p *parts) came(file int, n int64, start time.Time, far int64) {
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.bytes == 0 || start.Before(p.since) {
+	if p.brought == 0 || start.Before(p.since) {
 		p.since = start
 	}
-	p.bytes += n
+	p.brought += n
 	if elapsed := now.Sub(p.since); elapsed > 0 {
-		p.store.Carried(float64(p.bytes) / elapsed.Seconds())
+		p.store.Carried(float64(p.brought) / elapsed.Seconds())
 	}
 	unknown := p.store.Best == 0
 	if p.store.Fetched(far, now.Sub(start)); unknown && p.store.Best > 0 {

@@ -43,6 +43,17 @@ func newPathBlob(f *os.File) (*pathBlob, error) {
 	return b, nil
 }
 
+// pathOf is the file behind a blob; nil for an object of a store.
+func pathOf(b blob) *pathBlob {
+	switch b := b.(type) {
+	case *pathBlob:
+		return b
+	case *leaseBlob:
+		return b.pathBlob
+	}
+	return nil
+}
+
 func (b *pathBlob) size() int64 { return b.stat.Size }
 
 // unchanged is remote.ErrChanged unless the file is as it was opened.

@@ -158,7 +158,7 @@ func TestPartsCoverEverythingOnce(t *testing.T) {
 		sizes := rapid.SliceOfN(rapid.Int64Range(0, 50), 1, 6).Draw(t, "sizes")
 		bytes := rapid.Int64Range(1, 20).Draw(t, "part")
 		joined, stagger := rapid.Bool().Draw(t, "joined"), rapid.Uint64().Draw(t, "stagger")
-		parts := newParts(sizes, partsConfig{size: bytes, readers: rapid.IntRange(1, 4).Draw(t, "readers"),
+		parts := newParts(sizes, partsConfig{bytes: bytes, readers: rapid.IntRange(1, 4).Draw(t, "readers"),
 			stagger: stagger, joins: func(int) bool { return joined }})
 		parts.store = remote.Connections{Best: rapid.Float64Range(0, 1e9).Draw(t, "best"), Total: rapid.Float64Range(0, 1e10).Draw(t, "total")}
 		longest := bytes
@@ -206,7 +206,7 @@ func TestJoinedParts(t *testing.T) {
 	} {
 		load := func(join bool) (gets int, took time.Duration) {
 			synctest.Test(t, func(t *testing.T) {
-				p := newParts([]int64{c.size}, partsConfig{size: 8 << 20, readers: storeReaders, joins: func(int) bool { return join }})
+				p := newParts([]int64{c.size}, partsConfig{bytes: 8 << 20, readers: storeReaders, joins: func(int) bool { return join }})
 				shared := &rig.Line{PerConnection: c.perConnection, Total: c.total}
 				start := time.Now()
 				var g sync.WaitGroup
@@ -337,7 +337,7 @@ func TestReadersBegin(t *testing.T) {
 		{"of a path", 1 << 30, false, 4, 0, 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			p := newParts([]int64{c.size}, partsConfig{size: 8 << 20, readers: 32, joins: func(int) bool { return c.joins }})
+			p := newParts([]int64{c.size}, partsConfig{bytes: 8 << 20, readers: 32, joins: func(int) bool { return c.joins }})
 			start := time.Now()
 			if c.took > 0 {
 				go func() {

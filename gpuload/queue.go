@@ -15,7 +15,7 @@ type queue struct {
 	copies chan piece // enqueued, in the order of the stream
 
 	mu   sync.Mutex
-	left []Event // guarded by mu; of copies that did not come into copies
+	left []piece // guarded by mu; that did not come into copies
 }
 
 // queueDepth is how many copies may be on a stream before readers wait. It bounds what
@@ -44,7 +44,7 @@ func (q *queue) add(ctx context.Context, c piece) error {
 	case <-ctx.Done():
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		q.left = append(q.left, c.event)
+		q.left = append(q.left, c)
 		return ctx.Err()
 	}
 }
@@ -57,20 +57,38 @@ func (q *queue) complete(ctx context.Context) error {
 			return c.file.failed(ctx, c.begin, c.end, err)
 		}
 		q.clock.copies(-1)
-		if err := q.pool.put(c.staging); err != nil {
+		begin, end, err := q.giveBack(ctx, c)
+		if err != nil {
 			return c.file.failed(ctx, c.begin, c.end, err)
 		}
-		if err := q.arrived(c); err != nil {
+		if err := q.arrived(c.file, begin, end); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (q *queue) arrived(c piece) error {
-	q.options.Progress(c.end - c.begin)
-	for i := range c.file.missing.arrived(c.begin, c.end) {
-		if err := q.deliver(&c.file.tensors[i]); err != nil {
+// giveBack gives back what a piece was copied from, and says which bytes of the file
+// are known to be right by that: of a lease all, with its last piece.
+func (q *queue) giveBack(ctx context.Context, c piece) (begin, end int64, err error) {
+	if c.lease == nil {
+		return c.begin, c.end, q.pool.put(c.staging)
+	}
+	defer q.pool.giveBack()
+	p := c.lease.part
+	if c.end < p.end {
+		return c.end, c.end, nil
+	}
+	if q.leases.give(p, c.lease.want) != nil {
+		err = c.lease.readMount(ctx, q) // it may have been replaced while it was copied
+	}
+	return p.begin, p.end, err
+}
+
+func (q *queue) arrived(f *fileLoad, begin, end int64) error {
+	q.options.Progress(end - begin)
+	for i := range f.missing.arrived(begin, end) {
+		if err := q.deliver(&f.tensors[i]); err != nil {
 			return err
 		}
 	}
@@ -85,10 +103,10 @@ func (q *queue) close() error {
 	}
 	err := q.stream.Close()
 	for len(q.copies) > 0 {
-		_, _ = (<-q.copies).event.Done()
+		q.left = append(q.left, <-q.copies)
 	}
-	for _, e := range q.left {
-		_, _ = e.Done()
+	for _, c := range q.left {
+		_, _ = c.event.Done()
 	}
 	if err != nil {
 		return fmt.Errorf("load %s: %w", q.source, err)

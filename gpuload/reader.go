@@ -25,7 +25,8 @@ type piece struct {
 	file       *fileLoad
 	begin, end int64
 	staging    Staging
-	event      Event // done when the copy is
+	lease      *lease // in place of staging
+	event      Event  // done when the copy is
 }
 
 // runReader reads parts until none is left.
@@ -53,18 +54,38 @@ func (l *loader) runReader(ctx context.Context, number int, q *queue) error {
 
 func (r *reader) readPart(ctx context.Context, f *fileLoad, p part) error {
 	start := time.Now()
-	b, err := f.file.blob.read(ctx, p.begin, p.end-p.begin)
+	w, err := r.lease(ctx, p)
+	r.reading += time.Since(start)
+	if err != nil {
+		return f.failed(ctx, p.begin, p.end, err)
+	}
+	if w == nil {
+		return r.readFrom(ctx, f, p, func() (body, error) { return f.file.blob.read(ctx, p.begin, p.end-p.begin) })
+	}
+	if memory, ok := r.borrow(w); ok {
+		return r.copyLease(ctx, &lease{file: f, part: p, want: w, memory: memory})
+	}
+	err = r.readFrom(ctx, f, p, func() (body, error) { return newLeaseBody(ctx, f.file.blob.(*leaseBlob), w), nil })
+	_ = r.leases.give(p, w) // what was copied is known to be right
+	return err
+}
+
+// readFrom reads a part into staging, piece by piece.
+func (r *reader) readFrom(ctx context.Context, f *fileLoad, p part, open func() (body, error)) error {
+	start := time.Now()
+	b, err := open()
 	r.reading += time.Since(start)
 	if err != nil {
 		return f.failed(ctx, p.begin, p.end, err)
 	}
 	defer b.Close()
-	for begin := p.begin; begin < p.end; {
+	came := func(n, end int64) { r.parts.came(p.file, n, start, end-p.begin) }
+	for begin := p.begin; begin < p.end; begin += int64(r.pool.budget.piece) {
 		c := piece{file: f, begin: begin, end: min(begin+int64(r.pool.budget.piece), p.end)}
 		if err := r.takeStaging(ctx, &c); err != nil {
 			return err
 		}
-		err := r.readPiece(b, c, func(n, end int64) { r.parts.came(p.file, n, start, end-p.begin) })
+		err := r.readPiece(b, c, came)
 		if err != nil {
 			return f.failed(ctx, p.begin, p.end, err)
 		}
@@ -72,7 +93,6 @@ func (r *reader) readPart(ctx context.Context, f *fileLoad, p part) error {
 		if err := r.copyReady(ctx); err != nil {
 			return err
 		}
-		begin = c.end
 	}
 	return nil
 }
@@ -164,11 +184,13 @@ func (r *reader) copy(ctx context.Context, c piece) (err error) {
 			return err
 		}
 	}
-	for s := range c.file.layout.within(c.begin, c.end) {
-		err := r.queue.stream.Copy(c.file.memory[s.alloc], s.at, c.staging, int(s.begin-c.begin), int(s.end-s.begin))
-		if err != nil {
-			return err
-		}
+	if c.lease != nil {
+		err = c.lease.copy(r.queue.stream, c.begin, c.end)
+	} else {
+		err = c.file.copy(r.queue.stream, c.begin, c.end, c.staging, 0)
+	}
+	if err != nil {
+		return err
 	}
 	if c.event, err = r.queue.stream.Record(); err != nil {
 		return err

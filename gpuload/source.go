@@ -54,6 +54,7 @@ type Source struct {
 	label   string
 	folders []*folder
 	files   []*File
+	daemons *daemons
 }
 
 // OpenSource lists and opens the safetensors files that the arguments name, in
@@ -68,9 +69,9 @@ func OpenSource(ctx context.Context, cfg SourceConfig, args ...string) (*Source,
 	if len(args) == 0 {
 		return nil, errors.New("open source: none given")
 	}
-	s := &Source{label: strings.Join(args, " ")}
+	s := &Source{label: strings.Join(args, " "), daemons: newDaemons(cfg.Logger)}
 	for i, arg := range args {
-		f, err := openFolder(ctx, cfg, arg)
+		f, err := openFolder(ctx, cfg, s.daemons, arg)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("open source %s: %w", arg, err), s.Close())
 		}
@@ -172,8 +173,8 @@ const (
 func (s *Source) Evict() (Warmth, error) {
 	left := Cold
 	for _, f := range s.files {
-		b, ok := f.blob.(*pathBlob)
-		if !ok {
+		b := pathOf(f.blob)
+		if b == nil {
 			continue
 		}
 		cold, err := b.evict()
@@ -192,8 +193,8 @@ func (s *Source) Evict() (Warmth, error) {
 // OnMount tells whether a file of the source is on a FUSE mount.
 func (s *Source) OnMount() bool {
 	return slices.ContainsFunc(s.files, func(f *File) bool {
-		b, ok := f.blob.(*pathBlob)
-		return ok && b.mounted
+		b := pathOf(f.blob)
+		return b != nil && b.mounted
 	})
 }
 
@@ -204,7 +205,7 @@ func (s *Source) Close() error {
 		errs = append(errs, f.close())
 	}
 	s.folders = nil
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.daemons.Close())...)
 }
 
 // largest is the size of the largest file, in whole pages.

@@ -13,6 +13,8 @@ import (
 // the reader that needs it (page-locking is slow, and done in parallel), and the
 // piece used last is lent first, while the caches still hold it. What was lent early
 // goes back to the device once it is copied: it is of no use any more.
+//
+// What is copied from elsewhere counts as pieces too, see borrow.
 type stagingPool struct {
 	device Device
 	budget budget
@@ -26,7 +28,8 @@ type stagingPool struct {
 	mu   sync.Mutex
 	free []Staging            // guarded by mu; a stack
 	all  map[Staging]struct{} // guarded by mu
-	most int                  // guarded by mu; pieces of all, at most
+	lent int                  // guarded by mu; pieces of somebody else's memory
+	most int                  // guarded by mu; of all and lent together, at most
 }
 
 func newStagingPool(dev Device, b budget) *stagingPool {
@@ -88,8 +91,39 @@ func (p *stagingPool) piece() (Staging, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.all[s] = struct{}{}
-	p.most = max(p.most, len(p.all))
+	p.most = max(p.most, len(p.all)+p.lent)
 	return s, nil
+}
+
+// borrow counts a piece of somebody else's memory as one of staging, until giveBack.
+// It waits while all are lent.
+func (p *stagingPool) borrow(ctx context.Context) error {
+	select {
+	case p.tokens <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	p.mu.Lock()
+	p.lent++
+	var idle Staging
+	if len(p.free) > 0 && len(p.all)+p.lent > p.budget.slots {
+		idle, p.free = p.free[0], p.free[1:]
+		delete(p.all, idle)
+	}
+	p.most = max(p.most, len(p.all)+p.lent)
+	p.mu.Unlock()
+	if idle == nil {
+		return nil
+	}
+	return idle.Free()
+}
+
+// giveBack ends a borrow.
+func (p *stagingPool) giveBack() {
+	p.mu.Lock()
+	p.lent--
+	p.mu.Unlock()
+	p.untake()
 }
 
 func (p *stagingPool) pop() (Staging, bool) {

@@ -20,7 +20,8 @@ type Stats struct {
 	// PartBytes is what a reader asked for at a time, PieceBytes what was staged
 	// and copied at a time.
 	PartBytes, PieceBytes int64
-	// StagingPeakBytes is the most staging memory held at a time.
+	// StagingPeakBytes is the most staging memory held at a time, with what was
+	// copied from leases.
 	StagingPeakBytes int64
 	Phases           Phases
 }

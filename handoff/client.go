@@ -165,8 +165,37 @@ func (c *Client) MaxLength() int64 { return int64(c.welcome.MaxLength) }
 // MaxWants is how many ranges may be wanted and leased at once.
 func (c *Client) MaxWants() int { return int(c.welcome.MaxWants) }
 
-// Cap is how many bytes all clients together may hold.
-func (c *Client) Cap() int64 { return int64(c.welcome.Cap) }
+// Alive is nil while the connection is open: all that was read of leases before the
+// call was right then.
+func (c *Client) Alive() error {
+	raw, err := c.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	poll := []unix.PollFd{{Events: unix.POLLRDHUP}}
+	controlErr := raw.Control(func(fd uintptr) {
+		poll[0].Fd = int32(fd)
+		for {
+			if _, err = unix.Poll(poll, 0); err != unix.EINTR {
+				return
+			}
+		}
+	})
+	if err = errors.Join(err, controlErr); err != nil {
+		return fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	if poll[0].Revents != 0 {
+		return ErrGone
+	}
+	return nil
+}
+
+// Wanted is how many ranges are wanted or leased.
+func (c *Client) Wanted() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.wants)
+}
 
 // send sends a message. Without an error the connection was still open, and no
 // lease had been taken away.

@@ -20,7 +20,9 @@ func (se *session) want(entries []wanted) error {
 		for end = begin; end < len(wants) && wants[end].file == wants[begin].file; end++ {
 			ranges = append(ranges, wants[end].r)
 		}
-		wants[begin].file.Expect(ranges)
+		if err := se.server.guard(func() error { wants[begin].file.Expect(ranges); return nil }); err != nil {
+			return err
+		}
 	}
 	for _, w := range wants {
 		se.line <- w // there is room: it holds as many as there may be
@@ -94,7 +96,11 @@ func (se *session) takeLook(ctx context.Context) error {
 
 // lease waits for a range's bytes, whose blocks are booked.
 func (se *session) lease(w *want) {
-	l, err := w.file.Lease(w.ctx, w.r)
+	var l Lease
+	err := se.server.guard(func() (err error) {
+		l, err = w.file.Lease(w.ctx, w.r)
+		return err
+	})
 	<-se.server.looks
 	<-se.looks
 	if err != nil {

@@ -29,8 +29,9 @@ const (
 	// userShare is the part of the clients that one user may have.
 	userShare = 2
 	// maxLooks is how many leases of one client are waited for at once, and
-	// maxAllLooks of all. What lies behind is fetched ahead, and needs no goroutine.
-	maxLooks    = 32
+	// maxAllLooks of all. They come before what anybody has fetched ahead, readers of
+	// the mount too, so they are few; what lies behind is fetched ahead itself.
+	maxLooks    = 8
 	maxAllLooks = 512
 	// maxOpening is how many OPENs of one client are under way at once.
 	maxOpening = 16
@@ -52,8 +53,9 @@ type Range struct{ Offset, Length int64 }
 // those of its files. Errors wrap the errno that the client gets; without one that
 // is EIO.
 type Store interface {
-	// Open opens the current version of the object at a path of the mount.
-	Open(ctx context.Context, path string) (File, error)
+	// Open opens the current version of the object at a path of the mount, for a
+	// client.
+	Open(ctx context.Context, client Peer, path string) (File, error)
 }
 
 // File is an open version of an object.
@@ -81,15 +83,18 @@ type Lease interface {
 	Release()
 }
 
-// Config says what a server serves. All but Grace and Logger must be set.
+// Config says what a server serves. All but Defect, Grace and Logger must be set.
 type Config struct {
 	Memory    arena.Shared
 	Watermark func() int64 // end of the memory that was ever used
 	MaxLength int64        // the longest Lease of a File
 	Store     Store
 	Rule      Rule
-	Grace     time.Duration // 0: DefaultGrace
-	Logger    *slog.Logger  // nil: nothing is logged
+	// Defect is told of a panic of the Store's, which costs the client that met it an
+	// EIO. nil: it is not recovered.
+	Defect func(cause any)
+	Grace  time.Duration // 0: DefaultGrace
+	Logger *slog.Logger  // nil: nothing is logged
 }
 
 // Server serves the clients of one mount.
@@ -293,6 +298,20 @@ func (s *Server) Mark() {
 	for se := range s.sessions {
 		se.marks[1], se.marks[0] = se.marks[0], se.bytes.Load()
 	}
+}
+
+// guard calls the Store. A panic is EIO: it ends what the client asked for, and nothing
+// else.
+func (s *Server) guard(call func() error) (err error) {
+	if s.cfg.Defect != nil {
+		defer func() {
+			if cause := recover(); cause != nil {
+				s.cfg.Defect(cause)
+				err = fmt.Errorf("a defect: %w", syscall.EIO)
+			}
+		}()
+	}
+	return call()
 }
 
 // descriptor is the one for a mode.

@@ -257,7 +257,11 @@ func (se *session) open(tag uint32, path string) error {
 	}
 	se.wg.Go(func() {
 		defer func() { <-se.opens }()
-		f, err := se.server.cfg.Store.Open(se.ctx, path)
+		var f File
+		err := se.server.guard(func() (err error) {
+			f, err = se.server.cfg.Store.Open(se.ctx, se.peer, path)
+			return err
+		})
 		if err != nil {
 			se.answer(encodeFailure(typeOpened, tag, errnoOf(err), err.Error()))
 			return

@@ -2,11 +2,14 @@ package prefetch
 
 import (
 	"bytes"
+	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"weightfs/prefetch/arena"
+	"weightfs/tests/memstore"
 )
 
 // What a reader expects is fetched and nothing beside it, and its views find it.
@@ -36,6 +39,50 @@ func TestExpect(t *testing.T) {
 		}
 		if s := c.Stats(); s.Streams != 0 || s.FetchedBytes != 5*mib {
 			t.Errorf("%d streams, %d KiB fetched", s.Streams, s.FetchedBytes>>10)
+		}
+	})
+}
+
+// Views that wait for what was announced are served by GETs of whole parts, and not by
+// one for each.
+func TestExpectedIsFetchedInParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore(t, map[string]int64{"a": 64 * mib, "other": mib})
+		release := make(chan struct{})
+		store.Hook(memstore.Hooks{Range: func(_ context.Context, key string, _ int64) error {
+			if key == "other" {
+				<-release // which keeps the only slot
+			}
+			return nil
+		}})
+		c := newCache(t, store, Config{MemoryLimit: 128 * mib, Concurrency: 1})
+		var views sync.WaitGroup
+		view := func(r *Reader, off, n int64) {
+			v, err := r.ViewExpected(t.Context(), off, int(n))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			v.Release()
+		}
+		other, r := c.Open(store.Object("other")), c.Open(store.Object("a"))
+		defer other.Close()
+		defer r.Close()
+		views.Go(func() { view(other, 0, mib) })
+		synctest.Wait()
+		var expected []Range
+		for off := int64(0); off < 64*mib; off += 2 * mib {
+			expected = append(expected, Range{off, 2 * mib})
+		}
+		r.Expect(expected...)
+		for _, w := range expected {
+			views.Go(func() { view(r, w.Offset, w.Length) })
+			synctest.Wait() // in this order
+		}
+		close(release)
+		views.Wait()
+		if got := c.Stats().Fetches; got > int64(len(expected)/2+1) { // and the other
+			t.Errorf("%d GETs for %d views", got, len(expected))
 		}
 	})
 }

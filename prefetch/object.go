@@ -180,6 +180,9 @@ func (o *object) claimDemanded(s *stream.Stream, lo, hi int64) (*arena.Claim, bo
 	c := o.cache
 	ahead := c.allowance().Ahead()
 	want := c.policy.DemandEnd(s, o.partFor(s), lo, hi, o.obj.Size)
+	if s == &o.exact {
+		want = o.streams.WantedEnd(lo, hi, o.partFor)
+	}
 	if from, to, ok := o.Gap(hi, want); ok && want > hi && from == hi {
 		if claim, ok := c.arena.Claim(o.number, lo, to, ahead); ok {
 			return claim, true

@@ -54,7 +54,7 @@ func TestImports(t *testing.T) {
 		"weightfs/fs":                  {"weightfs/prefetch", "weightfs/prefetch/latency", "weightfs/prefetch/names", "weightfs/remote"},
 		"weightfs/handoff":             {"weightfs/prefetch/arena"},
 		"weightfs/gpuload/safetensors": nil,
-		"weightfs/gpuload":             {"weightfs/gpuload/safetensors", "weightfs/remote"},
+		"weightfs/gpuload":             {"weightfs/gpuload/safetensors", "weightfs/handoff", "weightfs/remote"},
 		"weightfs/gpuload/manifest":    {"weightfs/gpuload", "weightfs/gpuload/safetensors"},
 		"weightfs/gpuload/cuda":        {"weightfs/gpuload"},
 	}

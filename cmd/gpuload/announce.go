@@ -70,21 +70,6 @@ func placeForManifest(path string) error {
 	return roomFor(path)
 }
 
-// placeForSocket makes sure that a socket can be made at path.
-func placeForSocket(path string) error {
-	if path == "" {
-		return nil
-	}
-	// It is made in a folder of its own beside path.
-	if n := len(filepath.Dir(path)); n > longestFolder {
-		return cli.Usagef("hold: the folder of %s has %d characters, at most %d can have a socket", path, n, longestFolder)
-	}
-	if err := freeForSocket(path); err != nil {
-		return fmt.Errorf("hold: %w", err)
-	}
-	return roomFor(path)
-}
-
 // placeForPlot makes sure that path can be written to, in place where it is
 // there: it may be a device.
 func placeForPlot(path string) error {

@@ -225,16 +225,15 @@ func thisHost(ctx context.Context) host {
 
 // deviceConfig is how a device is to be opened.
 type deviceConfig struct {
-	shareable bool // other processes are to map its memory
-	near      bool // staging lies on the NUMA node of the GPU
-	logger    *slog.Logger
+	near   bool // staging lies on the NUMA node of the GPU
+	logger *slog.Logger
 }
 
 // open opens the chosen device, in this process. The choice that it returns is the
 // device's: another one where a GPU that nobody asked for by name cannot be used.
 func (c choice) open(ctx context.Context, cfg deviceConfig) (gpuload.Device, choice, error) {
 	if !c.gpu {
-		dev, err := openCPU(cfg.shareable)
+		dev, err := openCPU()
 		return dev, c, err
 	}
 	dev, err := openWithin(ctx, driverLimit, func() (gpuload.Device, error) { return openCUDA(c.ordinal, cfg) })
@@ -245,7 +244,7 @@ func (c choice) open(ctx context.Context, cfg deviceConfig) (gpuload.Device, cho
 		return dev, c, err
 	}
 	c = instead(err)
-	dev, err = openCPU(cfg.shareable)
+	dev, err = openCPU()
 	return dev, c, err
 }
 
@@ -257,8 +256,8 @@ func openWithin(ctx context.Context, limit time.Duration, open func() (gpuload.D
 		func(late gpuload.Device) { _ = late.Close() })
 }
 
-func openCPU(shareable bool) (gpuload.Device, error) {
-	dev, err := gpuload.NewCPU(gpuload.CPUConfig{Shareable: shareable, MemoryLimit: cpuMemory(os.DirFS("/"))})
+func openCPU() (gpuload.Device, error) {
+	dev, err := gpuload.NewCPU(gpuload.CPUConfig{MemoryLimit: cpuMemory(os.DirFS("/"))})
 	if err != nil {
 		return nil, err // not dev: a nil *gpuload.CPU is no nil gpuload.Device
 	}

@@ -47,7 +47,3 @@ func (m discardMemory) Free() error   { return nil }
 func (m discardMemory) ReadAt([]byte, int64) (int, error) {
 	return 0, fmt.Errorf("read dropped bytes back: %w", errors.ErrUnsupported)
 }
-
-func (m discardMemory) Export() ([]byte, error) {
-	return nil, fmt.Errorf("export dropped bytes: %w", errors.ErrUnsupported)
-}

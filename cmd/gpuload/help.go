@@ -58,7 +58,6 @@ func flagExamples() map[string]string {
 		"manifest":                  "--manifest llama.manifest",
 		"expect":                    "--expect llama.manifest",
 		"hash":                      "--hash xxh3",
-		"hold":                      "--hold /run/llama.sock",
 		"json":                      "--json",
 		"progress":                  "--progress plain",
 		"log-level":                 "--log-level debug",

@@ -30,7 +30,6 @@ type loadFlags struct {
 	progress string
 	verify   bool
 	json     bool
-	hold     string
 }
 
 func newLoadCommand(a *app) *cobra.Command {
@@ -67,7 +66,7 @@ happens.`,
 	explain(cmd, tuningGroup(), filesGroup(),
 		flagGroup{"What to make sure of", []string{"verify", "manifest", "expect", "hash"}},
 		flagGroup{"What to show", []string{"json", "progress", "log-level"}},
-		flagGroup{"What to do then", []string{"hold"}}, s3Group())
+		s3Group())
 	return cmd
 }
 
@@ -83,8 +82,7 @@ func (f *loadFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.hash, "hash", manifest.SHA256.String(), "`hash` of digests: sha256 or xxh3, which is faster")
 	flags.StringVar(&f.progress, "progress", "auto", "`kind` of progress: auto (a bar on a terminal, else lines), plain (lines) or none")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object in place of the summary, and nothing else unless something is wrong")
-	flags.StringVar(&f.hold, "hold", "", "keep the model loaded until signalled, and serve handles of its memory to other processes on the Unix `SOCKET`")
-	cli.Unbind(flags, "manifest", "expect", "verify", "json", "hold")
+	cli.Unbind(flags, "manifest", "expect", "verify", "json")
 }
 
 // loadPlan is a load whose every setting has been checked.
@@ -125,9 +123,6 @@ func (f *loadFlags) plan(ctx context.Context, a *app, flags *pflag.FlagSet, sour
 		return nil, err
 	}
 	if err := placeForManifest(f.manifest); err != nil {
-		return nil, err
-	}
-	if err := placeForSocket(f.hold); err != nil {
 		return nil, err
 	}
 	return p, p.expect(flags.Changed("hash"))
@@ -189,30 +184,7 @@ func (p *loadPlan) run(ctx context.Context) (err error) {
 	if err := p.check(ctx, opened.source, model); err != nil {
 		return err
 	}
-	if p.flags.hold == "" {
-		return p.report(opened, model.Stats())
-	}
-	return p.hold(ctx, opened, model)
-}
-
-// hold reports and keeps the model until ctx ends. The socket is there before
-// the report.
-func (p *loadPlan) hold(ctx context.Context, in *inputs, model *gpuload.Model) error {
-	held, err := describe(in.device, model)
-	if err != nil {
-		return err
-	}
-	h, err := newHolder(p.flags.hold, held)
-	if err != nil {
-		return err
-	}
-	if err := p.report(in, model.Stats()); err != nil {
-		return errors.Join(err, h.close())
-	}
-	if !p.flags.json {
-		fmt.Fprintf(p.app.stderr, "gpuload: holding the model, with handles on %s\n", p.flags.hold)
-	}
-	return h.serve(ctx)
+	return p.report(opened, model.Stats())
 }
 
 // inputs are what a load takes.
@@ -244,7 +216,7 @@ func (p *loadPlan) open(ctx context.Context) (*inputs, error) {
 		return nil
 	})
 	g.Go(func() (err error) {
-		in.device, p.device, err = p.device.open(opening, deviceConfig{shareable: p.flags.hold != "", near: p.near, logger: p.source.Logger})
+		in.device, p.device, err = p.device.open(opening, deviceConfig{near: p.near, logger: p.source.Logger})
 		in.driver = time.Since(in.began)
 		return err
 	})

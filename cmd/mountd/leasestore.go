@@ -21,19 +21,23 @@ type leaseStore struct {
 	names    *names.Cache
 	cache    *prefetch.Cache
 	byKernel func() bool // the kernel reads files by itself
+	failed   func(pid uint32, op, key string, off int64, err error)
 }
 
 // Open implements handoff.Store. The path has no links: the client has followed
 // them.
-func (s *leaseStore) Open(ctx context.Context, name string) (handoff.File, error) {
+func (s *leaseStore) Open(ctx context.Context, client handoff.Peer, name string) (handoff.File, error) {
 	entry, err := s.find(ctx, name)
 	if err == nil && entry.Archived {
 		err = remote.ErrArchived
 	}
 	if err != nil {
+		if ctx.Err() == nil && !errors.Is(err, fs.ErrNotExist) {
+			s.failed(uint32(client.PID), "open", name, 0, err)
+		}
 		return nil, fmt.Errorf("open %s: %w: %w", name, weightfs.NameErrno(err), err)
 	}
-	return &leaseFile{store: s, obj: entry.Object, inode: weightfs.InodeNumber(entry), reader: s.cache.Open(entry.Object)}, nil
+	return &leaseFile{store: s, pid: uint32(client.PID), obj: entry.Object, inode: weightfs.InodeNumber(entry), reader: s.cache.Open(entry.Object)}, nil
 }
 
 // find looks up one component of the path after the other, as the kernel does.
@@ -60,6 +64,7 @@ func (s *leaseStore) find(ctx context.Context, name string) (entry remote.Entry,
 // leaseFile is a version of an object. It implements handoff.File.
 type leaseFile struct {
 	store  *leaseStore
+	pid    uint32 // who has it open
 	obj    remote.Object
 	inode  uint64
 	reader *prefetch.Reader
@@ -87,6 +92,9 @@ func (f *leaseFile) Lease(ctx context.Context, r handoff.Range) (handoff.Lease, 
 	view, err := f.reader.ViewExpected(ctx, r.Offset, int(r.Length))
 	if err == nil {
 		return view, nil
+	}
+	if ctx.Err() == nil { // otherwise nobody waits for it any more
+		f.store.failed(f.pid, "read", f.obj.Key, r.Offset, err)
 	}
 	if errors.Is(err, remote.ErrChanged) {
 		dir := path.Dir(f.obj.Key)

@@ -78,11 +78,12 @@ func (m *mounted) serveShared(s *settings) {
 		Memory:    shared,
 		Watermark: m.Cache.Watermark,
 		MaxLength: prefetch.MaxView,
-		Store:     &leaseStore{names: m.Names, cache: m.Cache, byKernel: func() bool { return m.Server.Kernel().Passthrough }},
+		Store:     &leaseStore{names: m.Names, cache: m.Cache, byKernel: func() bool { return m.Server.Kernel().Passthrough }, failed: m.Server.Failed},
 		Rule: handoff.Rule{
 			Mounter: uint32(os.Geteuid()), MounterGroup: uint32(os.Getegid()), AllowOther: s.allowOther,
 			UID: s.uid, GID: s.gid, FileMode: uint32(s.fileMode), DirMode: uint32(s.dirMode), WritableFor: s.dmaUser.uids,
 		},
+		Defect: m.Server.Defect,
 		Logger: m.Logger,
 	})
 	if err != nil {

@@ -105,15 +105,6 @@ func allocHost(n int) (*hostMemory, error) {
 
 func (m *hostMemory) free() error { return check(C.cuMemFreeHost(m.base)) }
 
-// ipcHandle is the handle by which another process opens the allocation at p.
-func ipcHandle(p cu.DevicePtr) ([]byte, error) {
-	var handle C.CUipcMemHandle
-	if err := check(C.cuIpcGetMemHandle(&handle, C.CUdeviceptr(p))); err != nil {
-		return nil, err
-	}
-	return C.GoBytes(unsafe.Pointer(&handle), C.int(unsafe.Sizeof(handle))), nil
-}
-
 // pciBusID is the address of a GPU as the kernel writes it: 0000:81:00.0.
 func pciBusID(d cu.Device) (string, error) {
 	var text [16]C.char

@@ -14,11 +14,6 @@ import (
 	"weightfs/gpuload"
 )
 
-// granule is what allocations are rounded up to. The driver carves smaller
-// allocations out of blocks of this size, and a handle of one opens the whole
-// block to the other process, its neighbours included.
-const granule = 2 << 20
-
 // memory is one allocation of the driver.
 type memory struct {
 	device *Device
@@ -33,12 +28,12 @@ func (d *Device) Alloc(n int64) (gpuload.Memory, error) {
 	if n < 1 {
 		return nil, d.fail(attempt, errors.New("size must be at least 1"))
 	}
-	if n > d.info.Memory { // also keeps the rounding from overflowing
+	if n > d.info.Memory {
 		return nil, d.fail(attempt, d.outOfMemory())
 	}
 	m := &memory{device: d, size: n}
 	err := d.do(func() (err error) {
-		m.addr, err = cu.MemAlloc((n + granule - 1) / granule * granule)
+		m.addr, err = cu.MemAlloc(n)
 		return err
 	})
 	if err == outOfMemory {
@@ -93,24 +88,6 @@ func (m *memory) ReadAt(p []byte, off int64) (int, error) {
 		return n, io.EOF
 	}
 	return n, nil
-}
-
-// Export is the 64 bytes of cuIpcGetMemHandle: another process on this machine
-// opens them to the address of the memory's first byte. The memory must outlive
-// the other's use.
-func (m *memory) Export() ([]byte, error) {
-	if m.freed.Load() {
-		return nil, m.device.fail("export memory", errFreed)
-	}
-	var handle []byte
-	err := m.device.do(func() (err error) {
-		handle, err = ipcHandle(m.addr)
-		return err
-	})
-	if err != nil {
-		return nil, m.device.fail(fmt.Sprintf("export memory of %d bytes", m.size), err)
-	}
-	return handle, nil
 }
 
 func (m *memory) Free() error {

@@ -76,7 +76,7 @@ func (s *Server) Until(t *testing.T, what string, holds func(handoff.Stats) bool
 
 type store struct{ *Server }
 
-func (s store) Open(ctx context.Context, path string) (handoff.File, error) {
+func (s store) Open(ctx context.Context, _ handoff.Peer, path string) (handoff.File, error) {
 	obj, err := s.Store.Stat(ctx, path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %w", syscall.ENOENT, err)

@@ -65,6 +65,18 @@ func (ss *Streams) nextWanted(partFor func(*Stream) int64, fetched Fetched) (Par
 	return Part{}, false
 }
 
+// WantedEnd is where a fetch for the missing bytes [off, end) that are wanted should
+// end: where the fetches of what is wanted tile, as far as all in between is wanted.
+func (ss *Streams) WantedEnd(off, end int64, partFor func(*Stream) int64) int64 {
+	for i, w := range ss.wanted {
+		if w.lo <= off && off < w.hi {
+			tile := roundUp(off+1, partFor(&Stream{Window: ss.wantedBytes}))
+			return max(end, min(ss.runEnd(i), tile))
+		}
+	}
+	return end
+}
+
 // runEnd is where the ranges end of which each begins where the one before ends,
 // from the one with index i on.
 func (ss *Streams) runEnd(i int) int64 {

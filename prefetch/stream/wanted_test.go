@@ -54,6 +54,11 @@ func TestWanted(t *testing.T) {
 	if got, ok := ss.Next(100*mib, 0, part, fetched); ok {
 		t.Errorf("%+v, which nobody wants", got)
 	}
+	for off, want := range map[int64]int64{8 * mib: 12 * mib, 10 * mib: 12 * mib, 20 * mib: 24 * mib, 29 * mib: 30 * mib, 50 * mib: 50*mib + 1} {
+		if got := ss.WantedEnd(off, off+1, part); got != want {
+			t.Errorf("a fetch from %d ends at %d, want %d", off, got, want)
+		}
+	}
 	needs := ss.Needs(nil)
 	for off, want := range map[int64]bool{0: false, mib: true, 2 * mib: false, 8 * mib: true, 11 * mib: true, 12 * mib: false, 25 * mib: true, 30 * mib: false} {
 		if got := needs.Include(off, 0); got != want {

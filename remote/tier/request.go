@@ -59,7 +59,7 @@ func (c Cause) silent() bool { return c == Unreachable || c == Silent }
 func (c Cause) elsewhere() bool { return c == Unreachable || c == Silent || c == Broken }
 
 // refusal says that the store may refuse the same, and the instance be right.
-func (c Cause) refusal() bool { return c == Forbidden || c == Changed }
+func (c Cause) refusal() bool { return c == Forbidden || c == Changed || c == Failed }
 
 // failure is an answer of a tier that is not what was asked for, or none. It has
 // nothing of the URL.

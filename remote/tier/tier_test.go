@@ -214,6 +214,26 @@ func TestChanged(t *testing.T) {
 	}
 }
 
+// TestStoreFails holds that the tier is not blamed for what the store does too: an
+// object that is gone, or a store that is down, has other objects read through it.
+func TestStoreFails(t *testing.T) {
+	for _, status := range []int{404, 500, 502} {
+		s := newScene(t, 2*Block, Config{}, func(_ *http.Request, right *http.Response) (*http.Response, error) {
+			right.StatusCode = status
+			return right, nil
+		})
+		s.origin.Remove(objectKey)
+		for range 5 {
+			if err := s.tryRead(0, 10); err == nil {
+				t.Error("it was read")
+			}
+		}
+		if got := s.tier.Stats().Instances[0]; got.State != Closed || got.Failures != 0 {
+			t.Errorf("HTTP %d: %+v", status, got)
+		}
+	}
+}
+
 // answer makes a wire an answer of newScene.
 func (w wire) answer(r *http.Request, _ *http.Response) (*http.Response, error) { return w(r) }
 

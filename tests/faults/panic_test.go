@@ -14,12 +14,13 @@ import (
 
 // defects are panics put into a copy of the program, before a line of a file:
 // nothing of them is in what is shipped. One is in the handler of a READ from 8 to
-// 9 MiB of any file, one in what it calls for 4 to 5 MiB, with the lock of the
-// object held.
+// 9 MiB of any file, one in what leases that range to other processes, and one in what
+// both call for 4 to 5 MiB, with the lock of the object held.
 func defects() [][3]string {
 	return [][3]string{
 		{"fs/device.go", "	view, errno := d.tree.read(interrupted, in)", `	if in.Offset>>20 == 8 { panic("a defect") }`},
-		{"prefetch/object.go", "	m := o.streams.Match(", `	if v.end()-1 >= 4<<20 && v.off < 5<<20 { panic("a defect with the lock") }`},
+		{"cmd/mountd/leasestore.go", "	view, err := f.reader.ViewExpected(", `	if r.Offset>>20 == 8 { panic("a defect") }`},
+		{"prefetch/view.go", "	hit, first, err := c.arena.Hit(", `	if v.end()-1 >= 4<<20 && v.off < 5<<20 { panic("a defect with the lock") }`},
 	}
 }
 

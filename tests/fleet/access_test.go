@@ -96,6 +96,35 @@ func TestAccess(t *testing.T) {
 	}
 }
 
+// TestPublicBucket holds that a bucket which anybody may read is read through the
+// cache without credentials, and that the cache asks the store about that too.
+func TestPublicBucket(t *testing.T) {
+	s := newSmallScene(t, 1)
+	name := "public"
+	noError(t, theStage.server.CreateBucket(t.Context(), name))
+	policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":["s3:GetObject","s3:ListBucket"],"Resource":["arn:aws:s3:::public","arn:aws:s3:::public/*"]}]}`
+	client := theStage.server.Client()
+	_, err := client.PutBucketPolicy(t.Context(), &s3.PutBucketPolicyInput{Bucket: &name, Policy: &policy})
+	noError(t, err)
+	noError(t, theStage.server.PutFile(t.Context(), name, object, s.file))
+	mount := func() *rig.Mount {
+		t.Helper()
+		return theStage.MountFor(t, rig.MountOptions{Source: "s3://" + name, Env: append(s.env(), "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="),
+			Args: []string{"--no-sign-request", "--force-path-style"}})
+	}
+	s.readAll([]*rig.Mount{mount(), mount()}, nil)
+	m := mount()
+	s.readAll([]*rig.Mount{m}, nil)
+	if got := reportOf(t, m); got.Bytes < s.size || got.DirectBytes != 0 {
+		t.Errorf("%+v", got)
+	}
+	for _, r := range s.store.Log() {
+		if r.Op == "GET" && r.AccessKey != "" {
+			t.Errorf("signed: %+v", r)
+		}
+	}
+}
+
 func mustCutQuery(raw string) string {
 	_, query, _ := strings.Cut(raw, "?")
 	return query

@@ -25,6 +25,15 @@ func TestOnce(t *testing.T) {
 	s.holds(0, 0)
 }
 
+// TestSmallFile holds that an object of less than a block comes by the cache too.
+func TestSmallFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.json")
+	noError(t, os.WriteFile(file, []byte(`{"architectures": ["LlamaForCausalLM"]}`), 0o644))
+	s := newSceneOf(t, file, 2)
+	s.readAll(s.mounts(2), nil)
+	s.holds(1, 0)
+}
+
 // TestOnceByLoader is TestOnce of gpuload, without a mount.
 func TestOnceByLoader(t *testing.T) {
 	s := newScene(t, 3)

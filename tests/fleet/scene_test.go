@@ -74,7 +74,7 @@ func (s *scene) put(name string) {
 // takePort is a free address that stays ours until the test ends.
 func takePort(t *testing.T) string {
 	t.Helper()
-	addr, holder, err := rig.TakePort()
+	addr, holder, err := rig.TakePort(rig.Loopback())
 	noError(t, err)
 	t.Cleanup(func() { holder.Close() })
 	return addr

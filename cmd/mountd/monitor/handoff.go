@@ -62,6 +62,14 @@ func (m *Mount) handoff() Handoff {
 	return h
 }
 
+// rate is that of all clients together, in bytes per second.
+func (h Handoff) rate() (sum float64) {
+	for _, c := range h.Clients {
+		sum += c.BytesPerSec
+	}
+	return sum
+}
+
 // leased is how many bytes clients were leased so far.
 func (m *Mount) leased() int64 {
 	if m.Handoff == nil {
@@ -102,12 +110,12 @@ func (t *text) handoff(h Handoff) {
 	case len(h.Clients) == 0:
 		t.row("hand-off", fmt.Sprintf("no client, %s leased so far", formatSize(h.Bytes)))
 	default:
-		t.row("hand-off", fmt.Sprintf("%s, %s leased so far, %s of %s kept", count(int64(len(h.Clients)), "client"),
-			formatSize(h.Bytes), formatSize(h.Held), formatSize(h.Cap)))
+		t.row("hand-off", fmt.Sprintf("%s, %s, %s leased so far, %s of %s kept", count(int64(len(h.Clients)), "client"),
+			formatRate(h.rate()), formatSize(h.Bytes), formatSize(h.Held), formatSize(h.Cap)))
 	}
 	for _, c := range h.Clients[:min(len(h.Clients), printedClients)] {
-		value := fmt.Sprintf("  %9s  %8s kept  %4d wanted  %s", formatRate(c.BytesPerSec), formatSize(c.Held), c.Wants,
-			printable(readerText(uint32(c.PID), c.Command)))
+		value := fmt.Sprintf("  %9s  %8s so far  %8s in %s, %d wanted  %s", formatRate(c.BytesPerSec), formatSize(c.Bytes),
+			formatSize(c.Held), count(int64(c.Leases), "lease"), c.Wants, printable(readerText(uint32(c.PID), c.Command)))
 		fmt.Fprintln(t, cutEnd(value, t.width))
 	}
 	if more := len(h.Clients) - printedClients; more > 0 {

@@ -21,8 +21,12 @@ func underLoad() Report {
 		Throughput: Throughput{
 			Now: Rates{Served: 480e6, Fetched: 490e6}, Minute: Rates{Served: 470e6, Fetched: 470e6}, TenMinutes: Rates{Served: 1.3e9},
 		},
-		Cache:   Fill{Total: 1023 << 20, Retained: 300 << 20, Unread: 100 << 20, InFlight: 23 << 20, Free: 600 << 20},
-		Memory:  Resident{Resident: 500 << 20, Promised: 1152 << 20},
+		Cache:  Fill{Total: 1023 << 20, Retained: 300 << 20, Unread: 100 << 20, InFlight: 23 << 20, Free: 600 << 20},
+		Memory: Resident{Resident: 500 << 20, Promised: 1152 << 20},
+		Handoff: Handoff{Shared: true, Bytes: 5 << 30, Held: 12 << 20, Cap: 256 << 20, Clients: []Client{
+			{PID: 97, Command: "gpuload", Files: 2, Wants: 64, Leases: 3, Held: 12 << 20, Bytes: 4 << 30, BytesPerSec: 4.7e9},
+			{Command: "", Bytes: 1 << 30, BytesPerSec: 0.1e9, Writable: true},
+		}},
 		Waiting: Waiting{Readers: 3, ForMemory: 1},
 		Files: Files{Open: 300, More: 298, Listed: []File{
 			{Object: "llama/" + strings.Repeat("very-long-", 20) + "model-00001-of-00030.safetensors", Size: 5 << 30, Furthest: 2 << 30, BytesPerSec: 480e6, PID: 99, Command: "python3"},
@@ -57,6 +61,8 @@ func TestReportForPeople(t *testing.T) {
 		"500 MiB resident, at most 1.1 GiB promised\n", "4 of 32, oldest 2.1s, 2 queued; READs waiting: 3, 1 for memory\n",
 		"tier      88% hits, 7.0 GiB from it, 8.0 MiB from the store in its place: 2\n          silent, 1 wrong\n",
 		"          http://cache-0.example:8081: left alone, 1 request, 1 failed\n",
+		"hand-off  2 clients, 4.8 GB/s, 5.0 GiB leased so far, 12 MiB of 256 MiB kept\n",
+		"   4.7 GB/s   4.0 GiB so far    12 MiB in 3 leases, 64 wanted  gpuload 97\n", "100 MB/s   1.0 GiB so far       0 B in 0 leases, 0 wanted  other container\n",
 		"readahead 4.0 MiB, max_read 1.0 MiB, passthrough, FUSE 7.41, Linux",
 		"300 open files\n", " 40%   5.0 GiB   480 MB/s  python3 99        very-long-", "of-00030.safetensors\n", "…", "98 (ended)", "by kernel  other container ", "and 297 more\n",
 		"7 x read broken", "  cat 12\n",

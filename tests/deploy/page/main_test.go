@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"weightfs/handoff"
 	"weightfs/tests/proxy"
 	"weightfs/tests/rig"
 )
@@ -78,6 +79,31 @@ func (b *busyMount) read(t *testing.T, script, key string, args ...string) {
 		t.Fatal(err)
 	}
 	b.readers = append(b.readers, p)
+}
+
+// lease leases a megabyte of a file, and keeps it until the mount ends.
+func (b *busyMount) lease(t *testing.T, key string) {
+	t.Helper()
+	place, err := handoff.Find(filepath.Join(b.Dir, key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := handoff.Dial(t.Context(), place.Socket, handoff.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() }) // fails where the daemon has ended
+	file, err := client.Open(t.Context(), place.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wants, err := file.Want(handoff.Range{Length: 1 << 20})
+	if err == nil {
+		err = wants[0].Wait(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // stopReading ends the readers, with what they have started.

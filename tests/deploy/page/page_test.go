@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -28,7 +29,8 @@ type seen struct {
 	Gets                                   float64
 	Parts, Widths                          []float64 // of the cache: bytes, and what is drawn of them
 	Stack                                  float64   // how wide the bar is
-	Files, Fetches, Failures               []entry
+	Files, Fetches, Failures, Clients      []entry
+	Leased                                 string // so far, and what is kept
 	Curve                                  string // of what was served
 	Kernel                                 string
 	Images                                 float64 // in the lists
@@ -52,7 +54,7 @@ const lookScript = `(() => {
     Gets: Number(text("gets")) || 0,
     Parts: parts.map((i) => Number(i.dataset.bytes)), Widths: parts.map((i) => i.getBoundingClientRect().width),
     Stack: document.getElementById("stack").getBoundingClientRect().width,
-    Files: entries("files"), Fetches: entries("gets-list"), Failures: entries("failures"),
+    Files: entries("files"), Fetches: entries("gets-list"), Failures: entries("failures"), Clients: entries("clients"), Leased: text("handoff-more"),
     Curve: document.querySelector("#chart .curve.served")?.getAttribute("d") ?? "",
     Kernel: text("kernel"),
     Images: document.querySelectorAll("main img, main b b, .list b").length,
@@ -91,6 +93,7 @@ func moves(rate string) bool { return strings.HasSuffix(rate, "/s") && !strings.
 // telephone and of a desk, light and dark.
 func TestPageOfABusyMount(t *testing.T) {
 	m := mountUnderLoad(t, "--http=127.0.0.1:0")
+	m.lease(t, hostile)
 	address := m.address(t)
 	b := openBrowser(t)
 	grounds := map[string]bool{}
@@ -193,6 +196,10 @@ func (s seen) check(t *testing.T) {
 	}
 	if failure, ok := find(s.Failures, broken); !ok || !strings.Contains(failure.Text, "AccessDenied") || !strings.Contains(failure.Text, "read at 0 B") {
 		t.Errorf("failures: %+v", s.Failures)
+	}
+	client, ok := find(s.Clients, "page.test ("+strconv.Itoa(os.Getpid())+")")
+	if !ok || client.Value != 1<<20 || !strings.Contains(client.Text, "1.0 MiB in 1 lease · 0 ranges wanted · 1 file") || !strings.HasPrefix(s.Leased, "1.0 MiB so far · 1.0 MiB of ") {
+		t.Errorf("leased %q by %+v", s.Leased, s.Clients)
 	}
 	if !strings.Contains(s.Kernel, "Readahead") || !strings.Contains(s.Kernel, "4.0 MiB") {
 		t.Errorf("kernel: %q", s.Kernel)

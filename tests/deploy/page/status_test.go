@@ -25,6 +25,7 @@ func (b *busyMount) status(t *testing.T, args ...string) string {
 // under load, in lines that fit a terminal.
 func TestStatusOfABusyMount(t *testing.T) {
 	m := mountUnderLoad(t)
+	m.lease(t, hostile)
 	wanted := []*regexp.Regexp{
 		regexp.MustCompile(`(?m)^source +s3://models$`),
 		regexp.MustCompile(`(?m)^mounted +` + regexp.QuoteMeta(m.Dir) + `$`),
@@ -35,6 +36,8 @@ func TestStatusOfABusyMount(t *testing.T) {
 		regexp.MustCompile(`(?m)^cache +.* of 32 MiB: .* in flight$`),
 		regexp.MustCompile(`(?m)^ +\[#`),
 		regexp.MustCompile(`(?m)^memory +\d+ MiB resident, at most 160 MiB promised$`),
+		regexp.MustCompile(`(?m)^hand-off +1 client, \d+ [kM]?B/s, 1\.0 MiB leased so far, 1\.0 MiB of 8\.0 MiB kept$`),
+		regexp.MustCompile(`(?m)^ +\d+ [kM]?B/s +1\.0 MiB so far +1\.0 MiB in 1 lease, 0 wanted  page\.test ` + fmt.Sprint(os.Getpid()) + `$`),
 		regexp.MustCompile(`(?m)^GETs +[1-9]\d* of \d+, oldest `),
 		regexp.MustCompile(`(?m)^ +\d+% +48 MiB +\S+ [kM]B/s  dd \d+ +…\S+of-00004\.safetensors$`),
 		regexp.MustCompile(`(?m)^ +0% +4\.0 MiB +0 B/s  sleep \d+ +<img src`),

@@ -268,14 +268,3 @@ CUresult cuMemFreeHost(void *address)
 	munmap((char *)address - HOST_OFFSET, HOST_OFFSET + size);
 	return leave(CUDA_SUCCESS);
 }
-
-CUresult cuIpcGetMemHandle(CUipcMemHandle *handle, CUdeviceptr address)
-{
-	if (!enter())
-		return CUDA_ERROR_INVALID_CONTEXT;
-	if (!contain(&current->memory, (uintptr_t)address, 1))
-		return leave(CUDA_ERROR_INVALID_VALUE);
-	memset(handle, 0, sizeof *handle);
-	memcpy(handle, &address, sizeof address);
-	return leave(CUDA_SUCCESS);
-}

@@ -179,6 +179,21 @@ function showFiles(f) {
   }), f.open - shown.length);
 }
 
+function showHandoff(h) {
+  const shown = h.clients.slice(0, shownFiles);
+  set("handoff-count", h.clients.length ? count(h.clients.length, "client") : "");
+  at("handoff-shared").hidden = at("handoff-bar").hidden = !h.shared;
+  set("handoff-rate", rate(h.clients.reduce((sum, c) => sum + c.bytes_per_second, 0)));
+  set("handoff-more", `${size(h.bytes)} so far · ${size(h.held)} of ${size(h.cap)} kept`);
+  at("handoff-bar").value = h.held / Math.max(h.cap, 1);
+  set("clients-empty", h.shared ? "No process maps the memory." : `Not shared: ${h.why}.`);
+  list("clients", shown.map((c) => ({
+    name: reader(c.pid, c.command), amount: rate(c.bytes_per_second), done: c.held, whole: h.cap, label: `kept by ${reader(c.pid, c.command)}`,
+    note: [`${size(c.bytes)} so far`, `${size(c.held)} in ${count(c.leases, "lease")}`, `${count(c.wants, "range")} wanted`, count(c.files, "file"),
+      `open for ${duration(c.open_seconds)}`].concat(c.writable ? "writable" : []).join(" · "),
+  })), h.clients.length - shown.length);
+}
+
 function showFailures(r) {
   list("failures", r.failures.slice(0, 16).map((f) => ({
     name: f.object || "/", amount: new Date(f.time).toLocaleTimeString(),
@@ -212,6 +227,7 @@ function show(r) {
   showFetches(r);
   showTier(r.tier);
   showFiles(r.files);
+  showHandoff(r.handoff);
   showFailures(r);
   showKernel(r.kernel);
 }

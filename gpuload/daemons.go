@@ -1,0 +1,108 @@
+package gpuload
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"weightfs/handoff"
+)
+
+// daemons are a source's connections to the daemons of mounts, one for each mount:
+// by these, files are leased and not read. Why a mount is read is told once. Safe
+// for concurrent use.
+type daemons struct {
+	logger *slog.Logger
+
+	mu          sync.Mutex
+	mounts      *handoff.Mounts        // guarded by mu, as are all below; read when first needed
+	connections map[string]*connection // by socket
+	told        bool
+}
+
+// connection is a client, or why there is none.
+type connection struct {
+	client *handoff.Client
+	err    error
+}
+
+func newDaemons(logger *slog.Logger) *daemons {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	return &daemons{logger: logger, connections: map[string]*connection{}}
+}
+
+// blob is a file that may be leased, if it lies on a mount whose daemon lets us, or
+// the file as it is.
+func (d *daemons) blob(ctx context.Context, path string, b *pathBlob) blob {
+	if !b.mounted {
+		return b
+	}
+	client, place, err := d.find(ctx, path)
+	switch {
+	case errors.Is(err, handoff.ErrNoMount): // another file system's
+		return b
+	case err != nil:
+		d.tell(path, err)
+		return b
+	}
+	return &leaseBlob{pathBlob: b, client: client, path: place.Path, daemons: d}
+}
+
+// find finds the daemon of a file's mount, to which the first call connects.
+func (d *daemons) find(ctx context.Context, path string) (*handoff.Client, handoff.Place, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.mounts == nil {
+		mounts, err := handoff.ReadMounts()
+		if err != nil {
+			return nil, handoff.Place{}, err
+		}
+		d.mounts = mounts
+	}
+	place, err := d.mounts.Find(path)
+	if err != nil {
+		return nil, place, err
+	}
+	at := d.connections[place.Socket]
+	if at == nil {
+		at = &connection{}
+		at.client, at.err = handoff.Dial(ctx, place.Socket, handoff.Options{})
+		d.connections[place.Socket] = at
+	}
+	return at.client, place, at.err
+}
+
+// tell says once why a mount is read.
+func (d *daemons) tell(path string, why error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.told {
+		return
+	}
+	d.told = true
+	log := d.logger.Warn
+	if errors.Is(why, fs.ErrNotExist) || errors.Is(why, syscall.ECONNREFUSED) {
+		log = d.logger.Info // the daemon does not share its memory
+	}
+	log("the mount is read through FUSE, and not from its daemon's memory", "folder", filepath.Dir(path), "why", why)
+}
+
+// Close ends the connections, and with them what is leased.
+func (d *daemons) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var errs []error
+	for _, at := range d.connections {
+		if at.client != nil {
+			errs = append(errs, at.client.Close())
+		}
+	}
+	clear(d.connections)
+	return errors.Join(errs...)
+}
