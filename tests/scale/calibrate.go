@@ -58,10 +58,13 @@ func (all *results) calibrate() (err error) {
 
 // The large fleets: the model of 8 billion parameters, on links of 100 Gb/s.
 const (
-	largeSize  = 16 << 30
-	largeRate  = 100e9 / 8
-	storeDelay = 0.03   // seconds, as S3 has
-	hopDelay   = 0.0002 // seconds, within a data centre
+	largeSize = 16 << 30
+	largeRate = 100e9 / 8
+	// largeWindow is how many blocks a node asks for at once: as many as fill such a
+	// link, and fewer than it picks the next one of.
+	largeWindow = 16
+	storeDelay  = 0.03   // seconds, as S3 has
+	hopDelay    = 0.0002 // seconds, within a data centre
 )
 
 // largeNodes are the sizes of the large fleets.
@@ -100,7 +103,7 @@ func (all *results) simulate() {
 		for _, n := range largeNodes() {
 			all.large = append(all.large, large{Variant: v.name, Nodes: n})
 			f := v.fleet(n)
-			f.Size, f.Store, f.Link, f.StoreDelay, f.Delay, f.Window = largeSize, largeRate, largeRate, storeDelay, hopDelay, spread
+			f.Size, f.Store, f.Link, f.StoreDelay, f.Delay, f.Window = largeSize, largeRate, largeRate, storeDelay, hopDelay, largeWindow
 			v.change(&f)
 			fleets = append(fleets, all.calibration.Apply(f))
 		}

@@ -64,7 +64,7 @@ func main() {
 }
 
 func parse(args []string) (options, error) {
-	o := options{Settings: lab.Settings{Runs: 1, Size: 64 << 20, Out: filepath.Join("bin", "fleet")}, storeRate: 15e6, nodeRate: 30e6}
+	o := options{Settings: lab.Settings{Runs: 1, Size: 128 << 20, Out: filepath.Join("bin", "fleet")}, storeRate: 20e6, nodeRate: 40e6}
 	flags := pflag.NewFlagSet("scale", pflag.ContinueOnError)
 	check := o.Register(flags, 1<<20)
 	flags.IntSliceVar(&o.nodes, "nodes", []int{1, 2, 4, 8, 16}, "how many nodes there are, in turn")

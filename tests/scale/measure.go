@@ -22,6 +22,9 @@ type sample struct {
 	// Bytes is how many the store has sent, Requests by how many GETs.
 	Bytes    int64 `json:"bytes"`
 	Requests int64 `json:"requests"`
+	// Past is how many of the bytes nodes have asked for themselves, past a cache that
+	// did not answer in time: their requests are signed by a header.
+	Past int64 `json:"past"`
 	// Idle is the share of this machine's processor time that nobody used meanwhile.
 	Idle float64 `json:"idle"`
 	// Warnings are what the mountds logged of what went wrong.
@@ -95,6 +98,11 @@ func (s *scene) measure(ctx context.Context, p placement, n int) (_ sample, err 
 	}
 	slices.Sort(got.Seconds)
 	stats := s.store.Stats()
+	for _, r := range s.store.Log() {
+		if r.Op == "GET" && r.AccessKey != "" && p != nowhere {
+			got.Past += r.Bytes
+		}
+	}
 	got.Bytes, got.Requests, got.Idle, got.Warnings = stats.Bytes["GET"], stats.Requests["GET"], after.IdleSince(before), warnings(mounts)
 	return got, nil
 }

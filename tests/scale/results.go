@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"weightfs/cmd/cli"
-	"weightfs/tests/scale/model"
 	"weightfs/tests/lab"
+	"weightfs/tests/scale/model"
 )
 
 // results are what was measured, what that says of the model, and what the model says.
@@ -77,9 +77,9 @@ func (all *results) measuredTable() string {
 			simulated = fmt.Sprintf("%.1f", all.simulated(s))
 		}
 		rows = append(rows, []string{s.Cache, fmt.Sprint(s.Nodes), fmt.Sprintf("%.1f", s.last()), fmt.Sprintf("%.1f", s.Seconds[0]), simulated,
-			fmt.Sprintf("%.3f", s.asked(all.size)), fmt.Sprint(s.Requests), fmt.Sprintf("%.0f %%", 100*s.Idle)})
+			fmt.Sprintf("%.3f", s.asked(all.size)), fmt.Sprintf("%.3f", float64(s.Past)/float64(all.size)), fmt.Sprint(s.Requests), fmt.Sprintf("%.0f %%", 100*s.Idle)})
 	}
-	return lab.Table([]string{"cache", "nodes:", "last node, s:", "first, s:", "simulated last, s:", "asked of the store / object:", "GETs:", "idle:"}, rows)
+	return lab.Table([]string{"cache", "nodes:", "last node, s:", "first, s:", "simulated last, s:", "asked of the store / object:", "of that past the cache:", "GETs:", "idle:"}, rows)
 }
 
 // largeTable has a line for each number of nodes, and a column for each variant.

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"weightfs/tests/scale/model"
 	"weightfs/tests/lab"
+	"weightfs/tests/scale/model"
 )
 
 func TestParse(t *testing.T) {
@@ -77,7 +77,7 @@ func TestWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"| on every node | 4 | ", " | 1.0 | – | 1.000 | 16 | 25 % |", "10 MB/s and each other link 20 MB/s"} {
+	for _, want := range []string{"| on every node | 4 | ", " | 1.0 | – | 1.000 | 0.000 | 16 | 25 % |", "10 MB/s and each other link 20 MB/s"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%s\nlacks %q", text, want)
 		}
