@@ -35,13 +35,14 @@ func reportOf(t *testing.T, m *rig.Mount) tierReport {
 // TestLyingTier holds that an answer which is not what was asked for is caught and
 // counted, and that no reader gets it.
 func TestLyingTier(t *testing.T) {
+	t.Parallel()
 	s := newSmallScene(t, 1)
 	for name, c := range map[string]struct {
 		fault proxy.Fault
 		cause string
 	}{
 		"another version": {proxy.Fault{Response: map[string]string{"ETag": `"0123456789abcdef"`}}, "wrong"},
-		"another range":   {proxy.Fault{Response: map[string]string{"Content-Range": "bytes 1-8388608/25164824"}}, "wrong"},
+		"another range":   {proxy.Fault{Response: map[string]string{"Content-Range": "bytes 1-8388608/0"}}, "wrong"},
 		"another length":  {proxy.Fault{End: proxy.Shorten, After: 1000}, "wrong"},
 		"200":             {proxy.Fault{Edit: func(r *http.Response) { r.StatusCode = 200 }}, "wrong"},
 		"502":             {proxy.Fault{Status: 502, Code: "BadGateway"}, "status"},
@@ -50,7 +51,6 @@ func TestLyingTier(t *testing.T) {
 		"truncated":       {proxy.Fault{End: proxy.Truncate, After: 100_000}, "broken"},
 		"reset":           {proxy.Fault{End: proxy.Reset, After: 100_000}, "broken"},
 		"slow":            {proxy.Fault{Bandwidth: 64 << 10}, "slow"},
-		"stalled":         {proxy.Fault{End: proxy.Stall, After: 100_000}, "slow"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -73,7 +73,7 @@ func TestLyingTier(t *testing.T) {
 
 // TestNamed holds that who operates a mount or measures a load is told of the cache.
 func TestNamed(t *testing.T) {
-	s := newScene(t, 1)
+	s := newSmallScene(t, 1)
 	m := s.mount()
 	s.readAll([]*rig.Mount{m}, nil)
 	if got := reportOf(t, m); got.Bytes < s.size || got.DirectBytes != 0 || len(got.Instances) != 1 || got.Instances[0].URL != s.tier[0].url {

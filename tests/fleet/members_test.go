@@ -15,6 +15,7 @@ import (
 // TestMembers holds that an instance follows the addresses of the name of all, as a
 // headless service has them, and that nodes notice nothing.
 func TestMembers(t *testing.T) {
+	t.Parallel()
 	s := newSmallScene(t, 1)
 	hosts := filepath.Join(t.TempDir(), "hosts")
 	names := func(addresses ...string) {
@@ -26,7 +27,7 @@ func TestMembers(t *testing.T) {
 		noError(t, os.WriteFile(hosts, []byte(text), 0o644)) // in place: it is mounted
 	}
 	names("127.0.0.1")
-	dir, err := os.MkdirTemp(theStage.scratch, "run-")
+	dir, err := os.MkdirTemp(theStage.Scratch, "run-")
 	noError(t, err)
 	noError(t, os.Chmod(dir, 0o755))
 	router, owner := takePort(t), takePort(t)
@@ -58,6 +59,7 @@ func TestMembers(t *testing.T) {
 	s.await("it knows itself", func() bool { return members() == line("127.0.0.1") })
 	names("127.0.0.1", "127.0.0.2")
 	s.await("it knows the other", func() bool { return members() == line("127.0.0.1")+line("127.0.0.2") })
+	s.awaitListening(process, router)
 	m := s.mount("--cache-url", "http://"+router)
 	s.readAll([]*rig.Mount{m}, nil)
 	names() // a name server that fails is no reason to be alone
