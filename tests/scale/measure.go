@@ -39,7 +39,7 @@ func (s sample) asked(size int64) float64 { return float64(s.Bytes) / float64(si
 
 // measureAll takes all samples, those of the chosen rows.
 func (s *scene) measureAll(ctx context.Context) (*results, error) {
-	all := &results{opts: s.opts, size: s.size, began: s.Began}
+	all := &results{Machine: lab.Machine(s.Began), Size: s.size, StoreRate: int64(s.opts.storeRate), NodeRate: int64(s.opts.nodeRate)}
 	for _, p := range placements() {
 		if !s.opts.Rows.MatchString(string(p)) {
 			continue
@@ -52,7 +52,7 @@ func (s *scene) measureAll(ctx context.Context) (*results, error) {
 				}
 				fmt.Printf("%-24s %3d nodes: last %6.2f s, first %6.2f s, asked %.3f objects by %d GETs, idle %.0f%%, %d warnings\n",
 					p, n, got.last(), got.Seconds[0], got.asked(s.size), got.Requests, 100*got.Idle, len(got.Warnings))
-				all.samples = append(all.samples, got)
+				all.Samples = append(all.Samples, got)
 			}
 		}
 	}
