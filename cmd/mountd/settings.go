@@ -46,6 +46,7 @@ type settings struct {
 	logLevel   cli.LogLevel
 	daemon     bool
 	foreground bool
+	noKeeper   bool
 	envFile    string
 	helper     helperFlags
 	kernel     []string // mount options that are the kernel's
@@ -86,6 +87,7 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	s.logLevel.Register(flags)
 	flags.BoolVar(&s.daemon, "daemon", false, "return once the mount answers, and go on in the background")
 	flags.BoolVar(&s.foreground, "foreground", false, "stay in the foreground, the default")
+	flags.BoolVar(&s.noKeeper, "no-keeper", false, "serve by one process, whose death ends the mount: no other holds it and has the next one take over")
 	flags.StringVar(&s.envFile, "env-file", "", "read variables from `FILE` as systemd's EnvironmentFile= does; they beat those of the environment")
 	flags.VarP(&mountOptions{flags: flags, kernel: &s.kernel}, "options", "o", "flags as mount(8) passes them: allow_other,memory_limit=8Gi; also noexec, nosymfollow, and SELinux' context=")
 	cli.Unbind(flags, "options", "daemon", "foreground", "env-file")

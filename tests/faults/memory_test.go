@@ -84,7 +84,7 @@ func TestIdleMemoryGoesBack(t *testing.T) {
 // nodeMount is a mount on a node whose kernel tells what the test says of memory.
 type nodeMount struct {
 	t *testing.T
-	*rig.Process
+	*rig.Mount
 	dir         string // the mountpoint, as everybody but mountd finds it
 	pressure    string // the file
 	empty, full int64  // resident memory before and after fill, in bytes
@@ -99,7 +99,7 @@ func mountOnNode(t *testing.T, pressure string) *nodeMount {
 	n := &nodeMount{t: t, pressure: filepath.Join(t.TempDir(), "pressure")}
 	n.tell(pressure)
 	m := mountUnder(t, append(rig.OwnMounts(), "sh", "-c", onNode, n.pressure), "s3://"+bucket, "--memory-limit", strconv.Itoa(idleLimit))
-	n.Process, n.dir = m.Process, fmt.Sprintf("/proc/%d/root%s", m.PID(), m.Dir)
+	n.Mount, n.dir = m, fmt.Sprintf("/proc/%d/root%s", m.PID(), m.Dir)
 	return n
 }
 

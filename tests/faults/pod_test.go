@@ -50,7 +50,7 @@ func TestSmallPod(t *testing.T) {
 		m := mountFor(t, rig.MountOptions{
 			Source: "s3://" + podBucket, Env: theStage.Server.Env(), Args: []string{"--memory-limit", "256Mi"}, Cgroup: group,
 		})
-		load := loadPod(t, group, m.Process, m.Dir, shards, digests)
+		load := loadPod(t, group, m, m.Dir, shards, digests)
 		t.Log(load)
 		if load.right != len(shards) || load.wrong > 0 || len(load.failures) > 0 || load.kills > 0 {
 			t.Errorf("the pod got: %v", load)
@@ -90,9 +90,17 @@ func (l podLoad) String() string {
 	return text
 }
 
+// daemon is a process that serves a mount.
+type daemon interface {
+	PID() int
+	Kill() error
+	Wait() int
+	Output() string
+}
+
 // loadPod has processes in the group map and copy the shards in dir, each its own
 // ones. digests has a line for each shard as sha256sum prints it.
-func loadPod(t *testing.T, group *rig.Cgroup, mount *rig.Process, dir string, shards []string, digests string) (l podLoad) {
+func loadPod(t *testing.T, group *rig.Cgroup, mount daemon, dir string, shards []string, digests string) (l podLoad) {
 	t.Helper()
 	began := time.Now()
 	l.failures = map[string]int{}

@@ -191,7 +191,7 @@ func TestCoreDump(t *testing.T) {
 	other, err := rig.StartProcess(&exec.Cmd{Path: "/bin/sleep", Args: []string{"sleep", "infinity"}, Dir: t.TempDir()})
 	noError(t, err)
 	m := mountFor(t, rig.MountOptions{
-		Source: "s3://" + bucket, Env: append(theStage.Server.Env(), "GOTRACEBACK=crash"),
+		Source: "s3://" + bucket, Args: []string{"--no-keeper"}, Env: append(theStage.Server.Env(), "GOTRACEBACK=crash"),
 	}, -int(syscall.SIGABRT))
 	dumps := func(p *rig.Process) bool {
 		limit := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}

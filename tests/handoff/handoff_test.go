@@ -137,10 +137,9 @@ func TestKilled(t *testing.T) {
 	rig.Await(t, "the leases of a killed client end", func() bool { return statusOf(t, m).Handoff.Held == 0 })
 	again := client(t, m)
 	again.Ask("ok", "hold %s 0 1000000", object)
-	if err := m.Signal(syscall.SIGKILL); err != nil {
+	if err := m.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	<-m.Done()
 	again.Ask(handofftest.Digest(theStage.content[:1000000]), "check")
 	again.Ask("gone", "give")
 }

@@ -40,7 +40,8 @@ type MountOptions struct {
 type Mount struct {
 	// Dir is the mountpoint.
 	Dir string
-	// Process is mountd.
+	// Process is mountd: its keeper, which ends with the mount and takes signals. PID
+	// is another process.
 	*Process
 
 	made  bool // Dir was made by us

@@ -47,14 +47,21 @@ func CgroupFor(tb testing.TB, name string) *Cgroup {
 	return group
 }
 
-// CheckMemory holds the peaks of a mountd's resident memory and of its group's
-// charge to what is promised with that memory limit, in bytes, and so many objects
+// CheckMemory holds the peaks of a mountd's resident memory, of both of its
+// processes, and of its group's charge to what is promised with that memory limit, in bytes, and so many objects
 // known. It returns what it saw.
 func CheckMemory(tb testing.TB, m *Mount, group *Cgroup, limit, objects int64) string {
 	tb.Helper()
 	resident, err := PeakRSS(m.PID())
 	if err != nil {
 		tb.Fatal(err)
+	}
+	if keeper := m.Process.PID(); keeper != m.PID() {
+		kept, err := PeakRSS(keeper)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		resident += kept
 	}
 	charged, err := group.Peak()
 	if err != nil {

@@ -30,6 +30,8 @@ type Mount struct {
 	Mountpoint  string // "" where another process has mounted
 	MemoryLimit int64  // bytes
 	Since       time.Time
+	PID         int   // of the process that signals are for
+	Takeovers   int64 // how often a process took over from one that had died
 	Server      *fs.Server
 	Cache       *prefetch.Cache
 	Names       *names.Cache

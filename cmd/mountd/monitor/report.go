@@ -15,11 +15,13 @@ import (
 type Report struct {
 	Source        string           `json:"source"`
 	Mountpoint    string           `json:"mountpoint"`
-	PID           int              `json:"pid"`
+	PID           int              `json:"pid"` // of the process that signals are for
 	UptimeSeconds float64          `json:"uptime_seconds"`
 	MemoryLimit   int64            `json:"memory_limit"`
 	Measures      map[string]int64 `json:"measures"`
 
+	WorkerPID  int             `json:"worker_pid"` // of the process that serves
+	Takeovers  int64           `json:"takeovers"`  // by which another one has died
 	Version    string          `json:"version"`
 	Time       time.Time       `json:"time"`
 	Bound      Bound           `json:"held_back_by"`
@@ -95,10 +97,12 @@ func (m *Mount) Report() Report {
 	r := Report{
 		Source:        m.Source,
 		Mountpoint:    m.Mountpoint,
-		PID:           os.Getpid(),
+		PID:           m.PID,
 		UptimeSeconds: now.at.Sub(m.Since).Seconds(),
 		MemoryLimit:   m.MemoryLimit,
 		Measures:      map[string]int64{},
+		WorkerPID:     os.Getpid(),
+		Takeovers:     m.Takeovers,
 		Version:       cli.Version(),
 		Time:          now.at,
 		Cache:         fillOf(counts.cache),

@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"bytes"
 	"context"
 	"maps"
 	"os"
@@ -138,10 +139,30 @@ func running(t *testing.T, program, argument string) (pids []string) {
 	return pids
 }
 
-// mountd is the process id of the only one.
+// keepers are those of them that no other has started.
+func (d *driver) keepers(t *testing.T) []string {
+	t.Helper()
+	all := d.mountds(t)
+	return slices.DeleteFunc(slices.Clone(all), func(pid string) bool {
+		stat, err := os.ReadFile("/proc/" + pid + "/stat")
+		if err != nil {
+			return true // it has just ended
+		}
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		return slices.Contains(all, fields[1])
+	})
+}
+
+// killMountd ends the only mountd, with the process that serves for it.
+func (d *driver) killMountd(t *testing.T) {
+	t.Helper()
+	noError(t, rig.KillMountd(d.mountd(t)))
+}
+
+// mountd is the process id of the only one, which is its keeper's.
 func (d *driver) mountd(t *testing.T) int {
 	t.Helper()
-	pids := d.mountds(t)
+	pids := d.keepers(t)
 	if len(pids) != 1 {
 		t.Fatalf("mountds are %v, want one", pids)
 	}
@@ -153,7 +174,7 @@ func (d *driver) mountd(t *testing.T) int {
 // awaitMountds waits until there are so many.
 func (d *driver) awaitMountds(t *testing.T, n int) {
 	t.Helper()
-	rig.Await(t, strconv.Itoa(n)+" mountds", func() bool { return len(d.mountds(t)) == n })
+	rig.Await(t, strconv.Itoa(n)+" mountds", func() bool { return len(d.keepers(t)) == n })
 }
 
 // target is where the volume of a pod is published.

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -69,7 +68,7 @@ func TestMountdKilled(t *testing.T) {
 		t.Error("a mount that answers is not healthy")
 	}
 	killed := d.mountd(t)
-	noError(t, syscall.Kill(killed, syscall.SIGKILL))
+	d.killMountd(t)
 	d.awaitMountds(t, 0)
 	if result := early.run(t, "ls", d.target("a")); result.Code == 0 {
 		t.Error("a dead mount can be listed")
@@ -101,7 +100,7 @@ func TestDriverPodRestart(t *testing.T) {
 		files[pod] = d.publish(t, "volume-"+pod, pod, volume, keys())
 	}
 	noError(t, d.Kill())
-	noError(t, syscall.Kill(d.mountd(t), syscall.SIGKILL))
+	d.killMountd(t)
 	d.awaitMountds(t, 0)
 	d.restart(t)
 	if result := early.run(t, "ls", d.target("a")); result.Code == 0 {
@@ -122,7 +121,7 @@ func TestDriverPodRestart(t *testing.T) {
 func TestUnpublishDead(t *testing.T) {
 	d := startDriver(t)
 	d.publish(t, "volume", "a", attributes(theStage.Server.Endpoint, nil), keys())
-	noError(t, syscall.Kill(d.mountd(t), syscall.SIGKILL))
+	d.killMountd(t)
 	d.unpublish(t, "volume", "a")
 }
 
@@ -207,7 +206,7 @@ func TestStagedDead(t *testing.T) {
 		VolumeContext: attributes(theStage.Server.Endpoint, nil), Secrets: keys()}
 	_, err := d.node.NodeStageVolume(t.Context(), stage)
 	noError(t, err)
-	noError(t, syscall.Kill(d.mountd(t), syscall.SIGKILL))
+	d.killMountd(t)
 	d.awaitMountds(t, 0)
 	request := d.request(t, "volume", "a", stage.GetVolumeContext(), nil)
 	request.StagingTargetPath = staging

@@ -98,7 +98,11 @@ func TestClean(t *testing.T) {
 	s.Succeed(t, "mount", "-t", "tmpfs", "tmpfs", other)
 	mount := func() { s.Succeed(t, "mount", "-t", "weightfs", s.folder(), "/mnt/models") }
 	kill := func() {
-		s.Succeed(t, "kill", append([]string{"-KILL"}, s.daemons(t)...)...)
+		// Who serves, then his keeper, which is stopped and starts nobody else.
+		daemons := s.daemons(t)
+		s.Succeed(t, "kill", append([]string{"-STOP"}, daemons...)...)
+		slices.Reverse(daemons)
+		s.Succeed(t, "kill", append([]string{"-KILL"}, daemons...)...)
 		rig.Await(t, "mountd is gone", func() bool { return len(s.daemons(t)) == 0 })
 		if dead := s.Run(t, "ls", "/mnt/models"); !strings.Contains(dead.Stderr, "not connected") {
 			t.Errorf("a dead mount: %+v", dead)
