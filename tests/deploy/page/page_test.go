@@ -246,7 +246,7 @@ func TestPageNamesTheCache(t *testing.T) {
 	b.dress(360, 800, "light")
 	run(b, chromedp.Navigate(address+"/"))
 	shown := ""
-	if !eventually(func() bool {
+	if !rig.Eventually(func() bool {
 		shown = run(b, chromedp.Evaluate[string](`document.getElementById("tier").innerText`))
 		return strings.Contains(shown, url) && strings.Contains(shown, "left alone") && strings.Contains(shown, "unreachable")
 	}) {
