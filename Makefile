@@ -69,7 +69,7 @@ check: packages $(TOOLS)/staticcheck ## format, vet, staticcheck, shellcheck
 
 .PHONY: unit
 unit: packages $(TOOLS)/versitygw $(VENV)/done ## unit tests with the race detector
-	CGO_ENABLED=1 go test -race -timeout 30m $$(go list ./... | grep -vE '^weightfs/tests(/clients|/faults|/deploy/.*)?$$')
+	CGO_ENABLED=1 go test -race -timeout 30m $$(go list ./... | grep -vE '^weightfs/tests(/clients|/faults|/fleet|/deploy/.*)?$$')
 
 .PHONY: one-processor
 one-processor: $(TOOLS)/versitygw
@@ -84,7 +84,7 @@ blackbox faults faults-short soak: export WEIGHTFS_BIN := $(CURDIR)/bin
 
 .PHONY: blackbox
 blackbox: bin/mountd bin/gpuload packages $(TOOLS)/versitygw $(VENV)/done ## the built programs, mounted and read by what their users have
-	go test -count 1 -timeout 20m ./tests ./tests/clients
+	go test -count 1 -timeout 20m ./tests ./tests/clients ./tests/fleet
 
 # Most cases wait for a fault to pass: more of them than there are processors.
 FAULTS := go test -count 1 -timeout 60m -parallel 16
@@ -109,6 +109,9 @@ vuln: ## known vulnerabilities in what we depend on
 # deploy-test
 include tests/tools/deploy.mk
 
+# vllm-test
+include tests/tools/vllm.mk
+
 ##@ Show and measure
 
 .PHONY: demo
@@ -120,6 +123,15 @@ demo: build packages $(TOOLS)/versitygw $(VENV)/done ## load two checkpoints fro
 bench: packages $(TOOLS)/versitygw $(VENV)/done ## what readers get, against baselines, into bin/bench: ROWS=regexp RUNS=5 BENCHFLAGS=
 	go build -o $(TOOLS)/bench ./tests/bench
 	@$(TOOLS)/bench $(if $(ROWS),--rows '$(ROWS)') $(if $(RUNS),--runs $(RUNS)) $(BENCHFLAGS)
+
+.PHONY: fleet
+fleet: packages fleet-packages $(TOOLS)/versitygw $(VENV)/done ## fleets of nodes with and without a shared cache, and a simulation of larger ones, into bin/fleet: ROWS=regexp RUNS=1 FLEETFLAGS=
+	go build -o $(TOOLS)/scale ./tests/scale
+	@$(TOOLS)/scale $(if $(ROWS),--rows '$(ROWS)') $(if $(RUNS),--runs $(RUNS)) $(FLEETFLAGS)
+
+.PHONY: fleet-packages
+fleet-packages:
+	@tests/tools/packages.sh fleet
 
 # peers
 include tests/tools/peers.mk

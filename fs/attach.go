@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -9,11 +10,17 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"weightfs/fs/state"
 )
 
 // Attachment is an open /dev/fuse that is mounted and that nobody serves yet. Who
 // mounts need not be who serves: see [Attachment.Send]. Whoever looks into the
 // mount waits until [Serve] answers.
+//
+// The mount lives as long as one process has the descriptor open. With
+// [Attachment.Keep], whoever has it can also have the mount served by one process
+// after the other: what a process leaves undone, the next does.
 type Attachment struct {
 	// Dir is where the tree will be seen, absolute and free of links; "" where
 	// somebody else mounted, and unmounts.
@@ -22,6 +29,7 @@ type Attachment struct {
 	fd     int
 	helper bool       // mounted by fusermount3, which then unmounts too
 	entry  mountEntry // zero where it was not mounted here
+	state  *os.File   // what the processes leave to one another; nil: there is one alone
 }
 
 // Attach mounts at dir, an existing directory, or takes the descriptor N of a
@@ -68,22 +76,45 @@ func (a *Attachment) Detach() error {
 	return (&connection{dir: a.Dir, helper: a.helper, entry: a.entry, known: true}).detach()
 }
 
-// How the mount of a sent attachment is unmounted, the first byte of its message.
-const (
-	byRoot   = 'r'
-	byHelper = 'h'
-)
+// Keep has what a process that serves the mount knows outlive it, in memory that
+// goes with the attachment. It is called before the mount is served.
+func (a *Attachment) Keep() (err error) {
+	a.state, err = state.Create()
+	return err
+}
+
+// Close closes the descriptors. If no other process has them, the mount is dead.
+func (a *Attachment) Close() error {
+	err := unix.Close(a.fd)
+	if a.state != nil {
+		err = errors.Join(err, a.state.Close())
+	}
+	return err
+}
+
+// sentAttachment is what goes with the descriptors of an attachment.
+type sentAttachment struct {
+	Dir          string
+	Helper       bool
+	Major, Minor uint32
+	Source       string
+	Mounted      bool // the last three are known
+}
 
 // Send passes the attachment on to whoever calls [Receive] at the other end of a
 // socket of [SocketPair]. The mount is then served, and unmounted at its end, by
-// that process; this one can Detach it if that never comes to be.
+// that process; this one can Detach it if that never comes to be. It keeps its own
+// descriptors until Close.
 func (a *Attachment) Send(to *net.UnixConn) error {
-	message := []byte{byRoot}
-	if a.helper {
-		message[0] = byHelper
+	text, err := json.Marshal(sentAttachment{a.Dir, a.helper, a.entry.major, a.entry.minor, a.entry.source, a.entry != mountEntry{}})
+	if err != nil {
+		return fmt.Errorf("pass on /dev/fuse: %w", err)
 	}
-	_, _, err := to.WriteMsgUnix(append(message, a.Dir...), unix.UnixRights(a.fd), nil)
-	if err = errors.Join(err, unix.Close(a.fd)); err != nil {
+	fds := []int{a.fd}
+	if a.state != nil {
+		fds = append(fds, int(a.state.Fd()))
+	}
+	if _, _, err = to.WriteMsgUnix(text, unix.UnixRights(fds...), nil); err != nil {
 		return fmt.Errorf("pass on /dev/fuse: %w", err)
 	}
 	return nil
@@ -91,11 +122,23 @@ func (a *Attachment) Send(to *net.UnixConn) error {
 
 // Receive waits for an attachment that was sent.
 func Receive(from *net.UnixConn) (*Attachment, error) {
-	message, fd, err := receiveDescriptor(from)
+	text, fds, err := receiveDescriptors(from)
 	if err != nil {
 		return nil, fmt.Errorf("receive /dev/fuse: %w", err)
 	}
-	return &Attachment{Dir: string(message[1:]), fd: fd, helper: message[0] == byHelper}, nil
+	a := &Attachment{fd: fds[0]}
+	if len(fds) > 1 {
+		a.state = os.NewFile(uintptr(fds[1]), "weightfs-state")
+	}
+	var sent sentAttachment
+	if err := json.Unmarshal(text, &sent); err != nil {
+		return nil, errors.Join(fmt.Errorf("receive /dev/fuse: %w", err), a.Close())
+	}
+	a.Dir, a.helper = sent.Dir, sent.Helper
+	if sent.Mounted {
+		a.entry = mountEntry{sent.Major, sent.Minor, sent.Dir, fsType, sent.Source}
+	}
+	return a, nil
 }
 
 // SocketPair returns the ends of a socket over which descriptors can be sent: ours,
@@ -115,21 +158,21 @@ func SocketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 	return conn.(*net.UnixConn), theirs, nil
 }
 
-// receiveDescriptor takes a message of at least one byte, and the one descriptor
-// that comes with it, from a socket.
-func receiveDescriptor(from *net.UnixConn) (message []byte, fd int, err error) {
-	message, oob := make([]byte, 1+unix.PathMax), make([]byte, unix.CmsgSpace(4))
+// receiveDescriptors takes a message of at least one byte, and the descriptors that
+// come with it, from a socket: one, or two.
+func receiveDescriptors(from *net.UnixConn) (message []byte, fds []int, err error) {
+	message, oob := make([]byte, 8<<10), make([]byte, unix.CmsgSpace(8))
 	n, oobn, _, _, err := from.ReadMsgUnix(message, oob)
 	if err != nil {
-		return nil, -1, err
+		return nil, nil, err
 	}
 	controls, err := unix.ParseSocketControlMessage(oob[:oobn])
 	if err != nil || n == 0 || len(controls) != 1 {
-		return nil, -1, fmt.Errorf("got %d control messages: %w", len(controls), errors.Join(err, unix.EPROTO))
+		return nil, nil, fmt.Errorf("got %d control messages: %w", len(controls), errors.Join(err, unix.EPROTO))
 	}
-	fds, err := unix.ParseUnixRights(&controls[0])
-	if err != nil || len(fds) != 1 {
-		return nil, -1, fmt.Errorf("got %d descriptors: %w", len(fds), errors.Join(err, unix.EPROTO))
+	fds, err = unix.ParseUnixRights(&controls[0])
+	if err != nil || len(fds) == 0 {
+		return nil, nil, fmt.Errorf("got %d descriptors: %w", len(fds), errors.Join(err, unix.EPROTO))
 	}
-	return message[:n], fds[0], nil
+	return message[:n], fds, nil
 }

@@ -1,6 +1,7 @@
 package fs_test
 
 import (
+	"errors"
 	"net"
 	"os/exec"
 	"regexp"
@@ -29,7 +30,7 @@ func TestAttachmentIsPassedOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := made.Send(ours); err != nil {
+	if err := errors.Join(made.Send(ours), made.Close()); err != nil {
 		t.Fatal(err)
 	}
 	got, err := fs.Receive(conn.(*net.UnixConn))

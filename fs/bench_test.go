@@ -2,8 +2,11 @@ package fs_test
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"testing"
 
 	"weightfs/fs"
@@ -81,4 +84,41 @@ func BenchmarkFind(b *testing.B) {
 	for b.Loop() {
 		output(b, "find", m.dir, "-size", "+1")
 	}
+}
+
+// BenchmarkKept compares a server whose state is kept with one that is alone, in
+// turns: reads of 4 KiB that are hits, opens, and listings of 5,000 names, each of
+// which is a look-up. Of each it takes the fastest.
+func BenchmarkKept(b *testing.B) {
+	files := map[string][]byte{"f": randomBytes(4 << 20)}
+	for i := range 5000 {
+		files[fmt.Sprintf("shard-%05d", i)] = nil
+	}
+	store := memstore.New(files)
+	alone, kept := mount(b, store, options{ttl: -1}), mount(b, store, options{ttl: -1, keep: true})
+	for kind, times := range map[string]int{"read": 5000, "open": 5000, "list": 50} {
+		b.Run(kind, func(b *testing.B) {
+			fastest := map[string]float64{"alone": math.Inf(1), "kept": math.Inf(1)}
+			for b.Loop() {
+				for name, m := range map[string]mounted{"alone": alone, "kept": kept} {
+					took, err := strconv.ParseFloat(strings.TrimSpace(benchOutput(b, "repeat", kind, m.path("f"), strconv.Itoa(times))), 64)
+					if err != nil {
+						b.Fatal(err)
+					}
+					fastest[name] = min(fastest[name], took)
+				}
+			}
+			b.ReportMetric(fastest["kept"]/fastest["alone"], "kept/alone")
+			b.ReportMetric(fastest["kept"], "ns/kept")
+		})
+	}
+}
+
+// benchOutput runs a verb of the re-executed test binary, and returns its stdout.
+func benchOutput(b *testing.B, verb string, args ...string) string {
+	self, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return output(b, self, append([]string{childVerb, verb}, args...)...)
 }

@@ -37,7 +37,7 @@ type connection struct {
 // adopt makes the connection of an attachment, whose descriptor is closed in
 // children from then on. On an error it is closed.
 func adopt(a *Attachment) (*connection, error) {
-	c := &connection{dir: a.Dir, fd: a.fd, helper: a.helper, gone: make(chan struct{})}
+	c := &connection{dir: a.Dir, fd: a.fd, helper: a.helper, entry: a.entry, gone: make(chan struct{})}
 	unix.CloseOnExec(c.fd)
 	// Somebody else may have opened it: workers wait in their reads.
 	err := unix.SetNonblock(c.fd, false)
@@ -50,9 +50,10 @@ func adopt(a *Attachment) (*connection, error) {
 	if c.table, err = os.Open(mountTable); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
-	c.entry, c.known, err = mountIn(c.table, c.dir)
-	if err != nil {
-		return nil, errors.Join(err, c.close())
+	if c.known = c.entry != (mountEntry{}); !c.known {
+		if c.entry, c.known, err = mountIn(c.table, c.dir); err != nil {
+			return nil, errors.Join(err, c.close())
+		}
 	}
 	if c.known {
 		c.aborter, c.noAborter = openControl(c.entry.connection(), "abort", os.O_WRONLY)

@@ -13,11 +13,14 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"weightfs/fs/state"
 )
 
 const (
-	// requestSize is the least buffer that the kernel takes for a request. What
-	// does not fit, it refuses by itself; nothing that is read-only comes near.
+	// requestSize is the least buffer that the kernel takes for a request, and so
+	// the size of a slot. What does not fit, it refuses by itself; nothing that is
+	// read-only comes near.
 	requestSize = 8 << 10
 	// maxWrite is the least that the kernel agrees to. It demands a buffer for a
 	// WRITE of that size with every request, and no WRITE ever comes.
@@ -42,9 +45,12 @@ const (
 // the last request while nobody else waits for the next one starts another
 // worker first. So a cached READ is answered without a switch, and one that
 // waits holds nobody up. As many requests are answered at once as the kernel
-// sends.
+// sends. A worker reads into a slot of what is kept, so that its request outlives
+// the process.
 type device struct {
 	fd       int
+	keep     *state.File // nil: this is the only server
+	takeover Takeover
 	tree     *tree
 	protocol *fuse.ProtocolServer // answers all but READ
 	logger   *slog.Logger
@@ -57,19 +63,30 @@ type device struct {
 	agreed   Kernel    // set by the handshake
 }
 
-// newDevice shakes hands with the kernel over fd, which stays the caller's. From
-// then on the kernel sends requests, and serve answers them. The function end
-// is called as soon as the connection is over, perhaps more than once.
+// newDevice shakes hands with the kernel over fd, which stays the caller's, or
+// resumes what another has begun. From then on the kernel sends requests, and serve
+// answers them. The function end is called as soon as the connection is over,
+// perhaps more than once.
 func newDevice(fd int, t *tree, options *fuse.MountOptions, logger *slog.Logger, end func()) (*device, error) {
 	d := &device{
 		fd:       fd,
+		keep:     t.nodes.keep,
 		tree:     t,
 		protocol: fuse.NewProtocolServer(t, options),
 		logger:   logger,
 		reads:    pendingReads{interrupts: map[uint64]chan struct{}{}},
+		pings:    pings{last: t.firstHandle}, // an echo to the last server is nobody's
 		idle:     idlers{max: int32(min(runtime.GOMAXPROCS(0)+1, maxIdle))},
 		end:      end,
 		born:     time.Now(),
+	}
+	if request, agreed := d.keep.Handshake(); request != nil {
+		began := time.Now()
+		if err := d.resume(request, agreed); err != nil {
+			return nil, fmt.Errorf("take the mount over: %w", err)
+		}
+		d.takeover.Took = time.Since(began)
+		return d, nil
 	}
 	if err := d.handshake(); err != nil {
 		return nil, fmt.Errorf("handshake with the kernel: %w", err)
@@ -86,13 +103,25 @@ func (d *device) handshake() error {
 	if header(req).Opcode != opInit {
 		return fmt.Errorf("the first request is of kind %d: %w", header(req).Opcode, unix.EPROTO)
 	}
+	reply, err := d.agree(req)
+	if err != nil {
+		return err
+	}
+	if err := d.keep.SetHandshake(req, reply); err != nil {
+		return err
+	}
+	return d.write(reply)
+}
+
+// agree is the reply to an INIT, and has the protocol layer be as it says.
+func (d *device) agree(req []byte) ([]byte, error) {
 	reply := make([]byte, replySpace(req))
 	n, status := d.protocol.HandleRequest([][]byte{req}, [][]byte{reply})
 	if status.Ok() {
 		status = replyStatus(reply)
 	}
 	if !status.Ok() {
-		return syscall.Errno(status)
+		return nil, syscall.Errno(status)
 	}
 	agreed := (*fuse.InitOut)(unsafe.Pointer(&reply[sizeOfReplyHeader]))
 	agreed.MaxWrite = maxWrite
@@ -101,7 +130,7 @@ func (d *device) handshake() error {
 		d.tree.passthrough.begin(d, agreed.Flags64())
 		d.agreed.Passthrough = d.tree.passthrough.device != nil
 	}
-	return d.write(reply[:n])
+	return reply[:n], nil
 }
 
 // protocolOf is the version of the protocol that the kernel offers in its INIT.
@@ -113,9 +142,12 @@ func protocolOf(req []byte) string {
 	return fmt.Sprintf("%d.%d", in.Major, in.Minor)
 }
 
-// serve answers requests until the connection is over and the last request is
-// answered.
-func (d *device) serve() {
+// serve answers requests, those found under way first, until the connection is over
+// and the last request is answered.
+func (d *device) serve(found []state.Slot) {
+	for _, s := range found {
+		d.workers.Go(func() { d.replay(s) })
+	}
 	d.workers.Go(d.work)
 	d.workers.Wait()
 }
@@ -123,9 +155,10 @@ func (d *device) serve() {
 // work answers one request after the other, until enough others wait for
 // requests, or the connection is over.
 func (d *device) work() {
-	buf := make([]byte, requestSize)
+	slot := d.keep.Take()
+	defer d.keep.Free(slot)
 	for d.idle.join() {
-		req, err := d.next(buf)
+		req, err := d.next(slot.Buffer)
 		last := d.idle.leave()
 		if err != nil {
 			d.over(err)
@@ -137,6 +170,7 @@ func (d *device) work() {
 			d.workers.Go(d.work)
 		}
 		d.answer(req)
+		slot.Clear()
 	}
 }
 
@@ -179,6 +213,8 @@ func (d *device) answer(req []byte) {
 	switch {
 	case in.Opcode == opRead && len(req) >= int(unsafe.Sizeof(fuse.ReadIn{})):
 		d.answerRead((*fuse.ReadIn)(unsafe.Pointer(in)))
+	case in.Opcode == opRelease && in.Unique&resent != 0:
+		d.reply(in.Unique, fuse.OK, nil) // the last server may have counted it
 	case in.Opcode == opInterrupt && d.reads.interrupt(req):
 		// An INTERRUPT that meets its request gets no reply.
 	case in.Opcode == opNotifyReply:

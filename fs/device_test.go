@@ -11,6 +11,8 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"weightfs/fs/state"
+	"weightfs/prefetch"
 	"weightfs/remote"
 )
 
@@ -21,6 +23,8 @@ type fakeKernel struct {
 	fd     int
 	device *device
 	tree   *tree
+	conn   *connection
+	cfg    Config
 	agreed fuse.InitOut
 	log    *strings.Builder // to be read after hangUp
 	done   chan struct{}    // closed when the device has ended
@@ -29,6 +33,21 @@ type fakeKernel struct {
 // newFakeKernel has a device of an empty tree shake hands with it, and serve
 // for the time of the test.
 func newFakeKernel(t testing.TB) *fakeKernel {
+	t.Helper()
+	k := connectKernel(t, nil, nil)
+	k.send(message(fuse.InitIn{
+		InHeader: fuse.InHeader{Opcode: opInit, Unique: 1}, Major: 7, Minor: 41,
+		MaxReadAhead: 128 << 10, Flags: fuse.CAP_ASYNC_READ | fuse.CAP_MAX_PAGES,
+	}, ""))
+	k.serve(true)
+	if _, body := k.receive(); len(body) == int(unsafe.Sizeof(k.agreed)) {
+		k.agreed = *(*fuse.InitOut)(unsafe.Pointer(&body[0]))
+	}
+	return k
+}
+
+// connectKernel has a tree over cache, and what is kept, for a device.
+func connectKernel(t testing.TB, cache *prefetch.Cache, keep *state.File) *fakeKernel {
 	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -39,29 +58,32 @@ func newFakeKernel(t testing.TB) *fakeKernel {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn := &connection{fd: pair[1], gone: make(chan struct{})}
-	k.tree = newTree(nil, nil, nil, conn, cfg)
-	k.send(message(fuse.InitIn{
-		InHeader: fuse.InHeader{Opcode: opInit, Unique: 1}, Major: 7, Minor: 41,
-		MaxReadAhead: 128 << 10, Flags: fuse.CAP_ASYNC_READ | fuse.CAP_MAX_PAGES,
-	}, ""))
-	k.device, err = newDevice(conn.fd, k.tree, k.tree.options(cfg), cfg.Logger, conn.end)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, body := k.receive(); len(body) == int(unsafe.Sizeof(k.agreed)) {
-		k.agreed = *(*fuse.InitOut)(unsafe.Pointer(&body[0]))
+	k.conn, k.cfg = &connection{fd: pair[1], gone: make(chan struct{})}, cfg
+	k.tree = newTree(nil, cache, nil, k.conn, keep, cfg)
+	return k
+}
+
+// serve has the device serve for the length of the test, and ask for what is under
+// way if it may.
+func (k *fakeKernel) serve(mayResend bool) {
+	k.t.Helper()
+	var err error
+	if k.device, err = newDevice(k.conn.fd, k.tree, k.tree.options(k.cfg), k.cfg.Logger, k.conn.end); err != nil {
+		k.t.Fatal(err)
 	}
 	go func() {
 		defer close(k.done)
-		k.device.serve()
+		var found []state.Slot
+		if k.device.takeover != (Takeover{}) {
+			found = k.device.takeRequests(mayResend)
+		}
+		k.device.serve(found)
 	}()
-	t.Cleanup(func() {
+	k.t.Cleanup(func() {
 		k.hangUp()
 		unix.Close(k.fd)
-		unix.Close(conn.fd)
+		unix.Close(k.conn.fd)
 	})
-	return k
 }
 
 // message is the request that begins with the struct in, and then has payload.

@@ -64,7 +64,7 @@ func (t *tree) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) 
 func (t *tree) openBacking(cancel <-chan struct{}, in *fuse.OpenIn, n *node, entry remote.Entry, out *fuse.OpenOut) fuse.Status {
 	var outcome backingOutcome
 	err := t.patience.wait(cancel, in.Pid, func(ctx context.Context) (err error) {
-		out.BackingID, outcome, err = t.passthrough.open(ctx, &n.backing, entry.Object)
+		out.BackingID, outcome, err = t.passthrough.open(ctx, n, entry.Object)
 		return err
 	})
 	if err != nil {
@@ -88,6 +88,7 @@ func (t *tree) openBacking(cancel <-chan struct{}, in *fuse.OpenIn, n *node, ent
 func (t *tree) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	handle, ok := t.files.LoadAndDelete(in.Fh)
 	if !ok {
+		t.releaseOld(in)
 		return
 	}
 	file := handle.(*openFile)
@@ -96,7 +97,7 @@ func (t *tree) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 		t.logger.Warn("cannot close", "file", file.obj.Key, "err", err)
 	}
 	if t.passthrough != nil {
-		t.passthrough.close(&file.node.backing)
+		t.passthrough.close(file.node)
 	}
 }
 
@@ -104,11 +105,12 @@ func (t *tree) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 // than asked for mean the end of the file to the kernel, so nothing else is
 // answered with fewer.
 func (t *tree) read(interrupted <-chan struct{}, in *fuse.ReadIn) (*prefetch.View, syscall.Errno) {
-	handle, ok := t.files.Load(in.Fh)
-	if !ok {
-		return nil, syscall.EBADF
+	var file *openFile
+	if handle, ok := t.files.Load(in.Fh); ok {
+		file = handle.(*openFile)
+	} else if file, ok = t.reopen(in.Fh, in.NodeId, in.Pid); !ok {
+		return nil, t.unknownErrno(in.Fh)
 	}
-	file := handle.(*openFile)
 	off := int64(in.Offset)
 	n := min(int64(in.Size), file.obj.Size-off)
 	if n <= 0 {

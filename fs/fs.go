@@ -34,6 +34,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"weightfs/fs/state"
 	"weightfs/prefetch"
 	"weightfs/prefetch/names"
 	"weightfs/remote"
@@ -90,8 +91,12 @@ type Config struct {
 	NoPassthrough bool
 	// Mounted, where not nil, is called once when the mount is in place, before
 	// its first request is answered: until it returns, who looks into the mount
-	// waits. An error ends the mount, and is Mount's.
+	// waits. An error ends the mount, and is Mount's. Where the mount is taken over,
+	// it is called when requests are answered, and an error is logged.
 	Mounted func(*Server) error
+	// NoResend has the kernel not asked for the requests that the last server had
+	// taken, as if it could not do so: it is for tests.
+	NoResend bool
 	// Logger gets the mount's values, failed reads and panics; nil discards
 	// them.
 	Logger *slog.Logger
@@ -125,7 +130,8 @@ var ErrAborted = errors.New("open files were cut off")
 // kernel was aborted, or broke.
 var ErrLost = errors.New("the connection to the kernel was aborted")
 
-// Server serves one mount, from Mount until it is unmounted by whomever.
+// Server serves one mount, from Mount until it is unmounted by whomever, or from
+// where another server has died.
 type Server struct {
 	tree   *tree
 	conn   *connection
@@ -151,44 +157,67 @@ func Mount(dir string, store remote.Store, cache *prefetch.Cache, names *names.C
 	return s, nil
 }
 
-// Serve shows store through a. It returns once requests are answered. From then on
+// Serve shows store through a, whose descriptors it closes. Where another process
+// has served it ([Attachment.Keep]) and has died, with all its threads, it goes on
+// there; ErrOther says that it cannot. It returns once requests are answered. From then on
 // the mount is the server's; after an error it is dead, and has still to be detached
 // by whoever made it. Serve does not look at the path of the mount, behind which an
 // automounter may let nobody pass before it knows that the mount answers.
 func Serve(a *Attachment, store remote.Store, cache *prefetch.Cache, names *names.Cache, cfg Config) (*Server, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
-		return nil, errors.Join(err, unix.Close(a.fd))
+		return nil, errors.Join(err, a.Close())
+	}
+	keep, err := a.openState()
+	if err != nil {
+		return nil, errors.Join(err, a.Close())
 	}
 	conn, err := adopt(a)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, keep.Close())
 	}
-	t := newTree(store, cache, names, conn, cfg)
+	t := newTree(store, cache, names, conn, keep, cfg)
+	request, _ := keep.Handshake()
 	d, err := newDevice(conn.fd, t, t.options(cfg), cfg.Logger, conn.end)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("mount at %s: %w", conn.dir, err), conn.close())
+		return nil, errors.Join(fmt.Errorf("mount at %s: %w", conn.dir, err), conn.close(), keep.Close())
 	}
 	s := &Server{tree: t, conn: conn, device: d, logger: cfg.Logger, done: make(chan struct{})}
+	if request != nil {
+		s.takeOver(cfg)
+		return s, nil
+	}
 	if cfg.Mounted != nil {
 		if err := cfg.Mounted(s); err != nil {
 			d.pings.close()
-			return nil, errors.Join(err, conn.close())
+			return nil, errors.Join(err, conn.close(), keep.Close())
 		}
 	}
-	s.set.Store(tune(conn, cfg))
-	go s.run(d)
+	s.set.Store(tune(conn, cfg, "mounted"))
+	go s.run(nil)
 	return s, nil
 }
 
-// run serves until the mount is gone.
-func (s *Server) run(d *device) {
+// takeOver serves from where the last server died. Readers wait: they come first.
+func (s *Server) takeOver(cfg Config) {
+	go s.run(s.device.takeRequests(!cfg.NoResend))
+	s.set.Store(tune(s.conn, cfg, "serving on"))
+	if cfg.Mounted == nil {
+		return
+	}
+	if err := cfg.Mounted(s); err != nil {
+		s.logger.Error("readers are served, but not all else is as it was", "err", err)
+	}
+}
+
+// run serves until the mount is gone, and first what was found under way.
+func (s *Server) run(found []state.Slot) {
 	defer close(s.done)
-	d.serve()
+	s.device.serve(found)
 	s.tree.closeAll()
 	s.err = s.clearAway()
 	s.device.pings.close()
-	if err := s.conn.close(); err != nil {
+	if err := errors.Join(s.conn.close(), s.device.keep.Close()); err != nil {
 		s.logger.Warn("cannot close /dev/fuse", "err", err)
 	}
 }
@@ -212,7 +241,11 @@ func (s *Server) clearAway() error {
 	}
 }
 
-func newTree(store remote.Store, cache *prefetch.Cache, names *names.Cache, conn *connection, cfg Config) *tree {
+func newTree(store remote.Store, cache *prefetch.Cache, names *names.Cache, conn *connection, keep *state.File, cfg Config) *tree {
+	born := time.Now()
+	if keep != nil {
+		born = keep.Born()
+	}
 	t := &tree{
 		readOnly: readOnly{fuse.NewDefaultRawFileSystem()},
 		cache:    cache,
@@ -220,15 +253,18 @@ func newTree(store remote.Store, cache *prefetch.Cache, names *names.Cache, conn
 		owner: owner{
 			uid: cfg.UID, gid: cfg.GID,
 			fileMode: cfg.FileMode, dirMode: cfg.DirMode,
-			born: time.Now(),
+			born: born,
 		},
-		nodes:    newTable(remote.Entry{Kind: remote.KindDir}),
+		nodes:    newTable(remote.Entry{Kind: remote.KindDir}, keep),
 		patience: newPatience(conn, cfg.Logger),
 		logger:   cfg.Logger,
 		failures: &failureLog{logger: cfg.Logger, now: time.Now},
+
+		firstHandle: firstHandle(keep),
 	}
+	t.lastHandle.Store(t.firstHandle)
 	if files, ok := store.(remote.FileOpener); ok && !cfg.NoPassthrough {
-		t.passthrough = &passthrough{files: files, logger: cfg.Logger}
+		t.passthrough = &passthrough{files: files, nodes: t.nodes, logger: cfg.Logger}
 	}
 	return t
 }
@@ -282,6 +318,9 @@ func (s *Server) Wait() error {
 	<-s.done
 	return s.err
 }
+
+// Since is when the mount was made.
+func (s *Server) Since() time.Time { return s.tree.owner.born }
 
 // Stats counts what was asked.
 func (s *Server) Stats() Stats { return s.tree.counters.snapshot(s.tree.nodes.size()) }

@@ -14,11 +14,12 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"weightfs/fs/state"
 	"weightfs/remote"
 )
 
 func TestTable(t *testing.T) {
-	nodes := newTable(remote.Entry{Kind: remote.KindDir})
+	nodes := newTable(remote.Entry{Kind: remote.KindDir}, nil)
 	file := func(key, version string) remote.Entry {
 		return remote.Entry{Object: remote.Object{Key: key, Version: version}}
 	}
@@ -28,8 +29,8 @@ func TestTable(t *testing.T) {
 	}
 	newer, other := nodes.lookup(file("a", "2")), nodes.lookup(file("b", "1"))
 	dir := nodes.lookup(remote.Entry{Object: remote.Object{Key: "a", Version: "1"}, Kind: remote.KindDir})
-	if newer == a || other == a || dir == a || nodes.size() != 5 {
-		t.Errorf("nodes %d, %d, %d, %d; %d in all", a, newer, other, dir, nodes.size())
+	if all, _ := nodes.size(); newer == a || other == a || dir == a || all != 5 {
+		t.Errorf("nodes %d, %d, %d, %d; %d in all", a, newer, other, dir, all)
 	}
 	nodes.forget(a, 1)
 	if _, _, ok := nodes.node(a); !ok {
@@ -127,7 +128,7 @@ func TestFittingOptions(t *testing.T) {
 // BenchmarkNodes measures what an inode takes that the kernel knows, as B/op,
 // its strings included.
 func BenchmarkNodes(b *testing.B) {
-	nodes := newTable(remote.Entry{Kind: remote.KindDir})
+	nodes := newTable(remote.Entry{Kind: remote.KindDir}, nil)
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {
@@ -136,5 +137,39 @@ func BenchmarkNodes(b *testing.B) {
 			Key:     fmt.Sprintf("models/llama/model-%09d.safetensors", i),
 			Version: fmt.Sprintf("\"%032d\"", i),
 		}})
+	}
+}
+
+// BenchmarkLookup is what a node costs in the table, of one that is known and of one
+// that is not, where it is kept for another server and where it is not.
+func BenchmarkLookup(b *testing.B) {
+	file, err := state.Create()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer file.Close()
+	keep, err := state.Open(file)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer keep.Close()
+	for name, keep := range map[string]*state.File{"alone": nil, "kept": keep} {
+		b.Run(name, func(b *testing.B) {
+			nodes := newTable(remote.Entry{Kind: remote.KindDir}, keep)
+			entry := remote.Entry{Object: remote.Object{Key: "models/meta-llama/model-00001-of-00191.safetensors", Version: `"d41d8cd98f00b204e9800998ecf8427e"`, Size: 4 << 30}}
+			nodes.lookup(entry)
+			b.Run("known", func(b *testing.B) {
+				for b.Loop() {
+					nodes.lookup(entry)
+				}
+			})
+			b.Run("fresh", func(b *testing.B) {
+				other := entry
+				other.Version = "other"
+				for b.Loop() {
+					nodes.forget(nodes.lookup(other), 1)
+				}
+			})
+		})
 	}
 }

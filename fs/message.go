@@ -12,6 +12,7 @@ const (
 	opForget      = 2
 	opReadlink    = 5
 	opRead        = 15
+	opRelease     = 18
 	opGetxattr    = 22
 	opListxattr   = 23
 	opInit        = 26

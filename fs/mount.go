@@ -98,12 +98,12 @@ func mountByHelper(dir string, cfg Config) (fd int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	_, fd, err = receiveDescriptor(ours)
+	_, fds, err := receiveDescriptors(ours)
 	if err != nil {
 		// It is mounted, and nobody can serve it.
 		return -1, errors.Join(fmt.Errorf("receive from fusermount3: %w", err), unmountByHelper(dir, true))
 	}
-	return fd, nil
+	return fds[0], nil
 }
 
 // unmountByHelper has fusermount3 unmount dir; lazy detaches it.

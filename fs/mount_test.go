@@ -67,6 +67,7 @@ type options struct {
 	prefetch prefetch.Config
 	ttl      time.Duration
 	dir      string // "" is a fresh one
+	keep     bool   // what the server knows is kept for another one
 }
 
 // mount shows store for the time of the test.
@@ -116,7 +117,18 @@ func tryMount(t testing.TB, store remote.Store, o options) (mounted, error) {
 	if o.dir == "" {
 		o.dir = t.TempDir()
 	}
-	server, err := fs.Mount(o.dir, store, cache, known, o.fs)
+	if !o.keep {
+		server, err := fs.Mount(o.dir, store, cache, known, o.fs)
+		return mounted{server, cache, o.dir, log}, err
+	}
+	a, err := fs.Attach(o.dir, o.fs)
+	if err != nil {
+		return mounted{}, err
+	}
+	if err := a.Keep(); err != nil {
+		return mounted{}, errors.Join(err, a.Detach(), a.Close())
+	}
+	server, err := fs.Serve(a, store, cache, known, o.fs)
 	return mounted{server, cache, o.dir, log}, err
 }
 

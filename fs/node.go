@@ -9,6 +9,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"github.com/zeebo/xxh3"
 
+	"weightfs/fs/state"
 	"weightfs/remote"
 )
 
@@ -51,29 +52,63 @@ func InodeNumber(e remote.Entry) uint64 { return identityOf(e).inodeNumber() }
 // node is an inode that the kernel knows.
 type node struct {
 	id      uint64
-	lookups uint64       // guarded by table.mu; what FORGET counts down
+	kept    state.Ref    // guarded by table.mu; where the next daemon finds it
+	lookups uint64       // guarded by table.mu; what FORGET counts down, or more
 	entry   remote.Entry // guarded by table.mu; its identity does not change
 	stale   atomic.Bool  // the version was found to be gone, after its last look-up
 	backing backing
+	// What of backing is kept; guarded by table.mu.
+	keptOpens, keptBacking int32
 }
 
 // table holds the inodes that the kernel knows, from LOOKUP to FORGET. Numbers
-// are not used twice, so that a late request cannot meet another object.
+// are not used twice, so that a late request cannot meet another object. What is
+// in it is kept for the next daemon: a reference before the kernel has it, and its
+// end after that, so that a crash between the two leaves one too many and none too
+// few.
 type table struct {
+	keep *state.File // nil: this is the only daemon
+
 	mu      sync.Mutex
 	byID    map[uint64]*node   // guarded by mu
 	byIdent map[identity]*node // guarded by mu
 	lastID  uint64             // guarded by mu
+	unkept  int64              // guarded by mu; nodes for which keep had no room
 }
 
-// newTable returns a table with the root directory.
-func newTable(root remote.Entry) *table {
+// newTable returns a table with the root directory, and with what is kept.
+func newTable(root remote.Entry, keep *state.File) *table {
 	n := &node{id: fuse.FUSE_ROOT_ID, entry: root, lookups: 1}
 	return &table{
+		keep:    keep,
 		byID:    map[uint64]*node{n.id: n},
 		byIdent: map[identity]*node{identityOf(root): n},
 		lastID:  n.id,
 	}
+}
+
+// restore has the table be as it was when the last daemon died. It returns how
+// many nodes there are, and how many were damaged.
+func (t *table) restore() (nodes, damaged int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lastID = t.keep.LastNode()
+	damaged = t.keep.Restore(func(ref state.Ref, kept state.Node) {
+		n := &node{id: kept.ID, kept: ref, lookups: kept.Lookups, entry: remote.Entry{
+			Object: remote.Object{Key: kept.Key, Version: kept.Version, Size: kept.Size, ModTime: kept.ModTime, Archived: kept.Archived},
+			Kind:   remote.Kind(kept.Kind), Target: kept.Target,
+		}}
+		n.backing.opens, n.backing.id = int(kept.Opens), kept.Backing
+		n.keptOpens, n.keptBacking = kept.Opens, kept.Backing
+		if twice, ok := t.byID[n.id]; ok { // it was being kept anew
+			n.lookups = max(n.lookups, twice.lookups)
+			t.keep.SetLookups(ref, n.lookups)
+			t.keep.Remove(twice.kept)
+		}
+		t.byID[n.id] = n
+		t.byIdent[identityOf(n.entry)] = n
+	})
+	return len(t.byID), damaged
 }
 
 // lookup returns the number of the node for e, counting one reference of the
@@ -85,14 +120,52 @@ func (t *table) lookup(e remote.Entry) uint64 {
 	n, ok := t.byIdent[ident]
 	if !ok {
 		t.lastID++
+		t.keep.SetLastNode(t.lastID)
 		n = &node{id: t.lastID}
 		t.byID[n.id] = n
 		t.byIdent[ident] = n
 	}
-	n.entry = e
 	n.lookups++
+	t.update(n, e, !ok)
 	n.stale.Store(false)
 	return n.id
+}
+
+// update gives a node, which may be fresh, an entry of its identity, and keeps it.
+// mu is held.
+func (t *table) update(n *node, e remote.Entry, fresh bool) {
+	old := n.entry
+	n.entry = e
+	if t.keep == nil {
+		return
+	}
+	if n.kept != 0 && e.Size == old.Size && e.Target == old.Target {
+		t.keep.SetLookups(n.kept, n.lookups)
+		if !e.ModTime.Equal(old.ModTime) || e.Archived != old.Archived {
+			t.keep.SetModified(n.kept, e.ModTime, e.Archived)
+		}
+		return
+	}
+	before := n.kept
+	n.kept = t.keep.Add(state.Node{
+		ID: n.id, Lookups: n.lookups, Key: e.Key, Version: e.Version, Target: e.Target, Kind: uint8(e.Kind),
+		Size: e.Size, ModTime: e.ModTime, Archived: e.Archived, Opens: n.keptOpens, Backing: n.keptBacking,
+	})
+	t.keep.Remove(before)
+	switch wasKept := before != 0 || fresh; {
+	case wasKept && n.kept == 0:
+		t.unkept++
+	case !wasKept && n.kept != 0:
+		t.unkept--
+	}
+}
+
+// keepBacking records how the handles of a node are read.
+func (t *table) keepBacking(n *node, opens int, id int32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n.keptOpens, n.keptBacking = int32(opens), id
+	t.keep.SetBacking(n.kept, n.keptOpens, id)
 }
 
 // forget takes back count references.
@@ -104,7 +177,12 @@ func (t *table) forget(id, count uint64) {
 		return
 	}
 	n.lookups -= min(count, n.lookups)
+	t.keep.SetLookups(n.kept, n.lookups)
 	if n.lookups == 0 {
+		t.keep.Remove(n.kept)
+		if n.kept == 0 && t.keep != nil {
+			t.unkept--
+		}
 		delete(t.byID, id)
 		delete(t.byIdent, identityOf(n.entry))
 	}
@@ -121,11 +199,12 @@ func (t *table) node(id uint64) (*node, remote.Entry, bool) {
 	return n, n.entry, true
 }
 
-// size is how many nodes there are.
-func (t *table) size() int {
+// size is how many nodes there are, and how many of them the next daemon will not
+// know.
+func (t *table) size() (nodes int, unkept int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.byID)
+	return len(t.byID), t.unkept
 }
 
 // owner is who and what the tree shows as owner and permissions.

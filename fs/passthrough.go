@@ -20,6 +20,7 @@ import (
 // the next.
 type passthrough struct {
 	files  remote.FileOpener
+	nodes  *table // keeps how files are read
 	logger *slog.Logger
 	device *device // nil where the kernel has no passthrough; set by begin
 	warn   sync.Once
@@ -30,7 +31,7 @@ type backing struct {
 	mu    sync.Mutex
 	opens int      // guarded by mu; handles of the node
 	id    int32    // guarded by mu; 0: the daemon serves the reads
-	file  *os.File // guarded by mu; nil like id 0
+	file  *os.File // guarded by mu; nil like id 0, and where the last server opened it
 }
 
 // backingOutcome says how a file was opened.
@@ -52,10 +53,10 @@ func (p *passthrough) begin(d *device, capabilities uint64) {
 	p.device = d
 }
 
-// open counts one more handle of the node that b belongs to and returns the id
-// of its backing file where the outcome is backingUsed. An error is the store's
-// and opens nothing; every nil error needs a close.
-func (p *passthrough) open(ctx context.Context, b *backing, obj remote.Object) (int32, backingOutcome, error) {
+// open counts one more handle of the node and returns the id of its backing file
+// where the outcome is backingUsed. An error is the store's and opens nothing; every
+// nil error needs a close.
+func (p *passthrough) open(ctx context.Context, n *node, obj remote.Object) (int32, backingOutcome, error) {
 	if p.device == nil {
 		return 0, backingOff, nil
 	}
@@ -63,8 +64,10 @@ func (p *passthrough) open(ctx context.Context, b *backing, obj remote.Object) (
 	if err != nil {
 		return 0, backingOff, err
 	}
+	b := &n.backing
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	defer func() { p.nodes.keepBacking(n, b.opens, b.id) }()
 	if b.opens > 0 {
 		b.opens++
 		// Opened to see that this version is still the current one.
@@ -98,21 +101,26 @@ func (p *passthrough) refused(obj remote.Object, err error) {
 }
 
 // close takes back one handle. The last one ends the mode of the node.
-func (p *passthrough) close(b *backing) {
-	if p.device == nil {
-		return
-	}
+func (p *passthrough) close(n *node) {
+	b := &n.backing
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.opens--
-	if b.opens > 0 || b.id == 0 {
+	if p.device == nil || b.opens == 0 {
 		return
 	}
+	b.opens--
+	if b.opens > 0 || b.id == 0 {
+		p.nodes.keepBacking(n, b.opens, b.id)
+		return
+	}
+	p.nodes.keepBacking(n, 0, 0) // first: one that is not recorded is swept up
 	// After an unmount the connection has dropped the backing file by itself.
 	if err := p.device.closeBacking(b.id); err != nil {
 		p.logger.Debug("cannot unregister a backing file", "err", err)
 	}
-	p.discard(b.file)
+	if b.file != nil {
+		p.discard(b.file)
+	}
 	b.id, b.file = 0, nil
 }
 

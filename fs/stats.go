@@ -44,6 +44,9 @@ type Stats struct {
 	// OpenFiles and Inodes are as of now.
 	OpenFiles int64 `json:"open_files"`
 	Inodes    int64 `json:"inodes"`
+	// UnkeptInodes are those of them that a server which takes over will not know,
+	// for want of room.
+	UnkeptInodes int64 `json:"unkept_inodes"`
 }
 
 const (
@@ -77,8 +80,8 @@ func (c *counters) countRead(n int64) {
 	c.readSizes[readSizeClass(n)].Add(1)
 }
 
-// snapshot returns the counts; inodes is not counted here.
-func (c *counters) snapshot(inodes int) Stats {
+// snapshot returns the counts; inodes are not counted here.
+func (c *counters) snapshot(inodes int, unkept int64) Stats {
 	s := Stats{
 		Lookups:              c.lookups.Load(),
 		DirectoryReads:       c.directoryReads.Load(),
@@ -92,6 +95,7 @@ func (c *counters) snapshot(inodes int) Stats {
 		Panics:               c.panics.Load(),
 		OpenFiles:            c.openFiles.Load(),
 		Inodes:               int64(inodes),
+		UnkeptInodes:         unkept,
 	}
 	for i := range c.readSizes {
 		s.ReadSizes[i] = c.readSizes[i].Load()

@@ -32,10 +32,11 @@ type tree struct {
 	failures    *failureLog
 	counters    counters
 
-	lastHandle atomic.Uint64
-	files      sync.Map // of *openFile by handle
-	rates      rates    // of the open files
-	dirs       sync.Map // of *openDir by handle
+	firstHandle uint64 // those up to it were given out by the servers before
+	lastHandle  atomic.Uint64
+	files       sync.Map // of *openFile by handle
+	rates       rates    // of the open files
+	dirs        sync.Map // of *openDir by handle
 }
 
 // String implements fuse.RawFileSystem.
@@ -215,6 +216,10 @@ func (t *tree) readDir(cancel <-chan struct{}, in *fuse.ReadIn,
 	add func(entry *remote.Entry, fresh time.Duration, de fuse.DirEntry) bool) fuse.Status {
 	t.counters.directoryReads.Add(1)
 	handle, ok := t.dirs.Load(in.Fh)
+	if !ok && in.Fh <= t.firstHandle { // it goes on in a new listing
+		handle, _ = t.dirs.LoadOrStore(in.Fh, &openDir{})
+		ok = true
+	}
 	if !ok {
 		return fuse.EBADF
 	}

@@ -69,10 +69,10 @@ func (c *connection) readAheadFile() string {
 
 // tune sets how far the kernel reads ahead on the mount, which only root may
 // do, and after mounting only: at 128 KiB, its own choice, a buffered reader
-// gets a third of the speed. It logs the values in force.
-func tune(c *connection, cfg Config) *limits {
+// gets a third of the speed. It logs the values in force, and what has begun.
+func tune(c *connection, cfg Config, begun string) *limits {
 	if !c.known {
-		cfg.Logger.Info("mounted by somebody else: the kernel's readahead is left as it is")
+		cfg.Logger.Info(begun + ", by somebody else: the kernel's readahead is left as it is")
 		return nil
 	}
 	name := c.readAheadFile()
@@ -80,7 +80,7 @@ func tune(c *connection, cfg Config) *limits {
 		cfg.Logger.Warn("cannot set the kernel's readahead: buffered and mapped reads are slower", "err", err)
 	}
 	background, congestion := c.control("max_background"), c.control("congestion_threshold")
-	cfg.Logger.Info("mounted",
+	cfg.Logger.Info(begun,
 		slog.String("source", cfg.Source),
 		slog.String("mountpoint", c.dir),
 		slog.String("device", c.entry.device()),

@@ -72,6 +72,9 @@ func openTree(ctx context.Context, cfg SourceConfig, ds *daemons, src remote.Sou
 		if err != nil {
 			return nil, "", err
 		}
+		if cfg.Through != nil {
+			store = cfg.Through(store)
+		}
 		base := src.String()
 		if key != "" {
 			base = strings.TrimSuffix(base, "/"+key)

@@ -84,7 +84,7 @@ func newLoader(dev Device, src *Source, opts Options, staging budget) *loader {
 	}
 	readers := staging.readers(opts.Concurrency)
 	l.parts = newParts(sizes, partsConfig{
-		bytes: opts.PartSize, readers: readers,
+		bytes: opts.PartSize, readers: readers, stagger: opts.Stagger,
 		leased: func(file int) int64 { return leasedRange(src.files[file].blob, opts.PartSize) },
 		joins:  func(file int) bool { return opts.joinParts && src.files[file].blob.joins() },
 	})

@@ -49,6 +49,10 @@ type Options struct {
 	// 4096, and of a lease at most what the daemon leases at a time; 0 is 8 MiB, and up to 32 MiB from a bucket as long as enough is left
 	// for the other readers.
 	PartSize int64
+	// Stagger picks the part that the load begins with, by its remainder: loads of
+	// several nodes through a cache that they share then ask for different bytes. 0
+	// is the first part.
+	Stagger uint64
 	// Deliver gets each tensor as soon as all of it is on the device and the
 	// headers of all files are known to fit each other and the index, in no
 	// particular order, one call at a time; it should return soon, since copies

@@ -26,6 +26,8 @@ type partsConfig struct {
 	// joins tells whether parts of a file that follow each other may be read as
 	// one: a GET each is work for store and reader.
 	joins func(file int) bool
+	// stagger picks the part that is dealt out first: its remainder by their number.
+	stagger uint64
 }
 
 const (
@@ -43,7 +45,8 @@ const (
 	probeTime = 10 * time.Millisecond
 )
 
-// parts deals out all parts of all files, in order, from one counter: a single
+// parts deals out all parts of all files, in order, and beginning anew behind the
+// last where the first was another than part 0, from one counter: a single
 // large tensor and a thousand small files occupy every reader alike. Parts are
 // ranges of files, known from their sizes alone, so that reading starts before
 // a header is parsed. Safe for concurrent use.
@@ -51,11 +54,12 @@ type parts struct {
 	partsConfig
 	sizes []int64 // of the files
 	first []int64 // number of the first part of each file, and of all parts
+	start int64   // the part that is dealt out first
 
 	known chan struct{} // closed when store.Best is
 
 	mu      sync.Mutex         // guards what follows
-	next    int64              // part
+	dealt   int64              // parts
 	store   remote.Connections // of the files whose parts are joined, as all below
 	brought int64              // bytes
 	since   time.Time          // when the first read began
@@ -65,6 +69,9 @@ func newParts(sizes []int64, cfg partsConfig) *parts {
 	p := &parts{partsConfig: cfg, sizes: sizes, first: make([]int64, len(sizes)+1), known: make(chan struct{})}
 	for i, size := range sizes {
 		p.first[i+1] = p.first[i] + (size+p.size(i)-1)/p.size(i)
+	}
+	if n := p.count(); n > 0 {
+		p.start = int64(cfg.stagger % uint64(n))
 	}
 	return p
 }
@@ -102,15 +109,17 @@ func (p *parts) count() int64 { return p.first[len(p.sizes)] }
 func (p *parts) take() (part, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.next >= p.count() {
+	left := p.count() - p.dealt
+	if left <= 0 {
 		return part{}, false
 	}
-	n := p.next
-	p.next++
+	n, many := (p.start+p.dealt)%p.count(), int64(1)
+	p.dealt++
 	if file := p.fileOf(n); p.joins(file) {
-		p.next = min(n+p.joined(), p.first[file+1])
+		many = min(p.joined(), p.first[file+1]-n, left)
+		p.dealt += many - 1
 	}
-	return p.join(n, p.next), true
+	return p.join(n, n+many), true
 }
 
 // joined is how many parts to read as one: so many that enough are left for
@@ -121,7 +130,7 @@ func (p *parts) joined() int64 {
 	if p.store.Best > 0 {
 		needed = min(needed, 1+int64(p.store.Total/p.store.Best))
 	}
-	return max(1, min((p.count()-p.next)/(2*needed), largestJoin))
+	return max(1, min((p.count()-p.dealt)/(2*needed), largestJoin))
 }
 
 // begin is where a reader waits, by its number, until it should take its first

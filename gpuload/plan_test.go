@@ -157,8 +157,9 @@ func TestPartsCoverEverythingOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		sizes := rapid.SliceOfN(rapid.Int64Range(0, 50), 1, 6).Draw(t, "sizes")
 		bytes := rapid.Int64Range(1, 20).Draw(t, "part")
-		joined := rapid.Bool().Draw(t, "joined")
-		parts := newParts(sizes, partsConfig{bytes: bytes, readers: rapid.IntRange(1, 4).Draw(t, "readers"), joins: func(int) bool { return joined }})
+		joined, stagger := rapid.Bool().Draw(t, "joined"), rapid.Uint64().Draw(t, "stagger")
+		parts := newParts(sizes, partsConfig{bytes: bytes, readers: rapid.IntRange(1, 4).Draw(t, "readers"),
+			stagger: stagger, joins: func(int) bool { return joined }})
 		parts.store = remote.Connections{Best: rapid.Float64Range(0, 1e9).Draw(t, "best"), Total: rapid.Float64Range(0, 1e10).Draw(t, "total")}
 		longest := bytes
 		if joined {
@@ -167,10 +168,11 @@ func TestPartsCoverEverythingOnce(t *testing.T) {
 		reached := make([]int64, len(sizes))
 		count := int64(0)
 		for p, ok := parts.take(); ok; p, ok = parts.take() {
-			if p.begin != reached[p.file] || p.end <= p.begin || p.end-p.begin > longest || p.begin%bytes != 0 {
-				t.Fatalf("part %+v after %v", p, reached)
+			next := (int64(stagger%uint64(parts.count())) + count) % parts.count()
+			if parts.first[p.file]+p.begin/bytes != next || p.end <= p.begin || p.end-p.begin > longest || p.begin%bytes != 0 {
+				t.Fatalf("part %+v, after %d from %d on", p, count, parts.start)
 			}
-			reached[p.file] = p.end
+			reached[p.file] += p.end - p.begin
 			count += (p.end - p.begin + bytes - 1) / bytes
 		}
 		if !slices.Equal(reached, sizes) || count != parts.count() {

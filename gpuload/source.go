@@ -38,6 +38,9 @@ type SourceConfig struct {
 	ThroughFUSE bool
 	// Retry is how often their requests are tried.
 	Retry remote.RetryPolicy
+	// Through, if set, returns what the objects of a bucket are read through, such
+	// as a cache before it, which is called once for each s3:// source.
+	Through func(remote.Store) remote.Store
 	// Logger gets warnings; nil discards them.
 	Logger *slog.Logger
 }

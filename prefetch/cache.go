@@ -72,7 +72,7 @@ func newOn(store remote.Store, cfg Config, pressed func() bool) (*Cache, error) 
 	c := &Cache{
 		store:   store,
 		cfg:     cfg,
-		policy:  stream.Policy{Mode: cfg.Mode, PartSize: cfg.PartSize},
+		policy:  stream.Policy{Mode: cfg.Mode, PartSize: cfg.PartSize, Fleet: cfg.Fleet},
 		arena:   memory,
 		private: private,
 		now:     time.Now,
@@ -161,7 +161,7 @@ func (c *Cache) acquire(obj remote.Object) *object {
 	key := identity{obj.Key, obj.Version}
 	o := c.objects[key]
 	if o == nil {
-		o = &object{cache: c, obj: obj, streams: stream.NewStreams(&c.streams)}
+		o = &object{cache: c, obj: obj, streams: stream.NewStreams(&c.streams, c.cfg.Fleet)}
 		o.number = c.arena.Add(o, obj.Size, maphash.Comparable(c.seed, key))
 		c.objects[key] = o
 	}

@@ -22,6 +22,9 @@ const (
 	Off = stream.Off
 )
 
+// Fleet says that many nodes read the same objects through a cache that they share.
+type Fleet = stream.Fleet
+
 // ParseMode reads a mode's name.
 func ParseMode(name string) (Mode, error) {
 	for _, mode := range []Mode{Auto, Sequential, Off} {
@@ -63,6 +66,8 @@ type Config struct {
 	Mode Mode
 	// ReadTimeout is the longest that one View waits; 0 is DefaultReadTimeout.
 	ReadTimeout time.Duration
+	// Fleet is of the nodes that share a cache before the store, if there is one.
+	Fleet Fleet
 	// Share has the memory lie where other processes can map it, if that can be
 	// had in huge pages: see [Cache.Shared].
 	Share bool
@@ -89,6 +94,9 @@ func (cfg Config) complete() (Config, error) {
 	cfg.PartSize = roundUp(cfg.PartSize, blockSize)
 	if cfg.Concurrency < 0 || cfg.Concurrency > stream.MaxConcurrency {
 		return cfg, fmt.Errorf("concurrency of %d: between 1 and %d, or 0 to adapt", cfg.Concurrency, stream.MaxConcurrency)
+	}
+	if cfg.Fleet.Block < 0 || cfg.Fleet.Block > 0 && cfg.Fleet.Block&(cfg.Fleet.Block-1) != 0 {
+		return cfg, fmt.Errorf("blocks of a shared cache of %d bytes: want a power of two", cfg.Fleet.Block)
 	}
 	if cfg.Mode > Off {
 		return cfg, fmt.Errorf("unknown prefetch mode %v", cfg.Mode)

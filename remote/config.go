@@ -27,6 +27,8 @@ type S3Config struct {
 	MaxConnections int
 	// Logger gets warnings; nil discards them.
 	Logger *slog.Logger
+
+	known bool // see Config.Known
 }
 
 // LocalConfig says how to show a folder.

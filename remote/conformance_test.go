@@ -8,6 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"net/http/httptest"
+	"net/http/httputil"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"weightfs/remote"
+	"weightfs/remote/tier"
 	"weightfs/tests/memstore"
 	"weightfs/tests/rig"
 )
@@ -46,6 +49,7 @@ func TestConformance(t *testing.T) {
 		"S3":       s3Fixture,
 		"Retrying": retryingFixture,
 		"Leveled":  leveledFixture,
+		"Tiered":   tieredFixture,
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := open(t)
@@ -148,6 +152,26 @@ func leveledFixture(t *testing.T) fixture {
 	const block = 10_000
 	f := retryingFixture(t)
 	f.store = remote.WithLevel(f.store, memstore.NewLevel(block), block)
+	return f
+}
+
+// tieredFixture has a tier that keeps nothing, and is a forward proxy.
+func tieredFixture(t *testing.T) fixture {
+	f := retryingFixture(t)
+	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(*httputil.ProxyRequest) {}})
+	shared, err := tier.New(tier.Config{URLs: []string{proxy.URL}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.store = shared.Wrap(f.store)
+	t.Cleanup(func() {
+		stats := shared.Stats()
+		if stats.TierBytes() == 0 || stats.TierBytes() < 10*stats.DirectBytes {
+			t.Errorf("read from the store, and not through the tier: %+v", stats)
+		}
+		shared.Close()
+		proxy.Close()
+	})
 	return f
 }
 

@@ -37,6 +37,9 @@ const (
 	// credentialTimeout bounds the search through the chain, whose last link,
 	// the instance metadata service, may be a black hole.
 	credentialTimeout = 15 * time.Second
+	// knownTimeout is the same where readers wait, and the first request that needs
+	// credentials looks for them again.
+	knownTimeout = 200 * time.Millisecond
 	// endpointRegion is signed for where an endpoint is given and no region:
 	// such stores take any, and most call themselves this one.
 	endpointRegion = "us-east-1"
@@ -125,7 +128,7 @@ func newHTTPClient(connections int, roots *x509.CertPool) *awshttp.BuildableClie
 }
 
 // findCredentials takes the first of the chain that answers, so that having
-// none is said at once and not by a refused request.
+// none is said at once and not by a refused request, if the source is not known.
 func (s *S3) findCredentials(ctx context.Context, ac *aws.Config, cfg S3Config) error {
 	if cfg.NoSignRequest {
 		ac.Credentials = aws.AnonymousCredentials{}
@@ -137,10 +140,14 @@ func (s *S3) findCredentials(ctx context.Context, ac *aws.Config, cfg S3Config) 
 	}
 	creds := &identity{cache: cache}
 	ac.Credentials = creds
-	ctx, cancel := context.WithTimeout(ctx, credentialTimeout)
+	timeout := credentialTimeout
+	if cfg.known {
+		timeout = knownTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	found, err := creds.Retrieve(ctx)
-	if err != nil {
+	if err != nil && !cfg.known {
 		return fmt.Errorf("no usable AWS credentials: set AWS_PROFILE or AWS_ACCESS_KEY_ID and "+
 			"AWS_SECRET_ACCESS_KEY, or send unsigned requests to a public bucket: %w: %w", fs.ErrPermission, err)
 	}

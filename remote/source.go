@@ -85,6 +85,10 @@ func cutBucket(rest string) (bucket, prefix string) {
 // Config is what [Open] needs for either kind of source. The zero value means
 // the defaults.
 type Config struct {
+	// Known says that the source was opened before, by the process that this one
+	// takes over from: the store is not asked whether it is there, and one that does
+	// not answer now is no error.
+	Known bool
 	S3    S3Config
 	Local LocalConfig
 	Retry RetryPolicy
@@ -98,11 +102,27 @@ func Open(ctx context.Context, src Source, cfg Config) (store Store, key string,
 	if src.Bucket == "" {
 		return openLocalSource(src.Path, cfg.Local)
 	}
-	s, key, err := OpenS3(ctx, src, cfg.S3)
+	var s *S3
+	if cfg.Known {
+		cfg.S3.known = true
+		s, err = newS3(ctx, src, cfg.S3)
+	} else {
+		s, key, err = OpenS3(ctx, src, cfg.S3)
+	}
 	if err != nil {
 		return nil, "", err
 	}
 	return WithRetry(s, cfg.Retry), key, nil
+}
+
+// Region is the region of a store that Open returned, "" for a folder.
+func Region(store Store) string {
+	if r, ok := store.(*Retrying); ok {
+		if s, ok := r.backend.(*S3); ok {
+			return s.client.Options().Region
+		}
+	}
+	return ""
 }
 
 func openLocalSource(name string, cfg LocalConfig) (Store, string, error) {

@@ -6,8 +6,6 @@ package tests
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -25,8 +23,7 @@ const bucket = "models"
 
 // stage is what the tests share: it is set up once, by TestMain, and read only.
 type stage struct {
-	*rig.Programs
-	server *rig.Server
+	*rig.Stage
 	models []model
 }
 
@@ -41,40 +38,20 @@ type model struct {
 var theStage *stage
 
 func TestMain(m *testing.M) {
-	code, err := runOnStage(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "tests:", err)
-		code = 1
-	}
-	os.Exit(code)
+	rig.Main(m, "tests", rig.ServerOptions{}, func(ctx context.Context, shared *rig.Stage) error {
+		theStage = &stage{Stage: shared}
+		if err := theStage.makeModels(); err != nil {
+			return err
+		}
+		return theStage.upload(ctx)
+	})
 }
 
-func runOnStage(m *testing.M) (code int, err error) {
-	ctx := context.Background()
-	scratch, err := os.MkdirTemp("", "weightfs-tests-")
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	if theStage, err = newStage(ctx, scratch); err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, theStage.server.Close()) }()
-	if err := theStage.upload(ctx); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
-}
-
-func newStage(ctx context.Context, scratch string) (*stage, error) {
-	programs, err := rig.Build(ctx, scratch)
-	if err != nil {
-		return nil, err
-	}
-	s := &stage{Programs: programs}
+// makeModels makes the checkpoints known, and writes those that are not there.
+func (s *stage) makeModels() error {
 	trained, err := rig.Model()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.add("trained", trained)
 	specs := map[string]rig.Checkpoint{
@@ -82,17 +59,16 @@ func newStage(ctx context.Context, scratch string) (*stage, error) {
 		"mixed":   {Shards: 3, Size: 24 << 20, TensorSize: 1 << 20, Odd: true, Dtypes: []string{"F32", "I8", "BF16", "F64", "BOOL", "F8_E4M3", "I16"}},
 	}
 	for name, spec := range specs {
-		dir := filepath.Join(scratch, name)
+		dir := filepath.Join(s.Scratch, name)
 		if err := os.Mkdir(dir, 0o755); err != nil {
-			return nil, err
+			return err
 		}
 		if _, err := rig.WriteCheckpoint(dir, spec); err != nil {
-			return nil, err
+			return err
 		}
 		s.add(name, dir)
 	}
-	s.server, err = rig.NewServer(ctx, rig.ServerOptions{})
-	return s, err
+	return nil
 }
 
 // add makes a checkpoint known. Its reference is read when it is first asked for.
@@ -107,11 +83,11 @@ func (s *stage) add(name, dir string) {
 }
 
 func (s *stage) upload(ctx context.Context) error {
-	if err := s.server.CreateBucket(ctx, bucket); err != nil {
+	if err := s.Server.CreateBucket(ctx, bucket); err != nil {
 		return err
 	}
 	for _, m := range s.models {
-		if err := s.server.PutDir(ctx, bucket, m.name+"/", m.dir); err != nil {
+		if err := s.Server.PutDir(ctx, bucket, m.name+"/", m.dir); err != nil {
 			return err
 		}
 	}
@@ -149,7 +125,7 @@ func mount(t *testing.T, source string, args ...string) *rig.Mount {
 // mountWith mounts for the length of the test, with the server's credentials.
 func mountWith(t *testing.T, opts rig.MountOptions) *rig.Mount {
 	t.Helper()
-	opts.Env = append(theStage.server.Env(), opts.Env...)
+	opts.Env = append(theStage.Server.Env(), opts.Env...)
 	return theStage.MountFor(t, opts)
 }
 
@@ -157,5 +133,5 @@ func mountWith(t *testing.T, opts rig.MountOptions) *rig.Mount {
 // returns what it printed.
 func output(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	return rig.Succeed(t, theStage.server.Env(), name, args...)
+	return rig.Succeed(t, theStage.Server.Env(), name, args...)
 }

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"weightfs/tests/proxy"
 	"weightfs/tests/rig"
@@ -19,7 +18,7 @@ import (
 // during one.
 func TestMeasuresOfAnS3Mount(t *testing.T) {
 	t.Parallel()
-	before := proxy.Start(t, theStage.server.Endpoint)
+	before := proxy.Start(t, theStage.Server.Endpoint)
 	m := mountWith(t, rig.MountOptions{
 		Source: "s3://" + bucket, Args: []string{"--memory-limit=32Mi"},
 		Env: []string{"AWS_ENDPOINT_URL=" + before.Endpoint},
@@ -103,14 +102,13 @@ type measures map[string]float64
 func awaitMeasures(t *testing.T, dir string, wanted func(measures) bool) measures {
 	t.Helper()
 	var status struct{ Measures measures }
-	for end := time.Now().Add(childLimit); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	if !rig.Eventually(func() bool {
 		if err := json.Unmarshal([]byte(output(t, theStage.Mountd, "status", "--json", dir)), &status); err != nil {
 			t.Fatal(err)
 		}
-		if wanted(status.Measures) {
-			return status.Measures
-		}
+		return wanted(status.Measures)
+	}) {
+		t.Fatalf("the measures are not as they should be: %v", status.Measures)
 	}
-	t.Fatalf("the measures are not as they should be: %v", status.Measures)
-	return nil
+	return status.Measures
 }

@@ -30,8 +30,8 @@ func TestMemoryStaysBelowTheLimit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	theStage.server.Fill(t, name, nil)
-	if err := theStage.server.PutDir(t.Context(), name, "", dir); err != nil {
+	theStage.Server.Fill(t, name, nil)
+	if err := theStage.Server.PutDir(t.Context(), name, "", dir); err != nil {
 		t.Fatal(err)
 	}
 	m, check := mountLimited(t, "s3://"+name)

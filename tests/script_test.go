@@ -107,7 +107,7 @@ func setUpScript(env *testscript.Env, way string) error {
 	if err != nil {
 		return err
 	}
-	env.Vars = append(env.Vars, theStage.server.Env()...)
+	env.Vars = append(env.Vars, theStage.Server.Env()...)
 	env.Vars = append(env.Vars, "WAY="+way, "HTTP="+free.Addr().String(), "PYTHON="+theStage.Python, "BUCKET=s3://"+bucket,
 		"PATH="+filepath.Dir(theStage.Mountd)+":"+os.Getenv("PATH"))
 	for _, m := range theStage.models {
@@ -182,11 +182,11 @@ func scriptRefuses(ts *testscript.TestScript, _ bool, args []string) {
 func scriptPut(ts *testscript.TestScript, _ bool, args []string) {
 	ctx := context.Background()
 	if info, err := os.Stat(ts.MkAbs(args[1])); err == nil && info.IsDir() {
-		ts.Check(theStage.server.PutDir(ctx, bucket, args[0]+"/", ts.MkAbs(args[1])))
+		ts.Check(theStage.Server.PutDir(ctx, bucket, args[0]+"/", ts.MkAbs(args[1])))
 		return
 	}
-	ts.Check(theStage.server.Put(ctx, bucket, args[0], strings.NewReader(ts.ReadFile(args[1]))))
-	ts.Defer(func() { ts.Check(theStage.server.Delete(ctx, bucket, args[0])) })
+	ts.Check(theStage.Server.Put(ctx, bucket, args[0], strings.NewReader(ts.ReadFile(args[1]))))
+	ts.Defer(func() { ts.Check(theStage.Server.Delete(ctx, bucket, args[0])) })
 }
 
 // scriptRecord is "record [silent]": from here on a recorder stands before the
@@ -194,7 +194,7 @@ func scriptPut(ts *testscript.TestScript, _ bool, args []string) {
 // a range. $TLS is the address of the same with a certificate, which is its own
 // authority: it is in ca.pem, and its key in key.pem.
 func scriptRecord(ts *testscript.TestScript, _ bool, args []string) {
-	server, err := url.Parse(theStage.server.Endpoint)
+	server, err := url.Parse(theStage.Server.Endpoint)
 	ts.Check(err)
 	r := ts.Value(recorderKey{}).(*recorder)
 	r.silent = slices.Contains(args, "silent")

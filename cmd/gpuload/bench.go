@@ -43,6 +43,7 @@ draws seconds against concurrency into ` + benchPlot + ` of the working folder.`
   gpuload bench s3://core-llm/Llama-3-8b --sweep 8,16,32,64 --device cpu`,
 		Args: someSources,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			defer f.source.close()
 			plan, err := f.plan(cmd.Context(), a, cmd.Flags(), args)
 			if err != nil {
 				return err
@@ -103,6 +104,7 @@ func (f *benchFlags) plan(ctx context.Context, a *app, flags *pflag.FlagSet, sou
 	if p.source, err = f.source.config(a, flags, p.tuning.pattern); err != nil {
 		return nil, err
 	}
+	p.tuning.options.Stagger = f.source.stagger()
 	if p.near, err = parseNUMA(f.numa); err != nil {
 		return nil, err
 	}
@@ -148,6 +150,9 @@ func (p *benchPlan) run(ctx context.Context) (err error) {
 	}
 	if err := p.measure(ctx, dev, result); err != nil {
 		return err
+	}
+	if shared := p.flags.source.shared; shared != nil {
+		result.Tier = cli.NewTierReport(shared.Stats())
 	}
 	if p.flags.json {
 		err = result.writeJSON(p.app.stdout)

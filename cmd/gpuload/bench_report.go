@@ -11,6 +11,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/dustin/go-humanize/english"
+
+	"weightfs/cmd/cli"
 )
 
 // benchRun is one load.
@@ -67,6 +69,8 @@ type benchResult struct {
 	Runs    []benchRun   `json:"runs"`
 	Stages  []benchStage `json:"stages"`
 	Bus     []benchBus   `json:"bus"`
+	// Tier is the shared cache before the bucket; null without one.
+	Tier *cli.TierReport `json:"tier"`
 	// Notes are lines on what was not measured.
 	Notes []string `json:"-"`
 }
@@ -187,6 +191,16 @@ func (r *benchResult) writeTable(w io.Writer) error {
 		humanize.IBytes(uint64(best.PieceBytes)), english.Plural(best.Streams, "stream", ""), r.bottleneck(),
 		ceiling.Name, ceiling.BytesPerSecond/1e9); err != nil {
 		return err
+	}
+	if r.Tier != nil {
+		if _, err := fmt.Fprintf(w, "Shared cache: %s.\n", r.Tier.Line()); err != nil {
+			return err
+		}
+		for _, in := range r.Tier.Instances {
+			if _, err := fmt.Fprintf(w, "  %s\n", in.Line()); err != nil {
+				return err
+			}
+		}
 	}
 	for _, note := range r.notes() {
 		if _, err := fmt.Fprintf(w, "Note: %s.\n", note); err != nil {

@@ -28,7 +28,8 @@ func filesGroup() flagGroup { return flagGroup{"Which files", []string{"rank", "
 
 func s3Group() flagGroup {
 	return flagGroup{"How to reach a bucket", []string{
-		"endpoint-url", "region", "profile", "ca-bundle", "force-path-style", "no-sign-request", "requester-pays", "read-timeout"}}
+		"endpoint-url", "region", "profile", "ca-bundle", "force-path-style", "no-sign-request", "requester-pays", "read-timeout",
+		"cache-url", "cache-header", "cache-direct-rate"}}
 }
 
 // flagExamples has an example of each flag but --help.
@@ -48,6 +49,9 @@ func flagExamples() map[string]string {
 		"ca-bundle":                 "--ca-bundle /etc/ssl/private-ca.pem",
 		"force-path-style":          "--force-path-style",
 		"read-timeout":              "--read-timeout 1m",
+		"cache-url":                 "--cache-url http://cache-0:8081,http://cache-1:8081",
+		"cache-header":              "--cache-header X-Team=research",
+		"cache-direct-rate":         "--cache-direct-rate 500M",
 		"no-sign-request":           "--no-sign-request",
 		"requester-pays":            "--requester-pays",
 		"verify":                    "--verify",

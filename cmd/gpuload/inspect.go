@@ -26,6 +26,7 @@ there, and make it fail.`,
   gpuload inspect s3://core-llm/Llama-3-8b --json`,
 		Args: someSources,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			defer source.close()
 			cfg, err := source.config(a, cmd.Flags(), "")
 			if err != nil {
 				return err

@@ -54,6 +54,7 @@ happens.`,
   gpuload load model.safetensors --device cpu --verify --manifest model.manifest`,
 		Args: someSources,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			defer f.source.close()
 			plan, err := f.plan(cmd.Context(), a, cmd.Flags(), args)
 			if err != nil {
 				return err
@@ -108,6 +109,7 @@ func (f *loadFlags) plan(ctx context.Context, a *app, flags *pflag.FlagSet, sour
 	if p.source, err = f.source.config(a, flags, p.tuning.pattern); err != nil {
 		return nil, err
 	}
+	p.tuning.options.Stagger = f.source.stagger()
 	if p.hash, err = manifest.ParseHash(f.hash); err != nil {
 		return nil, cli.Usagef("%w", err)
 	}

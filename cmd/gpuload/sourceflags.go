@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"weightfs/gpuload"
 	"weightfs/gpuload/safetensors"
 	"weightfs/remote"
+	"weightfs/remote/tier"
 )
 
 // sourceFlags say which files to read and how to reach a bucket; load, inspect
@@ -25,17 +27,35 @@ type sourceFlags struct {
 	pattern string
 	// readTimeout bounds the silence of a bucket.
 	readTimeout time.Duration
+	tier        cli.TierFlags
+	shared      *tier.Tier // before buckets, once config made it; nil for none
+}
+
+// close ends what config made.
+func (f *sourceFlags) close() {
+	if f.shared != nil {
+		f.shared.Close()
+	}
+}
+
+// stagger is where a load through a shared cache begins.
+func (f *sourceFlags) stagger() uint64 {
+	if f.shared == nil {
+		return 0
+	}
+	return rand.Uint64()
 }
 
 func (f *sourceFlags) register(flags *pflag.FlagSet) {
 	flags.Var(&f.rank, "rank", "take only the files of rank `R`, counted from 0, of a model that was saved by rank")
 	flags.StringVar(&f.pattern, "pattern", safetensors.DefaultRankPattern, "how files of ranks are named, with {rank} and {part} for the numbers")
 	f.s3.Register(flags)
+	f.tier.Register(flags)
 	flags.DurationVar(&f.readTimeout, "read-timeout", 5*time.Minute, "longest that a bucket may be silent, all retries of a request together")
 	f.log.Register(flags)
 }
 
-// config checks the parsed flags. With a pattern in the streamer's JSON, the
+// config checks the parsed flags; the caller calls close. With a pattern in the streamer's JSON, the
 // flag's is used only if it stands on the command line.
 func (f *sourceFlags) config(a *app, flags *pflag.FlagSet, fromJSON string) (gpuload.SourceConfig, error) {
 	if f.readTimeout <= 0 {
@@ -59,6 +79,12 @@ func (f *sourceFlags) config(a *app, flags *pflag.FlagSet, fromJSON string) (gpu
 		cfg.Shard = &gpuload.Shard{Rank: f.rank.rank, Pattern: pattern}
 	} else if pattern != safetensors.DefaultRankPattern {
 		return gpuload.SourceConfig{}, cli.Usagef("pattern %q needs --rank", pattern)
+	}
+	if f.shared, err = f.tier.Open(s3, f.readTimeout, a.env, logger); err != nil {
+		return gpuload.SourceConfig{}, err
+	}
+	if f.shared != nil {
+		cfg.Through = f.shared.Wrap
 	}
 	return cfg, nil
 }

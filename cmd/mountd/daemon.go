@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/syslog"
 	"math"
-	"net"
 	"os"
 	"os/exec"
 	"sync"
@@ -14,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"weightfs/cmd/mountd/keeper"
 	weightfs "weightfs/fs"
 )
 
@@ -22,21 +22,24 @@ import (
 // fails writes its cause to our stderr by itself, and its exit code becomes ours;
 // the mount is taken away again.
 func (a *app) startDaemon(s *settings) error {
-	conn, theirs, err := weightfs.SocketPair()
+	link, theirs, err := keeper.NewLink()
 	if err != nil {
 		return fmt.Errorf("start the daemon: %w", err)
 	}
-	defer conn.Close()
+	defer link.Close()
 	daemon, err := a.spawn(theirs)
 	if err != nil {
 		return fmt.Errorf("start the daemon: %w", err)
 	}
 	defer a.passSignals(daemon.Process)()
-	mount, err := a.mountFor(conn, s)
-	if err == nil && says(conn, mountsAnswers) {
+	mount, err := a.mountFor(link, s)
+	if mount != nil {
+		defer mount.Close()
+	}
+	if err == nil && says(link, keeper.MountAnswers) {
 		return nil
 	}
-	conn.Close() // a daemon that waits for us ends
+	link.Close() // a daemon that waits for us ends
 	if ended := daemon.Wait(); err == nil {
 		err = a.failed(ended)
 	}
@@ -66,10 +69,10 @@ func (a *app) spawn(theirs *os.File) (*exec.Cmd, error) {
 	return cmd, cmd.Start()
 }
 
-// mountFor mounts for the daemon at the other end of conn when that has opened the
-// source. It returns nil where the daemon ended before.
-func (a *app) mountFor(conn *net.UnixConn, s *settings) (*weightfs.Attachment, error) {
-	if !says(conn, sourceIsOpen) {
+// mountFor mounts for the daemon at the other end of the link when that has opened
+// the source. It returns nil where the daemon ended before.
+func (a *app) mountFor(link *keeper.Link, s *settings) (*weightfs.Attachment, error) {
+	if !says(link, keeper.SourceIsOpen) {
 		return nil, nil
 	}
 	mount, err := weightfs.Attach(s.mountpoint, s.mountConfig(s.logLevel.Logger(a.stderr)))
@@ -77,17 +80,16 @@ func (a *app) mountFor(conn *net.UnixConn, s *settings) (*weightfs.Attachment, e
 		return nil, err
 	}
 	// One that has ended meanwhile has said why.
-	if err := mount.Send(conn); err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
+	if err := link.Pass(mount); err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
 		return mount, err
 	}
 	return mount, nil
 }
 
-// says tells whether the next that comes over conn is this message.
-func says(conn *net.UnixConn, message byte) bool {
-	got := make([]byte, 1)
-	n, err := conn.Read(got)
-	return err == nil && n == 1 && got[0] == message
+// says tells whether the next that comes over the link is this message.
+func says(link *keeper.Link, message byte) bool {
+	what, _, _, err := link.Hear()
+	return err == nil && what == message
 }
 
 // passSignals ends the daemon with us until the returned function is called.

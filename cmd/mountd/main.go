@@ -12,6 +12,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -31,6 +33,11 @@ func run() int {
 		}
 		return 0
 	}
+	if _, isWorker := os.LookupEnv(workerVariable); isWorker {
+		// As which ps shows it, where it was executed by another name. Best effort.
+		self, _ := os.Readlink("/proc/self/exe")
+		_ = os.WriteFile("/proc/self/comm", []byte(strings.TrimSuffix(filepath.Base(self), " (deleted)")), 0)
+	}
 	// No core of ours may be dumped, and no other process of the same user may
 	// look into our memory: credentials are in it.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
@@ -48,11 +55,17 @@ func run() int {
 			return cli.ExitFailure
 		}
 	}
-	// Two signals have meanings: the first unmounts, the second cuts off.
+	// Two signals have meanings: the first unmounts, the second cuts off. A worker
+	// is told of them by its keeper: those that a terminal or systemd sends to both
+	// count once.
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if _, isWorker := os.LookupEnv(workerVariable); isWorker {
+		signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	} else {
+		signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	}
 	a := &app{env: os.LookupEnv, args: os.Args, stdout: os.Stdout, stderr: os.Stderr, signals: signals}
-	root, isChild := newRootCommand(a), isDaemonChild(a.env)
+	root, isChild := newRootCommand(a), hasStarter(a.env)
 	code := max(cli.Execute(context.Background(), root, a.args[1:], a.env, a.stderr), a.exit)
 	if a.isHelper() && !isChild { // whose code its starter translates
 		return helperCode(code)
@@ -68,7 +81,7 @@ type app struct {
 	stderr  io.Writer
 	signals chan os.Signal
 	exit    int      // the exit code where the cause of a failure was said by another process
-	starter *starter // of a process that --daemon started; nil in any other
+	starter *starter // of a process that --daemon or a keeper started; nil in any other
 }
 
 func newRootCommand(a *app) *cobra.Command {
@@ -111,12 +124,12 @@ func (a *app) run(s *settings, flags *pflag.FlagSet) error {
 	if err := s.check(); err != nil || s.helper.fake {
 		return err
 	}
-	if isDaemonChild(a.env) {
+	if hasStarter(a.env) {
 		var err error
-		if a.starter, err = findStarter(a.signals); err != nil {
+		if a.starter, err = findStarter(a.env, a.signals); err != nil {
 			return err
 		}
-		err = a.serve(s, flags)
+		err = a.hold(s, flags)
 		if errors.Is(err, errStarterGone) {
 			a.exit = cli.ExitFailure
 			return nil
@@ -129,7 +142,15 @@ func (a *app) run(s *settings, flags *pflag.FlagSet) error {
 	if s.daemon {
 		return a.startDaemon(s)
 	}
-	return a.serve(s, flags)
+	return a.hold(s, flags)
+}
+
+// hold mounts, and serves by a process that can die or by this one alone.
+func (a *app) hold(s *settings, flags *pflag.FlagSet) error {
+	if s.noKeeper || a.starter != nil && a.starter.keeps {
+		return a.serve(s, flags)
+	}
+	return a.keep(s)
 }
 
 // readEnvironment adds the variables of a file to the environment, for the flags,

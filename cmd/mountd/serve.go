@@ -6,23 +6,34 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/pflag"
 
+	"weightfs/cmd/cli"
 	"weightfs/cmd/mountd/monitor"
 	weightfs "weightfs/fs"
 	"weightfs/prefetch"
 	"weightfs/prefetch/names"
 	"weightfs/remote"
+	"weightfs/remote/tier"
 )
+
+// noResendVariable is for tests: requests under way are found as on kernels before
+// Linux 6.9, which cannot send them again.
+const noResendVariable = "_WEIGHTFS_NO_RESEND"
 
 // lastReads is how long open files are served after the signal to unmount.
 const lastReads = 20 * time.Second
+
+// addressPoll is how often an address is tried that the last process still has.
+const addressPoll = 20 * time.Millisecond
 
 // firstLook bounds the look into the source at start. That it can be reached and
 // listed is known before, from one key of it.
@@ -32,17 +43,27 @@ const firstLook = 5 * time.Second
 // one line.
 func (a *app) serve(s *settings, flags *pflag.FlagSet) error {
 	log := &switchWriter{w: a.stderr}
+	if a.takesOver() && s.daemon {
+		log.set(systemLog())
+	}
 	logger := s.logLevel.Logger(log)
 	m, err := a.open(s, flags, logger)
 	if err != nil {
 		return err
 	}
 	defer m.close()
-	if err := a.ready(log); err != nil {
+	if err := a.ready(s, log); err != nil {
 		return errors.Join(err, a.giveUp(m, err))
 	}
-	return a.wait(m)
+	err = a.wait(m)
+	if a.starter != nil {
+		a.starter.ended()
+	}
+	return err
 }
+
+// takesOver tells whether another process has served the mount, and has died.
+func (a *app) takesOver() bool { return a.starter != nil && a.starter.takeovers > 0 }
 
 // giveUp ends a mount of which nobody could be told, for the reason err. A starter
 // that is still there does so by itself.
@@ -67,7 +88,7 @@ func (a *app) wait(m *mounted) error {
 	case sig := <-a.signals:
 		m.Logger.Info("unmounting", "signal", sig.String())
 	}
-	m.notify(daemon.SdNotifyStopping)
+	notify(m.Logger, daemon.SdNotifyStopping)
 	ctx, cancel := context.WithTimeout(context.Background(), lastReads)
 	defer cancel()
 	go func() {
@@ -83,12 +104,16 @@ func (a *app) wait(m *mounted) error {
 // mounted is a running mount and what it stands on.
 type mounted struct {
 	monitor.Mount
+	region  string         // of the bucket
 	closers []func() error // run from the last to the first
 }
 
 // open opens the source and mounts it. On an error nothing is left.
 func (a *app) open(s *settings, flags *pflag.FlagSet, logger *slog.Logger) (*mounted, error) {
-	m := &mounted{Mount: monitor.Mount{Source: s.parsed.String(), Since: time.Now(), Logger: logger}}
+	m := &mounted{Mount: monitor.Mount{Source: s.parsed.String(), Since: time.Now(), PID: os.Getpid(), Logger: logger}}
+	if a.starter != nil && a.starter.keeps {
+		m.PID, m.Takeovers = os.Getppid(), int64(a.starter.takeovers)
+	}
 	m.MemoryLimit = memoryLimit(os.DirFS("/"), int64(s.memoryLimit), logger)
 	if err := a.openStore(m, s, flags); err != nil {
 		m.close()
@@ -109,19 +134,25 @@ func (a *app) open(s *settings, flags *pflag.FlagSet, logger *slog.Logger) (*mou
 // gone, or left for the starter to take away.
 func (a *app) mount(m *mounted, s *settings) error {
 	cfg := s.mountConfig(m.Logger)
+	_, cfg.NoResend = a.env(noResendVariable)
 	cfg.Mounted = func(server *weightfs.Server) error {
-		m.Server, m.Mountpoint = server, server.Mountpoint()
-		return m.listen(s)
+		m.Server, m.Mountpoint, m.Since = server, server.Mountpoint(), server.Since()
+		return m.listen(s, a.takesOver())
 	}
 	if a.starter == nil {
 		_, err := weightfs.Mount(s.mountpoint, m.Store, m.Cache, m.Names, cfg)
 		return err
 	}
-	attachment, err := a.starter.mount()
+	attachment, err := a.starter.mount(m.region)
 	if err != nil {
 		return err
 	}
-	_, err = weightfs.Serve(attachment, m.Store, m.Cache, m.Names, cfg)
+	server, err := weightfs.Serve(attachment, m.Store, m.Cache, m.Names, cfg)
+	if err == nil && a.takesOver() {
+		t := server.Takeover()
+		m.Logger.Warn("took the mount over", "takeover", m.Takeovers, "inodes", t.Inodes, "damaged", t.Damaged,
+			"requests", t.Requests, "resent", t.Resent, "restored_in", t.Took)
+	}
 	return err
 }
 
@@ -133,9 +164,13 @@ func (a *app) openStore(m *mounted, s *settings, flags *pflag.FlagSet) error {
 		return err
 	}
 	s3.MaxConnections = int(s.concurrency)
+	if a.takesOver() {
+		s3.Region = a.starter.region
+	}
 	ctx, stop := a.untilSignal()
 	defer stop()
 	store, key, err := remote.Open(ctx, s.parsed, remote.Config{
+		Known: a.takesOver(),
 		S3:    s3,
 		Local: remote.LocalConfig{Logger: m.Logger},
 		Retry: remote.RetryPolicy{Logger: m.Logger},
@@ -145,10 +180,32 @@ func (a *app) openStore(m *mounted, s *settings, flags *pflag.FlagSet) error {
 	}
 	m.Store = store
 	m.closers = append(m.closers, store.Close)
+	m.region = remote.Region(store)
 	if key != "" {
 		return fmt.Errorf("source %s is one object: mount the folder around it", m.Source)
 	}
+	if err := m.openTier(s, s3, a.env); err != nil {
+		return err
+	}
+	if a.takesOver() {
+		return nil // readers wait, and the store may be why the last one died
+	}
 	return m.lookInto(ctx)
+}
+
+// openTier makes the shared cache before a bucket, if one is asked for. That it
+// cannot be reached is a fault that passes.
+func (m *mounted) openTier(s *settings, s3 remote.S3Config, env cli.Lookup) error {
+	if s.parsed.Bucket == "" {
+		return nil
+	}
+	shared, err := s.tier.Open(s3, s.readTimeout, env, m.Logger)
+	if err != nil || shared == nil {
+		return err
+	}
+	m.Tier = shared
+	m.closers = append(m.closers, shared.Close)
+	return nil
 }
 
 // lookInto lists the source, of which nothing is known yet if it is a folder. A
@@ -203,12 +260,17 @@ func (m *mounted) openCache(s *settings) error {
 	}
 	m.Names = known
 	m.closers = append(m.closers, known.Close)
-	cache, err := prefetch.New(m.Store, prefetch.Config{
+	objects, fleet := m.Store, prefetch.Fleet{}
+	if m.Tier != nil {
+		objects, fleet = m.Tier.Wrap(m.Store), prefetch.Fleet{Block: tier.Block, Seed: rand.Uint64()}
+	}
+	cache, err := prefetch.New(objects, prefetch.Config{
 		MemoryLimit: m.MemoryLimit,
 		PartSize:    int64(s.partSize),
 		Concurrency: int(s.concurrency),
 		Mode:        prefetch.Mode(s.prefetch),
 		ReadTimeout: s.readTimeout,
+		Fleet:       fleet,
 		Share:       !s.share.off,
 		ShareFiles:  shareFiles,
 		Successor:   known.Successor,
@@ -251,12 +313,16 @@ func checkNesting(source, mountpoint string) error {
 }
 
 // listen opens the control socket and, where asked for, the metrics: before the
-// mount answers, so that whoever finds it there finds them too.
-func (m *mounted) listen(s *settings) error {
+// mount answers, so that whoever finds it there finds them too. Where the mount is
+// taken over, the last process may still have its sockets.
+func (m *mounted) listen(s *settings, takenOver bool) error {
 	m.serveShared(s)
 	m.closers = append(m.closers, m.KeepHistory())
 	if s.http.Address != "" {
 		stop, err := m.Serve(s.http)
+		if takenOver && errors.Is(err, syscall.EADDRINUSE) {
+			stop, err = m.serveLater(s.http), nil
+		}
 		if err != nil {
 			return err
 		}
@@ -274,24 +340,52 @@ func (m *mounted) listen(s *settings) error {
 	return nil
 }
 
+// serveLater serves metrics as soon as the address is free.
+func (m *mounted) serveLater(cfg monitor.HTTPConfig) (stop func() error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan func() error, 1)
+	go func() {
+		for {
+			stop, err := m.Serve(cfg)
+			if err == nil {
+				served <- stop
+				return
+			}
+			select {
+			case <-time.After(addressPoll):
+			case <-ctx.Done():
+				m.Logger.Warn("no metrics were served", "err", err)
+				served <- func() error { return nil }
+				return
+			}
+		}
+	}()
+	return func() error {
+		cancel()
+		return (<-served)()
+	}
+}
+
 // ready tells whoever waits that the mount answers.
-func (a *app) ready(log *switchWriter) error {
+func (a *app) ready(s *settings, log *switchWriter) error {
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 		return fmt.Errorf("notify systemd: %w", err)
 	}
 	if a.starter == nil {
 		return nil
 	}
-	if err := detach(log); err != nil {
-		return err
+	if !a.starter.keeps || s.daemon {
+		if err := detach(log); err != nil {
+			return err
+		}
 	}
 	return a.starter.answers()
 }
 
 // notify tells systemd, which may not be there.
-func (m *mounted) notify(state string) {
+func notify(logger *slog.Logger, state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
-		m.Logger.Warn("cannot notify systemd", "err", err)
+		logger.Warn("cannot notify systemd", "err", err)
 	}
 }
 

@@ -41,10 +41,12 @@ type settings struct {
 	dirMode    permissions
 
 	s3         cli.S3Flags
+	tier       cli.TierFlags
 	http       monitor.HTTPConfig
 	logLevel   cli.LogLevel
 	daemon     bool
 	foreground bool
+	noKeeper   bool
 	envFile    string
 	helper     helperFlags
 	kernel     []string // mount options that are the kernel's
@@ -80,10 +82,12 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	flags.Var(&s.fileMode, "file-mode", "permission bits of files, octal")
 	flags.Var(&s.dirMode, "dir-mode", "permission bits of directories, octal")
 	s.s3.Register(flags)
+	s.tier.Register(flags)
 	s.registerHTTP(flags)
 	s.logLevel.Register(flags)
 	flags.BoolVar(&s.daemon, "daemon", false, "return once the mount answers, and go on in the background")
 	flags.BoolVar(&s.foreground, "foreground", false, "stay in the foreground, the default")
+	flags.BoolVar(&s.noKeeper, "no-keeper", false, "serve by one process, whose death ends the mount: no other holds it and has the next one take over")
 	flags.StringVar(&s.envFile, "env-file", "", "read variables from `FILE` as systemd's EnvironmentFile= does; they beat those of the environment")
 	flags.VarP(&mountOptions{flags: flags, kernel: &s.kernel}, "options", "o", "flags as mount(8) passes them: allow_other,memory_limit=8Gi; also noexec, nosymfollow, and SELinux' context=")
 	cli.Unbind(flags, "options", "daemon", "foreground", "env-file")

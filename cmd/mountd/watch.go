@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"weightfs/cmd/mountd/monitor"
@@ -40,6 +41,8 @@ func (a *app) watchStatus(mountpoint string, s screen) error {
 		}
 		next, err := findReport(a.env, mountpoint)
 		switch {
+		case errors.Is(err, errNotMounted) && !errors.Is(unix.Kill(first.PID, 0), unix.ESRCH):
+			// It is being taken over, or ends.
 		case errors.Is(err, errNotMounted), err == nil && next.PID != first.PID:
 			return s.end(fmt.Sprintf("the mount at %s has ended", first.Mountpoint))
 		case err == nil:

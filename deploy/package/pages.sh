@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-CGO_ENABLED=0 go build -tags docs -trimpath -o "$work/" ./cmd/mountd ./cmd/gpuload
+CGO_ENABLED=0 go build -tags docs -trimpath -o "$work/" ./cmd/mountd ./cmd/gpuload ./cmd/csi
 
 if [[ $1 == flags ]]; then
 	cat <<-'END'
@@ -19,6 +19,7 @@ if [[ $1 == flags ]]; then
 	END
 	"$work/mountd" docs flags
 	"$work/gpuload" docs flags
+	"$work/csi" docs flags
 	exit
 fi
 

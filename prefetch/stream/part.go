@@ -62,7 +62,11 @@ func (ss *Streams) nextAhead(s *Stream, size int64, clock uint64, part int64, fe
 	if hi < boundary && hi >= roundDown(limit, chunk) && tooEarly(s, lo, limit, stop, part) {
 		return Part{}, false
 	}
-	return Part{s, lo, min(hi, boundary), lo - s.Pos}, true
+	next := Part{s, lo, min(hi, boundary), lo - s.Pos}
+	if from, to, ok := ss.fleet.pick(lo, limit, part, fetched); ok {
+		next.Lo, next.Hi = from, to // as near as the nearest, for it is fetched in its place
+	}
+	return next, true
 }
 
 // Ask says whether the stream's window has room for a part that is still to be

@@ -155,10 +155,11 @@ type Streams struct {
 	wantedEpoch uint64    // of the census; 0: not counted
 	wantedUsed  uint64    // the clock when some of it was last announced or read
 	census      *Census
+	fleet       Fleet
 }
 
 // NewStreams makes the streams of an object version, counted by a census.
-func NewStreams(census *Census) Streams { return Streams{census: census} }
+func NewStreams(census *Census, fleet Fleet) Streams { return Streams{census: census, fleet: fleet} }
 
 // Match is a read and its stream.
 type Match struct {

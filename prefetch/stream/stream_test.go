@@ -50,7 +50,7 @@ func TestStreamsAreToldApart(t *testing.T) {
 		{"small reads that fall near each other by chance", 16 << 10, []int64{10 * mib, 12 * mib, 11 * mib, 9 * mib}, 0, 4},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			ss := NewStreams(new(Census))
+			ss := NewStreams(new(Census), Fleet{})
 			replay(&ss, tc.n, tc.offsets...)
 			if got := ss.live(); got != tc.streams {
 				t.Errorf("%d streams, want %d", got, tc.streams)
@@ -63,7 +63,7 @@ func TestStreamsAreToldApart(t *testing.T) {
 }
 
 func TestSixteenReadersKeepTheirOwnStreams(t *testing.T) {
-	ss := NewStreams(new(Census))
+	ss := NewStreams(new(Census), Fleet{})
 	var offsets []int64
 	for step := range int64(20) {
 		for reader := range int64(16) {
@@ -77,7 +77,7 @@ func TestSixteenReadersKeepTheirOwnStreams(t *testing.T) {
 }
 
 func TestStreamsAreBounded(t *testing.T) {
-	ss := NewStreams(new(Census))
+	ss := NewStreams(new(Census), Fleet{})
 	for i := range int64(10 * maxStreams) {
 		ss.Match(1, (i+1)*100*mib, (i+1)*100*mib+mib, uint64(i), known(false))
 	}
@@ -102,7 +102,7 @@ func TestDirectionIsTold(t *testing.T) {
 		"far down, past 8 MiB": {append([]int64{64 * mib}, downwards(64*mib, 32*mib)...), false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ss := NewStreams(new(Census))
+			ss := NewStreams(new(Census), Fleet{})
 			var c *Stream
 			for _, off := range tc.offsets {
 				c = ss.Match(1, off, off+mib, 0, known(false)).Stream
@@ -130,7 +130,7 @@ func downwards(hi, lo int64) (offsets []int64) {
 func TestLookAtTheEndIsNoJump(t *testing.T) {
 	for name, covered := range map[string]bool{"fetched ahead": true, "not fetched": false} {
 		t.Run(name, func(t *testing.T) {
-			ss := NewStreams(new(Census))
+			ss := NewStreams(new(Census), Fleet{})
 			c := replay(&ss, mib, upwards(0, 64*mib)...)
 			for _, off := range append([]int64{96 * mib, 97 * mib}, upwards(64*mib, 100*mib)...) {
 				c = ss.Match(1, off, off+mib, 0, known(covered)).Stream
@@ -164,7 +164,7 @@ func TestLeftStream(t *testing.T) {
 		{"the second jump", append(upwards(0, 32*mib), upwards(512*mib, 544*mib)...), upwards(1024*mib, 1030*mib), 1, 0, 32 * mib},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			ss := NewStreams(new(Census))
+			ss := NewStreams(new(Census), Fleet{})
 			replay(&ss, mib, tc.before...)
 			left := int64(0)
 			var m Match
@@ -217,7 +217,7 @@ func TestWindowStops(t *testing.T) {
 // A reader that reads one tensor of 32 MiB and skips seven tells by its first
 // run how long the others will be.
 func TestRunLengthIsLearnt(t *testing.T) {
-	ss := NewStreams(new(Census))
+	ss := NewStreams(new(Census), Fleet{})
 	var offsets []int64
 	for off := int64(0); off < 32*mib; off += mib {
 		offsets = append(offsets, off)
@@ -248,7 +248,7 @@ func TestNeeds(t *testing.T) {
 		{"read by a run that began further ahead", []Stream{behind, {start: 15 * mib, Pos: 90 * mib, Window: mib, used: 5}}, 20 * mib, 0, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			ss := NewStreams(new(Census))
+			ss := NewStreams(new(Census), Fleet{})
 			for i := range tc.list {
 				ss.list = append(ss.list, &tc.list[i])
 			}

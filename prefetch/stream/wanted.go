@@ -55,8 +55,11 @@ func (ss *Streams) nextWanted(partFor func(*Stream) int64, fetched Fetched) (Par
 			continue
 		}
 		w.ahead = max(lo, w.lo)
-		end := roundUp(lo+1, partFor(&Stream{Window: ss.wantedBytes}))
-		_, hi, _ := fetched.Gap(lo, min(ss.runEnd(i), end))
+		part, stop := partFor(&Stream{Window: ss.wantedBytes}), ss.runEnd(i)
+		_, hi, _ := fetched.Gap(lo, min(stop, roundUp(lo+1, part)))
+		if from, to, ok := ss.fleet.pick(lo, min(stop, w.lo+max(ss.wantedShare-before, 0)), part, fetched); ok {
+			lo, hi = from, to
+		}
 		return Part{nil, lo, hi, before + w.ahead - w.lo}, true
 	}
 	return Part{}, false

@@ -27,7 +27,7 @@ func (chunked) GapBelow(int64, int64) (lo, hi int64, ok bool) { return 0, 0, fal
 // What is wanted is fetched in the order that it was said, ranges in a row
 // together, and nothing else is.
 func TestWanted(t *testing.T) {
-	ss := NewStreams(new(Census))
+	ss := NewStreams(new(Census), Fleet{})
 	ss.Want(8*mib, 10*mib)
 	ss.Want(10*mib, 12*mib)
 	ss.Want(mib+5, mib+6)
@@ -82,7 +82,7 @@ func TestWanted(t *testing.T) {
 // and goes on as that is read. It counts as a stream.
 func TestWantedShare(t *testing.T) {
 	census := new(Census)
-	ss, other := NewStreams(census), NewStreams(census)
+	ss, other := NewStreams(census, Fleet{}), NewStreams(census, Fleet{})
 	for off := int64(0); off < 40*mib; off += 4 * mib {
 		ss.Want(off, off+4*mib)
 	}

@@ -6,6 +6,7 @@ import "weightfs/remote"
 type Policy struct {
 	Mode     Mode
 	PartSize int64 // the largest GET; 0: by what connections carry
+	Fleet    Fleet
 }
 
 // floorWindow is what a proven stream gets whatever its run: enough that the
@@ -67,7 +68,7 @@ func (p Policy) Part(s *Stream, store remote.Connections, streams int) int64 {
 	if limit >= largest {
 		return largest
 	}
-	size := int64(block)
+	size := max(block, p.Fleet.Block)
 	for size*2 <= limit {
 		size *= 2
 	}

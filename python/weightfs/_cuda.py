@@ -2,6 +2,7 @@
 memory, and from there by the GPU, while the next ones are copied."""
 from __future__ import annotations
 
+import queue
 from typing import Callable, Sequence
 
 import torch
@@ -14,7 +15,7 @@ _SLOTS = 8
 
 
 class CudaTarget:
-    """The memory of a GPU. One thread at a time writes."""
+    """The memory of a GPU."""
 
     def __init__(self, device: torch.device, as_dtype: Callable[[torch.Tensor, str, Sequence[int]], torch.Tensor]) -> None:
         """as_dtype makes a tensor of one of bytes."""
@@ -23,7 +24,9 @@ class CudaTarget:
             self.stream = torch.cuda.Stream(device)
             self._ring = torch.empty(_SLOT * _SLOTS, dtype=torch.uint8, pin_memory=True)
             self._read = [torch.cuda.Event() for _ in range(_SLOTS)]  # each slot, by the GPU
-        self._slot = 0
+        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()  # slots that no thread fills, the oldest first
+        for slot in range(_SLOTS):
+            self._free.put(slot)
 
     def begin(self, dtype: str, shape: Sequence[int], nbytes: int) -> _CudaSink:
         return _CudaSink(self, dtype, shape, nbytes)
@@ -33,12 +36,15 @@ class CudaTarget:
         with torch.cuda.stream(self.stream):
             for done in range(0, length, _SLOT):
                 n = min(_SLOT, length - done)
-                slot, self._slot = self._slot, (self._slot + 1) % _SLOTS
-                self._read[slot].synchronize()
-                staging = self._ring[slot * _SLOT : slot * _SLOT + n]
-                copy(staging.data_ptr(), address + done, n)
-                to[done : done + n].copy_(staging, non_blocking=True)
-                self._read[slot].record(self.stream)
+                slot = self._free.get()
+                try:
+                    self._read[slot].synchronize()
+                    staging = self._ring[slot * _SLOT : slot * _SLOT + n]
+                    copy(staging.data_ptr(), address + done, n)
+                    to[done : done + n].copy_(staging, non_blocking=True)
+                    self._read[slot].record(self.stream)
+                finally:
+                    self._free.put(slot)
 
 
 class _CudaSink:

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any, Callable, Iterable, Iterator, Literal, Sequence, TypeVar
 
 from ._find import NoHandoff, NoMount
-from ._leased import log
+from ._leased import LeasedFile, log
 from ._stream import Elsewhere, Stream
 from ._tensors import SafeFile, Target
 
@@ -17,10 +17,25 @@ T = TypeVar("T")
 AHEAD = 128 << 20
 
 
+def default_threads() -> int:
+    """How many threads copy: one keeps up with what one consumer takes, unless there
+    are processors to spare."""
+    return max(1, min(4, len(os.sched_getaffinity(0)) // 2))
+
+
 def tell(path: str, why: NoMount | NoHandoff) -> None:
     """Say why a file that lies on a mount is not leased."""
     if isinstance(why, NoHandoff):
         log.warning("%s is read through its mount: %s", path, why)
+
+
+def why_not_leased(path: str) -> str | None:
+    """Why a file is not leased; None where it is. It connects to the mount's daemon."""
+    try:
+        LeasedFile(path).close()
+    except (NoMount, NoHandoff) as why:
+        return str(why)
+    return None
 
 
 def safetensors(path: str) -> ModuleType:
@@ -45,11 +60,12 @@ def iterate(
     device: str,
     choose: Callable[[str], bool] | None,
     ahead: int,
+    threads: int | None,
 ) -> Iterator[tuple[str, T]]:
     """Tensors of files on mounts and of others, in order. The first file that is not
     leased, though it lies on a mount, is told of."""
     told = False
-    with closing(iter(Stream(paths, target, choose, ahead))) as items:
+    with closing(iter(Stream(paths, target, choose, ahead, threads or default_threads()))) as items:
         for item in items:
             if not isinstance(item, Elsewhere):
                 yield item

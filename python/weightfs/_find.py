@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 FOLDER_VARIABLE = "WEIGHTFS_HANDOFF_DIR"
 
+NO_MOUNT = "it lies on no mount of weightfs"
 NOT_SHARED = "its mount shares no memory here"
 
 _ROOT_FOLDER = "/run/weightfs-handoff"
@@ -19,7 +20,8 @@ class Place(NamedTuple):
 
 
 class NoMount(Exception):
-    """The file lies on no mount of weightfs."""
+    """The file lies on no mount of weightfs, or on one that the kernel reads by itself.
+    The text says which."""
 
 
 class NoHandoff(Exception):
@@ -41,7 +43,7 @@ def find(name: str | os.PathLike[str]) -> Place:
     except FileNotFoundError:  # not Linux
         inside = None
     if inside is None:
-        raise NoMount(path)
+        raise NoMount(NO_MOUNT)
     socket_name = f"{os.major(device)}-{os.minor(device)}.sock"
     for folder in _folders():
         socket = os.path.join(folder, socket_name)

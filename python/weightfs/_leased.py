@@ -89,7 +89,7 @@ class LeasedFile(File):
         self._lock = threading.Lock()
         if self.remote.by_kernel:
             self.close()
-            raise NoMount(path)
+            raise NoMount("the kernel reads it by itself, from the folder that is mounted")
 
     @property
     def leased(self) -> bool:

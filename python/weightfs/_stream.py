@@ -1,8 +1,8 @@
 """Tensors of many files in file order, while later ones are fetched.
 
-One thread wants ranges ahead, copies what is leased to where it goes, and gives it
-back at once: however slowly the tensors are taken, no lease is held meanwhile.
-Another one opens the next file.
+Threads take turns to want ranges ahead; each copies what is leased to where it goes,
+and gives it back at once: however slowly the tensors are taken, no lease is held
+meanwhile. Another one opens the next file.
 """
 from __future__ import annotations
 
@@ -65,18 +65,22 @@ class Stream(Generic[T]):
     """Iterate over it once. It yields pairs of name and tensor, and an Elsewhere for
     each file that is not leased."""
 
-    def __init__(self, paths: Sequence[str], target: Target[T], choose: Callable[[str], bool] | None, ahead: int) -> None:
-        """ahead is how many bytes of tensors are fetched and not taken, or one tensor."""
-        self._target, self._choose, self._ahead = target, choose, ahead
+    def __init__(self, paths: Sequence[str], target: Target[T], choose: Callable[[str], bool] | None, ahead: int, threads: int) -> None:
+        """ahead is how many bytes of tensors are fetched and not taken, or one tensor;
+        threads is how many copy."""
+        self._target, self._choose, self._ahead, self._threads = target, choose, ahead, threads
+        self._turn = threading.Lock()  # to want ranges ahead, and to take the oldest
+        # Guarded by _turn:
         self._paths = deque(paths)
         self._opening: Future[tuple[LeasedFile, Header] | Elsewhere] | None = None
         self._current: Iterator[_Job] = iter(())  # of the file that is fetched
         self._next: _Job | None = None
-        self._order: deque[_Tensor[T] | Elsewhere] = deque()  # not ready yet
         self._under_way: deque[_Job] = deque()  # wanted
 
         self._changed = threading.Condition()
         # Guarded by _changed:
+        self._order: deque[_Tensor[T] | Elsewhere] = deque()  # not ready yet, as are their left
+        self._copying = 0  # jobs
         self._ready: deque[_Tensor[T] | Elsewhere] = deque()
         self._held = 0  # bytes of tensors begun and not taken
         self._ended = False
@@ -122,20 +126,56 @@ class Stream(Generic[T]):
                 connection.changed.notify_all()
 
     def _run(self) -> None:
-        error: BaseException | None = None
+        helpers: list[threading.Thread] = []
         try:
-            self._open_next()
-            while self._want_ahead():
-                self._copy_oldest()
-        except Stopped:
-            pass
-        except BaseException as e:  # it is the consumer's
-            error = e
+            try:
+                self._open_next()
+                while len(helpers) < self._threads - 1:
+                    helper = threading.Thread(target=self._work, name="weightfs copy", daemon=True)
+                    helper.start()
+                    helpers.append(helper)
+            except BaseException as error:
+                self._fail(error)
+            self._work()
+            for helper in helpers:
+                helper.join()
         finally:
             self._clean_up()
             with self._changed:
-                self._error, self._ended = error, True
+                self._ended = True
                 self._changed.notify_all()
+
+    def _work(self) -> None:
+        """Copy ranges until there are no more."""
+        try:
+            while (job := self._take_job()) is not None:
+                try:
+                    self._copy(job)
+                finally:
+                    with self._changed:
+                        self._copying -= 1
+                        self._changed.notify_all()
+        except Stopped:
+            pass
+        except BaseException as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Leave an error to the consumer, and have all threads end."""
+        with self._changed:
+            if self._error is None:
+                self._error = error
+        self._stop()
+
+    def _take_job(self) -> _Job | None:
+        """The oldest of the ranges that are wanted; None at the end."""
+        with self._turn:
+            if not self._want_ahead():
+                return None
+            job = self._under_way.popleft()
+            with self._changed:
+                self._copying += 1
+            return job
 
     def _clean_up(self) -> None:
         for job in self._under_way:
@@ -212,7 +252,8 @@ class Stream(Generic[T]):
         self._opening = None
         opened = opening.result()
         if isinstance(opened, Elsewhere):
-            self._order.append(opened)
+            with self._changed:
+                self._order.append(opened)
         else:
             self._plan(*opened)
         self._open_next()
@@ -220,26 +261,27 @@ class Stream(Generic[T]):
 
     def _plan(self, file: LeasedFile, header: Header) -> None:
         """Choose tensors, and cut them into ranges."""
-        with self._changed:
-            self._files.add(file)
         chosen: list[_Tensor[T]] = [_Tensor(file, entry) for entry in header.entries if self._choose is None or self._choose(entry.name)]
         if chosen:
             chosen[-1].last = True
-        else:
+        with self._changed:
+            self._files.add(file)
+            self._order.extend(chosen)
+        if not chosen:
             self._close(file)
-        self._order.extend(chosen)
         extents = (Extent(tensor, tensor.entry.begin, tensor.entry.end) for tensor in chosen)
         self._current = (_Job(file, span) for span in spans(extents, file.longest_range))
 
     def _begin(self, job: _Job, idle: bool) -> bool:
         """Make room for the tensors that begin in a range. False where too much is not
-        taken yet; if idle, it waits for that."""
+        taken yet; if idle, where nothing is wanted, it waits for that."""
         fresh = [part.key for part in job.span.parts if part.key.sink is None]
         needed = sum(tensor.nbytes for tensor in fresh)
 
         def has_room() -> bool:
             # A tensor may need all, and the one before may end in its first range.
-            return not needed or self._held + needed <= self._ahead or not self._held or idle and not self._ready
+            nothing_else = idle and not self._copying and not self._ready
+            return not needed or self._held + needed <= self._ahead or not self._held or nothing_else
 
         with self._changed:
             if idle:
@@ -258,9 +300,8 @@ class Stream(Generic[T]):
 
     # What has come
 
-    def _copy_oldest(self) -> None:
-        """Copy the oldest range to where it goes, and give it back."""
-        job = self._under_way[0]
+    def _copy(self, job: _Job) -> None:
+        """Copy a range to where it goes, and give it back."""
 
         def write(tensor: _Tensor[T], offset: int, address: int, length: int) -> None:
             assert tensor.sink is not None
@@ -270,25 +311,27 @@ class Stream(Generic[T]):
             job.file.take(job.span, job.want, write, lambda: self._stopped)
         except OSError as error:
             raise job.about(error) from None
-        self._under_way.popleft()
-        for part in job.span.parts:
-            part.key.left -= part.length
-        self._deliver()
+        finally:
+            if job.want is not None:
+                job.want.drop()  # does nothing where it was given back
+        with self._changed:
+            for part in job.span.parts:
+                part.key.left -= part.length
+            self._deliver()
 
     def _deliver(self) -> None:
         """Hand over what is complete, in order."""
-        done: list[_Tensor[T] | Elsewhere] = []
-        while self._order and (isinstance(self._order[0], Elsewhere) or not self._order[0].left):
-            item = self._order.popleft()
-            done.append(item)
-            if isinstance(item, _Tensor):
-                if item.sink is None:  # it has no bytes
-                    self._make_sink(item)
-                if item.last:
-                    self._close(item.file)
-        if done:
-            with self._changed:
-                self._ready.extend(done)
+        with self._changed:
+            before = len(self._ready)
+            while self._order and (isinstance(self._order[0], Elsewhere) or not self._order[0].left):
+                item = self._order.popleft()
+                self._ready.append(item)
+                if isinstance(item, _Tensor):
+                    if item.sink is None:  # it has no bytes
+                        self._make_sink(item)
+                    if item.last:
+                        self._close(item.file)
+            if len(self._ready) > before:
                 self._changed.notify_all()
 
     def _close(self, file: LeasedFile) -> None:

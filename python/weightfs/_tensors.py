@@ -28,7 +28,7 @@ class Sink(Protocol[T_co]):
 
 
 class Target(Protocol[T_co]):
-    """Where tensors go: a device. One thread at a time writes."""
+    """Where tensors go: a device. Many threads may write, each to a range of its own."""
 
     def begin(self, dtype: str, shape: Sequence[int], nbytes: int) -> Sink[T_co]:
         """Make room for a tensor."""

@@ -42,14 +42,16 @@ def iterate(
     paths: _Path | Iterable[_Path],
     filter: Callable[[str], bool] | None = None,
     memory_limit: int = AHEAD,
+    concurrency: int | None = None,
 ) -> Iterator[tuple[str, numpy.ndarray]]:
     """The tensors of files, in file order, while later ones are fetched.
 
     filter says by its name whether a tensor is wanted: others are not fetched.
-    memory_limit is how many bytes of tensors are fetched ahead, or one tensor. Memory
-    of arrays that nobody refers to any more is used again.
+    memory_limit is how many bytes of tensors are fetched ahead, or one tensor;
+    concurrency is how many threads copy (one for two processors, 4 at most). Memory of
+    arrays that nobody refers to any more is used again.
     """
-    return _iterate(file_names(paths), HostTarget(_array, memory_limit), "np", "cpu", filter, memory_limit)
+    return _iterate(file_names(paths), HostTarget(_array, memory_limit), "np", "cpu", filter, memory_limit, concurrency)
 
 
 def safe_open(path: _Path) -> Any:

@@ -41,14 +41,16 @@ def iterate(
     device: Any = "cpu",
     filter: Callable[[str], bool] | None = None,
     memory_limit: int = AHEAD,
+    concurrency: int | None = None,
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """The tensors of files on a device, in file order, while later ones are fetched.
 
     filter says by its name whether a tensor is wanted: others are not fetched.
-    memory_limit is how many bytes of tensors are fetched ahead, or one tensor. On the
+    memory_limit is how many bytes of tensors are fetched ahead, or one tensor;
+    concurrency is how many threads copy (one for two processors, 4 at most). On the
     CPU, memory of tensors that nobody refers to any more is used again.
     """
-    return _iterate(file_names(paths), _target(device, memory_limit), "pt", str(device), filter, memory_limit)
+    return _iterate(file_names(paths), _target(device, memory_limit), "pt", str(device), filter, memory_limit, concurrency)
 
 
 def safe_open(path: _Path, device: Any = "cpu") -> Any:

@@ -50,7 +50,7 @@ func (b *body) open() error {
 		})
 		if err == nil {
 			b.watch, b.longest = w, 0
-			b.patience = b.r.gaps.timeout(max(b.sched.stalls, b.slows))
+			b.patience = b.r.timeout(&b.r.gaps, max(b.sched.stalls, b.slows))
 			b.began, b.got, b.waited = time.Now(), 0, 0
 			return nil
 		}
@@ -103,7 +103,7 @@ func (b *body) readOnce(p []byte) (int, error) {
 	}
 	if err == nil && b.slow() {
 		b.slows++
-		err = errSlow
+		err = ErrSlow
 	}
 	if b.pos < b.end {
 		b.broken = err
@@ -115,7 +115,13 @@ func (b *body) readOnce(p []byte) (int, error) {
 // was waited for as long as it may be silent, which is twice as long each time, so
 // that a store that is slow altogether is not asked for everything again and again.
 func (b *body) slow() bool {
-	return b.pos < b.end && b.waited >= b.patience && b.r.rates.slow(b.got, b.waited)
+	if b.pos == b.end || b.waited < b.patience {
+		return false
+	}
+	if least := b.r.policy.MinRate; least > 0 {
+		return float64(b.got) < float64(least)*b.waited.Seconds()
+	}
+	return b.r.rates.slow(b.got, b.waited)
 }
 
 // replace closes the broken body and opens the next from the last byte on.

@@ -66,6 +66,11 @@ type Policy struct {
 	// last ones came: for one that is silent, and for one that is eight times
 	// slower than their median.
 	StallTimeout time.Duration
+	// MinRate, if not 0, has fixed rules in place of those that follow what was
+	// observed: a request is replaced after StallTimeout without a byte, and a body
+	// that was waited for that long if it came with fewer bytes per second than
+	// this. It is for a store where a request may wait for what another one fills.
+	MinRate int64
 	// ReadTimeout is how long a request may be waited for without a byte, all its
 	// attempts and the pauses between them together; 0 leaves it to Attempts. The
 	// time that a reader takes with what it got does not count.
@@ -124,6 +129,15 @@ func New(policy Policy, classify func(error) Failure) *Retrier {
 	return r
 }
 
+// timeout is how long a wait may last before it is a stall, by what was observed
+// of others or by the fixed rule.
+func (r *Retrier) timeout(l *latencies, stalls int) time.Duration {
+	if r.policy.MinRate > 0 {
+		return r.policy.StallTimeout
+	}
+	return l.timeout(stalls)
+}
+
 // Stats returns the counters so far.
 func (r *Retrier) Stats() Stats {
 	return Stats{
@@ -154,7 +168,7 @@ func (r *Retrier) Do(ctx context.Context, kind Request, try func(context.Context
 func (r *Retrier) attempt(w *watch, kind Request, sched *schedule, try func(context.Context) error) error {
 	r.requests[kind].Add(1)
 	est := &r.firstByte[kind]
-	w.arm(sched.patience(est.timeout(sched.stalls)))
+	w.arm(sched.patience(r.timeout(est, sched.stalls)))
 	err := try(w.ctx)
 	waited := w.disarm()
 	sched.silent += waited
@@ -171,7 +185,7 @@ func (r *Retrier) judge(w *watch, err error) (Failure, error) {
 	switch {
 	case err == nil:
 		return Failure{}, nil
-	case errors.Is(err, errSlow):
+	case errors.Is(err, ErrSlow):
 		return Failure{Kind: stalled}, err
 	case !w.fired():
 		f := r.classify(err)
@@ -223,9 +237,7 @@ const outOfOrdinary = 3
 // count records a retry that is about to be made.
 func (r *Retrier) count(ctx context.Context, sched *schedule, f Failure, cause error) {
 	r.retries.Add(1)
-	if report, ok := ctx.Value(troubleKey{}).(func(error)); ok {
-		report(cause)
-	}
+	Report(ctx, cause)
 	if f.Kind == stalled {
 		r.stalls.Add(1)
 	}
@@ -248,4 +260,12 @@ type troubleKey struct{}
 // must not block.
 func WithTrouble(ctx context.Context, report func(cause error)) context.Context {
 	return context.WithValue(ctx, troubleKey{}, report)
+}
+
+// Report tells whoever waits under WithTrouble why an attempt failed in whose place
+// another one is made.
+func Report(ctx context.Context, cause error) {
+	if report, ok := ctx.Value(troubleKey{}).(func(error)); ok {
+		report(cause)
+	}
 }

@@ -19,8 +19,9 @@ const (
 	slowLeast = 256 << 10
 )
 
-// errSlow ends a body that comes far more slowly than its peers.
-var errSlow = errors.New("far slower than the other requests")
+// ErrSlow ends a body that comes far more slowly than its peers, or than
+// Policy.MinRate.
+var ErrSlow = errors.New("far slower than the other requests")
 
 // rates knows how fast bodies come. It is safe for concurrent use; one
 // observation per request keeps it off the read path.

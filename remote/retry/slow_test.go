@@ -111,3 +111,42 @@ func readIn(t *testing.T, r *Retrier, s *scripted, size int, pause time.Duration
 	}
 	return got
 }
+
+// With a least rate, a body is judged by that and not by its peers, and silence by
+// a fixed time.
+func TestMinRate(t *testing.T) {
+	const chunk, ms = 16 << 10, time.Millisecond
+	data := bytes.Repeat([]byte("weights"), 1<<18)
+	for name, tc := range map[string]struct {
+		first    behaviour
+		requests int
+		least    time.Duration
+	}{
+		"far slower than the others, and fast enough": {behaviour{after: -1, chunk: chunk, pace: 40 * ms}, 1, 4 * time.Second},
+		"slow":   {behaviour{after: -1, chunk: chunk, pace: 100 * ms}, 2, 10 * time.Second},
+		"silent": {behaviour{}, 2, 10 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &scripted{data: data, script: func(try int, _ int64) behaviour {
+					if try == slowSamples {
+						return tc.first
+					}
+					return behaviour{after: -1, chunk: chunk}
+				}}
+				r := New(Policy{StallTimeout: 10 * time.Second, MinRate: 256 << 10}, classifyScripted)
+				for range slowSamples {
+					readIn(t, r, s, chunk, 0)
+				}
+				began := time.Now()
+				if got := readIn(t, r, s, chunk, 0); !bytes.Equal(got, data) {
+					t.Error("wrong bytes")
+				}
+				took := time.Since(began)
+				if n := len(s.offs) - slowSamples; n != tc.requests || took < tc.least || took > tc.least+2*time.Second {
+					t.Errorf("%d requests in %v, want %d in %v", n, took, tc.requests, tc.least)
+				}
+			})
+		})
+	}
+}

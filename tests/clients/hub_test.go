@@ -12,7 +12,7 @@ func TestHuggingFaceHome(t *testing.T) {
 	home, copied := makeHub(t)
 	const script = `python "$SCRIPTS/hub.py"`
 	hub := func(dir string) string {
-		return output(t, theStage.scratch, script, "HF_HOME="+dir, "HF_HUB_OFFLINE=1")
+		return output(t, theStage.Scratch, script, "HF_HOME="+dir, "HF_HUB_OFFLINE=1")
 	}
 	want := hub(copied)
 	if err := theStage.upload(t.Context(), "hub", copied); err != nil {

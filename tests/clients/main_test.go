@@ -8,8 +8,6 @@ package clients
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -28,8 +26,7 @@ const bucket = "tree"
 
 // stage is what the tests share: set up once, by TestMain, and read only.
 type stage struct {
-	*rig.Programs
-	server *rig.Server
+	*rig.Stage
 	// tree holds the originals: a folder for each kind of file.
 	tree string
 	// flipped and longer are the tree with a lie in each file: one byte that is
@@ -37,61 +34,35 @@ type stage struct {
 	flipped, longer string
 	// sums is a file with the checksums of the tree.
 	sums string
-	// scratch is removed at the end.
-	scratch string
 }
 
 // theStage is set before the first test runs.
 var theStage *stage
 
 func TestMain(m *testing.M) {
-	code, err := runOnStage(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "clients:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func runOnStage(m *testing.M) (code int, err error) {
-	ctx := context.Background()
-	scratch, err := os.MkdirTemp("", "weightfs-clients-")
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	s := &stage{scratch: scratch}
-	if s.Programs, err = rig.Build(ctx, scratch); err != nil {
-		return 1, err
-	}
-	if err := s.makeTrees(ctx); err != nil {
-		return 1, err
-	}
-	if s.server, err = rig.NewServer(ctx, rig.ServerOptions{}); err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, s.server.Close()) }()
-	if err := s.upload(ctx, bucket, s.tree); err != nil {
-		return 1, err
-	}
-	theStage = s
-	return m.Run(), nil
+	rig.Main(m, "clients", rig.ServerOptions{}, func(ctx context.Context, shared *rig.Stage) error {
+		theStage = &stage{Stage: shared}
+		if err := theStage.makeTrees(ctx); err != nil {
+			return err
+		}
+		return theStage.upload(ctx, bucket, theStage.tree)
+	})
 }
 
 // upload puts the files of dir into a bucket.
 func (s *stage) upload(ctx context.Context, bucket, dir string) error {
-	if err := s.server.CreateBucket(ctx, bucket); err != nil {
+	if err := s.Server.CreateBucket(ctx, bucket); err != nil {
 		return err
 	}
-	return s.server.PutDir(ctx, bucket, "", dir)
+	return s.Server.PutDir(ctx, bucket, "", dir)
 }
 
 // makeTrees makes the originals, the lies and the checksums.
 func (s *stage) makeTrees(ctx context.Context) error {
-	s.tree = filepath.Join(s.scratch, "tree")
-	s.flipped = filepath.Join(s.scratch, "flipped")
-	s.longer = filepath.Join(s.scratch, "longer")
-	s.sums = filepath.Join(s.scratch, "SUMS")
+	s.tree = filepath.Join(s.Scratch, "tree")
+	s.flipped = filepath.Join(s.Scratch, "flipped")
+	s.longer = filepath.Join(s.Scratch, "longer")
+	s.sums = filepath.Join(s.Scratch, "SUMS")
 	sharded := filepath.Join(s.tree, "sharded")
 	if err := os.MkdirAll(sharded, 0o755); err != nil {
 		return err

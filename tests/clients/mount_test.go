@@ -18,7 +18,7 @@ const smallMemory = "96Mi"
 func mount(t *testing.T, source string, args ...string) string {
 	t.Helper()
 	return theStage.MountFor(t, rig.MountOptions{
-		Source: source, Env: theStage.server.Env(), Args: append([]string{"--memory-limit", smallMemory}, args...),
+		Source: source, Env: theStage.Server.Env(), Args: append([]string{"--memory-limit", smallMemory}, args...),
 	}).Dir
 }
 
@@ -32,7 +32,7 @@ func sources() map[string]string {
 // an empty folder of its own.
 func run(t *testing.T, dir, text string, env ...string) rig.Result {
 	t.Helper()
-	tmp, err := os.MkdirTemp(theStage.scratch, "tmp-")
+	tmp, err := os.MkdirTemp(theStage.Scratch, "tmp-")
 	if err != nil {
 		t.Fatal(err)
 	}

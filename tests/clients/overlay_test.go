@@ -34,11 +34,11 @@ const workOnOverlay = writable + `
 func TestOverlay(t *testing.T) {
 	for name, lower := range map[string]string{"mount of s3": mount(t, "s3://"+bucket), "folder": theStage.tree} {
 		t.Run(name, func(t *testing.T) {
-			output(t, theStage.scratch, workOnOverlay, "LOWER="+lower)
+			output(t, theStage.Scratch, workOnOverlay, "LOWER="+lower)
 		})
 	}
 	t.Run("lie", func(t *testing.T) {
-		refuse(t, theStage.scratch, workOnOverlay, "did NOT match", "a lower layer with wrong bytes passed for the original", "LOWER="+theStage.flipped)
+		refuse(t, theStage.Scratch, workOnOverlay, "did NOT match", "a lower layer with wrong bytes passed for the original", "LOWER="+theStage.flipped)
 	})
 }
 
@@ -52,9 +52,9 @@ func TestOverlayOfFolderMount(t *testing.T) {
 	status := output(t, "/", fmt.Sprintf("%q status --json %q", theStage.Mountd, dir))
 	if strings.Contains(status, `"passthrough_opens_total":0,"`) {
 		t.Log("no passthrough")
-		output(t, theStage.scratch, read, "LOWER="+dir)
+		output(t, theStage.Scratch, read, "LOWER="+dir)
 	} else {
-		refuse(t, theStage.scratch, read, "mount: ", "a stack that is too deep", "LOWER="+dir)
+		refuse(t, theStage.Scratch, read, "mount: ", "a stack that is too deep", "LOWER="+dir)
 	}
 	output(t, dir, `sha256sum -c --quiet "$2"`)
 }

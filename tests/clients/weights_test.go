@@ -14,7 +14,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"weightfs/handoff/handofftest"
 	"weightfs/tests/rig"
@@ -23,12 +22,9 @@ import (
 // weightsBucket holds checkpoints with all that the format allows.
 const weightsBucket = "weights"
 
-// patience bounds a hang.
-const patience = 3 * time.Minute
-
 // weightsTree makes and uploads them, once: the folder of the originals.
 var weightsTree = sync.OnceValues(func() (string, error) {
-	dir := filepath.Join(theStage.scratch, "weights")
+	dir := filepath.Join(theStage.Scratch, "weights")
 	ctx := context.Background()
 	_, err := rig.Output(ctx, nil, "bash", "-euo", "pipefail", "-c", `
 		mkdir "$1"
@@ -49,7 +45,7 @@ func weights(t *testing.T, args ...string) (original string, m *rig.Mount) {
 		t.Fatal(err)
 	}
 	m, err = theStage.Mount(t.Context(), rig.MountOptions{
-		Source: "s3://" + weightsBucket, Env: theStage.server.Env(),
+		Source: "s3://" + weightsBucket, Env: theStage.Server.Env(),
 		Args: append([]string{"--memory-limit", "64Mi", "--log-level", "info"}, args...),
 	})
 	if err != nil {
@@ -126,10 +122,12 @@ func TestPythonTensors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, c := range []struct{ framework, memory, ahead string }{{"numpy", "64Mi", "1"}, {"numpy", "512Mi", "128000000"}, {"torch", "64Mi", "30000000"}} {
-			t.Run(model+" "+c.framework+" "+c.memory, func(t *testing.T) {
+		for _, c := range []struct{ framework, memory, ahead, threads string }{
+			{"numpy", "64Mi", "1", "1"}, {"numpy", "64Mi", "1", "3"}, {"numpy", "512Mi", "128000000", "2"}, {"torch", "64Mi", "30000000", "16"},
+		} {
+			t.Run(model+" "+c.framework+" "+c.memory+" "+c.threads, func(t *testing.T) {
 				_, m := weights(t, "--memory-limit", c.memory)
-				got := python(t, filepath.Join(m.Dir, model), "manifest "+c.framework+" "+c.ahead+" *.safetensors")
+				got := python(t, filepath.Join(m.Dir, model), "manifest "+c.framework+" "+c.ahead+" "+c.threads+" *.safetensors")
 				if err := rig.Compare(parse(t, got), want); err != nil {
 					t.Error(err)
 				}
@@ -203,11 +201,7 @@ func TestPythonSlowConsumer(t *testing.T) {
 	_, m := weights(t)
 	c := startPython(t, "paced", filepath.Join(m.Dir, "sharded/model-00002-of-00003.safetensors"))
 	c.Expect("ready")
-	for end := time.Now().Add(patience); leasesOf(t, m).Held != 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("leases are held for a consumer that does not take tensors")
-		}
-	}
+	rig.Await(t, "nothing is held for a consumer that takes no tensors", func() bool { return leasesOf(t, m).Held == 0 })
 	c.Send("")
 	if got := c.Answer(); !regexp.MustCompile(`^\d\d tensors$`).MatchString(got) {
 		t.Error(got)
@@ -218,7 +212,7 @@ func TestPythonSlowConsumer(t *testing.T) {
 // and range; opened again, it is the new one.
 func TestPythonReplaced(t *testing.T) {
 	_, m := weights(t, "--metadata-ttl", "minimal")
-	dir, err := os.MkdirTemp(theStage.scratch, "replaced-")
+	dir, err := os.MkdirTemp(theStage.Scratch, "replaced-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +220,7 @@ func TestPythonReplaced(t *testing.T) {
 		if _, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Size: 16 << 20, TensorSize: 4 << 20, Seed: seed}); err != nil {
 			t.Fatal(err)
 		}
-		if err := theStage.server.PutDir(t.Context(), weightsBucket, "replaced/", dir); err != nil {
+		if err := theStage.Server.PutDir(t.Context(), weightsBucket, "replaced/", dir); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -256,10 +250,9 @@ func TestPythonDaemonKilled(t *testing.T) {
 	_, m := weights(t)
 	c := startPython(t, "lost", filepath.Join(m.Dir, "sharded/model-00001-of-00003.safetensors"))
 	c.Expect("ready")
-	if err := m.Signal(syscall.SIGKILL); err != nil {
+	if err := m.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	<-m.Done()
 	c.Send("")
 	lost := regexp.MustCompile(`^lost: .*tensor '[^']+' \[\d+,\d+\): the connection to mountd has ended: .*/model-00001-of-00003.safetensors'$`)
 	if got := c.Answer(); !lost.MatchString(got) {
@@ -296,11 +289,7 @@ func TestPythonClientKilled(t *testing.T) {
 		}
 		c.Kill()
 	}
-	for end := time.Now().Add(patience); leasesOf(t, m).Held != 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the lease of a killed client stays")
-		}
-	}
+	rig.Await(t, "the lease of a killed client ends", func() bool { return leasesOf(t, m).Held == 0 })
 }
 
 // What is not leased is read by safetensors: a file on no mount without a word, one on
@@ -314,6 +303,47 @@ func TestPythonFallsBack(t *testing.T) {
 		if result.Code != 0 || result.Stdout != want || result.Stderr != lines {
 			t.Errorf("exit %d, it says %q, want %q; got\n%.1000s\nwant\n%.1000s", result.Code, result.Stderr, lines, result.Stdout, want)
 		}
+	}
+}
+
+// vLLM's extra config is checked, and what is wrong is named.
+func TestPythonOptions(t *testing.T) {
+	got := python(t, theStage.tree, "options")
+	want := `{} None 134217728 None False
+{'concurrency': 16, 'memory_limit': 5368709120} 16 5368709120 None False
+{'memory_limit': 0} None 0 None False
+{'memory_limit': -1} None 4611686018427387904 None False
+{'distributed': True} None 134217728 None True
+None 134217728 p{pp_rank}-t{tp_rank}-{part}.safetensors False
+weightfs: the extra config is no object: []
+weightfs: the extra config has no key concurency; it has concurrency, distributed, memory_limit
+weightfs: the extra config has no key pattern; it has concurrency, distributed, memory_limit
+weightfs_sharded: the extra config has no key num_threads, x; it has concurrency, distributed, memory_limit, pattern
+`
+	for _, value := range []string{"0", "-1", "1.5", "'16'", "True"} {
+		want += "weightfs: concurrency must be a positive integer, not " + value + "\n"
+	}
+	for _, value := range []string{"-2", "1000000000.0", "'5Gi'", "None"} {
+		want += "weightfs: memory_limit must be a number of bytes, 0 for one tensor at a time, or -1 for no limit, not " + value + "\n"
+	}
+	want += "weightfs: distributed must be true or false, not 1\n"
+	for _, value := range []string{"7", "''", "'model-{rank}'", "'model-{part}'", "'{rank}-{part}-{x}'", "'{rank}-{part'", "'{}{rank}{part}'"} {
+		want += "weightfs_sharded: pattern must be a file name with {part} and {rank}, or {tp_rank} and {pp_rank}, not " + value + "\n"
+	}
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// What is not leased says why: a file on no mount, and one on a mount that leases
+// nothing.
+func TestPythonWhyNot(t *testing.T) {
+	original, m := weights(t)
+	_, off := weights(t, "--share", "off")
+	const file = "trained/model.safetensors"
+	got := python(t, original, strings.Join([]string{"why_not", file, filepath.Join(m.Dir, file), filepath.Join(off.Dir, file)}, " "))
+	if want := "it lies on no mount of weightfs\nNone\nits mount shares no memory here\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

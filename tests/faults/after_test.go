@@ -64,7 +64,7 @@ func checkAtEnd(t *testing.T, m *rig.Mount) {
 		}
 		checkQuiet(t, m)
 		var now usage
-		if !eventually(func() bool {
+		if !rig.Eventually(func() bool {
 			now = usageOf(t, m)
 			return now.files <= before.files+2 && now.idle() <= before.idle()+10
 		}) {

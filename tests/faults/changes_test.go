@@ -45,14 +45,14 @@ func changes(t *testing.T) []change {
 	}
 	put := func(name string, content []byte, refused bool) change {
 		sum := sha256.Sum256(content)
-		apply := func(t *testing.T, key string) { theStage.server.MustPut(t, bucket, key, content) }
+		apply := func(t *testing.T, key string) { theStage.Server.MustPut(t, bucket, key, content) }
 		return change{name, apply, hex.EncodeToString(sum[:]), content, refused}
 	}
 	return []change{
 		put("replaced", other, false),
 		put("truncated", old[:len(old)/2], true),
 		{name: "deleted", apply: func(t *testing.T, key string) {
-			noError(t, theStage.server.Delete(context.WithoutCancel(t.Context()), bucket, key))
+			noError(t, theStage.Server.Delete(context.WithoutCancel(t.Context()), bucket, key))
 		}},
 	}
 }
@@ -70,13 +70,13 @@ type copied struct {
 func mountOfCopy(t *testing.T, c change, flags ...string) *copied {
 	t.Helper()
 	folder := strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())
-	r := &copied{scene: &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}, change: c}
+	r := &copied{scene: &scene{t: t, proxy: proxy.Start(t, theStage.Server.Endpoint)}, change: c}
 	r.key = folder + "/" + object
-	noError(t, theStage.server.PutFile(t.Context(), bucket, r.key, theStage.original))
+	noError(t, theStage.Server.PutFile(t.Context(), bucket, r.key, theStage.original))
 	r.mount = mountFor(t, rig.MountOptions{
 		Source: "s3://" + bucket + "/" + folder,
 		Args:   append([]string{"--memory-limit", "16Mi", "--part-size", "1Mi", "--metadata-ttl", nameMemory.String()}, flags...),
-		Env:    append(theStage.server.Env(), "AWS_ENDPOINT_URL="+r.proxy.Endpoint),
+		Env:    append(theStage.Server.Env(), "AWS_ENDPOINT_URL="+r.proxy.Endpoint),
 	})
 	return r
 }
@@ -110,7 +110,7 @@ func TestChangedWhileOpen(t *testing.T) {
 				r := mountOfCopy(t, c, "--prefetch", "off")
 				happened := r.before("GET", 4, r.happen) // gpuload has the header by then
 				o := r.readCopy(way)
-				if !eventually(func() bool { return closed(happened) }) { // gpuload may have ended a moment before
+				if !rig.Eventually(func() bool { return closed(happened) }) { // gpuload may have ended a moment before
 					t.Fatal("it did not change")
 				}
 				r.checkOld(o, "ESTALE")
@@ -184,7 +184,7 @@ func (c change) tensors(t *testing.T) map[string]rig.Tensor {
 func (r *copied) awaitShown(see func() bool) {
 	r.t.Helper()
 	looks := 0
-	if !eventually(func() bool {
+	if !rig.Eventually(func() bool {
 		looks++
 		listed := r.listedSince()
 		if see() || r.t.Failed() {
@@ -267,7 +267,7 @@ func TestChangedBeforeOpen(t *testing.T) {
 				t.Parallel()
 				r := mountOfCopy(t, c)
 				happened := r.before("LIST", 0, r.happen) // the answer is of before
-				if !eventually(func() bool {
+				if !rig.Eventually(func() bool {
 					succeed(t, "ls", "-l", r.mount.Dir)
 					return closed(happened)
 				}) {

@@ -133,7 +133,7 @@ func TestRevoked(t *testing.T) {
 	for _, way := range everyWay() {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
-			server, access, secret := theStage.server, rand.Text(), rand.Text()
+			server, access, secret := theStage.Server, rand.Text(), rand.Text()
 			ctx := context.WithoutCancel(t.Context())
 			noError(t, server.AddAccount(ctx, access, secret))
 			r := sceneWith(t, sceneOptions{
@@ -168,10 +168,10 @@ func TestTokensStaySecret(t *testing.T) {
 			issuer.rotate(token)
 			r, _ := readWhileDistrusted(t, issuer, source, "sequential", "--log-level", "debug", "--http", "127.0.0.1:0")
 			awaitLogged(t, r.mount.Process, "request failed")
-			env := append(source(issuer), "AWS_ENDPOINT_URL="+theStage.server.Endpoint)
+			env := append(source(issuer), "AWS_ENDPOINT_URL="+theStage.Server.Endpoint)
 			places := append(placesOf(t, r.mount), refusals(t, env, "InvalidIdentityToken")...)
 			issuer.rotate(token)
-			checkSecrets(t, append(places, gpuloadLog(t, env)), token, theStage.server.SecretKey)
+			checkSecrets(t, append(places, gpuloadLog(t, env)), token, theStage.Server.SecretKey)
 		})
 	}
 }

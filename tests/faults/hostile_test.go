@@ -172,7 +172,7 @@ func measured(t *testing.T, name string, args ...string) (code int, out string, 
 	t.Helper()
 	process, err := rig.StartProcess(exec.Command(name, args...))
 	noError(t, err)
-	if !eventually(func() bool {
+	if !rig.Eventually(func() bool {
 		if now, err := rig.PeakRSS(process.PID()); err == nil {
 			peak = max(peak, now)
 		}
@@ -189,7 +189,7 @@ func TestHostileHeaderThroughMount(t *testing.T) {
 	const bucket, limit = "hostile", 64 << 20
 	dir := t.TempDir()
 	noError(t, writes(shardName, header(longest, ""), 8+longest)(dir))
-	server := theStage.server
+	server := theStage.Server
 	noError(t, server.CreateBucket(t.Context(), bucket))
 	noError(t, server.PutFile(t.Context(), bucket, shardName, filepath.Join(dir, shardName)))
 	m := mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: server.Env(), Args: []string{"--memory-limit", "64Mi"}})

@@ -78,7 +78,7 @@ func sources() map[string]func(i *issuer) []string {
 
 // env is the server's environment with extra in place of its keys.
 func (i *issuer) env(extra ...string) []string {
-	return append(append(theStage.server.Env(), "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="), extra...)
+	return append(append(theStage.Server.Env(), "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="), extra...)
 }
 
 // ServeHTTP answers AssumeRoleWithWebIdentity, a POST, and a container's GET.
@@ -125,11 +125,11 @@ func refuseToken(w http.ResponseWriter, r *http.Request) {
 func (i *issuer) issue() (access, secret string, expires time.Time, err error) {
 	i.issued.Add(1)
 	if i.lifetime == 0 {
-		return theStage.server.AccessKey, theStage.server.SecretKey, time.Now().Add(time.Hour), nil
+		return theStage.Server.AccessKey, theStage.Server.SecretKey, time.Now().Add(time.Hour), nil
 	}
 	access, secret, expires = rand.Text(), rand.Text(), time.Now().Add(i.lifetime).Truncate(time.Second)
 	i.expires[access] = expires
-	return access, secret, expires, theStage.server.AddAccount(context.WithoutCancel(i.t.Context()), access, secret)
+	return access, secret, expires, theStage.Server.AddAccount(context.WithoutCancel(i.t.Context()), access, secret)
 }
 
 // expired tells whether the keys that signed a request have, and counts such

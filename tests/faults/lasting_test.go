@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"weightfs/tests/proxy"
+	"weightfs/tests/rig"
 )
 
 // lastingCase is a fault that does not pass, with the errno of its readers and
@@ -108,7 +109,7 @@ func (r *scene) checkHealed(way string) {
 			must(r.t, o)
 			return
 		}
-		eventually(func() bool { return r.proxy.Stats().InFlight == 0 })
+		rig.Eventually(func() bool { return r.proxy.Stats().InFlight == 0 })
 		unheard := slices.ContainsFunc(r.proxy.Log(), func(record proxy.Record) bool { return record.Err != "" })
 		if !unheard {
 			r.t.Errorf("after the fault the reader got: %v", o)
@@ -153,7 +154,7 @@ func (r *scene) heal() {
 	r.t.Helper()
 	r.proxy.SetRules(1)
 	if r.names != nil {
-		r.names.fail.Store(false)
+		r.names.Fail.Store(false)
 	}
 	noError(r.t, r.proxy.Accept())
 }

@@ -2,7 +2,6 @@ package faults
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -47,14 +46,12 @@ func fullProfile() profile {
 
 // stage is what the cases share: it is set up once, by TestMain, and read only.
 type stage struct {
-	*rig.Programs
+	*rig.Stage
 	profile
-	scratch   string
 	reader    string // the test's binary as childName
 	rclone    string // path of the program, "" without it
 	s3fs      string // the same
 	soak      time.Duration
-	server    *rig.Server
 	original  string // the object's original file
 	digest    string // its SHA-256
 	reference map[string]rig.Tensor
@@ -78,51 +75,21 @@ func TestMain(m *testing.M) {
 		flag.Set("rapid."+name, value) // it is there
 	}
 	flag.Parse()
-	code, err := runOnStage(m, &stage{rclone: *rclone, s3fs: *s3fs, soak: *soak})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "faults:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func runOnStage(m *testing.M, s *stage) (code int, err error) {
-	ctx := context.Background()
-	if s.scratch, err = os.MkdirTemp("", "weightfs-faults-"); err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(s.scratch)) }()
-	if err := os.Chmod(s.scratch, 0o755); err != nil { // for programs that others run
-		return 1, err
-	}
-	s.profile = fullProfile()
-	if testing.Short() {
-		s.profile = shortProfile()
-	}
-	if err := s.build(ctx); err != nil {
-		return 1, err
-	}
-	if s.server, err = rig.NewServer(ctx, rig.ServerOptions{Accounts: true}); err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, s.server.Close()) }()
-	if err := s.fill(ctx, s.server); err != nil {
-		return 1, err
-	}
-	theStage = s
-	code = m.Run()
-	return code, s.checkNobodyLeft()
+	rig.Main(m, "faults", rig.ServerOptions{Accounts: true}, func(ctx context.Context, shared *rig.Stage) error {
+		theStage = &stage{Stage: shared, rclone: *rclone, s3fs: *s3fs, soak: *soak}
+		return theStage.prepare(ctx)
+	})
 }
 
 // checkNobodyLeft holds that soon no mountd, gpuload or reader is left of any
 // case, which is what one that hangs in the kernel (state D) would be.
 func (s *stage) checkNobodyLeft() error {
 	var left []string
-	if eventually(func() bool {
+	if rig.Eventually(func() bool {
 		left = nil
 		links, _ := filepath.Glob("/proc/[0-9]*/exe") // the pattern is right
 		for _, link := range links {
-			if program, err := os.Readlink(link); err == nil && filepath.Dir(program) == s.scratch {
+			if program, err := os.Readlink(link); err == nil && filepath.Dir(program) == s.Scratch {
 				command, _ := os.ReadFile(filepath.Join(filepath.Dir(link), "cmdline")) // it may just have ended
 				left = append(left, strings.ReplaceAll(string(command), "\x00", " "))
 			}
@@ -134,12 +101,13 @@ func (s *stage) checkNobodyLeft() error {
 	return fmt.Errorf("still running: %q", left)
 }
 
-// build builds the programs and makes the object.
-func (s *stage) build(ctx context.Context) (err error) {
-	if s.Programs, err = rig.Build(ctx, s.scratch); err != nil {
-		return err
+// prepare makes the object and fills a bucket.
+func (s *stage) prepare(ctx context.Context) (err error) {
+	s.profile = fullProfile()
+	if testing.Short() {
+		s.profile = shortProfile()
 	}
-	s.reader = filepath.Join(s.scratch, childName)
+	s.reader = filepath.Join(s.Scratch, childName)
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -147,16 +115,20 @@ func (s *stage) build(ctx context.Context) (err error) {
 	if out, err := exec.Command("cp", self, s.reader).CombinedOutput(); err != nil { // for others to run
 		return fmt.Errorf("%w: %s", err, out)
 	}
-	if _, err := rig.WriteCheckpoint(s.scratch, rig.Checkpoint{Size: s.size, TensorSize: 4 << 20}); err != nil {
+	if _, err := rig.WriteCheckpoint(s.Scratch, rig.Checkpoint{Size: s.size, TensorSize: 4 << 20}); err != nil {
 		return err
 	}
-	s.original = filepath.Join(s.scratch, object)
+	s.original = filepath.Join(s.Scratch, object)
 	if s.reference, err = s.Reference(ctx, s.original); err != nil {
 		return err
 	}
 	content, err := os.ReadFile(s.original)
+	if err != nil {
+		return err
+	}
 	s.digest = readOf(content).SHA256
-	return err
+	s.AtEnd(s.checkNobodyLeft)
+	return s.fill(ctx, s.Server)
 }
 
 // fill stores the object in the bucket of a server.

@@ -20,8 +20,8 @@ func TestMatchesModel(t *testing.T) {
 	t.Run("real server", func(t *testing.T) {
 		t.Parallel()
 		const bucket = "model"
-		noError(t, theStage.server.CreateBucket(t.Context(), bucket))
-		checkModels(t, realStore{bucket}, theStage.server.Env(), true)
+		noError(t, theStage.Server.CreateBucket(t.Context(), bucket))
+		checkModels(t, realStore{bucket}, theStage.Server.Env(), true)
 	})
 	t.Run("any keys", func(t *testing.T) {
 		t.Parallel()

@@ -61,7 +61,7 @@ func TestIdleMemoryGoesBack(t *testing.T) {
 	began := time.Now()
 	second.fill(key)
 	// The promise is ten seconds; it is waited for as long as for anything.
-	if !eventually(second.gaveBack) {
+	if !rig.Eventually(second.gaveBack) {
 		t.Fatalf("%d MiB are still resident of %d, %d before the reading", second.resident()>>20, second.full>>20, second.empty>>20)
 	}
 	took := time.Since(began)
@@ -75,7 +75,7 @@ func TestIdleMemoryGoesBack(t *testing.T) {
 		t.Errorf("%d MiB are resident of %d where memory is not short", kept>>20, first.full>>20)
 	}
 	first.tell(scarce)
-	if !eventually(first.gaveBack) {
+	if !rig.Eventually(first.gaveBack) {
 		t.Errorf("%d MiB are still resident of %d", first.resident()>>20, first.full>>20)
 	}
 	t.Logf("once short too: %d", first.resident()>>20)
@@ -84,7 +84,7 @@ func TestIdleMemoryGoesBack(t *testing.T) {
 // nodeMount is a mount on a node whose kernel tells what the test says of memory.
 type nodeMount struct {
 	t *testing.T
-	*rig.Process
+	*rig.Mount
 	dir         string // the mountpoint, as everybody but mountd finds it
 	pressure    string // the file
 	empty, full int64  // resident memory before and after fill, in bytes
@@ -99,7 +99,7 @@ func mountOnNode(t *testing.T, pressure string) *nodeMount {
 	n := &nodeMount{t: t, pressure: filepath.Join(t.TempDir(), "pressure")}
 	n.tell(pressure)
 	m := mountUnder(t, append(rig.OwnMounts(), "sh", "-c", onNode, n.pressure), "s3://"+bucket, "--memory-limit", strconv.Itoa(idleLimit))
-	n.Process, n.dir = m.Process, fmt.Sprintf("/proc/%d/root%s", m.PID(), m.Dir)
+	n.Mount, n.dir = m, fmt.Sprintf("/proc/%d/root%s", m.PID(), m.Dir)
 	return n
 }
 
@@ -139,7 +139,7 @@ func mountKeys(t *testing.T, keys *rig.KeyServer, name string, flags ...string) 
 	t.Helper()
 	group := rig.CgroupFor(t, name)
 	return mountFor(t, rig.MountOptions{
-		Source: "s3://keys", Env: append(theStage.server.Env(), "AWS_ENDPOINT_URL="+keys.Start(t)),
+		Source: "s3://keys", Env: append(theStage.Server.Env(), "AWS_ENDPOINT_URL="+keys.Start(t)),
 		Args: append([]string{"--memory-limit", "64Mi"}, flags...), Cgroup: group,
 	}), group
 }

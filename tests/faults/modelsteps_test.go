@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 
+	"weightfs/tests/rig"
+
 	"pgregory.net/rapid"
 )
 
@@ -271,7 +273,7 @@ func (m *model) settle(t *rapid.T) {
 	by := m.someReader(t)
 	m.forget()
 	wrong := ""
-	if !eventually(func() bool { wrong = m.compare(t, by); return wrong == "" }) {
+	if !rig.Eventually(func() bool { wrong = m.compare(t, by); return wrong == "" }) {
 		t.Fatalf("it does not become what it is: %s", wrong)
 	}
 	for n, h := range m.handles {

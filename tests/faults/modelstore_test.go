@@ -12,11 +12,11 @@ import (
 type realStore struct{ bucket string }
 
 func (s realStore) put(key string, content []byte) error {
-	return theStage.server.Put(context.Background(), s.bucket, key, bytes.NewReader(content))
+	return theStage.Server.Put(context.Background(), s.bucket, key, bytes.NewReader(content))
 }
 
 func (s realStore) remove(key string) error {
-	return theStage.server.Delete(context.Background(), s.bucket, key)
+	return theStage.Server.Delete(context.Background(), s.bucket, key)
 }
 
 // memoryStore is a server for keys that no file system can hold together, which
@@ -28,7 +28,7 @@ type memoryStore struct{ keys rig.KeyServer }
 func startMemoryStore(t *testing.T) (s *memoryStore, env []string) {
 	t.Helper()
 	s = &memoryStore{rig.KeyServer{PageSize: 3}}
-	return s, append(theStage.server.Env(), "AWS_ENDPOINT_URL="+s.keys.Start(t))
+	return s, append(theStage.Server.Env(), "AWS_ENDPOINT_URL="+s.keys.Start(t))
 }
 
 func (s *memoryStore) put(key string, content []byte) error {

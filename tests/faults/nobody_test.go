@@ -24,7 +24,7 @@ func mountUnder(t *testing.T, prefix []string, source string, flags ...string) *
 	args := append(append([]string{}, prefix...), theStage.Mountd)
 	args = append(append(args, flags...), source, dir)
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), theStage.server.Env()...)
+	cmd.Env = append(os.Environ(), theStage.Server.Env()...)
 	process, err := rig.StartProcess(cmd)
 	noError(t, err)
 	t.Cleanup(func() {

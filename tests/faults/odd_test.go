@@ -35,7 +35,7 @@ func TestOddKeys(t *testing.T) {
 	})
 	checkTree(t, m.Dir, shown)
 	listed := measures(t, m.Dir)["store_lists_total"]
-	if !eventually(func() bool { // the root is listed anew
+	if !rig.Eventually(func() bool { // the root is listed anew
 		succeed(t, "ls", m.Dir)
 		return measures(t, m.Dir)["store_lists_total"] > listed
 	}) {
@@ -78,7 +78,7 @@ func checkTree(t *testing.T, dir string, want []string) {
 // bucket.
 func TestLargeFiles(t *testing.T) {
 	const size, mark = 6 << 30, "the very end"
-	folder := filepath.Join(theStage.server.Dir, bucket)
+	folder := filepath.Join(theStage.Server.Dir, bucket)
 	noError(t, putSparse(t, "sparse", size))
 	f, err := os.OpenFile(filepath.Join(folder, "sparse"), os.O_WRONLY, 0)
 	noError(t, err)
@@ -89,7 +89,7 @@ func TestLargeFiles(t *testing.T) {
 	noError(t, f.Close())
 	for name, source := range map[string]string{"folder": folder, "bucket": "s3://" + bucket} {
 		t.Run(name, func(t *testing.T) {
-			m := mountFor(t, rig.MountOptions{Source: source, Env: theStage.server.Env(), Args: []string{"--memory-limit", "64Mi"}})
+			m := mountFor(t, rig.MountOptions{Source: source, Env: theStage.Server.Env(), Args: []string{"--memory-limit", "64Mi"}})
 			script := `stat -c %s "$0" && for at in ` + fmt.Sprint(1<<32-6, " ", 5<<30+1, " ", size-len(mark)) +
 				`; do tail -c "+$((at + 1))" "$0" | head -c ` + fmt.Sprint(len(mark)) + `; echo; done`
 			got := succeed(t, "sh", "-c", script, filepath.Join(m.Dir, "sparse"))
@@ -130,7 +130,7 @@ func TestFolderFileChanges(t *testing.T) {
 					t.Errorf("the reader got %#v, want %#v", o, c.end[way])
 				}
 				want := fmt.Sprintln(c.size << 20)
-				if !eventually(func() bool { return succeed(t, "stat", "-c", "%s", filepath.Join(m.Dir, "file")) == want }) {
+				if !rig.Eventually(func() bool { return succeed(t, "stat", "-c", "%s", filepath.Join(m.Dir, "file")) == want }) {
 					t.Error("the new size does not show")
 				}
 				checkQuiet(t, m)

@@ -62,7 +62,7 @@ func TestPanicInHandler(t *testing.T) {
 			t.Parallel()
 			errno := errnoOfWay(way, "EIO")
 			m := programs.MountFor(t, rig.MountOptions{
-				Source: "s3://" + bucket, Env: theStage.server.Env(), Args: []string{"--memory-limit", "32Mi", "--part-size", "1Mi"},
+				Source: "s3://" + bucket, Env: theStage.Server.Env(), Args: []string{"--memory-limit", "32Mi", "--part-size", "1Mi"},
 			})
 			checkAtEnd(t, m)
 			r := &scene{t: t, mount: m}

@@ -103,16 +103,16 @@ func TestPeers(t *testing.T) {
 func meet(t *testing.T, p peer, c peerCase, original string) (outcome, error) {
 	t.Helper()
 	bucket := strings.ToLower(regexp.MustCompile(`[^A-Za-z0-9]+`).ReplaceAllString(t.Name(), "-"))
-	noError(t, theStage.server.CreateBucket(t.Context(), bucket))
-	noError(t, theStage.server.PutFile(t.Context(), bucket, object, original))
-	r := &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
+	noError(t, theStage.Server.CreateBucket(t.Context(), bucket))
+	noError(t, theStage.Server.PutFile(t.Context(), bucket, object, original))
+	r := &scene{t: t, proxy: proxy.Start(t, theStage.Server.Endpoint)}
 	r.proxy.SetShape(proxy.Shape{PerConnection: 20e6, Total: 40e6})
 	mount, dir := mountPeer(t, p, r.proxy.Endpoint, bucket, object, nil)
 	reader := hold(t, filepath.Join(dir, object), false)
 	if c.replaced {
 		reader.askHalf()
 		reader.awaitHalf()
-		theStage.server.MustPut(t, bucket, object, make([]byte, 2*theStage.size+4096))
+		theStage.Server.MustPut(t, bucket, object, make([]byte, 2*theStage.size+4096))
 	} else {
 		c.inflict(r)
 	}
@@ -138,7 +138,7 @@ func mountPeer(t *testing.T, p peer, endpoint, bucket, name string, group *rig.C
 	if group != nil {
 		cmd = group.Command(cmd.Path, cmd.Args[1:]...)
 	}
-	cmd.Env = append(os.Environ(), slices.DeleteFunc(theStage.server.Env(), func(v string) bool {
+	cmd.Env = append(os.Environ(), slices.DeleteFunc(theStage.Server.Env(), func(v string) bool {
 		return v == "AWS_SESSION_TOKEN=" // s3fs takes an empty one for a wrong one
 	})...)
 	cmd.Env = append(cmd.Env, "AWS_ENDPOINT_URL="+endpoint)
@@ -150,7 +150,7 @@ func mountPeer(t *testing.T, p peer, endpoint, bucket, name string, group *rig.C
 		_ = exec.Command("fusermount3", "-u", "-z", dir).Run()
 	})
 	path := filepath.Join(dir, name)
-	if !eventually(func() bool {
+	if !rig.Eventually(func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), childLimit)
 		defer cancel()
 		result, err := rig.Run(ctx, nil, "stat", path)

@@ -42,15 +42,15 @@ func TestSmallPod(t *testing.T) {
 	dir := t.TempDir()
 	shards, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Shards: 40, Size: 960 << 20, Seed: 2})
 	noError(t, err)
-	noError(t, theStage.server.CreateBucket(t.Context(), podBucket))
-	noError(t, theStage.server.PutDir(t.Context(), podBucket, "", dir))
+	noError(t, theStage.Server.CreateBucket(t.Context(), podBucket))
+	noError(t, theStage.Server.PutDir(t.Context(), podBucket, "", dir))
 	digests := succeed(t, "sh", "-c", `cd "$0" && sha256sum *.safetensors`, dir)
 	t.Run("weightfs", func(t *testing.T) {
 		group := podGroup(t)
 		m := mountFor(t, rig.MountOptions{
-			Source: "s3://" + podBucket, Env: theStage.server.Env(), Args: []string{"--memory-limit", "256Mi"}, Cgroup: group,
+			Source: "s3://" + podBucket, Env: theStage.Server.Env(), Args: []string{"--memory-limit", "256Mi"}, Cgroup: group,
 		})
-		load := loadPod(t, group, m.Process, m.Dir, shards, digests)
+		load := loadPod(t, group, m, m.Dir, shards, digests)
 		t.Log(load)
 		if load.right != len(shards) || load.wrong > 0 || len(load.failures) > 0 || load.kills > 0 {
 			t.Errorf("the pod got: %v", load)
@@ -59,7 +59,7 @@ func TestSmallPod(t *testing.T) {
 	for _, p := range podPeers() {
 		t.Run(p.name, func(t *testing.T) {
 			group := podGroup(t)
-			mount, at := mountPeer(t, p, theStage.server.Endpoint, podBucket, shards[0], group)
+			mount, at := mountPeer(t, p, theStage.Server.Endpoint, podBucket, shards[0], group)
 			t.Log(loadPod(t, group, mount, at, shards, digests))
 		})
 	}
@@ -90,9 +90,17 @@ func (l podLoad) String() string {
 	return text
 }
 
+// daemon is a process that serves a mount.
+type daemon interface {
+	PID() int
+	Kill() error
+	Wait() int
+	Output() string
+}
+
 // loadPod has processes in the group map and copy the shards in dir, each its own
 // ones. digests has a line for each shard as sha256sum prints it.
-func loadPod(t *testing.T, group *rig.Cgroup, mount *rig.Process, dir string, shards []string, digests string) (l podLoad) {
+func loadPod(t *testing.T, group *rig.Cgroup, mount daemon, dir string, shards []string, digests string) (l podLoad) {
 	t.Helper()
 	began := time.Now()
 	l.failures = map[string]int{}

@@ -40,7 +40,7 @@ func TestSignals(t *testing.T) {
 		for _, again := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/file left open, again %t", name, again), func(t *testing.T) {
 				t.Parallel()
-				m := mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env()}, 1)
+				m := mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: theStage.Server.Env()}, 1)
 				reader := hold(t, m.Dir+"/"+object, false)
 				signal(t, m, sig)
 				awaitDetached(t, m)
@@ -64,7 +64,7 @@ func signal(t *testing.T, m *rig.Mount, sig os.Signal) {
 
 func awaitDetached(t *testing.T, m *rig.Mount) {
 	t.Helper()
-	if !eventually(func() bool {
+	if !rig.Eventually(func() bool {
 		mounted, err := rig.IsMounted(m.Dir)
 		noError(t, err)
 		return !mounted
@@ -76,7 +76,7 @@ func awaitDetached(t *testing.T, m *rig.Mount) {
 // awaitExit waits for mountd's end with that exit code and nothing mounted.
 func awaitExit(t *testing.T, m *rig.Mount, want int) {
 	t.Helper()
-	if !eventually(func() bool { return closed(m.Done()) }) {
+	if !rig.Eventually(func() bool { return closed(m.Done()) }) {
 		t.Fatal("mountd does not end")
 	}
 	if code := m.Wait(); code != want {
@@ -99,7 +99,7 @@ func TestKilledAndStartedAgain(t *testing.T) {
 	t.Parallel()
 	for name, start := range map[string]func(*testing.T, string){
 		"foreground": func(t *testing.T, dir string) {
-			m := mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Dir: dir, Env: theStage.server.Env()})
+			m := mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Dir: dir, Env: theStage.Server.Env()})
 			awaitLogged(t, m.Process, "daemon is gone")
 		},
 		"--daemon": func(t *testing.T, dir string) {
@@ -110,7 +110,7 @@ func TestKilledAndStartedAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			dead, err := theStage.Mount(t.Context(), rig.MountOptions{Source: "s3://" + bucket, Dir: dir, Env: theStage.server.Env()})
+			dead, err := theStage.Mount(t.Context(), rig.MountOptions{Source: "s3://" + bucket, Dir: dir, Env: theStage.Server.Env()})
 			noError(t, err)
 			reader := hold(t, dir+"/"+object, false)
 			noError(t, dead.Kill())
@@ -177,12 +177,12 @@ func TestFrozenDaemon(t *testing.T) {
 	r.proxy.SetRules(1, proxy.Rule{Op: "GET", Skip: 2, Count: held, Fault: proxy.Fault{Hold: release}})
 	reader, began := startReader(t), time.Now()
 	noError(t, reader.ask(order{Op: "sequential", Path: r.file()}))
-	if !eventually(func() bool { return r.proxy.Stats().Faults == held }) {
+	if !rig.Eventually(func() bool { return r.proxy.Stats().Faults == held }) {
 		t.Fatal("too little is asked for")
 	}
 	signal(t, r.mount, syscall.SIGSTOP)
 	close(release)
-	if !eventually(func() bool { return r.proxy.Stats().InFlight == 0 }) {
+	if !rig.Eventually(func() bool { return r.proxy.Stats().InFlight == 0 }) {
 		t.Error("the answers do not fit into the connections")
 	}
 	arrived := r.proxy.Log()
@@ -327,7 +327,7 @@ func TestMemoryLimitAboveCgroup(t *testing.T) {
 	group := rig.CgroupFor(t, "faults")
 	noError(t, group.SetLimit(allowed))
 	m := mountFor(t, rig.MountOptions{
-		Source: "s3://" + bucket, Env: theStage.server.Env(), Cgroup: group, Args: []string{"--memory-limit", "4Gi"},
+		Source: "s3://" + bucket, Env: theStage.Server.Env(), Cgroup: group, Args: []string{"--memory-limit", "4Gi"},
 	})
 	if o := readFile(t, "parallel", filepath.Join(m.Dir, key)); len(o.Failures) > 0 {
 		t.Errorf("the reader got: %v", o)
@@ -358,11 +358,11 @@ func TestKilledReader(t *testing.T) {
 			r.proxy.SetRules(1, proxy.Rule{Op: "GET", Fault: proxy.Fault{End: proxy.Stall, After: 1000}})
 			reader := startReader(t)
 			noError(t, reader.ask(order{Op: way, Path: r.file()}))
-			if !eventually(func() bool { return measures(t, r.mount.Dir)["active_fetches"] > 0 }) {
+			if !rig.Eventually(func() bool { return measures(t, r.mount.Dir)["active_fetches"] > 0 }) {
 				t.Error("nothing is fetched")
 			}
 			noError(t, reader.Signal(syscall.SIGKILL))
-			if !eventually(func() bool { return closed(reader.Done()) }) {
+			if !rig.Eventually(func() bool { return closed(reader.Done()) }) {
 				t.Fatal("the killed reader does not end")
 			}
 			checkQuiet(t, r.mount)

@@ -46,7 +46,7 @@ type scene struct {
 	prefix []string
 	// env is gpuload's without a mount, loadFlags are its flags.
 	env, loadFlags []string
-	names          *nameServer // may be nil
+	names          *rig.NameServer // may be nil
 }
 
 // newScene mounts the bucket behind a proxy for the length of the test, with
@@ -58,13 +58,13 @@ func newScene(t *testing.T, flags ...string) *scene {
 
 func sceneWith(t *testing.T, opts sceneOptions) *scene {
 	t.Helper()
-	r := &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}
+	r := &scene{t: t, proxy: proxy.Start(t, theStage.Server.Endpoint)}
 	if opts.shape == (proxy.Shape{}) {
 		opts.shape = proxy.Shape{FirstByte: 2 * time.Millisecond, PerConnection: 20e6, Total: 40e6}
 	}
 	r.proxy.SetShape(opts.shape)
 	if opts.env == nil {
-		opts.env = theStage.server.Env()
+		opts.env = theStage.Server.Env()
 	}
 	r.env = append(slices.Clone(opts.env), "AWS_ENDPOINT_URL="+r.proxy.Endpoint)
 	args := append([]string{"--memory-limit", "128Mi", "--part-size", "1Mi", "--metadata-ttl", "1h"}, opts.flags...)
@@ -84,7 +84,7 @@ func mountFor(t *testing.T, opts rig.MountOptions, exit ...int) *rig.Mount {
 // mountBucket is mountFor with the bucket as it is.
 func mountBucket(t *testing.T, flags ...string) *rig.Mount {
 	t.Helper()
-	return mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: theStage.server.Env(), Args: flags})
+	return mountFor(t, rig.MountOptions{Source: "s3://" + bucket, Env: theStage.Server.Env(), Args: flags})
 }
 
 // file is the object in the mount.
@@ -181,11 +181,11 @@ func runChild(t *testing.T, env []string, name string, args ...string) rig.Resul
 func runUnder(t *testing.T, prefix []string, args ...string) rig.Result {
 	t.Helper()
 	args = append(append([]string{}, prefix...), args...)
-	return runChild(t, theStage.server.Env(), args[0], args[1:]...)
+	return runChild(t, theStage.Server.Env(), args[0], args[1:]...)
 }
 
 // succeed runs a child that must exit with 0 and returns what it printed.
 func succeed(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	return rig.Succeed(t, theStage.server.Env(), name, args...)
+	return rig.Succeed(t, theStage.Server.Env(), name, args...)
 }

@@ -144,7 +144,7 @@ func gpuloadLog(t *testing.T, env []string) place {
 // TestSecretsStaySecret looks for the credentials in whatever mountd and gpuload
 // show of themselves while all goes well, and while all goes wrong.
 func TestSecretsStaySecret(t *testing.T) {
-	server := theStage.server
+	server := theStage.Server
 	m := mountBucket(t, "--log-level", "debug", "--http", "127.0.0.1:0")
 	succeed(t, "cat", filepath.Join(m.Dir, object))
 	const session = "the-session-token"
@@ -191,7 +191,7 @@ func TestCoreDump(t *testing.T) {
 	other, err := rig.StartProcess(&exec.Cmd{Path: "/bin/sleep", Args: []string{"sleep", "infinity"}, Dir: t.TempDir()})
 	noError(t, err)
 	m := mountFor(t, rig.MountOptions{
-		Source: "s3://" + bucket, Env: append(theStage.server.Env(), "GOTRACEBACK=crash"),
+		Source: "s3://" + bucket, Args: []string{"--no-keeper"}, Env: append(theStage.Server.Env(), "GOTRACEBACK=crash"),
 	}, -int(syscall.SIGABRT))
 	dumps := func(p *rig.Process) bool {
 		limit := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}

@@ -43,15 +43,15 @@ type soak struct {
 // under random faults, and that mountd does not grow.
 func TestSoak(t *testing.T) {
 	const bucket = "soak"
-	noError(t, theStage.server.CreateBucket(t.Context(), bucket))
+	noError(t, theStage.Server.CreateBucket(t.Context(), bucket))
 	for i := range soakObjects {
-		noError(t, theStage.server.PutFile(t.Context(), bucket, soakKey(i), theStage.original))
+		noError(t, theStage.Server.PutFile(t.Context(), bucket, soakKey(i), theStage.original))
 	}
-	s := &soak{scene: &scene{t: t, proxy: proxy.Start(t, theStage.server.Endpoint)}}
+	s := &soak{scene: &scene{t: t, proxy: proxy.Start(t, theStage.Server.Endpoint)}}
 	s.proxy.SetShape(proxy.Shape{FirstByte: 2 * time.Millisecond, PerConnection: 20e6, Total: 100e6})
 	s.mount = mountFor(t, rig.MountOptions{
 		Source: "s3://" + bucket, Args: []string{"--memory-limit", fmt.Sprint(soakMemory, "Mi"), "--metadata-ttl", "2s", "--log-level", "error"},
-		Env: append(theStage.server.Env(), "AWS_ENDPOINT_URL="+s.proxy.Endpoint),
+		Env: append(theStage.Server.Env(), "AWS_ENDPOINT_URL="+s.proxy.Endpoint),
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), theStage.soak)
 	defer cancel()

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"regexp"
 	"testing"
-	"time"
 
 	"weightfs/tests/rig"
 )
@@ -20,7 +19,7 @@ type report struct {
 func reportOf(t *testing.T, dir string) (r report) {
 	t.Helper()
 	var result rig.Result
-	if !eventually(func() bool {
+	if !rig.Eventually(func() bool {
 		result = runChild(t, nil, theStage.Mountd, "status", "--json", dir)
 		return result.Code == 0
 	}) {
@@ -39,7 +38,7 @@ func measures(t *testing.T, dir string) map[string]int64 {
 func checkQuiet(t *testing.T, m *rig.Mount) {
 	t.Helper()
 	var now map[string]int64
-	if !eventually(func() bool {
+	if !rig.Eventually(func() bool {
 		now = measures(t, m.Dir)
 		return now["open_files"]+now["cache_leases"]+now["active_fetches"] == 0
 	}) {
@@ -58,15 +57,4 @@ func awaitLogged(t *testing.T, process *rig.Process, pattern string) []string {
 		t.Error(err)
 	}
 	return match
-}
-
-// eventually polls until holds returns true, and returns false where somebody
-// hangs.
-func eventually(holds func() bool) bool {
-	for began := time.Now(); !holds(); time.Sleep(20 * time.Millisecond) {
-		if time.Since(began) > childLimit {
-			return false
-		}
-	}
-	return true
 }

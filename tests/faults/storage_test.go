@@ -176,7 +176,7 @@ func (r *scene) checkPassing(c storageCase, way string) {
 // putSparse stores an object of zeroes without sending it.
 func putSparse(t *testing.T, key string, size int64) error {
 	t.Helper()
-	path := filepath.Join(theStage.server.Dir, bucket, key)
+	path := filepath.Join(theStage.Server.Dir, bucket, key)
 	if err := os.WriteFile(path, nil, 0o644); err != nil {
 		return err
 	}

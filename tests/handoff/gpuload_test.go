@@ -43,7 +43,7 @@ const throughFUSE = "the mount is read through FUSE"
 // Several loads at once have the bytes of the original from the daemon's memory,
 // although that is smaller than the file, and so do sixteen readers of the mount.
 func TestLoads(t *testing.T) {
-	want, _ := load(t, filepath.Join(theStage.scratch, object))
+	want, _ := load(t, filepath.Join(theStage.Scratch, object))
 	m := mount(t, nil)
 	var loads sync.WaitGroup
 	for range 16 {
@@ -74,10 +74,10 @@ func TestLoads(t *testing.T) {
 // A load whose daemon is killed ends with an error that names file, range and tensor,
 // and leaves no manifest.
 func TestLoadKilled(t *testing.T) {
-	slow := proxy.Start(t, theStage.server.Endpoint)
+	slow := proxy.Start(t, theStage.Server.Endpoint)
 	slow.SetShape(proxy.Shape{PerConnection: 10e6, Total: 20e6})
 	m, err := theStage.Mount(t.Context(), rig.MountOptions{
-		Source: "s3://" + bucket, Env: append(theStage.server.Env(), "AWS_ENDPOINT_URL="+slow.Endpoint), Args: []string{"--memory-limit", fmt.Sprint(limit)},
+		Source: "s3://" + bucket, Env: append(theStage.Server.Env(), "AWS_ENDPOINT_URL="+slow.Endpoint), Args: []string{"--memory-limit", fmt.Sprint(limit)},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -180,7 +180,7 @@ func TestBench(t *testing.T) {
 
 // A mount whose memory is not shared is read, and a line says so.
 func TestLoadWithoutSharing(t *testing.T) {
-	want, said := load(t, filepath.Join(theStage.scratch, object))
+	want, said := load(t, filepath.Join(theStage.Scratch, object))
 	if strings.Contains(said, throughFUSE) {
 		t.Error(said)
 	}
@@ -201,7 +201,7 @@ func TestLoadWithoutSharing(t *testing.T) {
 
 // A load that is refused reads the mount, and a line says why.
 func TestLoadRefused(t *testing.T) {
-	want, _ := load(t, filepath.Join(theStage.scratch, object))
+	want, _ := load(t, filepath.Join(theStage.Scratch, object))
 	m := mount(t, nil)
 	// Connections of one user, all of them: the load gets none.
 	for range 64 {

@@ -4,7 +4,6 @@ package handoff
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"weightfs/handoff"
 	"weightfs/handoff/handofftest"
@@ -24,8 +22,6 @@ const (
 	object = "model.safetensors"
 	size   = 160 << 20
 	limit  = 64 << 20
-	// patience bounds a hang.
-	patience = 3 * time.Minute
 )
 
 // roleVariable says what the test binary is to be: a client of the file or
@@ -34,9 +30,7 @@ const roleVariable = "HANDOFF_TEST_ROLE"
 
 // stage is what the tests share.
 type stage struct {
-	*rig.Programs
-	scratch string
-	server  *rig.Server
+	*rig.Stage
 	content []byte
 	self    string // the test binary, where everybody reaches it
 }
@@ -51,12 +45,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "handoff:", err)
-		code = 1
-	}
-	os.Exit(code)
+	rig.Main(m, "handoff", rig.ServerOptions{}, prepare)
 }
 
 func play(role, what string) error {
@@ -73,42 +62,24 @@ func play(role, what string) error {
 	return handofftest.RunClient(place.Socket, os.Stdin, os.Stdout)
 }
 
-func run(m *testing.M) (code int, err error) {
-	ctx := context.Background()
-	s := &stage{}
-	if s.scratch, err = os.MkdirTemp("", "weightfs-handoff-"); err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(s.scratch)) }()
-	if err := os.Chmod(s.scratch, 0o755); err != nil { // for programs that others run
-		return 1, err
-	}
-	if s.Programs, err = rig.Build(ctx, s.scratch); err != nil {
-		return 1, err
-	}
-	s.self = filepath.Join(s.scratch, "client")
+func prepare(ctx context.Context, shared *rig.Stage) error {
+	s := &stage{Stage: shared, self: filepath.Join(shared.Scratch, "client")}
 	if out, err := exec.Command("cp", os.Args[0], s.self).CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("%w: %s", err, out)
+		return fmt.Errorf("%w: %s", err, out)
 	}
-	if _, err := rig.WriteCheckpoint(s.scratch, rig.Checkpoint{Size: size, TensorSize: 4 << 20}); err != nil {
-		return 1, err
+	if _, err := rig.WriteCheckpoint(s.Scratch, rig.Checkpoint{Size: size, TensorSize: 4 << 20}); err != nil {
+		return err
 	}
-	original := filepath.Join(s.scratch, object)
+	original := filepath.Join(s.Scratch, object)
+	var err error
 	if s.content, err = os.ReadFile(original); err != nil {
-		return 1, err
+		return err
 	}
-	if s.server, err = rig.NewServer(ctx, rig.ServerOptions{}); err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, s.server.Close()) }()
-	if err := s.server.CreateBucket(ctx, bucket); err != nil {
-		return 1, err
-	}
-	if err := s.server.PutFile(ctx, bucket, object, original); err != nil {
-		return 1, err
+	if err := s.Server.CreateBucket(ctx, bucket); err != nil {
+		return err
 	}
 	theStage = s
-	return m.Run(), nil
+	return s.Server.PutFile(ctx, bucket, object, original)
 }
 
 // mount is start of a mount that ends well.
@@ -127,7 +98,7 @@ func mount(t *testing.T, cgroup *rig.Cgroup, args ...string) *rig.Mount {
 func start(t *testing.T, cgroup *rig.Cgroup, args ...string) *rig.Mount {
 	t.Helper()
 	m, err := theStage.Mount(t.Context(), rig.MountOptions{
-		Source: "s3://" + bucket, Env: theStage.server.Env(), Cgroup: cgroup,
+		Source: "s3://" + bucket, Env: theStage.Server.Env(), Cgroup: cgroup,
 		Args: append([]string{"--memory-limit", fmt.Sprint(limit), "--log-level", "info"}, args...),
 	})
 	if err != nil {

@@ -55,7 +55,7 @@ func TestUnprivileged(t *testing.T) {
 		}
 	}
 	cmd := exec.CommandContext(t.Context(), "unshare", "-m", "sh", "-c", unprivileged, "sh",
-		theStage.Mountd, theStage.scratch, mountpoint, theStage.self, object)
+		theStage.Mountd, theStage.Scratch, mountpoint, theStage.self, object)
 	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+dir)
 	var said strings.Builder
 	cmd.Stderr = &said

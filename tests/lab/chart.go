@@ -13,11 +13,15 @@ type Series struct {
 	X, Y []float64
 }
 
-// Chart is a drawing of lines. Both axes begin where the values do, the y axis at
-// 0; LogX spaces the x axis by powers of two.
+// Add appends a point.
+func (s *Series) Add(x, y float64) { s.X, s.Y = append(s.X, x), append(s.Y, y) }
+
+// Chart is a drawing of lines. The x axis begins where the values do, the y axis at 0;
+// LogX spaces the x axis by powers of two, and LogY the y axis by powers of ten, for
+// values above 0.
 type Chart struct {
 	Title, XLabel, YLabel string
-	LogX                  bool
+	LogX, LogY            bool
 	Series                []Series
 }
 
@@ -46,12 +50,12 @@ func (c Chart) SVG() string {
 	x := func(v float64) float64 {
 		return chartLeft + (scale(v)-scale(low))/(scale(high)-scale(low))*plotWidth
 	}
-	y := func(v float64) float64 { return chartTop + plotHeight - v/top*plotHeight }
+	rise, grid := c.yAxis(top)
+	y := func(v float64) float64 { return chartTop + plotHeight - rise(v)*plotHeight }
 	text := func(x, y float64, attributes, text string) {
 		fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" %s>%s</text>`+"\n", x, y, attributes, html.EscapeString(text))
 	}
-	for i := range gridLines + 1 {
-		v := top * float64(i) / gridLines
+	for _, v := range grid {
 		fmt.Fprintf(&b, `<line x1="%d" y1="%.1f" x2="%d" y2="%.1f" stroke="#dddddd"/>`, chartLeft, y(v), chartLeft+plotWidth, y(v))
 		text(chartLeft-6, y(v)+4, `text-anchor="end"`, fmt.Sprintf("%.4g", v))
 	}
@@ -94,6 +98,27 @@ func (c Chart) spans() (low, high, top float64) {
 		top = 1
 	}
 	return low, high, top * 1.05
+}
+
+// yAxis is how far up a value stands, 0 to 1, and where lines go across.
+func (c Chart) yAxis(top float64) (rise func(float64) float64, grid []float64) {
+	if !c.LogY {
+		for i := range gridLines + 1 {
+			grid = append(grid, top*float64(i)/gridLines)
+		}
+		return func(v float64) float64 { return v / top }, grid
+	}
+	least := top
+	for _, s := range c.Series {
+		for _, v := range s.Y {
+			least = min(least, v)
+		}
+	}
+	low, high := math.Floor(math.Log10(least)), math.Ceil(math.Log10(top))
+	for power := low; power <= high; power++ {
+		grid = append(grid, math.Pow(10, power))
+	}
+	return func(v float64) float64 { return (math.Log10(v) - low) / (high - low) }, grid
 }
 
 // next is the number of the x axis after v.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -106,6 +107,8 @@ func TestPlotsAreXML(t *testing.T) {
 	for name, text := range map[string]string{
 		"bars":  Bars("a & b", figures),
 		"empty": Chart{Title: "nothing"}.SVG(),
+		"power": Chart{LogX: true, LogY: true, Series: []Series{{"wide", []float64{1, 1000}, []float64{0.2, 3000}}}}.SVG(),
+		"none":  Chart{LogY: true, Series: []Series{{Name: "not measured"}}}.SVG(),
 		"lines": Chart{LogX: true, Series: []Series{{"a<b", []float64{1, 2, 64}, []float64{1, 2, 3}}, {"level", []float64{0}, []float64{2}}}}.SVG(),
 	} {
 		for decoder := xml.NewDecoder(strings.NewReader(text)); ; {
@@ -227,5 +230,26 @@ func TestSweepFindsTheBest(t *testing.T) {
 	}
 	if all, names := Requests(); len(all) != 12 || names[11] != "32 x 32 MiB" || all[11].Part != 32<<20 {
 		t.Errorf("%v", names)
+	}
+}
+
+func TestLogarithmicChart(t *testing.T) {
+	c := Chart{LogY: true, Series: []Series{{"x", []float64{1, 2}, []float64{0.2, 3000}}}}
+	rise, grid := c.yAxis(3150)
+	if !slices.Equal(grid, []float64{0.1, 1, 10, 100, 1000, 10000}) || math.Abs(rise(10)-0.4) > 1e-9 {
+		t.Errorf("%v, 10 at %v", grid, rise(10))
+	}
+}
+
+func TestUsage(t *testing.T) {
+	before, err := parseUsage("cpu  10 0 10 50 10 0 0 20 99 0\ncpu0 1 2 3\n")
+	after, err2 := parseUsage("cpu  40 5 15 60 20 0 0 30 99 0\n")
+	if err != nil || err2 != nil || after.IdleSince(before) != 20.0/70 || after.IdleSince(after) != 0 {
+		t.Errorf("%v, %v: %v", err, err2, after.IdleSince(before))
+	}
+	for _, text := range []string{"", "cpu 1 2 3", "cpu0 1 2 3 4 5 6 7 8", "cpu a 2 3 4 5 6 7 8"} {
+		if _, err := parseUsage(text); err == nil {
+			t.Errorf("%q is a usage", text)
+		}
 	}
 }

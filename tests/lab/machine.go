@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -48,4 +49,43 @@ func processor() string {
 		}
 	}
 	return runtime.GOARCH
+}
+
+// Usage is how long the processors have worked and been idle, in ticks of the kernel.
+type Usage struct{ busy, idle int64 }
+
+// Processors returns what all processors together have done since the machine began.
+func Processors() (Usage, error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return Usage{}, err
+	}
+	return parseUsage(string(text))
+}
+
+// parseUsage reads the first line of /proc/stat: user, nice, system, idle, iowait,
+// irq, softirq and steal.
+func parseUsage(text string) (u Usage, err error) {
+	fields := strings.Fields(text)
+	if len(fields) < 9 || fields[0] != "cpu" {
+		return u, fmt.Errorf("/proc/stat begins with %.80q", text)
+	}
+	for i, field := range fields[1:9] {
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return u, fmt.Errorf("/proc/stat: %w", err)
+		}
+		if i == 3 || i == 4 {
+			u.idle += n
+		} else {
+			u.busy += n
+		}
+	}
+	return u, nil
+}
+
+// IdleSince is the share of the time since before that nobody used, 0 to 1.
+func (u Usage) IdleSince(before Usage) float64 {
+	idle, busy := u.idle-before.idle, u.busy-before.busy
+	return float64(idle) / float64(max(1, idle+busy))
 }

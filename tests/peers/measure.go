@@ -283,7 +283,7 @@ func (c *comparison) loadOnce(ctx context.Context, p program, way string, m *mou
 	}
 	l.fetched = stats.Bytes["GET"]
 	if m.proc != nil {
-		l.memory, err = rig.PeakRSS(m.proc.PID())
+		l.memory, err = rig.PeakRSS(rig.Serving(m.proc.PID()))
 	}
 	return l, err
 }

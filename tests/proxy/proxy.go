@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -32,7 +33,7 @@ func S3Like() Shape {
 	return Shape{FirstByte: 30 * time.Millisecond, PerConnection: 40e6, Total: 500e6}
 }
 
-// Proxy listens on loopback and forwards to one server. Close ends it.
+// Proxy listens and forwards to one server. Close ends it.
 type Proxy struct {
 	// Endpoint is the URL for clients, without a trailing slash.
 	Endpoint string
@@ -56,13 +57,16 @@ type Proxy struct {
 	counted  int64              // lastConn at the last ResetStats; guarded by mu
 }
 
-// New starts a proxy for the plain HTTP server at the URL upstream.
-func New(upstream string) (*Proxy, error) {
+// New starts a proxy on loopback for the plain HTTP server at the URL upstream.
+func New(upstream string) (*Proxy, error) { return NewAt(rig.Loopback(), upstream) }
+
+// NewAt is New at an address of ours.
+func NewAt(host netip.Addr, upstream string) (*Proxy, error) {
 	at, ok := strings.CutPrefix(upstream, "http://")
 	if !ok {
 		return nil, fmt.Errorf("proxy: %q is not of the form http://HOST:PORT", upstream)
 	}
-	addr, holder, err := rig.TakePort()
+	addr, holder, err := rig.TakePort(host)
 	if err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -29,6 +30,8 @@ type MountOptions struct {
 	Args, Env []string
 	// Dir is the mountpoint; "" makes one, which Close removes.
 	Dir string
+	// Under is a command that becomes mountd, such as setpriv or nsenter.
+	Under []string
 	// Cgroup, if set, is where mountd runs.
 	Cgroup *Cgroup
 }
@@ -37,7 +40,8 @@ type MountOptions struct {
 type Mount struct {
 	// Dir is the mountpoint.
 	Dir string
-	// Process is mountd.
+	// Process is mountd: its keeper, which ends with the mount and takes signals. PID
+	// is another process.
 	*Process
 
 	made  bool // Dir was made by us
@@ -59,10 +63,10 @@ func (p *Programs) Mount(ctx context.Context, opts MountOptions) (*Mount, error)
 	if m.stale, err = IsMounted(m.Dir); err != nil {
 		return nil, errors.Join(err, m.removeDir())
 	}
-	args := append(append([]string{}, opts.Args...), opts.Source, m.Dir)
-	cmd := exec.Command(p.Mountd, args...)
+	args := slices.Concat(opts.Under, []string{p.Mountd}, opts.Args, []string{opts.Source, m.Dir})
+	cmd := exec.Command(args[0], args[1:]...)
 	if opts.Cgroup != nil {
-		cmd = opts.Cgroup.Command(p.Mountd, args...)
+		cmd = opts.Cgroup.Command(args[0], args[1:]...)
 	}
 	cmd.Env = append(os.Environ(), opts.Env...)
 	// A test that Ctrl-C ends leaves no stale mount: mountd unmounts.
@@ -169,12 +173,4 @@ func (m *Mount) awaitMount(ctx context.Context) error {
 			return fmt.Errorf("poll mountinfo: %w", err)
 		}
 	}
-}
-
-// OwnMounts is the beginning of a command that runs in a mount namespace of its own,
-// with further namespaces by the flags of unshare(1). The mounts of tests that run
-// beside it are no part of that: they could not end.
-func OwnMounts(flags ...string) []string {
-	const leave = `umount --all --lazy --no-canonicalize --types fuse.weightfs,fuse.rclone,fuse.s3fs; exec "$@"`
-	return append(append([]string{"unshare", "--mount", "--propagation", "private"}, flags...), "sh", "-c", leave, "sh")
 }

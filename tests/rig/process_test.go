@@ -86,18 +86,11 @@ func TestEndsWithItsParent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	await := func(what string, holds func() bool) {
-		for began := time.Now(); !holds(); time.Sleep(10 * time.Millisecond) {
-			if time.Since(began) > time.Minute {
-				t.Fatalf("never: %s: %s", what, parent.Output())
-			}
-		}
-	}
 	exists := func(name string) bool {
 		_, err := os.Stat(filepath.Join(dir, name))
 		return err == nil
 	}
-	await("both children run", func() bool { return exists("deaf") && exists("told") })
+	Await(t, "both children run", func() bool { return exists("deaf") && exists("told") })
 	pid, err := os.ReadFile(filepath.Join(dir, "deaf"))
 	if err != nil {
 		t.Fatal(err)
@@ -105,8 +98,8 @@ func TestEndsWithItsParent(t *testing.T) {
 	if err := parent.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	await("the one that is told has its last word", func() bool { return exists("last word") })
-	await("the deaf one is gone", func() bool {
+	Await(t, "the one that is told has its last word", func() bool { return exists("last word") })
+	Await(t, "the deaf one is gone", func() bool {
 		_, err := os.Stat("/proc/" + strings.TrimSpace(string(pid)))
 		return err != nil
 	})

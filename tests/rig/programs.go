@@ -39,21 +39,16 @@ type Programs struct {
 // builtVariable names a folder that has the commands already.
 const builtVariable = "WEIGHTFS_BIN"
 
-// Build builds the commands into dir, or copies them there from the folder that
-// WEIGHTFS_BIN names, and finds the rest.
+// Build builds mountd and gpuload into dir as BuildCommand does, and finds the rest.
 func Build(ctx context.Context, dir string) (*Programs, error) {
 	root, err := Root()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", dir+"/", "./cmd/mountd", "./cmd/gpuload")
-	if built := os.Getenv(builtVariable); built != "" {
-		cmd = exec.CommandContext(ctx, "cp", filepath.Join(built, "mountd"), filepath.Join(built, "gpuload"), dir)
-	}
-	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%s: %w: %s", cmd.Args[0], err, out)
+	for _, name := range []string{"mountd", "gpuload"} {
+		if err := BuildCommand(ctx, dir, name, "./cmd/"+name); err != nil {
+			return nil, err
+		}
 	}
 	p := &Programs{
 		Mountd:  filepath.Join(dir, "mountd"),
@@ -65,6 +60,25 @@ func Build(ctx context.Context, dir string) (*Programs, error) {
 		return nil, fmt.Errorf("%w (make blackbox makes it)", err)
 	}
 	return p, nil
+}
+
+// BuildCommand builds the command in a folder of the source as dir/name, or copies
+// it there from the folder that WEIGHTFS_BIN names.
+func BuildCommand(ctx context.Context, dir, name, source string) error {
+	root, err := Root()
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, name), source)
+	if built := os.Getenv(builtVariable); built != "" {
+		cmd = exec.CommandContext(ctx, "cp", filepath.Join(built, name), dir)
+	}
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", cmd.Args[0], err, out)
+	}
+	return nil
 }
 
 // Model returns the real trained checkpoint of the virtual environment: the

@@ -90,7 +90,7 @@ func (s *Server) start(ctx context.Context, opts ServerOptions) (err error) {
 		}
 	}
 	var addr string
-	if addr, s.port, err = TakePort(); err != nil {
+	if addr, s.port, err = TakePort(Loopback()); err != nil {
 		return err
 	}
 	s.Endpoint = "http://" + addr
@@ -162,6 +162,9 @@ func (s *Server) waitReady(ctx context.Context) error {
 // Close ends the server and removes what NewServer made.
 func (s *Server) Close() error {
 	var errs []error
+	if s.client != nil {
+		s.client.Options().HTTPClient.(interface{ CloseIdleConnections() }).CloseIdleConnections()
+	}
 	if s.proc != nil {
 		errs = append(errs, s.proc.Kill())
 	}

@@ -14,7 +14,6 @@ func StartServer(tb testing.TB, opts ServerOptions) *Server {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		s.client.Options().HTTPClient.(interface{ CloseIdleConnections() }).CloseIdleConnections()
 		if err := s.Close(); err != nil {
 			tb.Error(err)
 		}

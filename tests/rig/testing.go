@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// childLimit bounds a child of Succeed: past it somebody hangs.
+// childLimit bounds a child of Succeed, and the wait of Eventually: past it somebody
+// hangs.
 const childLimit = 3 * time.Minute
 
 // MountFor mounts until tb ends, which fails if mountd does not end cleanly then:
@@ -46,14 +47,21 @@ func CgroupFor(tb testing.TB, name string) *Cgroup {
 	return group
 }
 
-// CheckMemory holds the peaks of a mountd's resident memory and of its group's
-// charge to what is promised with that memory limit, in bytes, and so many objects
+// CheckMemory holds the peaks of a mountd's resident memory, of both of its
+// processes, and of its group's charge to what is promised with that memory limit, in bytes, and so many objects
 // known. It returns what it saw.
 func CheckMemory(tb testing.TB, m *Mount, group *Cgroup, limit, objects int64) string {
 	tb.Helper()
 	resident, err := PeakRSS(m.PID())
 	if err != nil {
 		tb.Fatal(err)
+	}
+	if keeper := m.Process.PID(); keeper != m.PID() {
+		kept, err := PeakRSS(keeper)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		resident += kept
 	}
 	charged, err := group.Peak()
 	if err != nil {
@@ -77,4 +85,22 @@ func Succeed(tb testing.TB, env []string, name string, args ...string) string {
 		tb.Fatal(err)
 	}
 	return out
+}
+
+// Eventually polls until holds returns true, and returns false where somebody hangs.
+func Eventually(holds func() bool) bool {
+	for began := time.Now(); !holds(); time.Sleep(20 * time.Millisecond) {
+		if time.Since(began) > childLimit {
+			return false
+		}
+	}
+	return true
+}
+
+// Await is Eventually, and ends the test where what is said does not come.
+func Await(tb testing.TB, what string, holds func() bool) {
+	tb.Helper()
+	if !Eventually(holds) {
+		tb.Fatalf("still not: %s", what)
+	}
 }

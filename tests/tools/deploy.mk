@@ -5,7 +5,7 @@ include tests/tools/kubernetes.mk
 # of tests below tests/deploy for each.
 .PHONY: deploy-test
 deploy-test: export WEIGHTFS_BIN := $(CURDIR)/bin
-deploy-test: bin/mountd bin/gpuload bin/weightfs-csi packages deploy-packages $(TOOLS)/versitygw $(KUBERNETES_TOOLS) ## every way to deploy: installed, mounted, watched and ended
+deploy-test: bin/mountd bin/gpuload bin/weightfs-csi packages deploy-packages $(TOOLS)/versitygw $(VENV)/done $(KUBERNETES_TOOLS) ## every way to deploy: installed, mounted, watched and ended
 	go test -count 1 -timeout 30m ./tests/deploy/...
 
 .PHONY: deploy-packages

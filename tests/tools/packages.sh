@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the tests need and that are missing, with
-# "peers" those that build what "make peers" measures beside us, and with "deploy"
-# those of "make deploy-test". It needs root for that; without, it says what to
+# "peers" those that build what "make peers" measures beside us, with "fleet" those of
+# "make fleet", and with "deploy" those of "make deploy-test". It needs root for that; without, it says what to
 # install.
 set -euo pipefail
 
@@ -19,9 +19,13 @@ need 'command -v s3fs' s3fs
 need 'command -v strace' strace
 need 'command -v shellcheck' shellcheck
 need 'test -d /etc/ssl/certs' ca-certificates
+need 'command -v nginx || test -x /usr/sbin/nginx' nginx
 if [[ ${1-} == peers ]]; then
 	need 'command -v cmake && command -v pkg-config && pkg-config fuse3' cmake pkg-config libfuse3-dev
 	need 'ls /usr/lib/llvm-*/lib/libclang.so' libclang-dev
+fi
+if [[ ${1-} == fleet ]]; then
+	need 'command -v ip && command -v tc' iproute2
 fi
 if [[ ${1-} == deploy ]]; then
 	need 'command -v mmdebstrap' mmdebstrap
@@ -38,5 +42,10 @@ if [[ $(id -u) -ne 0 ]]; then
 fi
 echo "installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
+if [[ ! -e /usr/sbin/policy-rc.d ]]; then # or nginx would serve at port 80
+	printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+	chmod 755 /usr/sbin/policy-rc.d
+	trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+fi
 apt-get update -q >/dev/null
 apt-get install -q -y --no-install-recommends "${missing[@]}" >/dev/null

@@ -137,12 +137,13 @@ func (c Credentials) Environment(base []string, tokenFile string) []string {
 }
 
 // inherited tells whether a variable of the driver is one for its mountds: all
-// but those of flags that no attribute stands for, such as WEIGHTFS_HTTP.
+// but those of flags that no attribute stands for, such as WEIGHTFS_HTTP. Those of
+// a shared cache have no attribute, for it sees what reads the objects: who writes
+// a volume must not choose it.
 func inherited(name string) bool {
 	if strings.HasPrefix(name, "WEIGHTFS_") {
-		return slices.ContainsFunc(slices.Collect(maps.Values(flagNames())), func(flag string) bool {
-			return name == cli.Variable(flag)
-		})
+		flags := append(slices.Collect(maps.Values(flagNames())), "cache-url", "cache-header", "cache-direct-rate")
+		return slices.ContainsFunc(flags, func(flag string) bool { return name == cli.Variable(flag) })
 	}
 	return name != "NOTIFY_SOCKET"
 }

@@ -131,8 +131,8 @@ func TestDigest(t *testing.T) {
 // node's, and that no flag comes by a variable that no attribute stands for.
 func TestEnvironment(t *testing.T) {
 	base := []string{"PATH=/bin", "AWS_ACCESS_KEY_ID=node", "AWS_CONTAINER_CREDENTIALS_FULL_URI=u", "AWS_PROFILE=p", "AWS_REGION=r",
-		"WEIGHTFS_REGION=w", "WEIGHTFS_HTTP=:1", "WEIGHTFS_NODE_ID=n", "NOTIFY_SOCKET=s"}
-	shared := []string{"PATH=/bin", "AWS_REGION=r", "WEIGHTFS_REGION=w"}
+		"WEIGHTFS_REGION=w", "WEIGHTFS_CACHE_URL=u", "WEIGHTFS_HTTP=:1", "WEIGHTFS_NODE_ID=n", "NOTIFY_SOCKET=s"}
+	shared := []string{"PATH=/bin", "AWS_REGION=r", "WEIGHTFS_REGION=w", "WEIGHTFS_CACHE_URL=u"}
 	for name, c := range map[string]struct {
 		spec volume.Spec
 		more []string

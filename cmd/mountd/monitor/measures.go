@@ -77,12 +77,13 @@ func (m *Mount) count() counts {
 
 // measures are the numbers of the mount, those that are counted and those of now.
 func (m *Mount) measures(c counts) []measure {
-	all := slices.Concat(kernelMeasures(c.kernel), cacheMeasures(c.cache), nameMeasures(c.names), m.handoffMeasures())
+	all := slices.Concat(kernelMeasures(c.kernel), cacheMeasures(c.cache), nameMeasures(c.names), m.handoffMeasures(), m.tierMeasures())
 	if store, ok := m.Store.(*remote.Retrying); ok {
 		all = append(all, storeMeasures(store.Stats())...)
 	}
 	promise := m.MemoryLimit + PromisedBeside + PromisedForEach*max(c.kernel.Inodes, c.names.Entries)
 	return append(all,
+		counter("takeovers_total", "How often a process took the mount over from one that had died.", m.Takeovers),
 		gauge("memory_limit_bytes", "Memory for what is fetched.", m.MemoryLimit),
 		gauge("memory_promise_bytes", "What the daemon's resident memory stays below, by what it knows now.", promise),
 		gauge("goroutines", "Goroutines of the daemon.", int64(runtime.NumGoroutine())),
@@ -104,6 +105,7 @@ func kernelMeasures(s fs.Stats) []measure {
 		counter("panics_total", "Requests that failed by a defect.", s.Panics),
 		gauge("open_files", "Open handles.", s.OpenFiles),
 		gauge("inodes", "Inodes that the kernel knows.", s.Inodes),
+		gauge("unkept_inodes", "Inodes that a process which takes over will not know.", s.UnkeptInodes),
 	}
 	for op := range s.Errors {
 		for errno, n := range s.Errors[op] {

@@ -12,6 +12,7 @@ import (
 	"weightfs/prefetch"
 	"weightfs/prefetch/names"
 	"weightfs/remote"
+	"weightfs/remote/tier"
 	"weightfs/tests/memstore"
 )
 
@@ -37,9 +38,14 @@ func mountFor(t *testing.T) *Mount {
 		server.Unmount(context.Background())
 		server.Wait()
 	})
+	shared, err := tier.New(tier.Config{URLs: []string{"http://tier.example:8081"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { shared.Close() })
 	return &Mount{
 		Source: "s3://bucket/a/prefix", MemoryLimit: prefetch.DefaultMemoryLimit,
-		Server: server, Cache: cache, Names: known, Store: store, Logger: slog.New(slog.DiscardHandler),
+		Server: server, Cache: cache, Names: known, Store: store, Tier: shared, Logger: slog.New(slog.DiscardHandler),
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"weightfs/prefetch"
 	"weightfs/prefetch/names"
 	"weightfs/remote"
+	"weightfs/remote/tier"
 )
 
 // Mount is a running mount. Its owner sets the fields before the first call and
@@ -29,10 +30,13 @@ type Mount struct {
 	Mountpoint  string // "" where another process has mounted
 	MemoryLimit int64  // bytes
 	Since       time.Time
+	PID         int   // of the process that signals are for
+	Takeovers   int64 // how often a process took over from one that had died
 	Server      *fs.Server
 	Cache       *prefetch.Cache
 	Names       *names.Cache
 	Store       remote.Store
+	Tier        *tier.Tier      // before it; nil: there is none
 	Handoff     *handoff.Server // nil: the memory is not shared
 	Logger      *slog.Logger
 

@@ -49,6 +49,7 @@ func (r Report) Print(w io.Writer, width int) error {
 	t.line()
 	t.memory(r)
 	t.handoff(r.Handoff)
+	t.tier(r.Tier)
 	t.row("GETs", fetchesText(r))
 	t.row("kernel", kernelText(r.Kernel))
 	t.line()
@@ -101,6 +102,9 @@ func (t *text) mount(r Report) {
 	t.row("mounted", cutMiddle(printable(mountpoint), t.width-labelWidth))
 	up := time.Duration(r.UptimeSeconds * float64(time.Second)).Round(time.Second)
 	t.row("since", fmt.Sprintf("%s (%v), pid %d, version %s", r.Time.Add(-up).Local().Format(time.DateTime), up, r.PID, r.Version))
+	if r.Takeovers > 0 {
+		t.row("takeovers", fmt.Sprintf("%d from processes that had died, the last one by pid %d", r.Takeovers, r.WorkerPID))
+	}
 }
 
 func (t *text) throughput(p Throughput) {

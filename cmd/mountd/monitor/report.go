@@ -15,23 +15,26 @@ import (
 type Report struct {
 	Source        string           `json:"source"`
 	Mountpoint    string           `json:"mountpoint"`
-	PID           int              `json:"pid"`
+	PID           int              `json:"pid"` // of the process that signals are for
 	UptimeSeconds float64          `json:"uptime_seconds"`
 	MemoryLimit   int64            `json:"memory_limit"`
 	Measures      map[string]int64 `json:"measures"`
 
-	Version    string     `json:"version"`
-	Time       time.Time  `json:"time"`
-	Bound      Bound      `json:"held_back_by"`
-	Throughput Throughput `json:"throughput"`
-	Cache      Fill       `json:"cache"`
-	Memory     Resident   `json:"memory"`
-	Handoff    Handoff    `json:"handoff"`
-	Waiting    Waiting    `json:"waiting"`
-	Files      Files      `json:"files"`
-	Fetches    Fetches    `json:"fetches"`
-	Failures   []Failure  `json:"failures"`
-	Kernel     Kernel     `json:"kernel"`
+	WorkerPID  int             `json:"worker_pid"` // of the process that serves
+	Takeovers  int64           `json:"takeovers"`  // by which another one has died
+	Version    string          `json:"version"`
+	Time       time.Time       `json:"time"`
+	Bound      Bound           `json:"held_back_by"`
+	Throughput Throughput      `json:"throughput"`
+	Cache      Fill            `json:"cache"`
+	Memory     Resident        `json:"memory"`
+	Handoff    Handoff         `json:"handoff"`
+	Tier       *cli.TierReport `json:"tier"` // null: there is none
+	Waiting    Waiting         `json:"waiting"`
+	Files      Files           `json:"files"`
+	Fetches    Fetches         `json:"fetches"`
+	Failures   []Failure       `json:"failures"`
+	Kernel     Kernel          `json:"kernel"`
 }
 
 // Rates are in bytes per second.
@@ -94,10 +97,12 @@ func (m *Mount) Report() Report {
 	r := Report{
 		Source:        m.Source,
 		Mountpoint:    m.Mountpoint,
-		PID:           os.Getpid(),
+		PID:           m.PID,
 		UptimeSeconds: now.at.Sub(m.Since).Seconds(),
 		MemoryLimit:   m.MemoryLimit,
 		Measures:      map[string]int64{},
+		WorkerPID:     os.Getpid(),
+		Takeovers:     m.Takeovers,
 		Version:       cli.Version(),
 		Time:          now.at,
 		Cache:         fillOf(counts.cache),
@@ -110,7 +115,7 @@ func (m *Mount) Report() Report {
 	for _, measure := range m.measures(counts) {
 		r.Measures[measure.key()] = measure.value
 	}
-	r.Handoff = m.handoff()
+	r.Handoff, r.Tier = m.handoff(), m.tier()
 	r.Memory = Resident{residentMemory(), r.Measures["memory_promise_bytes"]}
 	samples := m.history.all()
 	r.Throughput = throughputOf(samples, now)

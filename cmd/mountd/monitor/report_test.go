@@ -8,6 +8,7 @@ import (
 
 	"github.com/mattn/go-runewidth"
 
+	"weightfs/cmd/cli"
 	"weightfs/fs"
 )
 
@@ -37,6 +38,8 @@ func underLoad() Report {
 			Time: time.Date(2026, 2, 3, 11, 59, 0, 0, time.UTC), Count: 7, Op: "read", Object: "broken\x1b[2J\u202e.safetensors",
 			PID: 12, Command: "cat", Cause: "403\nAccessDenied " + strings.Repeat("x", 200),
 		}},
+		Tier: &cli.TierReport{HitRate: new(0.875), Bytes: 7 << 30, DirectBytes: 8 << 20, Fallbacks: map[string]int64{"silent": 2, "wrong": 1},
+			Instances: []cli.TierInstance{{URL: "http://cache-0.example:8081", State: "open", Requests: 1, Failures: 1, Breaks: 1}}},
 		Kernel: Kernel{Release: "6.12.1", Protocol: "7.41", ReadAhead: 4 << 20, MaxRead: 1 << 20, Passthrough: true},
 	}
 }
@@ -56,6 +59,8 @@ func TestReportForPeople(t *testing.T) {
 		"s3://models/llama\n", "/mnt/models\n", "(1h1m1s), pid 4711, version v1.2.3\n", "held back line: readers wait",
 		"served    480 MB/s      470 MB/s      1.3 GB/s\n", "423 MiB of 1.0 GiB: 300 MiB kept, 100 MiB unread, 23 MiB in flight\n",
 		"500 MiB resident, at most 1.1 GiB promised\n", "4 of 32, oldest 2.1s, 2 queued; READs waiting: 3, 1 for memory\n",
+		"tier      88% hits, 7.0 GiB from it, 8.0 MiB from the store in its place: 2\n          silent, 1 wrong\n",
+		"          http://cache-0.example:8081: left alone, 1 request, 1 failed\n",
 		"hand-off  2 clients, 4.8 GB/s, 5.0 GiB leased so far, 12 MiB of 256 MiB kept\n",
 		"   4.7 GB/s   4.0 GiB so far    12 MiB in 3 leases, 64 wanted  gpuload 97\n", "100 MB/s   1.0 GiB so far       0 B in 0 leases, 0 wanted  other container\n",
 		"readahead 4.0 MiB, max_read 1.0 MiB, passthrough, FUSE 7.41, Linux",

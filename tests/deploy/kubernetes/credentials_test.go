@@ -18,10 +18,10 @@ import (
 // TestCredentialsApart holds that volumes with other keys are not served by the
 // same mountd, and those with the same keys are.
 func TestCredentialsApart(t *testing.T) {
-	noError(t, theStage.server.AddAccount(t.Context(), "second-account", "second-secret-of-it"))
+	noError(t, theStage.Server.AddAccount(t.Context(), "second-account", "second-secret-of-it"))
 	d := startDriver(t)
 	reader := startPod(t)
-	volume := attributes(theStage.server.Endpoint, nil)
+	volume := attributes(theStage.Server.Endpoint, nil)
 	second := map[string]string{"AWS_ACCESS_KEY_ID": "second-account", "AWS_SECRET_ACCESS_KEY": "second-secret-of-it"}
 	reader.checkReads(t, d.publish(t, "1", "a", volume, keys()))
 	reader.checkReads(t, d.publish(t, "2", "b", volume, second))
@@ -37,11 +37,11 @@ func TestCredentialsApart(t *testing.T) {
 // TestNodeCredentials holds that a PersistentVolume without credentials is read
 // with the driver's, and that a volume with its own never is.
 func TestNodeCredentials(t *testing.T) {
-	d := startDriver(t, theStage.server.Env()...)
+	d := startDriver(t, theStage.Server.Env()...)
 	reader := startPod(t)
-	reader.checkReads(t, d.publish(t, "node", "a", attributes(theStage.server.Endpoint, nil), nil))
+	reader.checkReads(t, d.publish(t, "node", "a", attributes(theStage.Server.Endpoint, nil), nil))
 	wrong := map[string]string{"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing"}
-	_, err := d.node.NodePublishVolume(t.Context(), d.request(t, "wrong", "b", attributes(theStage.server.Endpoint, nil), wrong))
+	_, err := d.node.NodePublishVolume(t.Context(), d.request(t, "wrong", "b", attributes(theStage.Server.Endpoint, nil), wrong))
 	checkRefused(t, err, codes.FailedPrecondition, "wrong", "s3://models/llama")
 	d.unpublish(t, "node", "a")
 }
@@ -50,10 +50,10 @@ func TestNodeCredentials(t *testing.T) {
 // and that others cannot look into the state directory.
 func TestSecretsStayHidden(t *testing.T) {
 	d := startDriver(t)
-	d.publish(t, "volume", "a", attributes(theStage.server.Endpoint, nil), keys())
+	d.publish(t, "volume", "a", attributes(theStage.Server.Endpoint, nil), keys())
 	bad := keys()
-	bad["AWS_SECRET_ACCESS_KEY"] = "wrong-" + theStage.server.SecretKey
-	_, err := d.node.NodePublishVolume(t.Context(), d.request(t, "bad", "b", attributes(theStage.server.Endpoint, nil), bad))
+	bad["AWS_SECRET_ACCESS_KEY"] = "wrong-" + theStage.Server.SecretKey
+	_, err := d.node.NodePublishVolume(t.Context(), d.request(t, "bad", "b", attributes(theStage.Server.Endpoint, nil), bad))
 	checkRefused(t, err, codes.FailedPrecondition, "bad")
 	seen := err.Error()
 	for _, pid := range append(d.mountds(t), fmt.Sprint(d.PID())) {
@@ -80,8 +80,8 @@ func TestSecretsStayHidden(t *testing.T) {
 	d.unpublish(t, "volume", "a")
 	noError(t, d.Stop(limit))
 	seen += d.Output()
-	if strings.Contains(seen, theStage.server.SecretKey) {
-		t.Errorf("the secret is in: %s", strings.ReplaceAll(seen, theStage.server.SecretKey, "SECRET"))
+	if strings.Contains(seen, theStage.Server.SecretKey) {
+		t.Errorf("the secret is in: %s", strings.ReplaceAll(seen, theStage.Server.SecretKey, "SECRET"))
 	}
 	if !strings.Contains(seen, "msg=mounted") {
 		t.Errorf("what was searched has no log: %s", seen)
@@ -103,7 +103,7 @@ func (s *tokenService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 <AssumeRoleWithWebIdentityResult><Credentials>
 <AccessKeyId>%s</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken></SessionToken>
 <Expiration>%s</Expiration></Credentials></AssumeRoleWithWebIdentityResult>
-</AssumeRoleWithWebIdentityResponse>`, theStage.server.AccessKey, theStage.server.SecretKey, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+</AssumeRoleWithWebIdentityResponse>`, theStage.Server.AccessKey, theStage.Server.SecretKey, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
 }
 
 // podContext is what kubelet adds to the attributes for a pod of an account.
@@ -130,7 +130,7 @@ func TestServiceAccountToken(t *testing.T) {
 	d := startDriver(t, "AWS_ENDPOINT_URL_STS="+sts.URL, "AWS_ACCESS_KEY_ID=of-the-node", "AWS_SECRET_ACCESS_KEY=of-the-node")
 	reader := startPod(t)
 	volume := func(account, token string) map[string]string {
-		return attributes(theStage.server.Endpoint, podContext(account, token))
+		return attributes(theStage.Server.Endpoint, podContext(account, token))
 	}
 	reader.checkReads(t, d.publish(t, "1", "a", volume("one", "token-1"), nil))
 	mountd := d.mountd(t)

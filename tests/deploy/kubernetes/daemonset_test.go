@@ -19,17 +19,16 @@ func TestDaemonSet(t *testing.T) {
 	mountpoint := filepath.Join(dir, "models")
 	noError(t, os.Mkdir(mountpoint, 0o755))
 	early := startPod(t)
-	programs := &rig.Programs{Mountd: theStage.program("mountd")}
-	options := rig.MountOptions{Source: "s3://" + bucket + "/" + prefix, Dir: mountpoint, Args: []string{"--memory-limit=64Mi"}, Env: theStage.server.Env()}
+	options := rig.MountOptions{Source: "s3://" + bucket + "/" + prefix, Dir: mountpoint, Args: []string{"--memory-limit=64Mi"}, Env: theStage.Server.Env()}
 	file := filepath.Join(mountpoint, object)
-	first, err := programs.Mount(t.Context(), options)
+	first, err := theStage.Mount(t.Context(), options)
 	noError(t, err)
 	early.checkReads(t, file)
 	noError(t, first.Kill())
 	if result := early.run(t, "ls", mountpoint); result.Code == 0 {
 		t.Error("a dead mount can be listed")
 	}
-	second := programs.MountFor(t, options)
+	second := theStage.MountFor(t, options)
 	early.checkReads(t, file)
 	startPod(t).checkReads(t, file)
 	noError(t, second.Close())
@@ -42,12 +41,11 @@ func TestDaemonSet(t *testing.T) {
 // its own below the one of mountd, can be killed while it waits for a store that
 // says nothing.
 func TestKilledReaderOfAPod(t *testing.T) {
-	p := proxy.Start(t, theStage.server.Endpoint)
-	programs := &rig.Programs{Mountd: theStage.program("mountd")}
+	p := proxy.Start(t, theStage.Server.Endpoint)
 	dir, err := os.MkdirTemp(theStage.base, "k")
 	noError(t, err)
-	m := programs.MountFor(t, rig.MountOptions{
-		Source: "s3://" + bucket + "/" + prefix, Dir: dir, Env: theStage.server.Env(),
+	m := theStage.MountFor(t, rig.MountOptions{
+		Source: "s3://" + bucket + "/" + prefix, Dir: dir, Env: theStage.Server.Env(),
 		Args: []string{"--memory-limit=64Mi", "--read-timeout=1h", "--endpoint-url", p.Endpoint},
 	})
 	file := filepath.Join(m.Dir, object)
@@ -58,12 +56,12 @@ func TestKilledReaderOfAPod(t *testing.T) {
 	noError(t, err)
 	pod, err := rig.StartProcess(cmd)
 	noError(t, err)
-	eventually(t, "a request that stalls", func() bool { return p.Stats().Faults > 0 })
+	rig.Await(t, "a request that stalls", func() bool { return p.Stats().Faults > 0 })
 	reading := func() int { return len(running(t, "cat", file)) }
 	if reading() != 1 {
 		t.Errorf("%d processes read", reading())
 	}
 	noError(t, pod.Signal(os.Kill))
-	eventually(t, "the reader ends", func() bool { return reading() == 0 })
+	rig.Await(t, "the reader ends", func() bool { return reading() == 0 })
 	pod.Wait()
 }

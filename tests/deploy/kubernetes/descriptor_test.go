@@ -29,8 +29,8 @@ func TestUnprivilegedSidecar(t *testing.T) {
 	noError(t, unix.Mount("weightfs", dir, "fuse.weightfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, options))
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }) // it is gone where the test went well
 	cmd := exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs",
-		theStage.program("mountd"), "--memory-limit=64Mi", "s3://"+bucket+"/"+prefix, "/dev/fd/3")
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, theStage.server.Env()...)
+		theStage.Mountd, "--memory-limit=64Mi", "s3://"+bucket+"/"+prefix, "/dev/fd/3")
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, theStage.Server.Env()...)
 	cmd.ExtraFiles = []*os.File{device}
 	mountd, err := rig.StartProcess(cmd)
 	noError(t, err)
@@ -61,13 +61,13 @@ func TestForeignPIDNamespace(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir, err := os.MkdirTemp(theStage.base, "p")
 			noError(t, err)
-			args := append(wrapper[1:len(wrapper):len(wrapper)], theStage.program("mountd"), "--memory-limit=64Mi", "s3://"+bucket+"/"+prefix, dir)
+			args := append(wrapper[1:len(wrapper):len(wrapper)], theStage.Mountd, "--memory-limit=64Mi", "s3://"+bucket+"/"+prefix, dir)
 			cmd := exec.Command(wrapper[0], args...)
-			cmd.Env = append(os.Environ(), theStage.server.Env()...)
+			cmd.Env = append(os.Environ(), theStage.Server.Env()...)
 			mountd, err := rig.StartProcess(cmd)
 			noError(t, err)
 			t.Cleanup(func() { noError(t, mountd.Kill()) })
-			eventually(t, "mounted", func() bool {
+			rig.Await(t, "mounted", func() bool {
 				mounted, err := rig.IsMounted(dir)
 				noError(t, err)
 				return mounted

@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"bytes"
 	"context"
 	"maps"
 	"os"
@@ -51,7 +52,7 @@ func (d *driver) endpoint() string { return "unix://" + filepath.Join(d.dir, "cs
 func (d *driver) start(t *testing.T, flags ...string) {
 	t.Helper()
 	args := append([]string{"--endpoint", d.endpoint(), "--node-id", "node-1", "--state-dir", d.state(), "--memory-limit", "64Mi", "--log-level", "debug"}, flags...)
-	cmd := exec.Command(theStage.program("weightfs-csi"), args...)
+	cmd := exec.Command(theStage.csi, args...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + d.dir}, d.env...)
 	var err error
 	d.Process, err = rig.StartProcess(cmd)
@@ -138,10 +139,30 @@ func running(t *testing.T, program, argument string) (pids []string) {
 	return pids
 }
 
-// mountd is the process id of the only one.
+// keepers are those of them that no other has started.
+func (d *driver) keepers(t *testing.T) []string {
+	t.Helper()
+	all := d.mountds(t)
+	return slices.DeleteFunc(slices.Clone(all), func(pid string) bool {
+		stat, err := os.ReadFile("/proc/" + pid + "/stat")
+		if err != nil {
+			return true // it has just ended
+		}
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		return slices.Contains(all, fields[1])
+	})
+}
+
+// killMountd ends the only mountd, with the process that serves for it.
+func (d *driver) killMountd(t *testing.T) {
+	t.Helper()
+	noError(t, rig.KillMountd(d.mountd(t)))
+}
+
+// mountd is the process id of the only one, which is its keeper's.
 func (d *driver) mountd(t *testing.T) int {
 	t.Helper()
-	pids := d.mountds(t)
+	pids := d.keepers(t)
 	if len(pids) != 1 {
 		t.Fatalf("mountds are %v, want one", pids)
 	}
@@ -153,7 +174,7 @@ func (d *driver) mountd(t *testing.T) int {
 // awaitMountds waits until there are so many.
 func (d *driver) awaitMountds(t *testing.T, n int) {
 	t.Helper()
-	eventually(t, strconv.Itoa(n)+" mountds", func() bool { return len(d.mountds(t)) == n })
+	rig.Await(t, strconv.Itoa(n)+" mountds", func() bool { return len(d.keepers(t)) == n })
 }
 
 // target is where the volume of a pod is published.
@@ -208,14 +229,14 @@ func (d *driver) unpublish(t *testing.T, id, pod string) {
 
 // attributes are those of a volume of the server's bucket at endpoint.
 func attributes(endpoint string, more map[string]string) map[string]string {
-	all := map[string]string{"source": "s3://" + bucket + "/" + prefix, "endpointUrl": endpoint, "region": theStage.server.Region}
+	all := map[string]string{"source": "s3://" + bucket + "/" + prefix, "endpointUrl": endpoint, "region": theStage.Server.Region}
 	maps.Copy(all, more)
 	return all
 }
 
 // keys are a secret of the server's owner.
 func keys() map[string]string {
-	return map[string]string{"AWS_ACCESS_KEY_ID": theStage.server.AccessKey, "AWS_SECRET_ACCESS_KEY": theStage.server.SecretKey}
+	return map[string]string{"AWS_ACCESS_KEY_ID": theStage.Server.AccessKey, "AWS_SECRET_ACCESS_KEY": theStage.Server.SecretKey}
 }
 
 // checkRefused holds that err has that code and names all of parts.

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -23,7 +22,7 @@ import (
 func TestDriverRestart(t *testing.T) {
 	d := startDriver(t)
 	reader := startPod(t)
-	volume := attributes(theStage.server.Endpoint, nil)
+	volume := attributes(theStage.Server.Endpoint, nil)
 	file := d.publish(t, "volume", "a", volume, keys())
 	mountd := d.mountd(t)
 	noError(t, d.Kill())
@@ -47,7 +46,7 @@ func TestDriverRestart(t *testing.T) {
 // taking the last use away and ending it.
 func TestDriverKilledHalfWay(t *testing.T) {
 	d := startDriver(t)
-	d.publish(t, "volume", "a", attributes(theStage.server.Endpoint, nil), keys())
+	d.publish(t, "volume", "a", attributes(theStage.Server.Endpoint, nil), keys())
 	noError(t, d.Kill())
 	noError(t, unix.Unmount(d.target("a"), 0))
 	d.restart(t)
@@ -61,7 +60,7 @@ func TestDriverKilledHalfWay(t *testing.T) {
 func TestMountdKilled(t *testing.T) {
 	d := startDriver(t)
 	early := startPod(t)
-	volume := attributes(theStage.server.Endpoint, nil)
+	volume := attributes(theStage.Server.Endpoint, nil)
 	file := d.publish(t, "volume", "a", volume, keys())
 	other := d.publish(t, "volume", "b", volume, keys())
 	early.checkReads(t, file)
@@ -69,7 +68,7 @@ func TestMountdKilled(t *testing.T) {
 		t.Error("a mount that answers is not healthy")
 	}
 	killed := d.mountd(t)
-	noError(t, syscall.Kill(killed, syscall.SIGKILL))
+	d.killMountd(t)
 	d.awaitMountds(t, 0)
 	if result := early.run(t, "ls", d.target("a")); result.Code == 0 {
 		t.Error("a dead mount can be listed")
@@ -95,13 +94,13 @@ func TestMountdKilled(t *testing.T) {
 func TestDriverPodRestart(t *testing.T) {
 	d := startDriver(t)
 	early := startPod(t)
-	volume := attributes(theStage.server.Endpoint, nil)
+	volume := attributes(theStage.Server.Endpoint, nil)
 	files := map[string]string{"a": "", "b": ""}
 	for pod := range files {
 		files[pod] = d.publish(t, "volume-"+pod, pod, volume, keys())
 	}
 	noError(t, d.Kill())
-	noError(t, syscall.Kill(d.mountd(t), syscall.SIGKILL))
+	d.killMountd(t)
 	d.awaitMountds(t, 0)
 	d.restart(t)
 	if result := early.run(t, "ls", d.target("a")); result.Code == 0 {
@@ -121,8 +120,8 @@ func TestDriverPodRestart(t *testing.T) {
 // TestUnpublishDead holds that a pod whose mountd is gone can end.
 func TestUnpublishDead(t *testing.T) {
 	d := startDriver(t)
-	d.publish(t, "volume", "a", attributes(theStage.server.Endpoint, nil), keys())
-	noError(t, syscall.Kill(d.mountd(t), syscall.SIGKILL))
+	d.publish(t, "volume", "a", attributes(theStage.Server.Endpoint, nil), keys())
+	d.killMountd(t)
 	d.unpublish(t, "volume", "a")
 }
 
@@ -130,7 +129,7 @@ func TestUnpublishDead(t *testing.T) {
 // closed, and that the mountd ends then.
 func TestUnpublishInUse(t *testing.T) {
 	d := startDriver(t)
-	file := d.publish(t, "volume", "a", attributes(theStage.server.Endpoint, nil), keys())
+	file := d.publish(t, "volume", "a", attributes(theStage.Server.Endpoint, nil), keys())
 	in, out, err := os.Pipe()
 	noError(t, err)
 	cmd := exec.Command("sh", "-c", `exec 4<"$0"; echo open; read line; sha256sum <&4`, file)
@@ -172,7 +171,7 @@ func TestStagedBySecret(t *testing.T) {
 	staging := filepath.Join(d.dir, "staging")
 	noError(t, os.Mkdir(staging, 0o755))
 	stage := &csi.NodeStageVolumeRequest{VolumeId: "volume", StagingTargetPath: staging, VolumeCapability: readerCapability(),
-		VolumeContext: attributes(theStage.server.Endpoint, nil), Secrets: keys()}
+		VolumeContext: attributes(theStage.Server.Endpoint, nil), Secrets: keys()}
 	for range 2 {
 		_, err := d.node.NodeStageVolume(t.Context(), stage)
 		noError(t, err)
@@ -199,15 +198,15 @@ func TestStagedBySecret(t *testing.T) {
 // TestStagedDead holds that a volume whose staged mountd died is refused, and not
 // read with the node's credentials, until it is staged again.
 func TestStagedDead(t *testing.T) {
-	d := startDriver(t, theStage.server.Env()...)
+	d := startDriver(t, theStage.Server.Env()...)
 	reader := startPod(t)
 	staging := filepath.Join(d.dir, "staging")
 	noError(t, os.Mkdir(staging, 0o755))
 	stage := &csi.NodeStageVolumeRequest{VolumeId: "volume", StagingTargetPath: staging, VolumeCapability: readerCapability(),
-		VolumeContext: attributes(theStage.server.Endpoint, nil), Secrets: keys()}
+		VolumeContext: attributes(theStage.Server.Endpoint, nil), Secrets: keys()}
 	_, err := d.node.NodeStageVolume(t.Context(), stage)
 	noError(t, err)
-	noError(t, syscall.Kill(d.mountd(t), syscall.SIGKILL))
+	d.killMountd(t)
 	d.awaitMountds(t, 0)
 	request := d.request(t, "volume", "a", stage.GetVolumeContext(), nil)
 	request.StagingTargetPath = staging
@@ -233,7 +232,7 @@ func TestStagedDead(t *testing.T) {
 // first is under way, that another volume of the same source waits for the mountd
 // of the first, and that a call whose time is over leaves nothing.
 func TestCallsAtOnce(t *testing.T) {
-	p := proxy.Start(t, theStage.server.Endpoint)
+	p := proxy.Start(t, theStage.Server.Endpoint)
 	release := make(chan struct{})
 	p.SetRules(1, proxy.Rule{Fault: proxy.Fault{Hold: release}})
 	d := startDriver(t)
@@ -246,7 +245,7 @@ func TestCallsAtOnce(t *testing.T) {
 			answers <- err
 		}()
 	}
-	eventually(t, "a request to the server", func() bool { return p.Stats().Faults > 0 })
+	rig.Await(t, "a request to the server", func() bool { return p.Stats().Faults > 0 })
 	for _, id := range []string{"first", "second"} {
 		_, err := d.node.NodeUnpublishVolume(t.Context(), &csi.NodeUnpublishVolumeRequest{VolumeId: id, TargetPath: d.target("c")})
 		for err == nil { // its publishing has not begun yet
@@ -267,7 +266,7 @@ func TestCallsAtOnce(t *testing.T) {
 // TestCallCutOff holds that a call which ends before the mount answers leaves
 // nothing.
 func TestCallCutOff(t *testing.T) {
-	p := proxy.Start(t, theStage.server.Endpoint)
+	p := proxy.Start(t, theStage.Server.Endpoint)
 	release := make(chan struct{})
 	defer close(release)
 	p.SetRules(1, proxy.Rule{Fault: proxy.Fault{Hold: release}})
@@ -279,11 +278,11 @@ func TestCallCutOff(t *testing.T) {
 		_, err := d.node.NodePublishVolume(ctx, request)
 		answer <- err
 	}()
-	eventually(t, "a request to the server", func() bool { return p.Stats().Faults > 0 })
+	rig.Await(t, "a request to the server", func() bool { return p.Stats().Faults > 0 })
 	cancel()
 	checkRefused(t, <-answer, codes.Canceled)
 	d.awaitMountds(t, 0)
-	eventually(t, "the target is removed", func() bool {
+	rig.Await(t, "the target is removed", func() bool {
 		_, err := os.Lstat(d.target("a"))
 		return os.IsNotExist(err)
 	})

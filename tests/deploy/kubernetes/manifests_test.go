@@ -43,7 +43,7 @@ func manifests(t *testing.T) map[string]string {
 		noError(t, err)
 		texts[filepath.Base(example)] = string(text)
 	}
-	if len(overlays) != 2 || len(examples) != 3 {
+	if len(overlays) != 3 || len(examples) != 3 {
 		t.Fatalf("%d overlays and %d examples were found", len(overlays), len(examples))
 	}
 	return texts
@@ -138,7 +138,7 @@ func TestDriverArguments(t *testing.T) {
 		"--memory-limit: must be":    {args, "--node-id=n", "--memory-limit=0"},
 		"unknown flag: --privileged": {args, "--node-id=n", "--privileged"},
 	} {
-		result, err := rig.Run(t.Context(), []string{"WEIGHTFS_MEMORY_LIMIT=" + limit[1]}, theStage.program("weightfs-csi"), given...)
+		result, err := rig.Run(t.Context(), []string{"WEIGHTFS_MEMORY_LIMIT=" + limit[1]}, theStage.csi, given...)
 		if err != nil || result.Code != 2 || !strings.Contains(result.Stderr, want) {
 			t.Errorf("%q: %+v, %v, want %q", given, result, err, want)
 		}
@@ -166,8 +166,7 @@ func TestConsumerWaits(t *testing.T) {
 	defer cancel()
 	_, err = waiting.AwaitOutput(ctx, regexp.MustCompile(`(waiting for weightfs.*\n){2}`))
 	noError(t, err)
-	programs := &rig.Programs{Mountd: theStage.program("mountd")}
-	programs.MountFor(t, rig.MountOptions{Source: "s3://" + bucket, Dir: mountpoint, Args: []string{"--allow-other", "--memory-limit=64Mi"}, Env: theStage.server.Env()})
+	theStage.MountFor(t, rig.MountOptions{Source: "s3://" + bucket, Dir: mountpoint, Args: []string{"--allow-other", "--memory-limit=64Mi"}, Env: theStage.Server.Env()})
 	select {
 	case <-waiting.Done():
 	case <-ctx.Done():
@@ -190,8 +189,7 @@ func TestMountpointMade(t *testing.T) {
 	mountpoint := filepath.Join(dir, "models")
 	script := strings.ReplaceAll(strings.Join(strings.Fields(match[1]), " "), "/weightfs/models", mountpoint)
 	rig.Succeed(t, nil, "sh", "-c", script)
-	programs := &rig.Programs{Mountd: theStage.program("mountd")}
-	m, err := programs.Mount(t.Context(), rig.MountOptions{Source: "s3://" + bucket, Dir: mountpoint, Args: []string{"--memory-limit=64Mi"}, Env: theStage.server.Env()})
+	m, err := theStage.Mount(t.Context(), rig.MountOptions{Source: "s3://" + bucket, Dir: mountpoint, Args: []string{"--memory-limit=64Mi"}, Env: theStage.Server.Env()})
 	noError(t, err)
 	rig.Succeed(t, nil, "sh", "-c", script)
 	noError(t, m.Kill())

@@ -11,7 +11,7 @@ import (
 // TestRefusedVolumes holds what each wrong volume is answered with, and that
 // nothing is left of it.
 func TestRefusedVolumes(t *testing.T) {
-	d := startDriver(t, theStage.server.Env()...)
+	d := startDriver(t, theStage.Server.Env()...)
 	inline := map[string]string{"csi.storage.k8s.io/ephemeral": "true"}
 	cases := map[string]struct {
 		more, secrets map[string]string
@@ -42,7 +42,7 @@ func TestRefusedVolumes(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			request := d.request(t, "volume-x", "x", attributes(theStage.server.Endpoint, c.more), c.secrets)
+			request := d.request(t, "volume-x", "x", attributes(theStage.Server.Endpoint, c.more), c.secrets)
 			if c.change != nil {
 				c.change(request)
 			}
@@ -62,8 +62,8 @@ func TestRefusedVolumes(t *testing.T) {
 func TestTargetInUse(t *testing.T) {
 	d := startDriver(t)
 	reader := startPod(t)
-	file := d.publish(t, "volume", "a", attributes(theStage.server.Endpoint, nil), keys())
-	request := d.request(t, "other", "a", attributes(theStage.server.Endpoint, map[string]string{"source": "s3://models"}), keys())
+	file := d.publish(t, "volume", "a", attributes(theStage.Server.Endpoint, nil), keys())
+	request := d.request(t, "other", "a", attributes(theStage.Server.Endpoint, map[string]string{"source": "s3://models"}), keys())
 	_, err := d.node.NodePublishVolume(t.Context(), request)
 	checkRefused(t, err, codes.AlreadyExists, "s3://models/llama")
 	reader.checkReads(t, file)
@@ -73,7 +73,7 @@ func TestTargetInUse(t *testing.T) {
 // TestReadOnly holds that a pod cannot write, whatever access mode was asked for.
 func TestReadOnly(t *testing.T) {
 	d := startDriver(t)
-	request := d.request(t, "volume", "a", attributes(theStage.server.Endpoint, nil), keys())
+	request := d.request(t, "volume", "a", attributes(theStage.Server.Endpoint, nil), keys())
 	request.VolumeCapability = capability(csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER)
 	request.Readonly = false
 	_, err := d.node.NodePublishVolume(t.Context(), request)

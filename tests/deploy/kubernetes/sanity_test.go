@@ -30,7 +30,7 @@ type report []struct {
 // TestSanity runs the conformance suite of the CSI authors against the driver and
 // a real S3 server.
 func TestSanity(t *testing.T) {
-	d := startDriver(t, theStage.server.Env()...)
+	d := startDriver(t, theStage.Server.Env()...)
 	file := func(name, text string) string {
 		path := filepath.Join(t.TempDir(), name)
 		noError(t, os.WriteFile(path, []byte(text), 0o600))
@@ -39,8 +39,8 @@ func TestSanity(t *testing.T) {
 	results := filepath.Join(t.TempDir(), "report.json")
 	run, err := rig.Run(t.Context(), nil, tool(t, "csi-sanity"),
 		"--csi.endpoint", d.endpoint(), "--csi.mountdir", filepath.Join(d.dir, "mount"), "--csi.stagingdir", filepath.Join(d.dir, "staging"),
-		"--csi.testvolumeparameters", file("parameters", fmt.Sprintf("source: s3://%s/%s\nregion: %s\n", bucket, prefix, theStage.server.Region)),
-		"--csi.secrets", file("secrets", fmt.Sprintf("NodeStageVolumeSecret:\n  AWS_ACCESS_KEY_ID: %s\n  AWS_SECRET_ACCESS_KEY: %s\n", theStage.server.AccessKey, theStage.server.SecretKey)),
+		"--csi.testvolumeparameters", file("parameters", fmt.Sprintf("source: s3://%s/%s\nregion: %s\n", bucket, prefix, theStage.Server.Region)),
+		"--csi.secrets", file("secrets", fmt.Sprintf("NodeStageVolumeSecret:\n  AWS_ACCESS_KEY_ID: %s\n  AWS_SECRET_ACCESS_KEY: %s\n", theStage.Server.AccessKey, theStage.Server.SecretKey)),
 		"--ginkgo.json-report", results)
 	noError(t, err)
 	text, err := os.ReadFile(results)

@@ -15,7 +15,7 @@ import (
 // source are served by one mountd, which fetches each byte once, and that it ends
 // with the last of them.
 func TestPodsShareOneDownload(t *testing.T) {
-	p := proxy.Start(t, theStage.server.Endpoint)
+	p := proxy.Start(t, theStage.Server.Endpoint)
 	d := startDriver(t)
 	pods := []pod{startPod(t), startPod(t)}
 	files := []string{
@@ -48,7 +48,7 @@ func TestSettingsApart(t *testing.T) {
 	d := startDriver(t)
 	reader := startPod(t)
 	for name, limit := range map[string]string{"a": "32Mi", "b": "48Mi"} {
-		reader.checkReads(t, d.publish(t, name, name, attributes(theStage.server.Endpoint, map[string]string{"memoryLimit": limit}), keys()))
+		reader.checkReads(t, d.publish(t, name, name, attributes(theStage.Server.Endpoint, map[string]string{"memoryLimit": limit}), keys()))
 	}
 	d.awaitMountds(t, 2)
 	d.unpublish(t, "a", "a")
@@ -62,11 +62,11 @@ func TestSettingsApart(t *testing.T) {
 // makes room.
 func TestNoRoom(t *testing.T) {
 	d := startDriver(t)
-	volume := attributes(theStage.server.Endpoint, nil)
+	volume := attributes(theStage.Server.Endpoint, nil)
 	d.publish(t, "1", "a", volume, keys())
 	d.restart(t, "--max-mounts", "1")
 	d.publish(t, "2", "b", volume, keys())
-	other := attributes(theStage.server.Endpoint, map[string]string{"source": "s3://" + bucket})
+	other := attributes(theStage.Server.Endpoint, map[string]string{"source": "s3://" + bucket})
 	_, err := d.node.NodePublishVolume(t.Context(), d.request(t, "3", "c", other, keys()))
 	checkRefused(t, err, codes.ResourceExhausted, "volume 3", "room")
 	d.unpublish(t, "1", "a")
@@ -88,7 +88,7 @@ func TestManyPodsAtOnce(t *testing.T) {
 		name := fmt.Sprint("pod-", i)
 		wg.Go(func() {
 			for range rounds {
-				d.publish(t, name, name, attributes(theStage.server.Endpoint, map[string]string{"source": sources[i%2]}), keys())
+				d.publish(t, name, name, attributes(theStage.Server.Endpoint, map[string]string{"source": sources[i%2]}), keys())
 				if out, err := exec.Command("head", "-c", "8", d.target(name)+files[i%2]).CombinedOutput(); err != nil || len(out) != 8 {
 					t.Errorf("%s reads %q: %v", name, out, err)
 				}

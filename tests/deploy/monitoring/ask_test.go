@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"weightfs/tests/rig"
 )
@@ -27,7 +26,7 @@ type mounted struct {
 // fill makes a bucket with two objects, once for each test.
 func fill(t *testing.T, name string) {
 	t.Helper()
-	theStage.server.Fill(t, name, map[string][]byte{
+	theStage.Server.Fill(t, name, map[string][]byte{
 		prefix + "/" + object: bytes.Repeat([]byte("weights "), 1<<17),
 		prefix + "/" + large:  bytes.Repeat([]byte("content "), 1<<20),
 	})
@@ -43,7 +42,7 @@ func mount(t *testing.T, address string, env []string, flags ...string) *mounted
 	m.Mount = theStage.MountFor(t, rig.MountOptions{
 		Source: "s3://" + name + "/" + prefix,
 		Args:   append([]string{"--http", address}, flags...),
-		Env:    append(theStage.server.Env(), env...),
+		Env:    append(theStage.Server.Env(), env...),
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
@@ -102,15 +101,11 @@ func (m *mounted) want(path string, set func(*http.Request), code int) answer {
 // await asks for a path again and again until ok; the bound is for a hang.
 func (m *mounted) await(path string, ok func(answer) bool) answer {
 	m.t.Helper()
-	for hung := time.Now().Add(limit); ; time.Sleep(100 * time.Millisecond) {
-		got := m.get(path, nil)
-		if ok(got) {
-			return got
-		}
-		if time.Now().After(hung) {
-			m.t.Fatalf("%s stays at %d: %.500s", path, got.code, got.body)
-		}
+	var got answer
+	if !rig.Eventually(func() bool { got = m.get(path, nil); return ok(got) }) {
+		m.t.Fatalf("%s stays at %d: %.500s", path, got.code, got.body)
 	}
+	return got
 }
 
 // read reads a file of the mount by a process of its own, and says whether it

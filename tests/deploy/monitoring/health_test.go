@@ -11,7 +11,7 @@ import (
 // TestProbes holds that a mount lives while its store is away, is not ready then,
 // and is ready again when the store is back, without a restart.
 func TestProbes(t *testing.T) {
-	p := proxy.Start(t, theStage.server.Endpoint)
+	p := proxy.Start(t, theStage.Server.Endpoint)
 	m := mount(t, "127.0.0.1:0", []string{"AWS_ENDPOINT_URL=" + p.Endpoint})
 	ready := func(a answer) bool { return a.code == http.StatusOK }
 	not := func(class string) func(answer) bool {

@@ -4,9 +4,6 @@ package monitoring
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"os"
 	"testing"
 	"time"
 
@@ -24,41 +21,19 @@ const (
 	large  = "secret-blob.bin"
 )
 
-// stage is what the tests share; TestMain sets it up, and they read it.
+// stage is what the tests share.
 type stage struct {
-	*rig.Programs
-	server *rig.Server
-	root   string // of the project
+	*rig.Stage
+	root string // of the project
 }
 
+// theStage is set before the first test runs.
 var theStage stage
 
 func TestMain(m *testing.M) {
-	code, err := runOnStage(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "tests:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func runOnStage(m *testing.M) (code int, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	if theStage.root, err = rig.Root(); err != nil {
-		return 1, err
-	}
-	scratch, err := os.MkdirTemp("", "weightfs-monitoring-")
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	if theStage.Programs, err = rig.Build(ctx, scratch); err != nil {
-		return 1, err
-	}
-	if theStage.server, err = rig.NewServer(ctx, rig.ServerOptions{}); err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, theStage.server.Close()) }()
-	return m.Run(), nil
+	rig.Main(m, "monitoring", rig.ServerOptions{}, func(_ context.Context, s *rig.Stage) (err error) {
+		theStage.Stage = s
+		theStage.root, err = rig.Root()
+		return err
+	})
 }

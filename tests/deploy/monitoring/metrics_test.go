@@ -34,7 +34,7 @@ func (m *mounted) scrape() map[string]float64 {
 // TestMetricsOfALoad reads through a mount whose store fails at times, and holds
 // what is counted of it, and that none of it names what was read.
 func TestMetricsOfALoad(t *testing.T) {
-	p := proxy.Start(t, theStage.server.Endpoint)
+	p := proxy.Start(t, theStage.Server.Endpoint)
 	m := mount(t, "127.0.0.1:0", []string{"AWS_ENDPOINT_URL=" + p.Endpoint}, "--memory-limit", "64Mi")
 	p.SetRules(1,
 		proxy.Rule{Op: "GET", Key: object, Count: 1, Fault: proxy.Fault{Status: 503, Code: "SlowDown"}},
@@ -93,18 +93,18 @@ func checkNames(t *testing.T, m *mounted, p *proxy.Proxy) {
 	if !regexp.MustCompile(`weightfs_build_info\{commit="[^"]+",goversion="go[^"]+",source="s3://` + bucket + `-[a-z-]+",version="[^"]+"\} 1`).MatchString(text) {
 		t.Error("no build info, or one that names more than the bucket")
 	}
-	for _, secret := range []string{prefix, object, large, "safetensors", m.Dir, p.Endpoint, theStage.server.AccessKey, theStage.server.SecretKey} {
+	for _, secret := range []string{prefix, object, large, "safetensors", m.Dir, p.Endpoint, theStage.Server.AccessKey, theStage.Server.SecretKey} {
 		if strings.Contains(text, secret) {
 			t.Errorf("the metrics have %q", secret)
 		}
 	}
 }
 
-// families are the names of the metrics that a mount of a bucket shows, with those
+// families are the names of the metrics that a mount of a bucket with a shared cache shows, with those
 // of the parts of histograms and summaries.
 func families(t *testing.T) map[string]bool {
 	t.Helper()
-	m := mount(t, "127.0.0.1:0", nil)
+	m := mount(t, "127.0.0.1:0", nil, "--cache-url", "http://127.0.0.1:9") // which nobody is asked before something is read
 	names := map[string]bool{}
 	for sample := range m.scrape() {
 		name, _, _ := strings.Cut(sample, "{")

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"weightfs/tests/deploy/node"
+	"weightfs/tests/rig"
 )
 
 // An access below a directory of autofs' mounts, from a folder and from a bucket;
@@ -23,7 +23,7 @@ func TestAutofs(t *testing.T) {
 	})
 	// autofs knows its own by their process group, which must be one of the node.
 	automount := s.Start(t, "setsid", "automount", "--foreground", "--dont-check-daemon", "--verbose")
-	node.Eventually(t, "autofs is mounted", func() bool {
+	rig.Await(t, "autofs is mounted", func() bool {
 		select {
 		case <-automount.Done():
 			t.Fatalf("automount ended: %s", automount.Output())
@@ -61,12 +61,12 @@ func TestEndedStart(t *testing.T) {
 s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1], flush=True)
 held = []
 while True: held.append(s.accept()[0]); print("asked", flush=True)`)
-	node.Eventually(t, "the store listens", func() bool { return strings.HasSuffix(silent.Output(), "\n") })
+	rig.Await(t, "the store listens", func() bool { return strings.HasSuffix(silent.Output(), "\n") })
 	address := "127.0.0.1:" + strings.TrimSpace(silent.Output())
 	for _, signal := range []string{"INT", "TERM", "KILL", "HUP"} {
 		asked := strings.Count(silent.Output(), "asked")
 		start := s.Start(t, "mount.weightfs", "s3://models", "/mnt/models", "-o", "env_file=/etc/weightfs/env,endpoint_url=http://"+address)
-		node.Eventually(t, "the store is asked", func() bool { return strings.Count(silent.Output(), "asked") > asked })
+		rig.Await(t, "the store is asked", func() bool { return strings.Count(silent.Output(), "asked") > asked })
 		helpers := s.Processes(t, "mount.weightfs")
 		if len(helpers) != 1 {
 			t.Fatalf("processes %q", helpers)
@@ -98,8 +98,12 @@ func TestClean(t *testing.T) {
 	s.Succeed(t, "mount", "-t", "tmpfs", "tmpfs", other)
 	mount := func() { s.Succeed(t, "mount", "-t", "weightfs", s.folder(), "/mnt/models") }
 	kill := func() {
-		s.Succeed(t, "kill", append([]string{"-KILL"}, s.daemons(t)...)...)
-		node.Eventually(t, "mountd is gone", func() bool { return len(s.daemons(t)) == 0 })
+		// Who serves, then his keeper, which is stopped and starts nobody else.
+		daemons := s.daemons(t)
+		s.Succeed(t, "kill", append([]string{"-STOP"}, daemons...)...)
+		slices.Reverse(daemons)
+		s.Succeed(t, "kill", append([]string{"-KILL"}, daemons...)...)
+		rig.Await(t, "mountd is gone", func() bool { return len(s.daemons(t)) == 0 })
 		if dead := s.Run(t, "ls", "/mnt/models"); !strings.Contains(dead.Stderr, "not connected") {
 			t.Errorf("a dead mount: %+v", dead)
 		}

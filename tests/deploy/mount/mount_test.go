@@ -57,8 +57,8 @@ func (s stage) reads(t *testing.T, dir string) {
 // ends waits until nothing is mounted at dir, and no mountd is left.
 func (s stage) ends(t *testing.T, dir string) {
 	t.Helper()
-	node.Eventually(t, "no weightfs at "+dir, func() bool { return !slices.Contains(s.Mounts(t, dir), "fuse.weightfs") })
-	node.Eventually(t, "mountd ends", func() bool { return len(s.daemons(t)) == 0 })
+	rig.Await(t, "no weightfs at "+dir, func() bool { return !slices.Contains(s.Mounts(t, dir), "fuse.weightfs") })
+	rig.Await(t, "mountd ends", func() bool { return len(s.daemons(t)) == 0 })
 }
 
 // daemons are the processes of mountd, whatever it is called.

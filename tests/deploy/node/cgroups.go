@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"weightfs/tests/rig"
 )
 
 // groups are the control groups of a node.
@@ -52,7 +54,7 @@ func joinGroups(tb testing.TB) groups {
 			tb.Fatal(err)
 		}
 		tb.Cleanup(func() {
-			Eventually(tb, "the node's control groups are empty", func() bool { return removeGroups(dir) == nil })
+			rig.Await(tb, "the node's control groups are empty", func() bool { return removeGroups(dir) == nil })
 		})
 		g.enter += " " + dir
 	}

@@ -119,7 +119,7 @@ func (n *Node) prepare(scratch string, files map[string]string) error {
 // awaitInit waits until the first process is what it is to be.
 func (n *Node) awaitInit(tb testing.TB) {
 	tb.Helper()
-	Eventually(tb, "the node starts", func() bool {
+	rig.Await(tb, "the node starts", func() bool {
 		select {
 		case <-n.init.Done():
 			tb.Fatalf("the node ended: %s", n.init.Output())
@@ -209,14 +209,4 @@ func (n *Node) Mounts(tb testing.TB, dir string) []string {
 func (n *Node) Processes(tb testing.TB, name string) []string {
 	tb.Helper()
 	return strings.Fields(n.Run(tb, "pgrep", "-x", name).Stdout)
-}
-
-// Eventually waits until something holds.
-func Eventually(tb testing.TB, what string, holds func() bool) {
-	tb.Helper()
-	for end := time.Now().Add(limit); !holds(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			tb.Fatalf("in vain: %s", what)
-		}
-	}
 }

@@ -27,11 +27,11 @@ func TestWhatHoldsReadersBack(t *testing.T) {
 		{"reader", `while exec 3<"$0"; do for i in 1 2 3 4 5 6 7 8; do dd of=/dev/null bs=64k count=1 iflag=direct status=none <&3; sleep 0.1; done; done`, proxy.Shape{}, 64, 1},
 	} {
 		t.Run(c.want, func(t *testing.T) {
-			theStage.server.Fill(t, bucket, map[string][]byte{shard: make([]byte, size)})
-			before := proxy.Start(t, theStage.server.Endpoint)
+			theStage.Server.Fill(t, bucket, map[string][]byte{shard: make([]byte, size)})
+			before := proxy.Start(t, theStage.Server.Endpoint)
 			b := &busyMount{Mount: theStage.MountFor(t, rig.MountOptions{
 				Source: "s3://" + bucket, Args: []string{fmt.Sprintf("--memory-limit=%dMi", c.limit)},
-				Env: append(theStage.server.Env(), "AWS_ENDPOINT_URL="+before.Endpoint),
+				Env: append(theStage.Server.Env(), "AWS_ENDPOINT_URL="+before.Endpoint),
 			})}
 			t.Cleanup(b.stopReading)
 			t.Cleanup(func() { before.SetShape(proxy.Shape{}) }) // so that the readers' last reads end
@@ -42,7 +42,7 @@ func TestWhatHoldsReadersBack(t *testing.T) {
 			var held struct {
 				Back struct{ By, Why string } `json:"held_back_by"`
 			}
-			if !eventually(func() bool {
+			if !rig.Eventually(func() bool {
 				if err := json.Unmarshal([]byte(b.status(t, "--json")), &held); err != nil {
 					t.Fatal(err)
 				}

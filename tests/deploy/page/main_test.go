@@ -5,9 +5,7 @@ package page
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -34,42 +32,14 @@ const (
 	limit = 32 << 20
 )
 
-// stage is what the tests share.
-type stage struct {
-	*rig.Programs
-	server *rig.Server
-}
-
 // theStage is set before the first test runs.
-var theStage *stage
+var theStage *rig.Stage
 
 func TestMain(m *testing.M) {
-	code, err := runOnStage(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "tests/deploy/page:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func runOnStage(m *testing.M) (code int, err error) {
-	ctx := context.Background()
-	scratch, err := os.MkdirTemp("", "weightfs-page-")
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	programs, err := rig.Build(ctx, scratch)
-	if err != nil {
-		return 1, err
-	}
-	server, err := rig.NewServer(ctx, rig.ServerOptions{})
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, server.Close()) }()
-	theStage = &stage{programs, server}
-	return m.Run(), nil
+	rig.Main(m, "page", rig.ServerOptions{}, func(_ context.Context, s *rig.Stage) error {
+		theStage = s
+		return nil
+	})
 }
 
 // busyMount is a mount of a distant bucket that is read.
@@ -83,14 +53,14 @@ type busyMount struct {
 // hostile name open, and one has failed.
 func mountUnderLoad(t *testing.T, args ...string) *busyMount {
 	t.Helper()
-	theStage.server.Fill(t, bucket, map[string][]byte{shard: make([]byte, size), broken: make([]byte, 1<<20), hostile: make([]byte, 4<<20)})
-	before := proxy.Start(t, theStage.server.Endpoint)
+	theStage.Server.Fill(t, bucket, map[string][]byte{shard: make([]byte, size), broken: make([]byte, 1<<20), hostile: make([]byte, 4<<20)})
+	before := proxy.Start(t, theStage.Server.Endpoint)
 	before.SetShape(proxy.Shape{FirstByte: 50 * time.Millisecond, PerConnection: 2 << 20, Total: 8 << 20})
 	before.SetRules(1, proxy.Rule{Op: "GET", Key: broken, Fault: proxy.Fault{Status: 403, Code: "AccessDenied"}})
 	b := &busyMount{Mount: theStage.MountFor(t, rig.MountOptions{
 		Source: "s3://" + bucket,
 		Args:   append([]string{fmt.Sprint("--memory-limit=", limit)}, args...),
-		Env:    append(theStage.server.Env(), "AWS_ENDPOINT_URL="+before.Endpoint),
+		Env:    append(theStage.Server.Env(), "AWS_ENDPOINT_URL="+before.Endpoint),
 	})}
 	t.Cleanup(b.stopReading)
 	b.read(t, `while dd if="$0" of=/dev/null bs=1M iflag=direct status=none; do :; done`, shard)
@@ -154,15 +124,4 @@ func (b *busyMount) address(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return match[1]
-}
-
-// eventually polls until holds returns true, and returns false where somebody
-// hangs.
-func eventually(holds func() bool) bool {
-	for began := time.Now(); !holds(); time.Sleep(50 * time.Millisecond) {
-		if time.Since(began) > hang {
-			return false
-		}
-	}
-	return true
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"weightfs/tests/rig"
+
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
@@ -100,7 +102,7 @@ func TestPageOfABusyMount(t *testing.T) {
 			b.dress(window.width, window.height, scheme)
 			run(b, chromedp.Navigate(address+"/"))
 			var s seen
-			if !eventually(func() bool { s = b.look(); return s.isBusy() }) {
+			if !rig.Eventually(func() bool { s = b.look(); return s.isBusy() }) {
 				t.Fatalf("the load is not shown: %+v\n%q", s, b.complained())
 			}
 			b.screenshot(fmt.Sprintf("page-%d-%s", window.width, scheme))
@@ -139,7 +141,7 @@ func TestPageTakesItsToken(t *testing.T) {
 	b := openBrowser(t)
 	run(b, chromedp.Navigate(strings.Replace(address, "://", "://any:"+token+"@", 1)+"/"))
 	var s seen
-	if !eventually(func() bool { s = b.look(); return s.State == "live" && s.isBusy() }) {
+	if !rig.Eventually(func() bool { s = b.look(); return s.State == "live" && s.isBusy() }) {
 		t.Errorf("with the token: %+v\n%q", s, b.complained())
 	}
 }
@@ -152,14 +154,14 @@ func TestPageOfManyFiles(t *testing.T) {
 	b := openBrowser(t)
 	run(b, chromedp.Navigate(m.address(t)+"/"))
 	var s seen
-	if !eventually(func() bool {
+	if !rig.Eventually(func() bool {
 		s = b.look()
 		return len(s.Files) == shown+1 && s.Files[shown].Text == fmt.Sprintf("and %d more", files-shown)
 	}) {
 		t.Errorf("%d files: %+v\n%q", len(s.Files), s.Files, b.complained())
 	}
 	// The busiest come first: it is among them once its next bytes have come.
-	if !eventually(func() bool { _, ok := find(b.look().Files, shard); return ok }) {
+	if !rig.Eventually(func() bool { _, ok := find(b.look().Files, shard); return ok }) {
 		t.Error("the one that is read is not among the first")
 	}
 }
@@ -231,7 +233,28 @@ func (b *browser) checkEnd(m *busyMount) {
 		b.t.Error(err)
 	}
 	var s seen
-	if !eventually(func() bool { s = b.look(); return strings.HasPrefix(s.State, "mountd does not answer: seen last at") }) {
+	if !rig.Eventually(func() bool { s = b.look(); return strings.HasPrefix(s.State, "mountd does not answer: seen last at") }) {
 		b.t.Errorf("after the end of the mount: %q", s.State)
 	}
+}
+
+// TestPageNamesTheCache looks at the page of a mount whose shared cache is not there.
+func TestPageNamesTheCache(t *testing.T) {
+	const url = "http://127.0.0.1:9" // of discard, where nobody listens
+	address := mountUnderLoad(t, "--http=127.0.0.1:0", "--cache-url="+url).address(t)
+	b := openBrowser(t)
+	b.dress(360, 800, "light")
+	run(b, chromedp.Navigate(address+"/"))
+	shown := ""
+	if !rig.Eventually(func() bool {
+		shown = run(b, chromedp.Evaluate[string](`document.getElementById("tier").innerText`))
+		return strings.Contains(shown, url) && strings.Contains(shown, "left alone") && strings.Contains(shown, "unreachable")
+	}) {
+		t.Errorf("of the cache it shows %q", shown)
+	}
+	if s := b.look(); s.Overflow > 0 || len(s.TooSmall) > 0 {
+		t.Errorf("%v px wider than the window, too small %v", s.Overflow, s.TooSmall)
+	}
+	b.screenshot("page-cache")
+	b.checkManners(address)
 }

@@ -29,7 +29,7 @@ func TestStatusOfABusyMount(t *testing.T) {
 	wanted := []*regexp.Regexp{
 		regexp.MustCompile(`(?m)^source +s3://models$`),
 		regexp.MustCompile(`(?m)^mounted +` + regexp.QuoteMeta(m.Dir) + `$`),
-		regexp.MustCompile(`(?m)^since +\d{4}-\d\d-\d\d .*, pid ` + fmt.Sprint(m.PID()) + `,`),
+		regexp.MustCompile(`(?m)^since +\d{4}-\d\d-\d\d .*, pid ` + fmt.Sprint(m.Process.PID()) + `,`),
 		regexp.MustCompile(`(?m)^held back (line|store|memory|reader): .+$`),
 		regexp.MustCompile(`(?m)^served +[1-9][0-9.]* [kM]B/s `),
 		regexp.MustCompile(`(?m)^fetched +[1-9][0-9.]* [kM]B/s `),
@@ -45,7 +45,7 @@ func TestStatusOfABusyMount(t *testing.T) {
 		regexp.MustCompile(`(?m)^ +.*AccessDenied`),
 	}
 	var out string
-	if !eventually(func() bool {
+	if !rig.Eventually(func() bool {
 		out = m.status(t)
 		for _, line := range wanted {
 			if !line.MatchString(out) {
@@ -81,7 +81,7 @@ func TestStatusOfAFolder(t *testing.T) {
 	m.read(t, `exec 3<"$0"; cat <&3 >/dev/null; exec sleep 3600`, "weights")
 	wanted := regexp.MustCompile(`(?s)held back nothing: the kernel reads 1 file by itself.*\n +1.0 MiB +by kernel +sleep \d+ +weights\n`)
 	var out string
-	if !eventually(func() bool { out = m.status(t); return wanted.MatchString(out) }) {
+	if !rig.Eventually(func() bool { out = m.status(t); return wanted.MatchString(out) }) {
 		t.Error(out)
 	}
 }
@@ -101,7 +101,7 @@ func (b *busyMount) checkJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(b.status(t, "--json")), &r); err != nil {
 		t.Fatal(err)
 	}
-	if r.Source != "s3://"+bucket || r.Mountpoint != b.Dir || r.PID != b.PID() || r.Uptime <= 0 || r.Limit != limit ||
+	if r.Source != "s3://"+bucket || r.Mountpoint != b.Dir || r.PID != b.Process.PID() || r.Uptime <= 0 || r.Limit != limit ||
 		r.Measures["reads_total"] == 0 || r.Throughput.Now.Served <= 0 || len(r.Files.Listed) < 1 {
 		t.Errorf("%+v", r)
 	}

@@ -46,7 +46,7 @@ func boot(t *testing.T, files map[string]string) machine {
 		all[name] = text
 	}
 	m := machine{node.Start(t, node.Options{Files: all, Init: []string{"/lib/systemd/systemd", "--system", "--unit=node.target", "--log-target=console", "--show-status=no"}})}
-	node.Eventually(t, "systemd runs", func() bool {
+	rig.Await(t, "systemd runs", func() bool {
 		return m.Run(t, "systemctl", "is-active", "node.target").Stdout == "active\n"
 	})
 	return m
@@ -124,7 +124,7 @@ func TestService(t *testing.T) {
 		t.Errorf("the kernel reads ahead %s KiB", readAhead)
 	}
 	m.Succeed(t, "kill", "-KILL", pid)
-	node.Eventually(t, "mountd runs again", func() bool {
+	rig.Await(t, "mountd runs again", func() bool {
 		return m.property(t, "weightfs@a", "NRestarts") == "1" && m.property(t, "weightfs@a", "ActiveState") == "active"
 	})
 	m.reads(t, "/mnt/new/models")
@@ -150,7 +150,7 @@ func TestKilledForGood(t *testing.T) {
 	})
 	m.start(t, "a")
 	m.Succeed(t, "systemctl", "kill", "--signal=KILL", "weightfs@a")
-	node.Eventually(t, "the unit has failed", func() bool { return m.property(t, "weightfs@a", "ActiveState") == "failed" })
+	rig.Await(t, "the unit has failed", func() bool { return m.property(t, "weightfs@a", "ActiveState") == "failed" })
 	if mounts := m.Mounts(t, "/mnt/models"); len(mounts) != 0 {
 		t.Errorf("left: %q", mounts)
 	}
@@ -174,7 +174,7 @@ func TestWrongFlag(t *testing.T) {
 		t.Errorf("the log says %q", log)
 	}
 	m.Run(t, "systemctl", "start", "weightfs@failed")
-	node.Eventually(t, "a failed start is tried again", func() bool { return m.property(t, "weightfs@failed", "NRestarts") >= "1" })
+	rig.Await(t, "a failed start is tried again", func() bool { return m.property(t, "weightfs@failed", "NRestarts") >= "1" })
 	m.Succeed(t, "systemctl", "stop", "weightfs@failed")
 }
 
@@ -194,7 +194,7 @@ func TestRefusedStart(t *testing.T) {
 		if r := m.Run(t, "systemctl", "start", "weightfs@"+name); r.Code == 0 {
 			t.Errorf("%s was started", name)
 		}
-		node.Eventually(t, "it is tried again", func() bool { return m.property(t, "weightfs@"+name, "NRestarts") >= "1" })
+		rig.Await(t, "it is tried again", func() bool { return m.property(t, "weightfs@"+name, "NRestarts") >= "1" })
 		m.Succeed(t, "systemctl", "stop", "weightfs@"+name)
 	}
 	if log := m.log(t, "second"); !strings.Contains(log, "/srv/models is mounted there already") {
@@ -250,11 +250,11 @@ func TestAutomount(t *testing.T) {
 		m.reads(t, "/mnt/models")
 		// Whose working directory is there keeps it.
 		m.Succeed(t, "sh", "-c", "cd /mnt/models && grep ' /mnt/models fuse.weightfs ' /proc/mounts")
-		node.Eventually(t, "an idle mount goes", func() bool {
+		rig.Await(t, "an idle mount goes", func() bool {
 			return !slices.Contains(m.Mounts(t, "/mnt/models"), "fuse.weightfs") && len(m.Processes(t, "mountd")) == 0
 		})
 	}
 	m.reads(t, "/mnt/models")
 	m.Succeed(t, "systemctl", "stop", "mnt-models.automount", "mnt-models.mount")
-	node.Eventually(t, "all is gone", func() bool { return len(m.Mounts(t, "/mnt/models")) == 0 && len(m.Processes(t, "mountd")) == 0 })
+	rig.Await(t, "all is gone", func() bool { return len(m.Mounts(t, "/mnt/models")) == 0 && len(m.Processes(t, "mountd")) == 0 })
 }

@@ -153,6 +153,20 @@ function showFetches(r) {
   })), f.objects.length - 8);
 }
 
+function showTier(t) {
+  at("tier").hidden = !t;
+  if (!t) return;
+  set("tier-bytes", size(t.bytes));
+  set("tier-hits", t.hit_rate === null ? "" : `, ${Math.round(100 * t.hit_rate)}% hits`);
+  set("tier-direct", size(t.direct_bytes));
+  const causes = Object.entries(t.fallbacks).map(([cause, n]) => `${n} ${cause}`).join(", ");
+  set("tier-causes", causes && `: ${causes}`);
+  list("tier-list", t.instances.map((i) => ({
+    name: i.url, amount: i.state === "closed" ? "asked" : "left alone",
+    note: [count(i.requests, "request"), `${i.failures} failed`].concat(i.breaks ? `left alone ${count(i.breaks, "time")}` : []).join(" · "),
+  })), 0);
+}
+
 function showFiles(f) {
   set("files-count", f.open ? String(f.open) : "");
   const shown = f.listed.slice(0, shownFiles);
@@ -211,6 +225,7 @@ function show(r) {
   showThroughput(r.throughput);
   showCache(r);
   showFetches(r);
+  showTier(r.tier);
   showFiles(r.files);
   showHandoff(r.handoff);
   showFailures(r);

@@ -1,0 +1,280 @@
+// Package keeper holds a mount while the processes that serve it come and go.
+//
+// The keeper is the process that a user starts. It has the mount's descriptor and
+// its state ([fs.Attachment.Keep]) open, starts a worker, which is the same program
+// once more, and serves nothing by itself: no network, no cache, nothing that grows.
+// When the worker dies it starts another, which goes on where that one was; readers
+// wait a moment. When the mount has ended, the worker says so and its exit code is
+// the keeper's.
+//
+// If the keeper dies, the worker unmounts, as at SIGTERM. Signals are the keeper's,
+// and it passes them on.
+package keeper
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"sync"
+	"time"
+
+	"weightfs/fs"
+)
+
+const (
+	// maxDeaths is how many workers in a row may die early. The mount is then given
+	// up: a reader that waits for it would wait for ever.
+	maxDeaths = 10
+	// earlyDeath is how soon after it began to serve.
+	earlyDeath = time.Second
+	// The pause before another start, which doubles with each early death.
+	firstPause, longestPause = 5 * time.Millisecond, time.Second
+	// startLimit is how long a worker may take to serve what it takes over.
+	startLimit = time.Minute
+)
+
+// ErrGivenUp says that worker after worker has died, so that the mount was ended.
+var ErrGivenUp = errors.New("given up")
+
+// Config says what is kept, and how. All fields but the last two are needed.
+type Config struct {
+	// Worker is the command of a worker that takes over for the nth time, or is the
+	// first for 0, and what the first one said with [SourceIsOpen]. Its descriptor 3
+	// will be its end of a [Link].
+	Worker func(n int, source string) *exec.Cmd
+	// Mount makes the mount, when the first worker has opened the source.
+	Mount func() (*fs.Attachment, error)
+	// Answers is called once, when the first worker answers.
+	Answers func() error
+	// Signals end the mount; each is passed on.
+	Signals <-chan os.Signal
+	Logger  *slog.Logger
+	// Stopping is called at the first of Signals, if not nil.
+	Stopping func()
+}
+
+// keeper is a running Config.
+type keeper struct {
+	Config
+	mount    *fs.Attachment // nil before it was made
+	source   string         // what is known of it
+	answered bool
+	stopping bool
+	workers  int // that were started
+	deaths   int // early ones in a row
+}
+
+// Run keeps the mount until it has ended, and returns the exit code of the worker
+// that ended it. A worker has said why; an error is what no worker could say.
+func Run(cfg Config) (code int, err error) {
+	k := &keeper{Config: cfg}
+	defer func() {
+		if k.mount != nil {
+			err = errors.Join(err, k.end(err != nil || code != 0))
+		}
+	}()
+	for {
+		w, err := k.start()
+		if err != nil {
+			return 1, err
+		}
+		ended, err := k.follow(w)
+		if ended || err != nil {
+			_ = w.link.Close() // one that waits for us ends
+			<-w.reaped
+			return w.cmd.ProcessState.ExitCode(), err
+		}
+		if err := k.died(w); err != nil {
+			return 1, err
+		}
+	}
+}
+
+// end gives up the descriptors, and takes the mount away where no worker has.
+func (k *keeper) end(failed bool) error {
+	var err error
+	if failed {
+		err = k.mount.Detach()
+	}
+	return errors.Join(err, k.mount.Close())
+}
+
+// worker is a process that serves, or is about to.
+type worker struct {
+	cmd    *exec.Cmd
+	link   *Link
+	heard  chan said     // closed when nothing more will be heard
+	dead   chan struct{} // closed once none of its threads runs
+	reaped chan struct{} // closed once it is gone, and ProcessState set
+	die    sync.Once
+	served time.Time // since when it serves; zero before
+}
+
+type said struct {
+	what byte
+	text string
+}
+
+// start starts a worker. One that takes over is sent the mount at once.
+func (k *keeper) start() (*worker, error) {
+	link, theirs, err := NewLink()
+	if err != nil {
+		return nil, fmt.Errorf("start a process to serve: %w", err)
+	}
+	defer theirs.Close()
+	w := &worker{cmd: k.Worker(k.workers, k.source), link: link, heard: make(chan said), dead: make(chan struct{}), reaped: make(chan struct{})}
+	w.cmd.ExtraFiles = []*os.File{theirs}
+	if err := w.cmd.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start a process to serve: %w", err), link.Close())
+	}
+	k.workers++
+	go w.reap()
+	go w.hear()
+	if k.mount != nil {
+		_ = link.Pass(k.mount) // one that has died meanwhile is seen to have
+	}
+	return w, nil
+}
+
+func (w *worker) reap() {
+	_ = w.cmd.Wait() // what became of it is in ProcessState
+	close(w.reaped)
+	w.noteDeath()
+}
+
+func (w *worker) noteDeath() { w.die.Do(func() { close(w.dead) }) }
+
+func (w *worker) hear() {
+	defer close(w.heard)
+	for {
+		what, text, _, err := w.link.Hear()
+		if err != nil {
+			return
+		}
+		select {
+		case w.heard <- said{what, text}:
+		case <-w.dead:
+			return
+		}
+	}
+}
+
+// follow looks after a worker until the mount has ended, or the worker is dead.
+func (k *keeper) follow(w *worker) (ended bool, err error) {
+	late := time.NewTimer(startLimit)
+	defer late.Stop()
+	if k.mount == nil {
+		late.Stop() // it says by itself what it waits for
+	}
+	if k.stopping {
+		_ = w.link.Say(Terminate, "") // the last one was told so
+	}
+	heard := w.heard
+	for {
+		select {
+		case m, ok := <-heard:
+			if !ok {
+				heard = nil
+				continue
+			}
+			if m.what == MountEnded {
+				_ = w.link.Say(Understood, "") // it goes anyway
+				return true, nil
+			}
+			if m.what == MountAnswers {
+				late.Stop()
+			}
+			if err := k.heard(w, m); err != nil {
+				return false, err
+			}
+		case sig := <-k.Signals:
+			k.stop(w, sig)
+		case <-late.C:
+			k.Logger.Error("a process that was to take the mount over hangs, and is killed", "pid", w.cmd.Process.Pid)
+			_ = w.cmd.Process.Kill()
+		case <-w.dead:
+			return !k.answered, k.startFailed(w)
+		}
+	}
+}
+
+// startFailed is the error of a first worker that ended before its mount answered,
+// without a word of its own.
+func (k *keeper) startFailed(w *worker) error {
+	if k.answered {
+		return nil
+	}
+	<-w.reaped
+	if w.cmd.ProcessState.ExitCode() > 0 {
+		return nil
+	}
+	return fmt.Errorf("the process that was to serve ended before the mount answered: %v", w.cmd.ProcessState)
+}
+
+// heard does what a worker asks for.
+func (k *keeper) heard(w *worker, m said) error {
+	switch {
+	case m.what == SourceIsOpen && k.mount == nil:
+		mount, err := k.Mount()
+		if err != nil {
+			return err
+		}
+		k.mount, k.source = mount, m.text
+		if err := mount.Keep(); err != nil {
+			return err
+		}
+		_ = w.link.Pass(mount) // one that has died meanwhile is seen to have
+	case m.what == MountAnswers:
+		w.served = time.Now()
+		go func() {
+			if awaitDying(w.cmd.Process.Pid, m.text) {
+				w.noteDeath()
+			}
+		}()
+		if k.answered {
+			return nil
+		}
+		k.answered = true
+		return k.Answers()
+	}
+	return nil
+}
+
+// stop passes a signal on.
+func (k *keeper) stop(w *worker, sig os.Signal) {
+	if !k.stopping && k.Stopping != nil {
+		k.Stopping()
+	}
+	k.stopping = true
+	k.Logger.Debug("passing a signal on", "signal", sig.String(), "pid", w.cmd.Process.Pid)
+	_ = w.link.Say(Terminate, "") // if it is dead, so is the mount soon: see follow
+}
+
+// died notes the death of a worker, and pauses if too many die.
+func (k *keeper) died(w *worker) error {
+	lived := time.Duration(0)
+	if !w.served.IsZero() {
+		lived = time.Since(w.served)
+	}
+	k.deaths++
+	if lived >= earlyDeath {
+		k.deaths = 0
+	}
+	k.Logger.Error("the process that serves has died: another takes over", "pid", w.cmd.Process.Pid,
+		"served", lived.Round(time.Millisecond), "in_a_row", max(k.deaths, 1), "takeover", k.workers)
+	go func() {
+		<-w.reaped
+		k.Logger.Error("how the process that served has died", "pid", w.cmd.Process.Pid, "cause", w.cmd.ProcessState.String())
+		_ = w.link.Close()
+	}()
+	if k.deaths >= maxDeaths {
+		<-w.reaped
+		return fmt.Errorf("%d processes that served died one after the other, the last by: %v: %w", k.deaths, w.cmd.ProcessState, ErrGivenUp)
+	}
+	if k.deaths > 1 {
+		time.Sleep(min(firstPause<<(k.deaths-2), longestPause))
+	}
+	return nil
+}

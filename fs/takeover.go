@@ -1,0 +1,195 @@
+// What a server does that is not the first of its mount: it is as the one before it
+// was, and answers what that one had taken. What is kept for it is in fs/state.
+
+package fs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"time"
+	"unsafe"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"weightfs/fs/state"
+)
+
+const (
+	// notifyResend has the kernel send again what was read and not answered. It
+	// knows that from Linux 6.9 on.
+	notifyResend = 7
+	// resent marks a request's number when it comes once more.
+	resent = 1 << 63
+	// handleBits is where the number of a server stands in those of its handles.
+	handleBits = 40
+	// sweptBackings is how far around the last backing file that was recorded those
+	// are sought that were not: as many as there can be requests to open.
+	sweptBackings = 512
+)
+
+// ErrOther says that what was left cannot be taken over: it is of another version,
+// which the kernel has an agreement with.
+var ErrOther = errors.New("the mount was served by another version")
+
+// Takeover is what a server found of the one before it. The zero value is that of
+// the first.
+type Takeover struct {
+	Inodes   int  // that the kernel knew
+	Damaged  int  // records of inodes that could not be read
+	Requests int  // that were under way
+	Resent   bool // the kernel sent those again; otherwise they were found
+	Took     time.Duration
+}
+
+// Takeover is what the server took over.
+func (s *Server) Takeover() Takeover { return s.device.takeover }
+
+// openState maps what goes with an attachment, nil where nothing does.
+func (a *Attachment) openState() (*state.File, error) {
+	if a.state == nil {
+		return nil, nil
+	}
+	keep, err := state.Open(a.state)
+	if errors.Is(err, state.ErrVersion) {
+		err = fmt.Errorf("%w: %w", ErrOther, err)
+	}
+	err = errors.Join(err, a.state.Close())
+	a.state = nil
+	return keep, err
+}
+
+// resume has the device be as that of the last server was: it hears the recorded
+// handshake again, and must agree to the same.
+func (d *device) resume(request, agreed []byte) error {
+	reply, err := d.agree(request)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(reply, agreed) {
+		return ErrOther
+	}
+	d.takeover.Inodes, d.takeover.Damaged = d.tree.nodes.restore()
+	d.sweepBackings()
+	return nil
+}
+
+// takeRequests sees to it that what the last server had taken and not answered is
+// answered, and returns what has to be for that. No thread of that server's may be
+// left. Nothing of this one's may wait for requests yet.
+func (d *device) takeRequests(mayResend bool) []state.Slot {
+	pending := d.keep.Pending()
+	d.takeover.Requests = len(pending)
+	if !mayResend || d.resend() != nil {
+		return pending
+	}
+	d.takeover.Resent = true
+	for _, s := range pending {
+		d.keep.Free(s)
+	}
+	return nil
+}
+
+// resend asks the kernel for what is under way.
+func (d *device) resend() error {
+	message := fuse.OutHeader{Length: sizeOfReplyHeader, Status: notifyResend}
+	return d.write(unsafe.Slice((*byte)(unsafe.Pointer(&message)), sizeOfReplyHeader))
+}
+
+// replay answers a request that the last server had taken. That one may have
+// answered it too: then the kernel refuses the reply, which does no harm.
+func (d *device) replay(s state.Slot) {
+	defer d.keep.Free(s)
+	req := s.Request()
+	switch op := header(req).Opcode; {
+	case isForget(op), op == opInterrupt, op == opNotifyReply, op == opInit:
+		// The first may have been counted. The others are of that server alone.
+	case op == opRelease:
+		d.reply(header(req).Unique, fuse.OK, nil) // it may have been counted
+	default:
+		d.answer(req)
+	}
+}
+
+// sweepBackings has the kernel forget backing files that a server died too early to
+// record, or to close.
+func (d *device) sweepBackings() {
+	if d.tree.passthrough == nil || d.tree.passthrough.device == nil || !sweepable(d.agreed.Release) {
+		return
+	}
+	recorded := d.tree.nodes.backings()
+	last := d.keep.LastBacking()
+	for id := max(last-sweptBackings, 1); id <= last+sweptBackings; id++ {
+		if !recorded[id] {
+			_ = d.closeBacking(id) // most were never there
+		}
+	}
+}
+
+// sweepable tells whether a kernel takes the number of a backing file for nothing
+// else, as it does up to Linux 6.18. Later ones may take it for a descriptor.
+func sweepable(release string) bool {
+	var major, minor int
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+		return false
+	}
+	return major < 6 || major == 6 && minor <= 18
+}
+
+// backings are the ids that nodes have.
+func (t *table) backings() map[int32]bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ids := map[int32]bool{}
+	for _, n := range t.byID {
+		if n.keptBacking != 0 {
+			ids[n.keptBacking] = true
+		}
+	}
+	return ids
+}
+
+// firstHandle is what the handles of a server begin behind. Those up to it are of
+// the servers before.
+func firstHandle(keep *state.File) uint64 {
+	return (max(keep.Generation(), 1) - 1) << handleBits
+}
+
+// reopen is a handle that the last server gave out: that of a node, which is one
+// version of a file.
+func (t *tree) reopen(fh, id uint64, pid uint32) (*openFile, bool) {
+	if fh == 0 || fh > t.firstHandle {
+		return nil, false
+	}
+	n, entry, ok := t.nodes.node(id)
+	if !ok {
+		return nil, false
+	}
+	file := &openFile{node: n, obj: entry.Object, reader: t.cache.Open(entry.Object), progress: progress{opened: time.Now(), pid: pid}}
+	if other, was := t.files.LoadOrStore(fh, file); was {
+		_ = file.reader.Close() // of which nothing was read
+		return other.(*openFile), true
+	}
+	t.counters.openFiles.Add(1)
+	return file, true
+}
+
+// releaseOld ends a handle of the last server's that was not used here.
+func (t *tree) releaseOld(in *fuse.ReleaseIn) {
+	if in.Fh == 0 || in.Fh > t.firstHandle || t.passthrough == nil {
+		return
+	}
+	if n, _, ok := t.nodes.node(in.NodeId); ok {
+		t.passthrough.close(n)
+	}
+}
+
+// unknownErrno is for a handle that nobody knows: its node is one for which there
+// was no room, so that the name has to be looked up again.
+func (t *tree) unknownErrno(fh uint64) unix.Errno {
+	if fh <= t.firstHandle {
+		return unix.ESTALE
+	}
+	return unix.EBADF
+}
