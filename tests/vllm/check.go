@@ -167,7 +167,7 @@ const serveLimit = 10 * time.Minute
 
 // checkServe has vllm serve answer a completion.
 func (s *stage) checkServe(ctx context.Context, path string, want result) (err error) {
-	address, port, err := rig.TakePort()
+	address, port, err := rig.TakePort(rig.Loopback())
 	if err != nil {
 		return err
 	}
