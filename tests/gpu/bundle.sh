@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes bin/gpu: run.sh, and what it runs on a machine with a GPU, without Go or a
-# network: our programs, and the wheels of other loaders. 53 MiB.
+# network: our programs, and the wheels of other loaders. 55 MiB.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 out=$PWD/bin/gpu

@@ -109,7 +109,7 @@ func TestLoadKilled(t *testing.T) {
 
 // A daemon that speaks another version is not asked, and a line says why.
 func TestLoadOfAnotherVersion(t *testing.T) {
-	want, _ := load(t, filepath.Join(theStage.scratch, object))
+	want, _ := load(t, filepath.Join(theStage.Scratch, object))
 	m := mount(t, nil)
 	socket := filepath.Join(t.TempDir(), filepath.Base(socketOf(t, filepath.Join(m.Dir, object))))
 	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: socket, Net: "unixpacket"})
@@ -145,7 +145,7 @@ func TestLoadOfAnotherVersion(t *testing.T) {
 // bench shows what was leased, and the mount beside it as it is without.
 func TestBench(t *testing.T) {
 	m := mount(t, nil)
-	out, err := exec.CommandContext(t.Context(), theStage.Gpuload, "bench", m.Dir, "--device", "cpu", "--sweep", "2", "--json", "--plot=", "--store", theStage.scratch).Output()
+	out, err := exec.CommandContext(t.Context(), theStage.Gpuload, "bench", m.Dir, "--device", "cpu", "--sweep", "2", "--json", "--plot=", "--store", theStage.Scratch).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
