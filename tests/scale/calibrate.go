@@ -39,13 +39,15 @@ func (all *results) measured(s sample) model.Point {
 	return model.Point{Fleet: f, Last: s.last()}
 }
 
-// calibrate finds what the samples say of this machine.
+// calibrate finds what the samples say of this machine. Fleets that read past their
+// cache say nothing: nothing fails in the model.
 func (all *results) calibrate() (err error) {
 	var direct, cached []model.Point
 	for _, s := range all.Samples {
-		if s.Cache == string(nowhere) {
+		switch {
+		case s.Cache == string(nowhere):
 			direct = append(direct, all.measured(s))
-		} else {
+		case s.Past == 0:
 			cached = append(cached, all.measured(s))
 		}
 	}

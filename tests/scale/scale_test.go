@@ -48,9 +48,14 @@ func measuredResults(t *testing.T, placed ...placement) *results {
 // What is measured calibrates the model, which then says the same of every sample.
 func TestCalibrate(t *testing.T) {
 	all := measuredResults(t, nowhere, onThree, onEachOne)
+	passed := all.Samples[len(all.Samples)-1]
+	passed.Past, passed.Seconds = 1<<20, []float64{1000}
+	measured := all.Samples
+	all.Samples = append(measured, passed)
 	if err := all.calibrate(); err != nil {
 		t.Fatal(err)
 	}
+	all.Samples = measured
 	for _, s := range all.Samples {
 		if ratio := all.simulated(s) / s.last(); math.Abs(ratio-1) > 0.05 {
 			t.Errorf("%s, %d nodes: simulated %v of %v", s.Cache, s.Nodes, all.simulated(s), s.last())

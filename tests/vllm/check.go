@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -56,7 +57,7 @@ func (s *stage) check(ctx context.Context) (err error) {
 			}
 		}
 	}
-	if err := s.checkTied(ctx, m); err != nil {
+	if err := errors.Join(s.checkTied(ctx, m), s.checkParallel(ctx, m)); err != nil {
 		return err
 	}
 	if err := s.checkElsewhere(ctx, local); err != nil {
@@ -110,11 +111,11 @@ func (s *stage) leased(ctx context.Context, m *rig.Mount) (int64, error) {
 
 // checkTied has ours load the one tensor that a sharded state has of two tied ones.
 func (s *stage) checkTied(ctx context.Context, m *rig.Mount) error {
-	want, err := s.generate(ctx, "auto", tied(s.models(), false), 1)
+	want, err := s.generate(ctx, "auto", filepath.Join(s.models(), tied), 1)
 	if err != nil {
 		return err
 	}
-	got, err := s.generate(ctx, "weightfs_sharded", tied(m.Dir, true), 1)
+	got, err := s.generate(ctx, "weightfs_sharded", filepath.Join(m.Dir, tiedSharded), 1)
 	if err != nil {
 		return err
 	}
@@ -122,6 +123,28 @@ func (s *stage) checkTied(ctx context.Context, m *rig.Mount) error {
 		return fmt.Errorf("weightfs_sharded of a tied model: %+v, want %+v", got, want)
 	}
 	fmt.Println("same tokens and weights: weightfs_sharded, tied embeddings")
+	return nil
+}
+
+// checkParallel has ranks load that do not have all layers, or not all experts.
+func (s *stage) checkParallel(ctx context.Context, m *rig.Mount) error {
+	for _, settings := range []map[string]any{
+		{"pipeline_parallel_size": 2},
+		{"tensor_parallel_size": 2, "enable_expert_parallel": true, "enable_ep_weight_filter": true},
+	} {
+		var loaded [2]answer
+		for i, j := range []job{{Format: "auto", Path: s.models()}, {Format: "weightfs", Path: m.Dir}} {
+			j.Do, j.Path, j.Ranks, j.Settings = "weights", filepath.Join(j.Path, experts), 2, settings
+			var err error
+			if loaded[i], err = s.vllm.do(ctx, j); err != nil {
+				return err
+			}
+		}
+		if got, want := loaded[1].result, loaded[0].result; !got.equal(want) || len(want.Weights) != 2 || want.Weights[0] == want.Weights[1] {
+			return fmt.Errorf("weightfs with %v: %+v, want %+v", settings, got, want)
+		}
+		fmt.Printf("same weights: weightfs, %v\n", settings)
+	}
 	return nil
 }
 
@@ -144,7 +167,7 @@ const serveLimit = 10 * time.Minute
 
 // checkServe has vllm serve answer a completion.
 func (s *stage) checkServe(ctx context.Context, path string, want result) (err error) {
-	address, port, err := rig.TakePort()
+	address, port, err := rig.TakePort(rig.Loopback())
 	if err != nil {
 		return err
 	}

@@ -5,8 +5,10 @@ is one line of output, an object too: the answer, or the "error". The processes 
 from this one, which has imported what all need: so each is as good as new, and need not
 wait for half a minute.
 """
+import concurrent.futures
 import contextlib
 import ctypes
+import functools
 import glob
 import hashlib
 import json
@@ -62,13 +64,16 @@ def cpu_of(pid):
 
 
 @contextlib.contextmanager
-def loader(format, path, extra={}, ranks=1, rank=0, meet=None):
-    """One of vLLM's loaders, without an engine: its config, and itself."""
-    config = EngineArgs(model=path, load_format=format, model_loader_extra_config=extra, tensor_parallel_size=ranks, **SETTINGS).create_engine_config()
+def loader(meet, rank, format, path, extra={}, settings={}):
+    """One of vLLM's loaders, without an engine: its config, and itself. Ranks meet in a
+    folder."""
+    config = EngineArgs(model=path, load_format=format, model_loader_extra_config=extra, **SETTINGS, **settings).create_engine_config()
     base_loader.process_weights_after_loading = lambda *_: None
-    with set_current_vllm_config(config), tempfile.TemporaryDirectory() as folder:
-        init_distributed_environment(ranks, rank, f"file://{meet or folder}/meet", rank, "gloo")
-        ensure_model_parallel_initialized(ranks, 1)
+    os.environ["VLLM_DIST_IDENT"] = os.path.basename(meet)  # of those who share memory
+    with set_current_vllm_config(config):
+        ways = config.parallel_config
+        init_distributed_environment(ways.world_size, rank, f"file://{meet}/meet", rank, "gloo")
+        ensure_model_parallel_initialized(ways.tensor_parallel_size, ways.pipeline_parallel_size)
         yield config, get_model_loader(config.load_config)
 
 
@@ -82,10 +87,16 @@ def load(format, path, extra={}, daemon=None):
         load_weights(model, model_config)
         took.update(seconds=time.perf_counter() - began, client=cpu() - used, daemon=cpu_of(daemon) - others if daemon else 0)
 
-    with loader(format, path, extra) as (config, made):
+    with tempfile.TemporaryDirectory() as meet, loader(meet, 0, format, path, extra) as (config, made):
         load_weights, made.load_weights = made.load_weights, timed
         made.load_model(config, config.model_config)
     return took
+
+
+def on_ranks(ranks, work, *arguments):
+    """What a function returns in a process for each rank."""
+    with tempfile.TemporaryDirectory() as meet, concurrent.futures.ProcessPoolExecutor(ranks, multiprocessing.get_context("fork")) as pool:
+        return list(pool.map(functools.partial(work, meet, *arguments), range(ranks)))
 
 
 def save(path, to, ranks):
@@ -94,22 +105,26 @@ def save(path, to, ranks):
     for name in os.listdir(path):
         if not name.endswith((".safetensors", ".index.json")):
             shutil.copy(os.path.join(path, name), to)
-    with tempfile.TemporaryDirectory() as meet:
-        processes = [multiprocessing.get_context("fork").Process(target=save_rank, args=(path, to, ranks, rank, meet)) for rank in range(ranks)]
-        for one in processes:
-            one.start()
-        for one in processes:
-            one.join()
-    if any(one.exitcode for one in processes):
-        raise RuntimeError("a rank failed")
+    on_ranks(ranks, save_rank, path, to, ranks)
     return {}
 
 
-def save_rank(path, to, ranks, rank, meet):
-    os.environ["VLLM_DIST_IDENT"] = os.path.basename(meet)  # which vLLM's own workers agree on
-    with loader("auto", path, ranks=ranks, rank=rank, meet=meet) as (config, made):
+def save_rank(meet, path, to, ranks, rank):
+    with loader(meet, rank, "auto", path, settings={"tensor_parallel_size": ranks}) as (config, made):
         ShardedStateLoader.save_model(made.load_model(config, config.model_config), to, max_size=256 << 20)
         torch.distributed.barrier()
+
+
+def weights(format, path, ranks, settings={}):
+    """What each rank has loaded."""
+    return {"weights": on_ranks(ranks, digest_rank, format, path, settings)}
+
+
+def digest_rank(meet, format, path, settings, rank):
+    with loader(meet, rank, format, path, settings=settings) as (config, made):
+        found = digest(made.load_model(config, config.model_config))
+        torch.distributed.barrier()
+        return found
 
 
 def digest(model):
@@ -130,11 +145,10 @@ def was_loaded(model):
     return model.was_loaded
 
 
-def generate(format, path, ranks, extra={}, settings={}):
+def generate(format, path, ranks, extra={}):
     """An engine's tokens, with their probabilities, and what its ranks have loaded."""
     base_loader.process_weights_after_loading = noted
-    llm = LLM(model=path, load_format=format, model_loader_extra_config=extra, max_num_seqs=4,
-              **({"tensor_parallel_size": ranks} | SETTINGS | settings))
+    llm = LLM(model=path, load_format=format, model_loader_extra_config=extra, tensor_parallel_size=ranks, max_num_seqs=4, **SETTINGS)
     out = llm.generate(["the quick brown"], SamplingParams(temperature=0, max_tokens=12, logprobs=0))[0].outputs[0]
     return {"tokens": list(out.token_ids), "logprobs": [repr(p[t].logprob) for p, t in zip(out.logprobs, out.token_ids)],
             "weights": llm.apply_model(was_loaded)}
@@ -142,7 +156,7 @@ def generate(format, path, ranks, extra={}, settings={}):
 
 def run(job):
     try:
-        return {"load": load, "generate": generate, "save": save}[job.pop("do")](**job)
+        return {"load": load, "generate": generate, "save": save, "weights": weights}[job.pop("do")](**job)
     except Exception as error:
         traceback.print_exc()
         return {"error": f"{type(error).__name__}: {error}"}

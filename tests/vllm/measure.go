@@ -121,12 +121,14 @@ func (s *stage) sample(ctx context.Context, r row) (got map[string]sample, err e
 	return got, nil
 }
 
-// variables are those of an environment, by name.
+// variables are those of an environment that are set, by name: boto3 takes an empty profile
+// for one that is missing.
 func variables(environment []string) map[string]string {
 	all := map[string]string{}
 	for _, variable := range environment {
-		name, value, _ := strings.Cut(variable, "=")
-		all[name] = value
+		if name, value, _ := strings.Cut(variable, "="); value != "" {
+			all[name] = value
+		}
 	}
 	return all
 }

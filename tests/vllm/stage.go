@@ -52,7 +52,7 @@ func newStage(ctx context.Context, o settings) (_ *stage, err error) {
 		return nil, err
 	}
 	if !o.measure {
-		if err := s.makeTied(ctx); err != nil {
+		if err := s.makeSmall(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -98,21 +98,18 @@ func modelPath(root string, sharded bool, ranks int) string {
 	return root + "/llama"
 }
 
-// tied is a small model whose lm_head is its embeddings, as it was trained and as the one
-// rank has it.
-func tied(root string, sharded bool) string {
-	if sharded {
-		return filepath.Join(root, "tied-ranks-1")
-	}
-	return filepath.Join(root, "tied")
-}
+// Small models: of four experts, and one whose lm_head is its embeddings, as it was
+// trained and as its one rank has it.
+const experts, tied, tiedSharded = "experts", "tied", "tied-ranks-1"
 
-// makeTied makes it.
-func (s *stage) makeTied(ctx context.Context) error {
-	if _, err := rig.Output(ctx, nil, s.python(), s.script("random_llama.py"), tied(s.models(), false), "2", "256", "1000000000", "tied"); err != nil {
-		return err
+// makeSmall makes them.
+func (s *stage) makeSmall(ctx context.Context) error {
+	for _, kind := range []string{experts, tied} {
+		if _, err := rig.Output(ctx, nil, s.python(), s.script("random_model.py"), filepath.Join(s.models(), kind), "2", "256", "1000000000", kind); err != nil {
+			return err
+		}
 	}
-	_, err := s.vllm.do(ctx, job{Do: "save", Path: tied(s.models(), false), To: tied(s.models(), true), Ranks: 1})
+	_, err := s.vllm.do(ctx, job{Do: "save", Path: filepath.Join(s.models(), tied), To: filepath.Join(s.models(), tiedSharded), Ranks: 1})
 	return err
 }
 
@@ -122,7 +119,7 @@ func (s *stage) makeModel(ctx context.Context) error {
 	if err := os.Mkdir(s.models(), 0o755); err != nil {
 		return err
 	}
-	if _, err := rig.Output(ctx, nil, s.python(), s.script("random_llama.py"), model, fmt.Sprint(layers), "2048", fmt.Sprint(layers*layerBytes*27/100)); err != nil {
+	if _, err := rig.Output(ctx, nil, s.python(), s.script("random_model.py"), model, fmt.Sprint(layers), "2048", fmt.Sprint(layers*layerBytes*27/100)); err != nil {
 		return err
 	}
 	for _, n := range s.ranks() {

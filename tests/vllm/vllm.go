@@ -23,14 +23,16 @@ const jobLimit = 10 * time.Minute
 
 // job is one for jobs.py.
 type job struct {
-	Do     string            `json:"do"`
-	Format string            `json:"format,omitempty"`
-	Path   string            `json:"path"`
-	To     string            `json:"to,omitempty"`
-	Extra  map[string]any    `json:"extra,omitempty"`
-	Ranks  int               `json:"ranks,omitempty"`
-	Daemon int               `json:"daemon,omitempty"` // process whose CPU time is taken too
-	Env    map[string]string `json:"env,omitempty"`
+	Do     string         `json:"do"`
+	Format string         `json:"format,omitempty"`
+	Path   string         `json:"path"`
+	To     string         `json:"to,omitempty"`
+	Extra  map[string]any `json:"extra,omitempty"`
+	Ranks  int            `json:"ranks,omitempty"`
+	Daemon int            `json:"daemon,omitempty"` // process whose CPU time is taken too
+	// Settings are more of vLLM's.
+	Settings map[string]any    `json:"settings,omitempty"`
+	Env      map[string]string `json:"env,omitempty"`
 }
 
 // answer is what became of a job.
