@@ -13,7 +13,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"weightfs/handoff"
 	"weightfs/tests/proxy"
@@ -74,10 +73,12 @@ func TestLoads(t *testing.T) {
 // A load whose daemon is killed ends with an error that names file, range and tensor,
 // and leaves no manifest.
 func TestLoadKilled(t *testing.T) {
-	slow := proxy.Start(t, theStage.Server.Endpoint)
-	slow.SetShape(proxy.Shape{PerConnection: 10e6, Total: 20e6})
+	between, over := proxy.Start(t, theStage.Server.Endpoint), make(chan struct{})
+	defer close(over)
+	// Most of the file does not come before the end.
+	between.SetRules(1, proxy.Rule{Op: "GET", Skip: 8, Fault: proxy.Fault{Hold: over}})
 	m, err := theStage.Mount(t.Context(), rig.MountOptions{
-		Source: "s3://" + bucket, Env: append(theStage.Server.Env(), "AWS_ENDPOINT_URL="+slow.Endpoint), Args: []string{"--memory-limit", fmt.Sprint(limit)},
+		Source: "s3://" + bucket, Env: append(theStage.Server.Env(), "AWS_ENDPOINT_URL="+between.Endpoint), Args: []string{"--memory-limit", fmt.Sprint(limit)},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -90,9 +91,7 @@ func TestLoadKilled(t *testing.T) {
 	if err := gpuload.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for statusOf(t, m).Handoff.Bytes == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	rig.Await(t, "a lease", func() bool { return statusOf(t, m).Handoff.Bytes > 0 })
 	if err := m.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
