@@ -58,9 +58,10 @@ type device struct {
 	pings    pings
 	workers  sync.WaitGroup
 	idle     idlers
-	end      func()    // notes that the connection is over
-	born     time.Time // the clock of READs counts from here
-	agreed   Kernel    // set by the handshake
+	end      func()       // notes that the connection is over
+	born     time.Time    // the clock of READs counts from here
+	agreed   Kernel       // set by the handshake
+	writes   sync.RWMutex // read-locked while something is written; see HandOver
 }
 
 // newDevice shakes hands with the kernel over fd, which stays the caller's, or
@@ -68,18 +69,7 @@ type device struct {
 // answers them. The function end is called as soon as the connection is over,
 // perhaps more than once.
 func newDevice(fd int, t *tree, options *fuse.MountOptions, logger *slog.Logger, end func()) (*device, error) {
-	d := &device{
-		fd:       fd,
-		keep:     t.nodes.keep,
-		tree:     t,
-		protocol: fuse.NewProtocolServer(t, options),
-		logger:   logger,
-		reads:    pendingReads{interrupts: map[uint64]chan struct{}{}},
-		pings:    pings{last: t.firstHandle}, // an echo to the last server is nobody's
-		idle:     idlers{max: int32(min(runtime.GOMAXPROCS(0)+1, maxIdle))},
-		end:      end,
-		born:     time.Now(),
-	}
+	d := unconnected(fd, t, options, logger, end)
 	if request, agreed := d.keep.Handshake(); request != nil {
 		began := time.Now()
 		if err := d.resume(request, agreed); err != nil {
@@ -92,6 +82,22 @@ func newDevice(fd int, t *tree, options *fuse.MountOptions, logger *slog.Logger,
 		return nil, fmt.Errorf("handshake with the kernel: %w", err)
 	}
 	return d, nil
+}
+
+// unconnected is a device that has not agreed with the kernel on anything.
+func unconnected(fd int, t *tree, options *fuse.MountOptions, logger *slog.Logger, end func()) *device {
+	return &device{
+		fd:       fd,
+		keep:     t.nodes.keep,
+		tree:     t,
+		protocol: fuse.NewProtocolServer(t, options),
+		logger:   logger,
+		reads:    pendingReads{interrupts: map[uint64]chan struct{}{}},
+		pings:    pings{last: t.firstHandle}, // an echo to the last server is nobody's
+		idle:     idlers{max: int32(min(runtime.GOMAXPROCS(0)+1, maxIdle))},
+		end:      end,
+		born:     time.Now(),
+	}
 }
 
 // handshake answers INIT, the first request.
@@ -268,6 +274,8 @@ func (d *device) reply(unique uint64, status fuse.Status, body [][]byte) {
 
 // write writes one reply, which the kernel takes as a whole or not at all.
 func (d *device) write(reply ...[]byte) error {
+	d.writes.RLock()
+	defer d.writes.RUnlock()
 	for {
 		if _, err := unix.Writev(d.fd, reply); !errors.Is(err, unix.EINTR) {
 			return err

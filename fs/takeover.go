@@ -1,5 +1,6 @@
 // What a server does that is not the first of its mount: it is as the one before it
-// was, and answers what that one had taken. What is kept for it is in fs/state.
+// was, and answers what that one had taken. And what that one does where it did not
+// die, but was told to make room. What is kept is in fs/state.
 
 package fs
 
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weightfs/fs/state"
+	"weightfs/remote"
 )
 
 const (
@@ -45,6 +47,44 @@ type Takeover struct {
 
 // Takeover is what the server took over.
 func (s *Server) Takeover() Takeover { return s.device.takeover }
+
+// HandOver has the server answer nothing any more, and returns once no answer is
+// half written. Requests that come from then on, and those that it has taken, are
+// left to the server that takes over when this process has ended: that is all that
+// is left to do.
+func (s *Server) HandOver() {
+	s.device.pings.close()
+	s.device.writes.Lock() // for good
+}
+
+// Check tells whether [Serve] could take the mount over from the process that
+// serves it meanwhile, which notices nothing. ErrOther says that it cannot.
+func (a *Attachment) Check(store remote.Store, cfg Config) error {
+	cfg.Logger = nil // Serve will say the same
+	cfg, err := cfg.complete()
+	if err != nil {
+		return err
+	}
+	if a.state == nil {
+		return fmt.Errorf("%w: nothing was kept", ErrOther)
+	}
+	request, agreed, err := state.HandshakeOf(a.state)
+	if errors.Is(err, state.ErrVersion) {
+		return fmt.Errorf("%w: %w", ErrOther, err)
+	}
+	if err != nil {
+		return err
+	}
+	t := newTree(store, nil, nil, &connection{dir: a.Dir}, nil, cfg)
+	reply, err := unconnected(-1, t, t.options(cfg), cfg.Logger, nil).agree(request)
+	if err != nil {
+		return fmt.Errorf("repeat the handshake with the kernel: %w", err)
+	}
+	if !bytes.Equal(reply, agreed) {
+		return fmt.Errorf("%w: it has agreed with the kernel on something else", ErrOther)
+	}
+	return nil
+}
 
 // openState maps what goes with an attachment, nil where nothing does.
 func (a *Attachment) openState() (*state.File, error) {

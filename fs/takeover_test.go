@@ -221,3 +221,51 @@ func TestResendMessage(t *testing.T) {
 		t.Errorf("the kernel gets %x, %v", got[:n], err)
 	}
 }
+
+// Whether a mount can be taken over is known while another server serves it, which
+// notices nothing.
+func TestCheckBeforeTakeover(t *testing.T) {
+	l := leave(t, readOld(2))
+	if err := (&Attachment{state: l.file}).Check(storeOfF(), Config{}); err != nil {
+		t.Error(err)
+	}
+	if err := (&Attachment{}).Check(storeOfF(), Config{}); !errors.Is(err, ErrOther) {
+		t.Errorf("of one that keeps nothing: %v", err)
+	}
+	k := l.takeOver(t, false)
+	if head, body := k.receive(); head.Unique != 2 || string(body) != "text" {
+		t.Errorf("after that, request %d is answered by %q", head.Unique, body)
+	}
+	if generation := k.device.keep.Generation(); generation != 2 {
+		t.Errorf("the second server is number %d", generation)
+	}
+	version := []byte{99}
+	if _, err := l.file.WriteAt(version, 8); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Attachment{state: l.file}).Check(storeOfF(), Config{}); !errors.Is(err, ErrOther) {
+		t.Errorf("of another version: %v", err)
+	}
+}
+
+// A server that hands over answers nothing more. What it takes all the same stays
+// where the next one finds it.
+func TestHandOver(t *testing.T) {
+	k := leave(t).takeOver(t, false)
+	(&Server{device: k.device}).HandOver()
+	if _, _, err := k.device.pings.send(k.device.fd, 1); !errors.Is(err, ErrLost) {
+		t.Errorf("it pings: %v", err)
+	}
+	k.send(readOld(2)(99)) // which would be ESTALE
+	for taken := false; !taken; {
+		k.device.reads.mu.Lock()
+		_, taken = k.device.reads.interrupts[2]
+		k.device.reads.mu.Unlock()
+	}
+	buf := make([]byte, 100)
+	if n, _, err := unix.Recvfrom(k.fd, buf, unix.MSG_DONTWAIT); !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("it answers %x: %v", buf[:max(n, 0)], err)
+	}
+	k.device.writes.Unlock() // which no server does
+	k.want(2, syscall.ESTALE)
+}

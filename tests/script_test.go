@@ -71,7 +71,7 @@ func TestEverySettingIsScripted(t *testing.T) {
 	t.Parallel()
 	flags, variables := regexp.MustCompile(`(?m)^ +(?:-\w, )?--([a-z-]+)`), regexp.MustCompile(`\b(?:WEIGHTFS|RUNAI)_[A-Z0-9_]+`)
 	scripts := output(t, "sh", "-c", "cat testdata/script/*.txtar")
-	for program, commands := range map[string][]string{"mountd": {"", "clean", "status"}, "gpuload": {"", "load", "inspect", "bench"}} {
+	for program, commands := range map[string][]string{"mountd": {"", "clean", "status", "upgrade"}, "gpuload": {"", "load", "inspect", "bench"}} {
 		settings := strings.Join(regexp.MustCompile(`(?m)^with .*`).FindAllString(output(t, "cat", "testdata/script/settings-"+program+".txtar"), -1), " ")
 		help := ""
 		for _, command := range commands {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -50,6 +51,12 @@ func (m *mounted) serveControl() (stop func() error, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
+	return serveSocket("unix", name, m.Logger, m.answer)
+}
+
+// serveSocket listens at a socket for this user alone, and has one connection after
+// the other answered, until the returned function is called.
+func serveSocket(network, name string, logger *slog.Logger, answer func(net.Conn) error) (stop func() error, err error) {
 	if err := makePrivate(filepath.Dir(name)); err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
@@ -57,7 +64,7 @@ func (m *mounted) serveControl() (stop func() error, err error) {
 	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	listener, err := net.Listen("unix", name)
+	listener, err := net.Listen(network, name)
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
@@ -73,7 +80,7 @@ func (m *mounted) serveControl() (stop func() error, err error) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		m.answerAll(listener)
+		answerAll(listener, logger, answer)
 	}()
 	return func() error {
 		err := errors.Join(removeOwn(name, ours), listener.Close())
@@ -120,19 +127,19 @@ func removeOwn(name string, ours os.FileInfo) error {
 const acceptPause = 100 * time.Millisecond
 
 // answerAll answers one connection after the other until the listener closes.
-func (m *mounted) answerAll(listener net.Listener) {
+func answerAll(listener net.Listener, logger *slog.Logger, answer func(net.Conn) error) {
 	for {
 		conn, err := listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err != nil {
-			m.Logger.Debug("cannot accept at the control socket", "err", err)
+			logger.Debug("cannot accept at the control socket", "err", err)
 			time.Sleep(acceptPause)
 			continue
 		}
-		if err := m.answer(conn); err != nil {
-			m.Logger.Debug("cannot answer at the control socket", "err", err)
+		if err := answer(conn); err != nil {
+			logger.Debug("cannot answer at the control socket", "err", err)
 		}
 	}
 }

@@ -1,12 +1,12 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -28,18 +28,28 @@ func (a *app) keep(s *settings) error {
 	if err != nil {
 		return fmt.Errorf("keep the mount: %w", err)
 	}
+	upgrades := make(chan keeper.Upgrade)
+	first := program{"/proc/self/exe", a.args[1:]}
+	u := &upgrader{program: first, app: a, home: home, upgrades: upgrades, ended: make(chan struct{}), logger: logger}
+	defer u.close()
 	a.exit, err = keeper.Run(keeper.Config{
-		Worker: func(n int, region string) *exec.Cmd { return a.worker(n, region, home) },
-		Mount: func() (*weightfs.Attachment, error) {
+		Worker: func(start keeper.Start) *exec.Cmd { return a.worker(first, start, home) },
+		Mount: func() (mount *weightfs.Attachment, err error) {
 			if a.starter != nil {
-				return a.starter.mount("")
+				mount, err = a.starter.mount("")
+			} else {
+				mount, err = weightfs.Attach(s.mountpoint, s.mountConfig(logger))
 			}
-			return weightfs.Attach(s.mountpoint, s.mountConfig(logger))
+			if err == nil {
+				u.listen(mount.Dir)
+			}
+			return mount, err
 		},
 		Answers:  func() error { return a.ready(s, log) },
 		Signals:  a.signals,
 		Stopping: func() { notify(logger, daemon.SdNotifyStopping) },
 		Logger:   logger,
+		Upgrades: upgrades,
 	})
 	if err != nil {
 		return fmt.Errorf("mount at %s: %w", s.mountpoint, err)
@@ -47,16 +57,26 @@ func (a *app) keep(s *settings) error {
 	return nil
 }
 
-// worker is this command once more, to serve, in the folder that relative paths are
-// of. It is the very same program, whatever was installed meanwhile.
-func (a *app) worker(n int, region, home string) *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe", a.args[1:]...)
+// program is an executable file, and its arguments.
+type program struct {
+	path string
+	args []string
+}
+
+// worker is a command that serves, in the folder that relative paths are of. The
+// path of its program is that of an open file, whatever was installed meanwhile.
+func (a *app) worker(p program, start keeper.Start, home string) *exec.Cmd {
+	cmd := exec.Command(p.path, p.args...)
 	cmd.Args[0] = a.args[0] // the name says which conventions hold
 	cmd.Dir = home
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		return strings.HasPrefix(variable, "NOTIFY_SOCKET=") || strings.HasPrefix(variable, daemonVariable+"=")
 	})
-	cmd.Env = append(cmd.Env, workerVariable+"="+strconv.Itoa(n)+" "+region)
+	text, err := json.Marshal(start)
+	if err != nil {
+		panic(err) // it has numbers and text
+	}
+	cmd.Env = append(cmd.Env, workerVariable+"="+string(text))
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	return cmd
 }

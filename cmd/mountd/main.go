@@ -109,31 +109,17 @@ seconds more. A folder called as a command is, such as "status", is ./status.`,
 		cmd.Use = a.name() + " SOURCE MOUNTPOINT [-o OPTIONS]"
 		return cmd // whose SOURCE may have the name of a command
 	}
-	cmd.AddCommand(newStatusCommand(a), newCleanCommand(a))
+	cmd.AddCommand(newStatusCommand(a), newUpgradeCommand(a), newCleanCommand(a))
 	complete(cmd)
 	return cmd
 }
 
 // run mounts as the settings say.
 func (a *app) run(s *settings, flags *pflag.FlagSet) error {
-	if s.envFile != "" {
-		if err := a.readEnvironment(s.envFile, flags); err != nil {
-			return err
-		}
-	}
-	if err := s.check(); err != nil || s.helper.fake {
-		return err
-	}
 	if hasStarter(a.env) {
-		var err error
-		if a.starter, err = findStarter(a.env, a.signals); err != nil {
-			return err
-		}
-		err = a.hold(s, flags)
-		if errors.Is(err, errStarterGone) {
-			a.exit = cli.ExitFailure
-			return nil
-		}
+		return a.runForStarter(s, flags)
+	}
+	if err := a.complete(s, flags); err != nil || s.helper.fake {
 		return err
 	}
 	if err := checkNesting(s.parsed.Path, s.mountpoint); err != nil {
@@ -143,6 +129,34 @@ func (a *app) run(s *settings, flags *pflag.FlagSet) error {
 		return a.startDaemon(s)
 	}
 	return a.hold(s, flags)
+}
+
+// runForStarter is run in a process that another one mounts for.
+func (a *app) runForStarter(s *settings, flags *pflag.FlagSet) (err error) {
+	if a.starter, err = findStarter(a.env, a.signals); err != nil {
+		return err
+	}
+	if err = a.complete(s, flags); err == nil {
+		err = a.hold(s, flags)
+	}
+	if errors.Is(err, errStarterGone) {
+		a.exit = cli.ExitFailure
+		return nil
+	}
+	if err != nil {
+		a.starter.refuse(err)
+	}
+	return err
+}
+
+// complete reads the file of variables, if there is one, and checks the settings.
+func (a *app) complete(s *settings, flags *pflag.FlagSet) error {
+	if s.envFile != "" {
+		if err := a.readEnvironment(s.envFile, flags); err != nil {
+			return err
+		}
+	}
+	return s.check()
 }
 
 // hold mounts, and serves by a process that can die or by this one alone.

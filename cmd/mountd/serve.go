@@ -62,8 +62,12 @@ func (a *app) serve(s *settings, flags *pflag.FlagSet) error {
 	return err
 }
 
-// takesOver tells whether another process has served the mount, and has died.
-func (a *app) takesOver() bool { return a.starter != nil && a.starter.takeovers > 0 }
+// crashed tells whether another process has served the mount, and has died: readers
+// wait.
+func (a *app) crashed() bool { return a.starter != nil && a.starter.crashed() }
+
+// takesOver tells whether another process has served the mount, or still does.
+func (a *app) takesOver() bool { return a.crashed() || a.starter != nil && a.starter.upgrades() }
 
 // giveUp ends a mount of which nobody could be told, for the reason err. A starter
 // that is still there does so by itself.
@@ -87,6 +91,9 @@ func (a *app) wait(m *mounted) error {
 		return nil
 	case sig := <-a.signals:
 		m.Logger.Info("unmounting", "signal", sig.String())
+	case <-a.handOver():
+		m.Server.HandOver()
+		os.Exit(0) // at once: readers wait
 	}
 	notify(m.Logger, daemon.SdNotifyStopping)
 	ctx, cancel := context.WithTimeout(context.Background(), lastReads)
@@ -101,6 +108,14 @@ func (a *app) wait(m *mounted) error {
 	return m.unmount(ctx)
 }
 
+// handOver is closed when another process is to serve.
+func (a *app) handOver() <-chan struct{} {
+	if a.starter == nil {
+		return nil
+	}
+	return a.starter.handOver
+}
+
 // mounted is a running mount and what it stands on.
 type mounted struct {
 	monitor.Mount
@@ -112,7 +127,11 @@ type mounted struct {
 func (a *app) open(s *settings, flags *pflag.FlagSet, logger *slog.Logger) (*mounted, error) {
 	m := &mounted{Mount: monitor.Mount{Source: s.parsed.String(), Since: time.Now(), PID: os.Getpid(), Logger: logger}}
 	if a.starter != nil && a.starter.keeps {
-		m.PID, m.Takeovers = os.Getppid(), int64(a.starter.takeovers)
+		m.PID = os.Getppid()
+		m.Takeovers, m.Upgrades = int64(a.starter.start.Takeovers), int64(a.starter.start.Upgrades)
+		if a.starter.upgrades() {
+			m.Upgrades++ // by the time that anybody sees it
+		}
 	}
 	m.MemoryLimit = memoryLimit(os.DirFS("/"), int64(s.memoryLimit), logger)
 	if err := a.openStore(m, s, flags); err != nil {
@@ -147,10 +166,22 @@ func (a *app) mount(m *mounted, s *settings) error {
 	if err != nil {
 		return err
 	}
+	if a.starter.upgrades() {
+		err := attachment.Check(m.Store, cfg)
+		if err == nil {
+			err = a.starter.prepared()
+		}
+		if err != nil {
+			return errors.Join(err, attachment.Close())
+		}
+	}
 	server, err := weightfs.Serve(attachment, m.Store, m.Cache, m.Names, cfg)
 	if err == nil && a.takesOver() {
-		t := server.Takeover()
-		m.Logger.Warn("took the mount over", "takeover", m.Takeovers, "inodes", t.Inodes, "damaged", t.Damaged,
+		t, level := server.Takeover(), slog.LevelInfo
+		if a.crashed() {
+			level = slog.LevelWarn
+		}
+		m.Logger.Log(context.Background(), level, "took the mount over", "takeover", m.Takeovers, "upgrade", m.Upgrades, "inodes", t.Inodes, "damaged", t.Damaged,
 			"requests", t.Requests, "resent", t.Resent, "restored_in", t.Took)
 	}
 	return err
@@ -164,13 +195,13 @@ func (a *app) openStore(m *mounted, s *settings, flags *pflag.FlagSet) error {
 		return err
 	}
 	s3.MaxConnections = int(s.concurrency)
-	if a.takesOver() {
-		s3.Region = a.starter.region
+	if a.crashed() {
+		s3.Region = a.starter.start.Source
 	}
 	ctx, stop := a.untilSignal()
 	defer stop()
 	store, key, err := remote.Open(ctx, s.parsed, remote.Config{
-		Known: a.takesOver(),
+		Known: a.crashed(),
 		S3:    s3,
 		Local: remote.LocalConfig{Logger: m.Logger},
 		Retry: remote.RetryPolicy{Logger: m.Logger},
@@ -187,7 +218,7 @@ func (a *app) openStore(m *mounted, s *settings, flags *pflag.FlagSet) error {
 	if err := m.openTier(s, s3, a.env); err != nil {
 		return err
 	}
-	if a.takesOver() {
+	if a.crashed() {
 		return nil // readers wait, and the store may be why the last one died
 	}
 	return m.lookInto(ctx)

@@ -1,11 +1,10 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -16,8 +15,7 @@ import (
 
 const (
 	// daemonVariable marks the process that --daemon starts, and workerVariable one
-	// that a keeper starts: how often one took over before it, and behind a space the
-	// region that the first one found.
+	// that a keeper starts, and what for: a keeper.Start in JSON.
 	daemonVariable = "_WEIGHTFS_DAEMON"
 	workerVariable = "_WEIGHTFS_WORKER"
 	// starterDescriptor is such a process's end of the link to its starter.
@@ -46,8 +44,9 @@ type starter struct {
 	mounted chan mountResult // gets one result
 
 	keeps      bool          // it is a keeper, which stays
-	takeovers  int           // before this process: for each, one has died
-	region     string        // of the source, where one has died
+	start      keeper.Start  // why a keeper has started this process
+	handOver   chan struct{} // closed once another process is to serve in place of this one
+	takeOver   chan struct{} // closed once the process that served has ended, for this one
 	understood chan struct{} // closed once a keeper knows that the mount has ended
 }
 
@@ -59,12 +58,14 @@ type mountResult struct {
 // findStarter is the starter of a daemon or a worker. Its end before it has mounted
 // is taken for a signal to end, that of a keeper at any time.
 func findStarter(env cli.Lookup, signals chan os.Signal) (*starter, error) {
-	s := &starter{signals: signals, mounted: make(chan mountResult, 1), understood: make(chan struct{})}
-	var text, n string
+	s := &starter{
+		signals: signals, mounted: make(chan mountResult, 1),
+		handOver: make(chan struct{}), takeOver: make(chan struct{}), understood: make(chan struct{}),
+	}
+	var text string
 	var err error
 	if text, s.keeps = env(workerVariable); s.keeps {
-		n, s.region, _ = strings.Cut(text, " ")
-		if s.takeovers, err = strconv.Atoi(n); err != nil {
+		if err = json.Unmarshal([]byte(text), &s.start); err != nil {
 			return nil, fmt.Errorf("variable %s is for mountd alone: %w", workerVariable, err)
 		}
 	}
@@ -89,6 +90,10 @@ func (s *starter) receive() {
 			s.signal(syscall.SIGHUP)
 		case what == keeper.Terminate:
 			s.signal(syscall.SIGTERM)
+		case what == keeper.HandOver:
+			close(s.handOver)
+		case what == keeper.TakeOver:
+			close(s.takeOver)
 		case what == keeper.Understood:
 			close(s.understood)
 		}
@@ -105,10 +110,16 @@ func (s *starter) signal(sig os.Signal) {
 	}
 }
 
+// crashed tells whether this process takes over from one that has died: readers wait.
+func (s *starter) crashed() bool { return s.keeps && s.start.Takeovers > 0 && !s.start.Planned }
+
+// upgrades tells whether this process takes over from one that serves meanwhile.
+func (s *starter) upgrades() bool { return s.keeps && s.start.Planned }
+
 // mount has the starter mount, and returns what it mounted. The source's region is
 // for the processes that take over from this one.
 func (s *starter) mount(region string) (*weightfs.Attachment, error) {
-	if s.takeovers == 0 { // otherwise it comes unasked
+	if !s.crashed() { // otherwise it comes unasked
 		if err := s.link.Say(keeper.SourceIsOpen, region); err != nil {
 			return nil, fmt.Errorf("%w: %w", errStarterGone, err)
 		}
@@ -127,6 +138,27 @@ func (s *starter) mount(region string) (*weightfs.Attachment, error) {
 		return nil, fmt.Errorf("%w: %w", errStarterGone, result.err)
 	}
 	return result.mount, nil
+}
+
+// prepared tells a keeper that this process can take over, and returns when the one
+// that served has ended.
+func (s *starter) prepared() error {
+	if err := s.link.Say(keeper.Prepared, ""); err != nil {
+		return fmt.Errorf("%w: %w", errStarterGone, err)
+	}
+	select {
+	case <-s.takeOver:
+		return nil
+	case sig := <-s.signals:
+		return fmt.Errorf("ended by a signal: %v", sig)
+	}
+}
+
+// refuse tells a keeper why this process does not take over.
+func (s *starter) refuse(why error) {
+	if s.upgrades() {
+		_ = s.link.Say(keeper.Refused, why.Error()) // it goes anyway
+	}
 }
 
 // answers tells the starter that the mount answers, with which it ends if it is no

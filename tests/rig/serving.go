@@ -13,8 +13,8 @@ import (
 )
 
 // Serving returns the process that serves for the mountd with that id, which is its
-// keeper: a child of it that runs the same program. Where there is none, as with
-// --no-keeper, it is that process itself.
+// keeper: a child of it that runs a program of the same name. Where there is none, as
+// with --no-keeper, it is that process itself.
 func Serving(pid int) int {
 	program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 	if err != nil {
@@ -35,7 +35,7 @@ func Serving(pid int) int {
 			continue
 		}
 		// One that is dying runs none any more.
-		if runs, err := os.Readlink(filepath.Join(filepath.Dir(stat), "exe")); err == nil && runs == program {
+		if runs, err := os.Readlink(filepath.Join(filepath.Dir(stat), "exe")); err == nil && programName(runs) == programName(program) {
 			child, _ := strconv.Atoi(filepath.Base(filepath.Dir(stat))) // by the pattern
 			newest = max(newest, child)
 		}
@@ -44,6 +44,11 @@ func Serving(pid int) int {
 		return pid
 	}
 	return newest
+}
+
+// programName is the name of a program by the link to it, which may have been deleted.
+func programName(link string) string {
+	return filepath.Base(strings.TrimSuffix(link, " (deleted)"))
 }
 
 // PID returns the process that serves the mount, whose memory, descriptors and

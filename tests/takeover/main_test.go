@@ -2,7 +2,10 @@
 // kind, and holds that none of them sees it: no error, no wrong byte, nobody who
 // waits for ever. The built program, a real mount, a real S3 server and a folder.
 //
-//	go test ./tests/takeover -kills 200    for a longer one
+// And it replaces one mountd by another under them, which they see as little of.
+//
+//	go test ./tests/takeover -kills 200       for a longer one
+//	go test ./tests/takeover -upgrades 50
 package takeover
 
 import (
@@ -50,6 +53,13 @@ func TestMain(m *testing.M) {
 	if dir, ok := os.LookupEnv(readersVariable); ok {
 		if err := beReaders(dir); err != nil {
 			fmt.Fprintln(os.Stderr, "readers:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if dir, ok := os.LookupEnv(probeVariable); ok {
+		if err := beProbe(dir); err != nil {
+			fmt.Fprintln(os.Stderr, "probe:", err)
 			os.Exit(1)
 		}
 		os.Exit(0)

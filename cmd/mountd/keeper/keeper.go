@@ -5,7 +5,8 @@
 // once more, and serves nothing by itself: no network, no cache, nothing that grows.
 // When the worker dies it starts another, which goes on where that one was; readers
 // wait a moment. When the mount has ended, the worker says so and its exit code is
-// the keeper's.
+// the keeper's. An [Upgrade] has a worker of another program take over from one that
+// is well (upgrade.go).
 //
 // If the keeper dies, the worker unmounts, as at SIGTERM. Signals are the keeper's,
 // and it passes them on.
@@ -38,12 +39,25 @@ const (
 // ErrGivenUp says that worker after worker has died, so that the mount was ended.
 var ErrGivenUp = errors.New("given up")
 
-// Config says what is kept, and how. All fields but the last two are needed.
+// Start says what a worker is started for.
+type Start struct {
+	// Takeovers and Upgrades are how often another took over before: the first
+	// worker has neither.
+	Takeovers, Upgrades int
+	// Planned says that the one before it still serves, and will until this one is
+	// prepared: an upgrade.
+	Planned bool
+	// Source is what the last one said with [SourceIsOpen].
+	Source string
+}
+
+// Command makes the command of a worker, whose descriptor 3 will be its end of a
+// [Link].
+type Command func(Start) *exec.Cmd
+
+// Config says what is kept, and how. All fields but the last three are needed.
 type Config struct {
-	// Worker is the command of a worker that takes over for the nth time, or is the
-	// first for 0, and what the first one said with [SourceIsOpen]. Its descriptor 3
-	// will be its end of a [Link].
-	Worker func(n int, source string) *exec.Cmd
+	Worker Command
 	// Mount makes the mount, when the first worker has opened the source.
 	Mount func() (*fs.Attachment, error)
 	// Answers is called once, when the first worker answers.
@@ -53,17 +67,19 @@ type Config struct {
 	Logger  *slog.Logger
 	// Stopping is called at the first of Signals, if not nil.
 	Stopping func()
+	// Upgrades are carried out one after the other.
+	Upgrades <-chan Upgrade
 }
 
 // keeper is a running Config.
 type keeper struct {
 	Config
 	mount    *fs.Attachment // nil before it was made
-	source   string         // what is known of it
 	answered bool
 	stopping bool
-	workers  int // that were started
-	deaths   int // early ones in a row
+	start    Start      // of the next worker
+	deaths   int        // early ones in a row
+	next     *successor // nil: nobody is to take over from a worker that lives
 }
 
 // Run keeps the mount until it has ended, and returns the exit code of the worker
@@ -75,21 +91,32 @@ func Run(cfg Config) (code int, err error) {
 			err = errors.Join(err, k.end(err != nil || code != 0))
 		}
 	}()
-	for {
-		w, err := k.start()
-		if err != nil {
-			return 1, err
-		}
+	w, err := k.run(k.Worker, k.start)
+	for err == nil {
 		ended, err := k.follow(w)
 		if ended || err != nil {
+			k.cancelUpgrade(errEnded)
 			_ = w.link.Close() // one that waits for us ends
 			<-w.reaped
 			return w.cmd.ProcessState.ExitCode(), err
 		}
-		if err := k.died(w); err != nil {
+		if w, err = k.after(w); err != nil {
 			return 1, err
 		}
 	}
+	return 1, err
+}
+
+// after is the worker that comes after one that is dead: the one that is prepared
+// for that, or a fresh one.
+func (k *keeper) after(w *worker) (*worker, error) {
+	if next := k.takeOver(w); next != nil {
+		return next, nil
+	}
+	if err := k.died(w); err != nil {
+		return nil, err
+	}
+	return k.run(k.Worker, k.start)
 }
 
 // end gives up the descriptors, and takes the mount away where no worker has.
@@ -117,22 +144,22 @@ type said struct {
 	text string
 }
 
-// start starts a worker. One that takes over is sent the mount at once.
-func (k *keeper) start() (*worker, error) {
+// run starts a worker. One that takes over from one that has died is sent the mount
+// at once.
+func (k *keeper) run(command Command, start Start) (*worker, error) {
 	link, theirs, err := NewLink()
 	if err != nil {
 		return nil, fmt.Errorf("start a process to serve: %w", err)
 	}
 	defer theirs.Close()
-	w := &worker{cmd: k.Worker(k.workers, k.source), link: link, heard: make(chan said), dead: make(chan struct{}), reaped: make(chan struct{})}
+	w := &worker{cmd: command(start), link: link, heard: make(chan said), dead: make(chan struct{}), reaped: make(chan struct{})}
 	w.cmd.ExtraFiles = []*os.File{theirs}
 	if err := w.cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start a process to serve: %w", err), link.Close())
 	}
-	k.workers++
 	go w.reap()
 	go w.hear()
-	if k.mount != nil {
+	if k.mount != nil && !start.Planned {
 		_ = link.Pass(k.mount) // one that has died meanwhile is seen to have
 	}
 	return w, nil
@@ -191,6 +218,12 @@ func (k *keeper) follow(w *worker) (ended bool, err error) {
 			}
 		case sig := <-k.Signals:
 			k.stop(w, sig)
+		case u := <-k.Upgrades:
+			k.beginUpgrade(u)
+		case m, ok := <-k.next.hears():
+			k.heardNext(w, m, ok)
+		case <-k.next.isLate():
+			k.nextIsLate(w)
 		case <-late.C:
 			k.Logger.Error("a process that was to take the mount over hangs, and is killed", "pid", w.cmd.Process.Pid)
 			_ = w.cmd.Process.Kill()
@@ -221,7 +254,7 @@ func (k *keeper) heard(w *worker, m said) error {
 		if err != nil {
 			return err
 		}
-		k.mount, k.source = mount, m.text
+		k.mount, k.start.Source = mount, m.text
 		if err := mount.Keep(); err != nil {
 			return err
 		}
@@ -234,6 +267,7 @@ func (k *keeper) heard(w *worker, m said) error {
 			}
 		}()
 		if k.answered {
+			k.upgraded(w)
 			return nil
 		}
 		k.answered = true
@@ -248,6 +282,7 @@ func (k *keeper) stop(w *worker, sig os.Signal) {
 		k.Stopping()
 	}
 	k.stopping = true
+	k.cancelUpgrade(errEnded)
 	k.Logger.Debug("passing a signal on", "signal", sig.String(), "pid", w.cmd.Process.Pid)
 	_ = w.link.Say(Terminate, "") // if it is dead, so is the mount soon: see follow
 }
@@ -258,12 +293,13 @@ func (k *keeper) died(w *worker) error {
 	if !w.served.IsZero() {
 		lived = time.Since(w.served)
 	}
+	k.start.Takeovers++
 	k.deaths++
 	if lived >= earlyDeath {
 		k.deaths = 0
 	}
 	k.Logger.Error("the process that serves has died: another takes over", "pid", w.cmd.Process.Pid,
-		"served", lived.Round(time.Millisecond), "in_a_row", max(k.deaths, 1), "takeover", k.workers)
+		"served", lived.Round(time.Millisecond), "in_a_row", max(k.deaths, 1), "takeover", k.start.Takeovers)
 	go func() {
 		<-w.reaped
 		k.Logger.Error("how the process that served has died", "pid", w.cmd.Process.Pid, "cause", w.cmd.ProcessState.String())

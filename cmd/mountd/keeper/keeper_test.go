@@ -16,7 +16,8 @@ import (
 )
 
 // roleVariable has the test binary be a worker: "canary" names its threads and waits,
-// "fail" ends with 3 before it has said anything, "refused" asks for a mount.
+// "fail" ends with 3 before it has said anything, "refused" asks for a mount. Those of
+// upgrades are in upgrade_test.go.
 const roleVariable = "WEIGHTFS_KEEPER_TEST"
 
 func TestMain(m *testing.M) {
@@ -38,6 +39,9 @@ func play(role string) (code int, err error) {
 	link, err := InheritLink(3)
 	if err != nil {
 		return 1, err
+	}
+	if strings.HasPrefix(role, "{") {
+		return serve(link, role)
 	}
 	if role == "refused" {
 		err = link.Say(SourceIsOpen, "eu-west-1")
@@ -180,7 +184,7 @@ func TestFirstWorkerFails(t *testing.T) {
 	refused := errors.New("refused")
 	run := func(role string) (int, error) {
 		return Run(Config{
-			Worker:  func(int, string) *exec.Cmd { return command(role) },
+			Worker:  func(Start) *exec.Cmd { return command(role) },
 			Mount:   func() (*fs.Attachment, error) { return nil, refused },
 			Answers: func() error { return nil },
 			Logger:  slog.New(slog.DiscardHandler),
@@ -192,7 +196,7 @@ func TestFirstWorkerFails(t *testing.T) {
 	if code, err := run("refused"); code != 4 || !errors.Is(err, refused) {
 		t.Errorf("one without a mount: %d, %v", code, err)
 	}
-	if code, err := Run(Config{Worker: func(int, string) *exec.Cmd { return exec.Command("/nowhere") }}); code != 1 || err == nil {
+	if code, err := Run(Config{Worker: func(Start) *exec.Cmd { return exec.Command("/nowhere") }}); code != 1 || err == nil {
 		t.Errorf("one that cannot be started: %d, %v", code, err)
 	}
 }

@@ -19,6 +19,10 @@ const (
 	MountEnded   = 'e' // as it was told to, or by an unmount; answered by Understood
 	Understood   = 'k'
 	Terminate    = 't' // said to who serves: as SIGTERM
+	HandOver     = 'h' // said to who serves: to answer nothing more, and to end
+	Prepared     = 'p' // by who is to serve after that, once it could; answered by TakeOver
+	TakeOver     = 'g' // the one before has ended
+	Refused      = 'r' // by who cannot take over, with the reason
 
 	attachment = '{' // how the message of an attachment begins
 )

@@ -84,6 +84,7 @@ func (m *Mount) measures(c counts) []measure {
 	promise := m.MemoryLimit + PromisedBeside + PromisedForEach*max(c.kernel.Inodes, c.names.Entries)
 	return append(all,
 		counter("takeovers_total", "How often a process took the mount over from one that had died.", m.Takeovers),
+		counter("upgrades_total", "How often a process of another program took the mount over by mountd upgrade.", m.Upgrades),
 		gauge("memory_limit_bytes", "Memory for what is fetched.", m.MemoryLimit),
 		gauge("memory_promise_bytes", "What the daemon's resident memory stays below, by what it knows now.", promise),
 		gauge("goroutines", "Goroutines of the daemon.", int64(runtime.NumGoroutine())),

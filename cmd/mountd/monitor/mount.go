@@ -32,6 +32,7 @@ type Mount struct {
 	Since       time.Time
 	PID         int   // of the process that signals are for
 	Takeovers   int64 // how often a process took over from one that had died
+	Upgrades    int64 // how often one of another program took over from one that was well
 	Server      *fs.Server
 	Cache       *prefetch.Cache
 	Names       *names.Cache

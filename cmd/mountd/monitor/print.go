@@ -102,6 +102,9 @@ func (t *text) mount(r Report) {
 	t.row("mounted", cutMiddle(printable(mountpoint), t.width-labelWidth))
 	up := time.Duration(r.UptimeSeconds * float64(time.Second)).Round(time.Second)
 	t.row("since", fmt.Sprintf("%s (%v), pid %d, version %s", r.Time.Add(-up).Local().Format(time.DateTime), up, r.PID, r.Version))
+	if r.Upgrades > 0 {
+		t.row("upgrades", fmt.Sprintf("%d, pid %d serves", r.Upgrades, r.WorkerPID))
+	}
 	if r.Takeovers > 0 {
 		t.row("takeovers", fmt.Sprintf("%d from processes that had died, the last one by pid %d", r.Takeovers, r.WorkerPID))
 	}

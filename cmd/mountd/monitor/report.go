@@ -22,6 +22,7 @@ type Report struct {
 
 	WorkerPID  int             `json:"worker_pid"` // of the process that serves
 	Takeovers  int64           `json:"takeovers"`  // by which another one has died
+	Upgrades   int64           `json:"upgrades"`   // by which one of another program took over
 	Version    string          `json:"version"`
 	Time       time.Time       `json:"time"`
 	Bound      Bound           `json:"held_back_by"`
@@ -103,6 +104,7 @@ func (m *Mount) Report() Report {
 		Measures:      map[string]int64{},
 		WorkerPID:     os.Getpid(),
 		Takeovers:     m.Takeovers,
+		Upgrades:      m.Upgrades,
 		Version:       cli.Version(),
 		Time:          now.at,
 		Cache:         fillOf(counts.cache),

@@ -1,0 +1,163 @@
+package keeper
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"weightfs/fs"
+)
+
+// part is what a worker of the tests of upgrades does: it serves, but for one Fault.
+type part struct {
+	Start
+	Fault string // "refuse", "end" before it is prepared, "fall" when it takes over
+}
+
+func (p part) command() *exec.Cmd {
+	text, err := json.Marshal(p)
+	if err != nil {
+		panic(err)
+	}
+	return command(string(text))
+}
+
+// serve plays a worker that serves nothing.
+func serve(link *Link, role string) (code int, err error) {
+	p := part{}
+	if err := json.Unmarshal([]byte(role), &p); err != nil {
+		return 1, err
+	}
+	hear := func(want byte) {
+		if what, _, _, heard := link.Hear(); err == nil && (heard != nil || what != want) {
+			err = errors.Join(fmt.Errorf("heard %q in place of %q", what, want), heard)
+		}
+	}
+	switch p.Fault {
+	case "refuse":
+		return 1, link.Say(Refused, "no reason")
+	case "end":
+		return 5, nil
+	}
+	if p.Planned || p.Takeovers == 0 {
+		err = link.Say(SourceIsOpen, "here")
+	}
+	hear(0) // the mount
+	if p.Planned {
+		err = errors.Join(err, link.Say(Prepared, ""))
+		hear(TakeOver)
+	}
+	if p.Fault == "fall" {
+		return 6, err
+	}
+	if err = errors.Join(err, link.Say(MountAnswers, Canaries())); err != nil {
+		return 1, err
+	}
+	for {
+		switch what, _, _, err := link.Hear(); {
+		case err != nil:
+			return 1, err
+		case what == HandOver:
+			return 0, nil
+		case what == Terminate:
+			err := link.Say(MountEnded, "")
+			hear(Understood)
+			return 0, err
+		}
+	}
+}
+
+// keepFake keeps what is no mount, and returns what upgrades it, what ends it, and its
+// end.
+func keepFake(t *testing.T, started chan<- Start) (upgrade func(fault string) Upgraded, signals chan os.Signal, ended chan error) {
+	upgrades := make(chan Upgrade)
+	signals, ended = make(chan os.Signal, 1), make(chan error, 1)
+	answers := make(chan struct{})
+	worker := func(fault string) Command {
+		return func(s Start) *exec.Cmd {
+			started <- s
+			return part{s, fault}.command()
+		}
+	}
+	go func() {
+		code, err := Run(Config{
+			Worker: worker(""),
+			Mount: func() (*fs.Attachment, error) {
+				device, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+				if err != nil {
+					return nil, err
+				}
+				return fs.Attach(fmt.Sprint("/dev/fd/", device), fs.Config{})
+			},
+			Answers:  func() error { close(answers); return nil },
+			Signals:  signals,
+			Upgrades: upgrades,
+			Logger:   slog.New(slog.NewTextHandler(io.Discard, nil)),
+		})
+		if code != 0 {
+			err = errors.Join(err, fmt.Errorf("exit %d", code))
+		}
+		ended <- err
+	}()
+	<-answers
+	return func(fault string) Upgraded {
+		done := make(chan Upgraded, 1)
+		upgrades <- Upgrade{worker(fault), func(u Upgraded) { done <- u }}
+		return <-done
+	}, signals, ended
+}
+
+// What cannot take over is given up and nothing changes, and what falls when it takes
+// over is followed by the program before it.
+func TestUpgrade(t *testing.T) {
+	started := make(chan Start, 10)
+	upgrade, signals, ended := keepFake(t, started)
+	want := func(s Start) {
+		t.Helper()
+		if got := <-started; got != s {
+			t.Errorf("started is %+v, want %+v", got, s)
+		}
+	}
+	want(Start{})
+	if u := upgrade("refuse"); u.Err == nil || u.Err.Error() != "no reason" {
+		t.Errorf("one that refuses: %+v", u)
+	}
+	want(Start{Planned: true, Source: "here"})
+	if u := upgrade("end"); u.Err == nil || u.Err.Error() != "the new process ended before it was prepared: exit status 5" {
+		t.Errorf("one that ends: %+v", u)
+	}
+	want(Start{Planned: true, Source: "here"})
+	if u := upgrade(""); u.Err != nil || unix.Kill(u.PID, 0) != nil || u.Pause <= 0 {
+		t.Errorf("one that serves: %+v", u)
+	}
+	want(Start{Planned: true, Source: "here"})
+	if u := upgrade("fall"); !errors.Is(u.Err, errFell) {
+		t.Errorf("one that falls: %+v", u)
+	}
+	want(Start{Upgrades: 1, Planned: true, Source: "here"})
+	want(Start{Upgrades: 1, Takeovers: 1, Source: "here"}) // of the program before
+	for {                                                  // until that one serves
+		u := upgrade("")
+		if u.Err == nil {
+			break
+		}
+		if !errors.Is(u.Err, errDied) {
+			t.Fatalf("after that: %+v", u)
+		}
+	}
+	signals <- syscall.SIGTERM
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if upgrade := (&successor{late: nil}); upgrade.hears() != nil || upgrade.isLate() != nil {
+		t.Error("one that has taken over is heard twice")
+	}
+}
