@@ -101,12 +101,25 @@ type sentAttachment struct {
 	Mounted      bool // the last three are known
 }
 
+// sent is what is to be known of an attachment.
+func (a *Attachment) sent() sentAttachment {
+	return sentAttachment{a.Dir, a.helper, a.entry.major, a.entry.minor, a.entry.source, a.entry != mountEntry{}}
+}
+
+// be has an attachment be one that was sent.
+func (a *Attachment) be(sent sentAttachment) {
+	a.Dir, a.helper = sent.Dir, sent.Helper
+	if sent.Mounted {
+		a.entry = mountEntry{sent.Major, sent.Minor, sent.Dir, fsType, sent.Source}
+	}
+}
+
 // Send passes the attachment on to whoever calls [Receive] at the other end of a
 // socket of [SocketPair]. The mount is then served, and unmounted at its end, by
 // that process; this one can Detach it if that never comes to be. It keeps its own
 // descriptors until Close.
 func (a *Attachment) Send(to *net.UnixConn) error {
-	text, err := json.Marshal(sentAttachment{a.Dir, a.helper, a.entry.major, a.entry.minor, a.entry.source, a.entry != mountEntry{}})
+	text, err := json.Marshal(a.sent())
 	if err != nil {
 		return fmt.Errorf("pass on /dev/fuse: %w", err)
 	}
@@ -134,10 +147,7 @@ func Receive(from *net.UnixConn) (*Attachment, error) {
 	if err := json.Unmarshal(text, &sent); err != nil {
 		return nil, errors.Join(fmt.Errorf("receive /dev/fuse: %w", err), a.Close())
 	}
-	a.Dir, a.helper = sent.Dir, sent.Helper
-	if sent.Mounted {
-		a.entry = mountEntry{sent.Major, sent.Minor, sent.Dir, fsType, sent.Source}
-	}
+	a.be(sent)
 	return a, nil
 }
 

@@ -68,22 +68,31 @@ func (a *Attachment) Check(store remote.Store, cfg Config) error {
 	if a.state == nil {
 		return fmt.Errorf("%w: nothing was kept", ErrOther)
 	}
-	request, agreed, err := state.HandshakeOf(a.state)
-	if errors.Is(err, state.ErrVersion) {
-		return fmt.Errorf("%w: %w", ErrOther, err)
-	}
+	left, err := a.peek()
 	if err != nil {
 		return err
 	}
 	t := newTree(store, nil, nil, &connection{dir: a.Dir}, nil, cfg)
-	reply, err := unconnected(-1, t, t.options(cfg), cfg.Logger, nil).agree(request)
+	reply, err := unconnected(-1, t, t.options(cfg), cfg.Logger, nil).agree(left.Request)
 	if err != nil {
 		return fmt.Errorf("repeat the handshake with the kernel: %w", err)
 	}
-	if !bytes.Equal(reply, agreed) {
+	if !bytes.Equal(reply, left.Reply) {
 		return fmt.Errorf("%w: it has agreed with the kernel on something else", ErrOther)
 	}
 	return nil
+}
+
+// peek looks at what goes with an attachment, which was served before.
+func (a *Attachment) peek() (state.Glimpse, error) {
+	left, err := state.Peek(a.state)
+	if errors.Is(err, state.ErrVersion) {
+		err = fmt.Errorf("%w: %w", ErrOther, err)
+	}
+	if err == nil && left.Reply == nil {
+		err = fmt.Errorf("%w: it has not agreed with the kernel on anything", ErrOther)
+	}
+	return left, err
 }
 
 // openState maps what goes with an attachment, nil where nothing does.

@@ -32,6 +32,14 @@ func (a *app) keep(s *settings) error {
 	first := program{"/proc/self/exe", a.args[1:]}
 	u := &upgrader{program: first, app: a, home: home, upgrades: upgrades, ended: make(chan struct{}), logger: logger}
 	defer u.close()
+	start := keeper.Start{Held: systemdHolds()}
+	if start.Held {
+		defer letGo(logger)
+	}
+	if a.held.mount != nil {
+		start.Source, start.Takeovers = a.held.source, a.held.served
+		u.listen(a.held.mount.Dir)
+	}
 	a.exit, err = keeper.Run(keeper.Config{
 		Worker: func(start keeper.Start) *exec.Cmd { return a.worker(first, start, home) },
 		Mount: func() (mount *weightfs.Attachment, err error) {
@@ -50,6 +58,14 @@ func (a *app) keep(s *settings) error {
 		Stopping: func() { notify(logger, daemon.SdNotifyStopping) },
 		Logger:   logger,
 		Upgrades: upgrades,
+		Kept: func(mount *weightfs.Attachment, source string) error {
+			if !start.Held {
+				return nil
+			}
+			return holdBySystemd(mount, source)
+		},
+		Inherited: a.held.mount,
+		Start:     start,
 	})
 	if err != nil {
 		return fmt.Errorf("mount at %s: %w", s.mountpoint, err)

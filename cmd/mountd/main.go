@@ -81,6 +81,7 @@ type app struct {
 	stderr  io.Writer
 	signals chan os.Signal
 	exit    int      // the exit code where the cause of a failure was said by another process
+	held    held     // by systemd, from a mountd before this one
 	starter *starter // of a process that --daemon or a keeper started; nil in any other
 }
 
@@ -122,8 +123,13 @@ func (a *app) run(s *settings, flags *pflag.FlagSet) error {
 	if err := a.complete(s, flags); err != nil || s.helper.fake {
 		return err
 	}
-	if err := checkNesting(s.parsed.Path, s.mountpoint); err != nil {
-		return err
+	if !s.noKeeper && !s.daemon {
+		a.inherit(s.logLevel.Logger(a.stderr))
+	}
+	if a.held.mount == nil { // behind which nobody serves yet
+		if err := checkNesting(s.parsed.Path, s.mountpoint); err != nil {
+			return err
+		}
 	}
 	if s.daemon {
 		return a.startDaemon(s)

@@ -72,7 +72,7 @@ func (a *app) takesOver() bool { return a.crashed() || a.starter != nil && a.sta
 // giveUp ends a mount of which nobody could be told, for the reason err. A starter
 // that is still there does so by itself.
 func (a *app) giveUp(m *mounted, err error) error {
-	if a.starter != nil && !errors.Is(err, errStarterGone) {
+	if a.starter != nil && (a.starter.start.Held || !errors.Is(err, errStarterGone)) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lastReads)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -43,11 +44,12 @@ type starter struct {
 	signals chan os.Signal
 	mounted chan mountResult // gets one result
 
-	keeps      bool          // it is a keeper, which stays
-	start      keeper.Start  // why a keeper has started this process
-	handOver   chan struct{} // closed once another process is to serve in place of this one
-	takeOver   chan struct{} // closed once the process that served has ended, for this one
-	understood chan struct{} // closed once a keeper knows that the mount has ended
+	keeps        bool          // it is a keeper, which stays
+	start        keeper.Start  // why a keeper has started this process
+	handOver     chan struct{} // closed once another process is to serve in place of this one
+	handOverOnce sync.Once
+	takeOver     chan struct{} // closed once the process that served has ended, for this one
+	understood   chan struct{} // closed once a keeper knows that the mount has ended
 }
 
 type mountResult struct {
@@ -86,12 +88,14 @@ func (s *starter) receive() {
 			mounted = true
 		}
 		switch {
+		case err != nil && s.start.Held:
+			s.handOverOnce.Do(func() { close(s.handOver) })
 		case err != nil:
 			s.signal(syscall.SIGHUP)
 		case what == keeper.Terminate:
 			s.signal(syscall.SIGTERM)
 		case what == keeper.HandOver:
-			close(s.handOver)
+			s.handOverOnce.Do(func() { close(s.handOver) })
 		case what == keeper.TakeOver:
 			close(s.takeOver)
 		case what == keeper.Understood:
@@ -149,6 +153,8 @@ func (s *starter) prepared() error {
 	select {
 	case <-s.takeOver:
 		return nil
+	case <-s.handOver:
+		return errStarterGone
 	case sig := <-s.signals:
 		return fmt.Errorf("ended by a signal: %v", sig)
 	}

@@ -121,29 +121,31 @@ func Open(file *os.File) (*File, error) {
 	return f, nil
 }
 
-// HandshakeOf is what was agreed with the kernel by the daemon that uses the file,
-// which changes by nothing. ErrVersion is among the errors.
-func HandshakeOf(file *os.File) (request, reply []byte, err error) {
+// Glimpse is what can be known of a file while a daemon uses it.
+type Glimpse struct {
+	Request, Reply []byte // the handshake with the kernel; nil before there was one
+	Generation     uint64 // of the daemon
+}
+
+// Peek looks at a file, which changes by nothing. ErrVersion is among the errors.
+func Peek(file *os.File) (g Glimpse, err error) {
 	info, err := file.Stat()
 	if err != nil {
-		return nil, nil, fmt.Errorf("state: %w", err)
+		return g, fmt.Errorf("state: %w", err)
 	}
 	if info.Size() != Size {
-		return nil, nil, fmt.Errorf("state of %d bytes in place of %d: %w", info.Size(), int64(Size), ErrVersion)
+		return g, fmt.Errorf("state of %d bytes in place of %d: %w", info.Size(), int64(Size), ErrVersion)
 	}
 	memory, err := unix.Mmap(int(file.Fd()), 0, slotsAt, unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
-		return nil, nil, fmt.Errorf("map the state: %w", err)
+		return g, fmt.Errorf("map the state: %w", err)
 	}
 	f := &File{memory: memory, head: (*header)(unsafe.Pointer(&memory[0]))}
 	if err = f.check(); err == nil {
-		request, reply = f.Handshake()
-		request, reply = slices.Clone(request), slices.Clone(reply)
+		request, reply := f.Handshake()
+		g = Glimpse{slices.Clone(request), slices.Clone(reply), f.Generation()}
 	}
-	if err == nil && reply == nil {
-		err = fmt.Errorf("nobody has agreed with the kernel yet: %w", fs.ErrInvalid)
-	}
-	return request, reply, errors.Join(err, f.Close())
+	return g, errors.Join(err, f.Close())
 }
 
 // check says whether the file is of this version, and its numbers are possible.

@@ -81,6 +81,22 @@ func BuildCommand(ctx context.Context, dir, name, source string) error {
 	return nil
 }
 
+// BuildVersion builds mountd as the program of that path, which says that it is of
+// that version. args are more arguments of go build.
+func BuildVersion(ctx context.Context, program, version string, args ...string) error {
+	root, err := Root()
+	if err != nil {
+		return err
+	}
+	args = append([]string{"build", "-ldflags", "-s -w -X 'weightfs/cmd/cli.stamp=" + version + " 0123abc 2026-01-01'", "-o", program}, args...)
+	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/mountd")...)
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build version %s: %w: %s", version, err, out)
+	}
+	return nil
+}
+
 // Model returns the real trained checkpoint of the virtual environment: the
 // folder that holds its model.safetensors. fs.ErrNotExist is among the errors
 // where the package that carries it could not be installed.

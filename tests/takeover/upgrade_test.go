@@ -46,26 +46,15 @@ var build = sync.OnceValues(func() (b builds, err error) {
 	if err != nil {
 		return b, err
 	}
-	make := func(version string, args ...string) (string, error) {
-		program := filepath.Join(dir, version, "mountd")
-		args = append([]string{"build", "-ldflags", "-s -w -X 'weightfs/cmd/cli.stamp=" + version + " 0123abc 2026-01-01'", "-o", program}, args...)
-		cmd := exec.Command("go", append(args, "./cmd/mountd")...)
-		cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			err = fmt.Errorf("build version %s: %w: %s", version, err, out)
-		}
-		return program, err
-	}
 	for _, version := range []string{"1.0.0", "2.0.0"} {
-		program, err := make(version)
-		if err != nil {
+		program := filepath.Join(dir, version, "mountd")
+		if err := rig.BuildVersion(context.Background(), program, version); err != nil {
 			return b, err
 		}
 		b.versions, b.programs = append(b.versions, version), append(b.programs, program)
 	}
-	b.other, err = make("3.0.0", "-overlay", overlay)
-	return b, err
+	b.other = filepath.Join(dir, "3.0.0", "mountd")
+	return b, rig.BuildVersion(context.Background(), b.other, "3.0.0", "-overlay", overlay)
 })
 
 // otherState is an overlay of go build's in which the state is of another version.

@@ -8,7 +8,8 @@
 // the keeper's. An [Upgrade] has a worker of another program take over from one that
 // is well (upgrade.go).
 //
-// If the keeper dies, the worker unmounts, as at SIGTERM. Signals are the keeper's,
+// If the keeper dies, the worker unmounts, as at SIGTERM, unless somebody else holds
+// the mount too, from whom the next keeper inherits it. Signals are the keeper's,
 // and it passes them on.
 package keeper
 
@@ -47,6 +48,9 @@ type Start struct {
 	// Planned says that the one before it still serves, and will until this one is
 	// prepared: an upgrade.
 	Planned bool
+	// Held says that the mount outlives the keeper, by whom somebody else has it open:
+	// without a keeper, the worker ends and leaves the mount as it is.
+	Held bool
 	// Source is what the last one said with [SourceIsOpen].
 	Source string
 }
@@ -55,7 +59,7 @@ type Start struct {
 // [Link].
 type Command func(Start) *exec.Cmd
 
-// Config says what is kept, and how. All fields but the last three are needed.
+// Config says what is kept, and how. Those behind Logger are not needed.
 type Config struct {
 	Worker Command
 	// Mount makes the mount, when the first worker has opened the source.
@@ -69,6 +73,13 @@ type Config struct {
 	Stopping func()
 	// Upgrades are carried out one after the other.
 	Upgrades <-chan Upgrade
+	// Kept is called when the mount was made and its state is kept, if not nil, with
+	// what is known of the source.
+	Kept func(mount *fs.Attachment, source string) error
+	// Inherited is a mount that another keeper kept, whose workers are gone; nil: there
+	// is none, and Mount makes one. Start is what its next worker is started for.
+	Inherited *fs.Attachment
+	Start     Start
 }
 
 // keeper is a running Config.
@@ -85,7 +96,7 @@ type keeper struct {
 // Run keeps the mount until it has ended, and returns the exit code of the worker
 // that ended it. A worker has said why; an error is what no worker could say.
 func Run(cfg Config) (code int, err error) {
-	k := &keeper{Config: cfg}
+	k := &keeper{Config: cfg, mount: cfg.Inherited, start: cfg.Start}
 	defer func() {
 		if k.mount != nil {
 			err = errors.Join(err, k.end(err != nil || code != 0))
@@ -228,15 +239,18 @@ func (k *keeper) follow(w *worker) (ended bool, err error) {
 			k.Logger.Error("a process that was to take the mount over hangs, and is killed", "pid", w.cmd.Process.Pid)
 			_ = w.cmd.Process.Kill()
 		case <-w.dead:
-			return !k.answered, k.startFailed(w)
+			return !k.served(), k.startFailed(w)
 		}
 	}
 }
 
+// served tells whether somebody may wait for the mount: it has answered once.
+func (k *keeper) served() bool { return k.answered || k.Inherited != nil }
+
 // startFailed is the error of a first worker that ended before its mount answered,
 // without a word of its own.
 func (k *keeper) startFailed(w *worker) error {
-	if k.answered {
+	if k.served() {
 		return nil
 	}
 	<-w.reaped
@@ -257,6 +271,11 @@ func (k *keeper) heard(w *worker, m said) error {
 		k.mount, k.start.Source = mount, m.text
 		if err := mount.Keep(); err != nil {
 			return err
+		}
+		if k.Kept != nil {
+			if err := k.Kept(mount, m.text); err != nil {
+				return err
+			}
 		}
 		_ = w.link.Pass(mount) // one that has died meanwhile is seen to have
 	case m.what == MountAnswers:

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -19,7 +20,7 @@ import (
 // part is what a worker of the tests of upgrades does: it serves, but for one Fault.
 type part struct {
 	Start
-	Fault string // "refuse", "end" before it is prepared, "fall" when it takes over
+	Fault string // "refuse", "end" before it is prepared, "fall" when it takes over, "once" as the second
 }
 
 func (p part) command() *exec.Cmd {
@@ -55,7 +56,7 @@ func serve(link *Link, role string) (code int, err error) {
 		err = errors.Join(err, link.Say(Prepared, ""))
 		hear(TakeOver)
 	}
-	if p.Fault == "fall" {
+	if p.Fault == "fall" || p.Fault == "once" && p.Takeovers == 1 {
 		return 6, err
 	}
 	if err = errors.Join(err, link.Say(MountAnswers, Canaries())); err != nil {
@@ -159,5 +160,36 @@ func TestUpgrade(t *testing.T) {
 	}
 	if upgrade := (&successor{late: nil}); upgrade.hears() != nil || upgrade.isLate() != nil {
 		t.Error("one that has taken over is heard twice")
+	}
+}
+
+// A mount that was inherited is served by whoever does not fall, as after a death.
+func TestInherited(t *testing.T) {
+	device, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mount, err := fs.Attach(fmt.Sprint("/dev/fd/", device), fs.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	starts, signals := []Start{}, make(chan os.Signal, 1)
+	code, err := Run(Config{
+		Worker: func(s Start) *exec.Cmd {
+			starts = append(starts, s)
+			return part{s, "once"}.command()
+		},
+		Mount:     func() (*fs.Attachment, error) { return nil, errors.New("mounted twice") },
+		Answers:   func() error { signals <- syscall.SIGTERM; return nil },
+		Signals:   signals,
+		Logger:    slog.New(slog.DiscardHandler),
+		Inherited: mount,
+		Start:     Start{Takeovers: 1, Held: true, Source: "here"},
+	})
+	if code != 0 || err != nil {
+		t.Errorf("exit %d, %v", code, err)
+	}
+	if want := []Start{{Takeovers: 1, Held: true, Source: "here"}, {Takeovers: 2, Held: true, Source: "here"}}; !slices.Equal(starts, want) {
+		t.Errorf("started were %+v", starts)
 	}
 }

@@ -13,6 +13,7 @@ var installed = map[string]os.FileMode{
 	"/bin/mountd":                                  0o755,
 	"/bin/gpuload":                                 0o755,
 	"/lib/systemd/system/weightfs@.service":        0o644,
+	"/lib/systemd/system/weightfs-clean@.service":  0o644,
 	"/share/man/man8/weightfs-mountd.8":            0o644,
 	"/share/man/man8/weightfs-mountd-status.8":     0o644,
 	"/share/man/man8/mount.weightfs.8":             0o644,
