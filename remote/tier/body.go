@@ -145,6 +145,9 @@ func (b *body) openDirect(refusal *refused) error {
 
 // Read goes straight to the source.
 func (b *body) Read(p []byte) (int, error) {
+	if err := b.ctx.Err(); err != nil && b.final == nil && b.pos < b.end {
+		b.final = err // of what has come already nothing is wanted any more
+	}
 	for b.final == nil && b.pos < b.end && len(p) > 0 {
 		if b.source == nil {
 			if b.final = b.open(); b.final != nil {
