@@ -109,6 +109,9 @@ vuln: ## known vulnerabilities in what we depend on
 # deploy-test
 include tests/tools/deploy.mk
 
+# vllm-test
+include tests/tools/vllm.mk
+
 ##@ Show and measure
 
 .PHONY: demo

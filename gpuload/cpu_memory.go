@@ -63,7 +63,7 @@ func (b *borrowed) Bytes() []byte { return b.bytes }
 func (b *borrowed) Free() error { return nil }
 
 // Borrow implements Borrower: to the host's processors all memory is alike.
-func (d *CPU) Borrow(memory []byte) (Staging, bool) { return &borrowed{d, memory}, true }
+func (d *CPU) Borrow(memory []byte) ([]Staging, bool) { return []Staging{&borrowed{d, memory}}, true }
 
 // memoryOf is the memory of staging, if it is this device's.
 func (d *CPU) memoryOf(src Staging) ([]byte, bool) {

@@ -17,11 +17,14 @@ import (
 // for concurrent use.
 type daemons struct {
 	logger *slog.Logger
+	asked  bool // to be connected to at all
+	mode   handoff.Mode
 
 	mu          sync.Mutex
 	mounts      *handoff.Mounts        // guarded by mu, as are all below; read when first needed
 	connections map[string]*connection // by socket
 	told        bool
+	toldPinning bool
 }
 
 // connection is a client, or why there is none.
@@ -30,17 +33,21 @@ type connection struct {
 	err    error
 }
 
-func newDaemons(logger *slog.Logger) *daemons {
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
+func newDaemons(cfg SourceConfig) *daemons {
+	d := &daemons{logger: cfg.Logger, asked: !cfg.ThroughFUSE, connections: map[string]*connection{}}
+	if d.logger == nil {
+		d.logger = slog.New(slog.DiscardHandler)
 	}
-	return &daemons{logger: logger, connections: map[string]*connection{}}
+	if cfg.Register {
+		d.mode = handoff.Writable
+	}
+	return d
 }
 
 // blob is a file that may be leased, if it lies on a mount whose daemon lets us, or
 // the file as it is.
 func (d *daemons) blob(ctx context.Context, path string, b *pathBlob) blob {
-	if !b.mounted {
+	if !b.mounted || !d.asked {
 		return b
 	}
 	client, place, err := d.find(ctx, path)
@@ -72,7 +79,7 @@ func (d *daemons) find(ctx context.Context, path string) (*handoff.Client, hando
 	at := d.connections[place.Socket]
 	if at == nil {
 		at = &connection{}
-		at.client, at.err = handoff.Dial(ctx, place.Socket, handoff.Options{})
+		at.client, at.err = handoff.Dial(ctx, place.Socket, handoff.Options{Mode: d.mode})
 		d.connections[place.Socket] = at
 	}
 	return at.client, place, at.err
@@ -91,6 +98,16 @@ func (d *daemons) tell(path string, why error) {
 		log = d.logger.Info // the daemon does not share its memory
 	}
 	log("the mount is read through FUSE, and not from its daemon's memory", "folder", filepath.Dir(path), "why", why)
+}
+
+// tellPinning says once why bytes are copied to staging first.
+func (d *daemons) tellPinning(why error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.toldPinning {
+		d.toldPinning = true
+		d.logger.Info("what a mount's daemon holds is copied to page-locked memory first", "why", why)
+	}
 }
 
 // Close ends the connections, and with them what is leased.

@@ -60,9 +60,21 @@ type Memory interface {
 
 // Borrower is a Device that copies from memory of somebody else's too.
 type Borrower interface {
-	// Borrow is memory as Staging, which is not freed. ok is false where copies cannot
-	// read from there, or not yet.
-	Borrow(memory []byte) (s Staging, ok bool)
+	// Borrow is memory as Staging, of which each lies behind the one before. They are
+	// not freed. ok is false where copies cannot read from there, or not yet.
+	Borrow(memory []byte) (all []Staging, ok bool)
+}
+
+// Registrar is a Borrower of what it has page-locked.
+type Registrar interface {
+	Borrower
+	// Register page-locks memory, whole pages of a mapping that can be written, for
+	// Borrow. It waits until the device is ready. The error is errors.ErrUnsupported
+	// where the device page-locks no memory but its own.
+	Register(memory []byte) error
+	// Unregister undoes it, once no copy reads from there. Close of the device does so
+	// too.
+	Unregister(memory []byte) error
 }
 
 // Staging is host memory that copies read from. It must not be written or

@@ -27,7 +27,7 @@ func (r *reader) lease(ctx context.Context, p part) (*handoff.Want, error) {
 	if err == nil {
 		return w, nil
 	}
-	_ = r.leases.give(p, w) // or takes it back
+	r.leases.cancel(w)
 	if errors.Is(err, handoff.ErrGone) {
 		r.files[p.file].file.blob.(*leaseBlob).tell(err)
 		return nil, nil
@@ -35,18 +35,20 @@ func (r *reader) lease(ctx context.Context, p part) (*handoff.Want, error) {
 	return nil, err
 }
 
-// borrow is a lease's bytes as staging, if the device copies from there.
-func (r *reader) borrow(w *handoff.Want) (memory []Staging, ok bool) {
+// borrow is a lease's bytes as staging, if the device copies from there. Otherwise it
+// will, perhaps, once what lies there is registered.
+func (r *reader) borrow(p part, w *handoff.Want) (memory []Staging, ok bool) {
 	device, ok := r.device.(Borrower)
 	if !ok {
 		return nil, false
 	}
 	for _, some := range w.Slices() {
-		s, ok := device.Borrow(some)
+		all, ok := device.Borrow(some)
 		if !ok {
+			r.pinned.want(r.files[p.file].file.blob.(*leaseBlob).client, some)
 			return nil, false
 		}
-		memory = append(memory, s)
+		memory = append(memory, all...)
 	}
 	return memory, true
 }

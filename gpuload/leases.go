@@ -20,10 +20,13 @@ type leases struct {
 	parts *parts
 	files []leasedFile
 
-	mu   sync.Mutex
-	next int64                      // guarded by mu, as are all below; the part that is wanted next
-	at   map[int64]*handoff.Want    // of parts that no reader has taken yet
-	live map[*handoff.Want]struct{} // not given back
+	mu   sync.Mutex              // held while a file is opened with the daemon
+	next int64                   // guarded by mu; the part that is wanted next
+	at   map[int64]*handoff.Want // guarded by mu; of parts that no reader has taken yet
+
+	liveMu sync.Mutex                 // after mu
+	live   map[*handoff.Want]struct{} // guarded by liveMu; not given back
+	came   int64                      // guarded by liveMu; bytes of leases that were read
 }
 
 // leasedFile is a file of a load.
@@ -114,6 +117,8 @@ func (l *leases) want(f *leasedFile, end int64) {
 		f.blob.tell(err)
 		f.read = true
 	}
+	l.liveMu.Lock()
+	defer l.liveMu.Unlock()
 	for i, w := range wants { // none where too much is wanted already
 		l.at[numbers[i]], l.live[w] = w, struct{}{}
 	}
@@ -122,20 +127,42 @@ func (l *leases) want(f *leasedFile, end int64) {
 // give gives the lease of a part back. Without an error all that was read of it is
 // right.
 func (l *leases) give(p part, w *handoff.Want) error {
-	l.mu.Lock()
-	delete(l.live, w)
-	l.mu.Unlock()
-	err := w.Give()
-	if err != nil {
+	l.forget(w)
+	if err := w.Give(); err != nil {
 		l.files[p.file].blob.tell(err)
+		return err
 	}
-	return err
+	l.liveMu.Lock()
+	defer l.liveMu.Unlock()
+	l.came += p.end - p.begin
+	return nil
+}
+
+// cancel takes back what a reader does not wait for any more.
+func (l *leases) cancel(w *handoff.Want) {
+	l.forget(w)
+	_ = w.Give() // fails where the daemon has gone
+}
+
+func (l *leases) forget(w *handoff.Want) {
+	l.liveMu.Lock()
+	defer l.liveMu.Unlock()
+	delete(l.live, w)
+}
+
+// bytes is how much was read of leases.
+func (l *leases) bytes() int64 {
+	l.liveMu.Lock()
+	defer l.liveMu.Unlock()
+	return l.came
 }
 
 // close gives back what a load that failed has left. Nothing is copied any more.
 func (l *leases) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.liveMu.Lock()
+	defer l.liveMu.Unlock()
 	for w := range l.live {
 		_ = w.Give() // fails where the daemon has gone
 	}

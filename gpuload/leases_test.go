@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"weightfs/gpuload/safetensors"
 	"weightfs/handoff"
@@ -47,10 +48,10 @@ func newMount(t *testing.T, limit int64, sizes ...int) *mount {
 	}
 	m.Server = handofftest.Start(t, limit, m.data, nil)
 	var err error
-	if m.client, err = handoff.Dial(t.Context(), m.Socket, handoff.Options{}); err != nil {
+	if m.client, err = handoff.Dial(t.Context(), m.Socket, handoff.Options{Mode: handoff.Writable}); err != nil {
 		t.Fatal(err)
 	}
-	ds := newDaemons(slog.New(slog.NewTextHandler(m.log, nil)))
+	ds := newDaemons(SourceConfig{Logger: slog.New(slog.NewTextHandler(m.log, nil)), Register: true})
 	ds.connections[m.Socket] = &connection{client: m.client}
 	m.source = &Source{label: "mount", daemons: ds}
 	for _, name := range names {
@@ -162,10 +163,10 @@ func (m *mount) settled(t *testing.T) {
 // may hold a few blocks.
 func TestLoadFromLeases(t *testing.T) {
 	for _, daemon := range []int64{64 << 20, 16 << 20} {
-		for _, limit := range []int64{MemoryUnlimited, MemoryMinimum, 512 << 10, 3 << 20} {
+		for _, limit := range []int64{MemoryMinimum, 512 << 10} {
 			for name, device := range map[string]func(*CPU) Device{"borrowed": func(d *CPU) Device { return d }, "staged": func(d *CPU) Device { return staged{d} }} {
 				t.Run(fmt.Sprintf("%d MiB/%d/%s", daemon>>20, limit, name), func(t *testing.T) {
-					m := newMount(t, daemon, 20<<20+12345, 5, 0, 3<<20, 9<<20)
+					m := newMount(t, daemon, 14<<20+12345, 5, 0, 3<<20, 5<<20)
 					var all int64
 					for _, data := range m.data {
 						all += int64(len(data))
@@ -177,6 +178,9 @@ func TestLoadFromLeases(t *testing.T) {
 							if err != nil {
 								t.Error(err)
 								return
+							}
+							if stats.LeasedBytes != all {
+								t.Errorf("%d bytes of leases are told of %d", stats.LeasedBytes, all)
 							}
 							if peak := stats.StagingPeakBytes; peak <= 0 || limit > 0 && peak > limit {
 								t.Errorf("a peak of %d bytes", peak)
@@ -238,7 +242,7 @@ type spoilingDevice struct {
 	spoilt atomic.Bool
 }
 
-func (d *spoilingDevice) Borrow(memory []byte) (Staging, bool) {
+func (d *spoilingDevice) Borrow(memory []byte) ([]Staging, bool) {
 	if !d.spoilt.Swap(true) {
 		d.spoil()
 		memory = make([]byte, len(memory))
@@ -282,5 +286,93 @@ func TestReplacedBeforeLease(t *testing.T) {
 	}
 	if !strings.Contains(m.log.String(), errReplaced.Error()) || m.Stats().Bytes != 0 {
 		t.Errorf("%d bytes were leased: %s", m.Stats().Bytes, m.log)
+	}
+}
+
+// pinningDevice copies from its own staging, and from what it has registered.
+type pinningDevice struct {
+	*CPU
+	mount  *mount
+	t      *testing.T
+	refuse error
+
+	mu         sync.Mutex
+	registered map[int64]int64 // guarded by mu; ends by their begins, in the daemon's memory
+	calls      int
+}
+
+func (d *pinningDevice) Register(memory []byte) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.calls++
+	if d.refuse != nil {
+		return d.refuse
+	}
+	memory[0]++ // a fault where it cannot be written
+	memory[0]--
+	begin := d.mount.client.Offset(memory)
+	end := begin + int64(len(memory))
+	if begin%smallestSegment != 0 || int64(len(memory)) != smallestSegment && end != int64(len(d.mount.client.Memory())) || end > d.mount.Cache.Watermark() {
+		d.t.Errorf("[%d,%d) is registered, of %d that are used", begin, end, d.mount.Cache.Watermark())
+	}
+	if d.registered[begin] != 0 {
+		d.t.Errorf("%d is registered twice", begin)
+	}
+	d.registered[begin] = end
+	return nil
+}
+
+func (d *pinningDevice) Unregister(memory []byte) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	begin := d.mount.client.Offset(memory)
+	if d.registered[begin] != begin+int64(len(memory)) {
+		return fmt.Errorf("[%d,+%d) is not registered", begin, len(memory))
+	}
+	delete(d.registered, begin)
+	return nil
+}
+
+func (d *pinningDevice) Borrow(memory []byte) ([]Staging, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	off := d.mount.client.Offset(memory)
+	for begin, end := range d.registered {
+		if begin <= off && off+int64(len(memory)) <= end {
+			return d.CPU.Borrow(memory)
+		}
+	}
+	return nil, false
+}
+
+// TestRegisters holds that a device registers whole segments of the memory that was
+// used, which can only be read again then, copies from there in place, and lets go of
+// them all at the end; and that a load by a device that refuses succeeds, and says why
+// once.
+func TestRegisters(t *testing.T) {
+	for name, refuse := range map[string]error{"registered": nil, "refused": errors.ErrUnsupported} {
+		t.Run(name, func(t *testing.T) {
+			m := newMount(t, 80<<20, 66<<20)
+			dev := &pinningDevice{CPU: newTestCPU(t), mount: m, t: t, refuse: refuse, registered: map[int64]int64{}}
+			// Segments are registered while the load goes on, and may come too late.
+			for end := time.Now().Add(2 * time.Minute); ; {
+				stats, err := m.load(t.Context(), dev, Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(dev.registered) != 0 {
+					t.Errorf("registered after the load: %v", dev.registered)
+				}
+				if refuse == nil && stats.InPlaceBytes > 0 || refuse != nil && dev.calls > 1 {
+					break
+				}
+				if time.Now().After(end) {
+					t.Fatalf("nothing was copied in place by %d calls", dev.calls)
+				}
+			}
+			if told := strings.Count(m.log.String(), "page-locked memory first"); told != 0 && refuse == nil || told != 1 && refuse != nil {
+				t.Errorf("told %d times: %s", told, m.log)
+			}
+		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -47,11 +48,13 @@ type loader struct {
 	clock   *clock
 	parts   *parts
 	leases  *leases
+	pinned  registrations
 	memory  *allocations
 	pool    *stagingPool
 	files   []*fileLoad
 	readers int
 	peak    int64
+	inPlace atomic.Int64 // bytes that were copied from where they were leased
 
 	delivery sync.Mutex // held while Options.Deliver runs
 	checked  bool       // guarded by delivery; the headers fit each other
@@ -86,6 +89,7 @@ func newLoader(dev Device, src *Source, opts Options, staging budget) *loader {
 		joins:  func(file int) bool { return opts.joinParts && src.files[file].blob.joins() },
 	})
 	l.leases = newLeases(l.parts, src.files)
+	l.pinned = newRegistrations(dev, src.files)
 	l.readers = int(min(int64(readers), l.parts.count()))
 	return l
 }
@@ -103,6 +107,9 @@ func (l *loader) run(ctx context.Context) error {
 		}
 	}
 	l.leases.close()
+	if closeErr := l.pinned.close(); err == nil && closeErr != nil {
+		err = fmt.Errorf("load %s: %w", l.source, closeErr)
+	}
 	l.peak = l.pool.peak()
 	// All streams are closed: no copy reads from staging any more.
 	if freeErr := l.pool.close(); err == nil && freeErr != nil {
@@ -252,7 +259,7 @@ func (l *loader) model() *Model {
 	m.stats = Stats{
 		Files: len(l.files), Tensors: len(m.tensors), Bytes: bytes, Elapsed: elapsed,
 		Concurrency: l.options.Concurrency, Readers: l.readers, PartBytes: l.options.PartSize, PieceBytes: int64(l.pool.budget.piece),
-		StagingPeakBytes: l.peak, Phases: phases,
+		StagingPeakBytes: l.peak, LeasedBytes: l.leases.bytes(), InPlaceBytes: l.inPlace.Load(), Phases: phases,
 	}
 	return m
 }

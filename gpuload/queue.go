@@ -79,6 +79,7 @@ func (q *queue) giveBack(ctx context.Context, c piece) (begin, end int64, err er
 	if c.end < p.end {
 		return c.end, c.end, nil
 	}
+	q.inPlace.Add(p.end - p.begin)
 	if q.leases.give(p, c.lease.want) != nil {
 		err = c.lease.readMount(ctx, q) // it may have been replaced while it was copied
 	}

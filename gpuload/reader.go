@@ -62,7 +62,7 @@ func (r *reader) readPart(ctx context.Context, f *fileLoad, p part) error {
 	if w == nil {
 		return r.readFrom(ctx, f, p, func() (body, error) { return f.file.blob.read(ctx, p.begin, p.end-p.begin) })
 	}
-	if memory, ok := r.borrow(w); ok {
+	if memory, ok := r.borrow(p, w); ok {
 		return r.copyLease(ctx, &lease{file: f, part: p, want: w, memory: memory})
 	}
 	err = r.readFrom(ctx, f, p, func() (body, error) { return newLeaseBody(ctx, f.file.blob.(*leaseBlob), w), nil })

@@ -30,6 +30,12 @@ type SourceConfig struct {
 	// there twice, or cannot be opened, for a report: Problems says which. A
 	// load of such a source is an error.
 	Partial bool
+	// Register asks daemons for memory that a Registrar can page-lock. They give it to
+	// the user who mounted, and to one that mountd is told of; to others, memory that
+	// is copied once more.
+	Register bool
+	// ThroughFUSE has mounts read, and nothing leased of their daemons' memory.
+	ThroughFUSE bool
 	// Retry is how often their requests are tried.
 	Retry remote.RetryPolicy
 	// Through, if set, returns what the objects of a bucket are read through, such
@@ -69,7 +75,7 @@ func OpenSource(ctx context.Context, cfg SourceConfig, args ...string) (*Source,
 	if len(args) == 0 {
 		return nil, errors.New("open source: none given")
 	}
-	s := &Source{label: strings.Join(args, " "), daemons: newDaemons(cfg.Logger)}
+	s := &Source{label: strings.Join(args, " "), daemons: newDaemons(cfg)}
 	for i, arg := range args {
 		f, err := openFolder(ctx, cfg, s.daemons, arg)
 		if err != nil {

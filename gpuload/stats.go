@@ -23,7 +23,13 @@ type Stats struct {
 	// StagingPeakBytes is the most staging memory held at a time, with what was
 	// copied from leases.
 	StagingPeakBytes int64
-	Phases           Phases
+	// LeasedBytes is how much came from leases of a mount's memory, headers
+	// included.
+	LeasedBytes int64
+	// InPlaceBytes is how much of that was copied to the device from where it was
+	// leased, and not by way of staging.
+	InPlaceBytes int64
+	Phases       Phases
 }
 
 // Phases are points in a load's time, and where its readers spent theirs.

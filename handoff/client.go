@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -95,7 +96,7 @@ func (c *Client) greet(ctx context.Context, mode Mode) error {
 		return fmt.Errorf("%w: %+v", errProtocol, c.welcome)
 	}
 	c.high = int64(c.welcome.Watermark)
-	c.memory, err = mapMemory(fd, int64(c.welcome.Size), c.welcome.Mode)
+	c.memory, err = mapMemory(fd, int64(c.welcome.Size))
 	return err
 }
 
@@ -116,7 +117,7 @@ func oneDescriptor(rights []byte) (int, error) {
 
 // mapMemory maps the file, whose size must be what was told: a page beyond its end
 // would be a SIGBUS.
-func mapMemory(fd int, size int64, mode Mode) ([]byte, error) {
+func mapMemory(fd int, size int64) ([]byte, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, err
@@ -124,11 +125,7 @@ func mapMemory(fd int, size int64, mode Mode) ([]byte, error) {
 	if size <= 0 || st.Size < size {
 		return nil, fmt.Errorf("%w: %d bytes of memory in a file of %d", errProtocol, size, st.Size)
 	}
-	protection := unix.PROT_READ
-	if mode == Writable {
-		protection |= unix.PROT_WRITE
-	}
-	return arena.MapShared(fd, size, protection)
+	return arena.MapShared(fd, size, unix.PROT_READ)
 }
 
 // Close ends the connection and unmaps the memory: no Slices are valid any more.
@@ -145,12 +142,26 @@ func (c *Client) Close() error {
 // Mode is what was granted.
 func (c *Client) Mode() Mode { return c.welcome.Mode }
 
-// Memory is all of the mapping, as DMA wants it registered. It is never to be
-// written, and what lies beyond the watermark not to be touched.
+// Memory is all of the mapping, which can be read. What lies beyond the watermark is
+// not to be touched.
 func (c *Client) Memory() []byte { return c.memory }
 
-// Protect makes writable memory read-only, once it is registered: pins stay.
-func (c *Client) Protect() error { return unix.Mprotect(c.memory, unix.PROT_READ) }
+// Offset is where some memory of a lease lies in Memory.
+func (c *Client) Offset(memory []byte) int64 {
+	return int64(uintptr(unsafe.Pointer(unsafe.SliceData(memory))) - uintptr(unsafe.Pointer(unsafe.SliceData(c.memory))))
+}
+
+// WhileWritable calls use with a range of whole pages of the mapping, which can be
+// written meanwhile, as a device wants memory that it page-locks. Nothing is to be
+// written. The pages stay page-locked when the range can only be read again. It fails
+// unless the Mode is Writable.
+func (c *Client) WhileWritable(off, n int64, use func(memory []byte) error) error {
+	memory := c.memory[off : off+n : off+n]
+	if err := unix.Mprotect(memory, unix.PROT_READ|unix.PROT_WRITE); err != nil {
+		return fmt.Errorf("make [%d,+%d) of the memory writable: %w", off, n, err)
+	}
+	return errors.Join(use(memory), unix.Mprotect(memory, unix.PROT_READ))
+}
 
 // Watermark is the end of the memory that was ever used, as of the last answer.
 func (c *Client) Watermark() int64 {

@@ -3,17 +3,18 @@ package handoff_test
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
+	"unsafe"
 
 	"weightfs/handoff"
 	"weightfs/handoff/handofftest"
@@ -201,20 +202,45 @@ func reach(t *testing.T, socket string) {
 	}
 }
 
-// Writable memory is for the mounter and whom he names: others get it read-only.
+// Writable memory is for the mounter and whom he names: others get it read-only. It is
+// kept resident as long as such a client is there.
 func TestWritable(t *testing.T) {
-	s := handofftest.Start(t, 32*mib, map[string][]byte{"a": []byte("weights")}, nil)
+	var kept atomic.Int64
+	s := handofftest.Start(t, 32*mib, map[string][]byte{"a": []byte("weights")}, func(cfg *handoff.Config) {
+		keep := cfg.Keep
+		cfg.Keep = func() func() {
+			release := keep()
+			kept.Add(1)
+			return func() { kept.Add(-1); release() }
+		}
+	})
 	c, err := handoff.Dial(t.Context(), s.Socket, handoff.Options{Mode: handoff.Writable})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
 	if c.Mode() != handoff.Writable {
 		t.Error("the mounter gets read-only memory")
 	}
-	if err := c.Protect(); err != nil {
+	err = c.WhileWritable(mib, mib, func(memory []byte) error {
+		if kept.Load() != 1 {
+			t.Error("the memory is not kept")
+		}
+		memory[0]++ // a fault where it cannot be written
+		memory[0]--
+		return nil
+	})
+	if err != nil {
 		t.Error(err)
 	}
+	for _, line := range mapsOf(t, c.Memory()) {
+		if !strings.HasPrefix(line, "r--s") {
+			t.Errorf("the memory stays writable: %s", line)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	s.Until(t, "the memory is given up", func(handoff.Stats) bool { return kept.Load() == 0 })
 	stranger := handofftest.Start(t, 32*mib, map[string][]byte{"a": []byte("weights")}, func(cfg *handoff.Config) {
 		cfg.Rule.Mounter, cfg.Rule.AllowOther = 4711, true
 	})
@@ -226,7 +252,28 @@ func TestWritable(t *testing.T) {
 	if r.Mode() != handoff.ReadOnly {
 		t.Error("another gets writable memory")
 	}
-	if err := unix.Mprotect(r.Memory()[:mib], unix.PROT_READ|unix.PROT_WRITE); !errors.Is(err, syscall.EACCES) {
+	if err := r.WhileWritable(0, mib, func([]byte) error { return nil }); !errors.Is(err, syscall.EACCES) {
 		t.Errorf("read-only memory is made writable: %v", err)
 	}
+}
+
+// mapsOf is what the kernel's list of mappings has of some memory, without addresses.
+func mapsOf(t *testing.T, memory []byte) (lines []string) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := uintptr(unsafe.Pointer(unsafe.SliceData(memory)))
+	for line := range strings.Lines(string(text)) {
+		var lo, hi uintptr
+		if n, err := fmt.Sscanf(line, "%x-%x", &lo, &hi); n == 2 && err == nil && lo < first+uintptr(len(memory)) && hi > first {
+			_, rest, _ := strings.Cut(line, " ")
+			lines = append(lines, rest)
+		}
+	}
+	if len(lines) == 0 {
+		t.Error("the memory is not mapped")
+	}
+	return lines
 }

@@ -83,13 +83,17 @@ type Lease interface {
 	Release()
 }
 
-// Config says what a server serves. All but Defect, Grace and Logger must be set.
+// Config says what a server serves. All but Keep, Defect, Grace and Logger must be set.
 type Config struct {
 	Memory    arena.Shared
 	Watermark func() int64 // end of the memory that was ever used
 	MaxLength int64        // the longest Lease of a File
 	Store     Store
 	Rule      Rule
+	// Keep is called before a client gets the memory writable, and its release once
+	// the connection has ended. Until then the same pages stay behind the memory: a
+	// device may have them page-locked. nil: they always do.
+	Keep func() (release func())
 	// Defect is told of a panic of the Store's, which costs the client that met it an
 	// EIO. nil: it is not recovered.
 	Defect func(cause any)

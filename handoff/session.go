@@ -32,6 +32,8 @@ type session struct {
 	bytes  atomic.Int64 // leased so far
 	marks  [2]int64     // what bytes was at the server's marks; guarded by the server's mu
 
+	release func() // of Config.Keep; nil without. Of the goroutine that runs the session
+
 	mu       sync.Mutex
 	mode     Mode                 // guarded by mu, as are all below
 	files    map[uint32]*openFile // by number
@@ -118,6 +120,9 @@ func (se *session) giveUp() {
 		se.unuse(f)
 	}
 	_ = se.conn.Close()
+	if se.release != nil {
+		se.release()
+	}
 }
 
 // unuse closes a file after its last use. mu is held, or nothing else runs.
@@ -153,6 +158,9 @@ func (se *session) greet() error {
 	}
 	if h.Mode == Writable && se.server.cfg.Rule.MayWrite(se.peer) {
 		answer.Mode = Writable
+		if se.server.cfg.Keep != nil {
+			se.release = se.server.cfg.Keep()
+		}
 	}
 	se.mu.Lock()
 	se.mode = answer.Mode

@@ -111,6 +111,13 @@ func (c *Cache) Shared() (arena.Shared, error) {
 	return shared, c.private
 }
 
+// Keep has no memory be given back to the node until release is called, as while a
+// device of another process reads it.
+func (c *Cache) Keep() (release func()) {
+	c.arena.Keep()
+	return c.arena.Unkeep
+}
+
 // Watermark is the end of the memory that was ever used.
 func (c *Cache) Watermark() int64 { return c.arena.Watermark() }
 

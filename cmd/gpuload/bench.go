@@ -111,6 +111,7 @@ func (f *benchFlags) plan(ctx context.Context, a *app, flags *pflag.FlagSet, sou
 	if p.device, err = choose(f.device, thisHost(ctx)); err != nil {
 		return nil, err
 	}
+	p.source.Register = p.device.gpu
 	return p, p.findPlaceForPlot(flags.Changed("plot"))
 }
 
@@ -264,6 +265,14 @@ func (p *benchPlan) measureSources(ctx context.Context, r *benchResult, concurre
 		return fmt.Errorf("measure the %s by itself: %w", own, err)
 	}
 	r.addStage(own, alone.BytesPerSecond)
+	if alone.LeasedBytes > 0 {
+		through := *p
+		through.source.ThroughFUSE = true
+		if alone, err = through.load(ctx, drop, concurrency, p.sources...); err != nil {
+			return fmt.Errorf("measure the %s by itself: %w", stageFUSE, err)
+		}
+		r.addAside(stageFUSE, alone.BytesPerSecond)
+	}
 	stores := []string{p.flags.store}
 	if p.flags.store == "" {
 		if !r.Mounted {
@@ -306,7 +315,7 @@ func (p *benchPlan) load(ctx context.Context, dev gpuload.Device, concurrency in
 	s := m.Stats()
 	return benchRun{
 		Concurrency: concurrency, Bytes: s.Bytes, Seconds: s.Elapsed.Seconds(), BytesPerSecond: s.BytesPerSecond(),
-		StagingPeakBytes: s.StagingPeakBytes, Bound: s.Bound(), Start: startName(left), piece: s.PieceBytes,
+		StagingPeakBytes: s.StagingPeakBytes, LeasedBytes: s.LeasedBytes, Bound: s.Bound(), Start: startName(left), piece: s.PieceBytes,
 	}, m.Close()
 }
 

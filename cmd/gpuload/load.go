@@ -122,6 +122,7 @@ func (f *loadFlags) plan(ctx context.Context, a *app, flags *pflag.FlagSet, sour
 	if p.device, err = choose(f.device, thisHost(ctx)); err != nil {
 		return nil, err
 	}
+	p.source.Register = p.device.gpu
 	if err := placeForManifest(f.manifest); err != nil {
 		return nil, err
 	}

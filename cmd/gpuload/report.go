@@ -26,6 +26,11 @@ type loadReport struct {
 	Readers          int     `json:"readers"`
 	PartBytes        int64   `json:"part_bytes"`
 	StagingPeakBytes int64   `json:"staging_peak_bytes"`
+	// LeasedBytes came from the memory of a mount's daemon.
+	LeasedBytes int64 `json:"leased_bytes"`
+	// InPlaceBytes of those were copied to the device from there, and not by way of
+	// staging.
+	InPlaceBytes int64 `json:"in_place_bytes"`
 	// PageLockedPeakBytes is staging and what reads back go through; for a GPU.
 	PageLockedPeakBytes int64       `json:"page_locked_peak_bytes,omitempty"`
 	Phases              phaseReport `json:"phases"`
@@ -60,7 +65,7 @@ func newLoadReport(in *inputs, s gpuload.Stats) loadReport {
 		Source: in.source.String(), Device: in.device.Name(),
 		Files: s.Files, Tensors: s.Tensors, Bytes: s.Bytes,
 		Seconds: point(s.Elapsed), BytesPerSecond: float64(s.Bytes) / point(s.Elapsed),
-		Concurrency: s.Concurrency, Readers: s.Readers, PartBytes: s.PartBytes, StagingPeakBytes: s.StagingPeakBytes, PageLockedPeakBytes: in.pageLocked(),
+		Concurrency: s.Concurrency, Readers: s.Readers, PartBytes: s.PartBytes, StagingPeakBytes: s.StagingPeakBytes, LeasedBytes: s.LeasedBytes, InPlaceBytes: s.InPlaceBytes, PageLockedPeakBytes: in.pageLocked(),
 		Phases: phaseReport{
 			Start: in.start.Seconds(), Driver: in.driver.Seconds(), Context: in.deviceReady().Seconds(), Listing: in.listing.Seconds(),
 			Header: point(p.Header), FirstByte: point(p.FirstByte), FirstTensor: point(p.FirstTensor), Read: point(p.Read),
@@ -83,9 +88,18 @@ func (p *loadPlan) report(in *inputs, s gpuload.Stats) error {
 	_, err := fmt.Fprintf(p.app.stdout,
 		"%s in %s, %s, onto %s in %.3f s: %.2f GB/s\n"+
 			"from the process's start: settings at %v, driver at %v, device ready at %v, listed at %v, headers at %v, first byte at %v, first tensor at %v, all read at %v, last copy %v later, copying for %v\n"+
-			"%s of %s parts, %s of staging at most; the %s set the pace\n",
+			"%s of %s parts, %s of staging at most%s; the %s set the pace\n",
 		english.Plural(s.Tensors, "tensor", ""), english.Plural(s.Files, "file", ""), humanize.Bytes(uint64(s.Bytes)), in.device.Name(), r.Seconds, r.BytesPerSecond/1e9,
 		ms(at.Start), ms(at.Driver), ms(at.Context), ms(at.Listing), ms(at.Header), ms(at.FirstByte), ms(at.FirstTensor), ms(at.Read), ms(at.Tail), ms(at.Copy),
-		english.Plural(s.Readers, "reader", ""), humanize.IBytes(uint64(s.PartBytes)), humanize.IBytes(uint64(s.StagingPeakBytes)), s.Bound())
+		english.Plural(s.Readers, "reader", ""), humanize.IBytes(uint64(s.PartBytes)), humanize.IBytes(uint64(s.StagingPeakBytes)), leasedText(s), s.Bound())
 	return err
+}
+
+// leasedText says how much of a load came from the memory of a mount's daemon.
+func leasedText(s gpuload.Stats) string {
+	if s.LeasedBytes == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %s leased of mountd's memory, %s of it copied from there in place",
+		humanize.Bytes(uint64(s.LeasedBytes)), humanize.Bytes(uint64(s.InPlaceBytes)))
 }

@@ -77,6 +77,7 @@ func (m *mounted) serveShared(s *settings) {
 	server, err := handoff.Serve(listener, handoff.Config{
 		Memory:    shared,
 		Watermark: m.Cache.Watermark,
+		Keep:      m.Cache.Keep,
 		MaxLength: prefetch.MaxView,
 		Store:     &leaseStore{names: m.Names, cache: m.Cache, byKernel: func() bool { return m.Server.Kernel().Passthrough }, failed: m.Server.Failed},
 		Rule: handoff.Rule{

@@ -87,7 +87,7 @@ write() {
 
 run() {
 	write
-	nginx -c "$STATE/nginx.conf" -g 'daemon off;' &
+	nginx -e stderr -c "$STATE/nginx.conf" -g 'daemon off;' &
 	nginx=$!
 	trap 'kill -QUIT "$nginx" 2>/dev/null; wait "$nginx"; exit' TERM INT QUIT
 	seen=$(certificates)

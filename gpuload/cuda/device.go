@@ -28,6 +28,7 @@ type Device struct {
 	events  eventPool
 	bounces *bouncePool
 	locked  pageLocked
+	foreign registered
 	logger  *slog.Logger
 	node    int // of the host's memory, for staging; or noNode
 
@@ -119,7 +120,8 @@ func (d *Device) ReadyAt() time.Time {
 }
 
 // PageLockedPeak is the most host memory that was page-locked at a time, in
-// bytes: staging, and the buffers through which reads back go.
+// bytes: staging, and the buffers through which reads back go, and not what was
+// registered, which is there anyway.
 func (d *Device) PageLockedPeak() int64 { return d.locked.peak() }
 
 // Close drains the streams, frees everything that was taken from the device and
@@ -134,6 +136,9 @@ func (d *Device) Close() error {
 		errs = append(errs, s.Close())
 	}
 	errs = append(errs, d.bounces.close(), d.events.close())
+	if d.opening.err == nil {
+		errs = append(errs, d.unregisterAll())
+	}
 	d.mu.Lock()
 	stagings := maps.Clone(d.stagings)
 	d.mu.Unlock()

@@ -18,6 +18,9 @@
 // would keep it alive. Copies of 8 MiB and more reach the bus's rate; more than
 // two streams gain nothing ([Device.Advice]).
 //
+// Memory of another process's, which this one has mapped, is copied from in place once
+// it is registered ([Device.Register]).
+//
 // A Device owns everything taken from it: memory, staging, streams, events, and
 // a few small page-locked buffers through which reads back from it go. Close
 // frees what is left.

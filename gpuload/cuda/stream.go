@@ -80,6 +80,12 @@ func (d *Device) target(dst gpuload.Memory, off int64, n int) (*memory, error) {
 // source is n bytes of src, which must be staging of the device, where they are
 // page-locked.
 func (d *Device) source(src gpuload.Staging, begin, n int) ([]byte, error) {
+	if f, ok := src.(*foreign); ok && f.device == d {
+		if begin < 0 || n < 0 || begin > len(f.bytes) || n > len(f.bytes)-begin {
+			return nil, fmt.Errorf("the source has %d bytes", len(f.bytes))
+		}
+		return f.bytes[begin:][:n], nil
+	}
 	s, ok := src.(*staging)
 	switch {
 	case !ok || s.device != d:

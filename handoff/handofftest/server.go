@@ -50,7 +50,7 @@ func Start(t *testing.T, limit int64, files map[string][]byte, change func(*hand
 		t.Fatal(err)
 	}
 	cfg := handoff.Config{
-		Memory: shared, Watermark: s.Cache.Watermark, MaxLength: prefetch.MaxView, Store: store{s},
+		Memory: shared, Watermark: s.Cache.Watermark, Keep: s.Cache.Keep, MaxLength: prefetch.MaxView, Store: store{s},
 		Rule: handoff.Rule{Mounter: uint32(os.Geteuid()), MounterGroup: uint32(os.Getegid()), UID: uint32(os.Geteuid()), FileMode: 0o644, DirMode: 0o755},
 	}
 	if change != nil {

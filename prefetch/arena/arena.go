@@ -54,6 +54,9 @@ type Arena struct {
 	room  atomic.Bool   // speculation that found none may find some
 	empty atomic.Bool   // emptied has entries
 
+	keepers atomic.Int64 // calls of Keep; see giving
+	giving  sync.Mutex   // held while memory is given back; before mu
+
 	mu         sync.Mutex
 	objects    []object
 	numbers    []Number // of objects that were forgotten

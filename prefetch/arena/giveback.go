@@ -37,10 +37,16 @@ func (a *Arena) untouched() (lo, hi id) {
 }
 
 // GiveBack returns idle memory to the node, free frames first and then what was
-// read longest ago, until at most so many blocks are resident or none is idle.
+// read longest ago, until at most so many blocks are resident or none is idle, or
+// somebody keeps it.
 func (a *Arena) GiveBack(blocks int64) {
+	a.giving.Lock()
+	defer a.giving.Unlock()
+	if a.keepers.Load() > 0 {
+		return
+	}
 	a.discardTouched()
-	for {
+	for a.keepers.Load() == 0 {
 		frames := a.takeIdle(blocks)
 		if len(frames) == 0 {
 			return
@@ -51,6 +57,18 @@ func (a *Arena) GiveBack(blocks int64) {
 		a.putCold(frames)
 	}
 }
+
+// Keep has GiveBack return nothing until as many Unkeep, and waits until it has
+// returned. A device has the memory page-locked by then: those pages would stay, and
+// it would go on reading them when others have taken their place.
+func (a *Arena) Keep() {
+	a.keepers.Add(1)
+	a.giving.Lock() // a step of milliseconds
+	defer a.giving.Unlock()
+}
+
+// Unkeep ends a Keep.
+func (a *Arena) Unkeep() { a.keepers.Add(-1) }
 
 // discardTouched gives back what was touched and never used.
 func (a *Arena) discardTouched() {

@@ -123,3 +123,30 @@ func testTouch(t *testing.T, newArena func(testing.TB, int64) *Arena) {
 	}
 	a.check(t)
 }
+
+// What somebody keeps is not given back, until he no longer does.
+func TestKeptMemoryStays(t *testing.T) { onEachBacking(t, testKeptMemoryStays) }
+
+func testKeptMemoryStays(t *testing.T, newArena func(testing.TB, int64) *Arena) {
+	a := newArena(t, 64)
+	n := a.Add(owner{}, 64*mib, 1)
+	for index := range int64(64) {
+		if !fill(a, n, index*mib, (index+1)*mib) {
+			t.Fatal("no room")
+		}
+		read(t, a, n, index*mib, (index+1)*mib)
+	}
+	a.Keep()
+	a.Keep()
+	a.Unkeep()
+	a.GiveBack(6)
+	if got := a.Stats().Resident; got != 64 || !a.Has(n, 0, 64*mib) {
+		t.Errorf("%d frames of 64 are left", got)
+	}
+	a.Unkeep()
+	a.GiveBack(6)
+	if got := a.Stats().Resident; got != 6 {
+		t.Errorf("%d frames are left, want 6", got)
+	}
+	a.check(t)
+}

@@ -14,6 +14,10 @@ _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+_MADV_HUGEPAGE = 14  # Linux's
+
 _MAP_FAILED = ctypes.c_void_p(-1).value
 
 # What is copied at once: it stays in the processor's caches.
@@ -92,9 +96,14 @@ def _give_back(owner: weakref.ref[Buffers], block: mmap.mmap) -> None:
 
 def _fresh(length: int) -> mmap.mmap:
     block = mmap.mmap(-1, length)
-    if hasattr(mmap, "MADV_HUGEPAGE") and length >= _HUGE_PAGE:
-        try:
-            block.madvise(mmap.MADV_HUGEPAGE)
-        except OSError:  # a kernel without them
-            pass
+    use_huge_pages(ctypes.addressof(ctypes.c_char.from_buffer(block)), length)
     return block
+
+
+def use_huge_pages(address: int, length: int) -> None:
+    """Have memory that was not touched yet in huge pages, as far as it consists of whole
+    ones: to touch small ones costs as much as three copies. A kernel that has none goes
+    on without."""
+    begin, end = -(-address // _HUGE_PAGE) * _HUGE_PAGE, (address + length) // _HUGE_PAGE * _HUGE_PAGE
+    if end > begin:
+        _libc.madvise(begin, end - begin, _MADV_HUGEPAGE)

@@ -126,11 +126,16 @@ class Stream(Generic[T]):
                 connection.changed.notify_all()
 
     def _run(self) -> None:
+        helpers: list[threading.Thread] = []
         try:
-            self._open_next()
-            helpers = [threading.Thread(target=self._work, name="weightfs copy", daemon=True) for _ in range(self._threads - 1)]
-            for helper in helpers:
-                helper.start()
+            try:
+                self._open_next()
+                while len(helpers) < self._threads - 1:
+                    helper = threading.Thread(target=self._work, name="weightfs copy", daemon=True)
+                    helper.start()
+                    helpers.append(helper)
+            except BaseException as error:
+                self._fail(error)
             self._work()
             for helper in helpers:
                 helper.join()
@@ -152,11 +157,15 @@ class Stream(Generic[T]):
                         self._changed.notify_all()
         except Stopped:
             pass
-        except BaseException as error:  # it is the consumer's
-            with self._changed:
-                if self._error is None:
-                    self._error = error
-            self._stop()
+        except BaseException as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Leave an error to the consumer, and have all threads end."""
+        with self._changed:
+            if self._error is None:
+                self._error = error
+        self._stop()
 
     def _take_job(self) -> _Job | None:
         """The oldest of the ranges that are wanted; None at the end."""

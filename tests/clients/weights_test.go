@@ -122,10 +122,12 @@ func TestPythonTensors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, c := range []struct{ framework, memory, ahead string }{{"numpy", "64Mi", "1"}, {"numpy", "512Mi", "128000000"}, {"torch", "64Mi", "30000000"}} {
-			t.Run(model+" "+c.framework+" "+c.memory, func(t *testing.T) {
+		for _, c := range []struct{ framework, memory, ahead, threads string }{
+			{"numpy", "64Mi", "1", "1"}, {"numpy", "64Mi", "1", "3"}, {"numpy", "512Mi", "128000000", "2"}, {"torch", "64Mi", "30000000", "16"},
+		} {
+			t.Run(model+" "+c.framework+" "+c.memory+" "+c.threads, func(t *testing.T) {
 				_, m := weights(t, "--memory-limit", c.memory)
-				got := python(t, filepath.Join(m.Dir, model), "manifest "+c.framework+" "+c.ahead+" *.safetensors")
+				got := python(t, filepath.Join(m.Dir, model), "manifest "+c.framework+" "+c.ahead+" "+c.threads+" *.safetensors")
 				if err := rig.Compare(parse(t, got), want); err != nil {
 					t.Error(err)
 				}
@@ -301,6 +303,47 @@ func TestPythonFallsBack(t *testing.T) {
 		if result.Code != 0 || result.Stdout != want || result.Stderr != lines {
 			t.Errorf("exit %d, it says %q, want %q; got\n%.1000s\nwant\n%.1000s", result.Code, result.Stderr, lines, result.Stdout, want)
 		}
+	}
+}
+
+// vLLM's extra config is checked, and what is wrong is named.
+func TestPythonOptions(t *testing.T) {
+	got := python(t, theStage.tree, "options")
+	want := `{} None 134217728 None False
+{'concurrency': 16, 'memory_limit': 5368709120} 16 5368709120 None False
+{'memory_limit': 0} None 0 None False
+{'memory_limit': -1} None 4611686018427387904 None False
+{'distributed': True} None 134217728 None True
+None 134217728 p{pp_rank}-t{tp_rank}-{part}.safetensors False
+weightfs: the extra config is no object: []
+weightfs: the extra config has no key concurency; it has concurrency, distributed, memory_limit
+weightfs: the extra config has no key pattern; it has concurrency, distributed, memory_limit
+weightfs_sharded: the extra config has no key num_threads, x; it has concurrency, distributed, memory_limit, pattern
+`
+	for _, value := range []string{"0", "-1", "1.5", "'16'", "True"} {
+		want += "weightfs: concurrency must be a positive integer, not " + value + "\n"
+	}
+	for _, value := range []string{"-2", "1000000000.0", "'5Gi'", "None"} {
+		want += "weightfs: memory_limit must be a number of bytes, 0 for one tensor at a time, or -1 for no limit, not " + value + "\n"
+	}
+	want += "weightfs: distributed must be true or false, not 1\n"
+	for _, value := range []string{"7", "''", "'model-{rank}'", "'model-{part}'", "'{rank}-{part}-{x}'", "'{rank}-{part'", "'{}{rank}{part}'"} {
+		want += "weightfs_sharded: pattern must be a file name with {part} and {rank}, or {tp_rank} and {pp_rank}, not " + value + "\n"
+	}
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// What is not leased says why: a file on no mount, and one on a mount that leases
+// nothing.
+func TestPythonWhyNot(t *testing.T) {
+	original, m := weights(t)
+	_, off := weights(t, "--share", "off")
+	const file = "trained/model.safetensors"
+	got := python(t, original, strings.Join([]string{"why_not", file, filepath.Join(m.Dir, file), filepath.Join(off.Dir, file)}, " "))
+	if want := "it lies on no mount of weightfs\nNone\nits mount shares no memory here\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

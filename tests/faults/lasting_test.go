@@ -154,7 +154,7 @@ func (r *scene) heal() {
 	r.t.Helper()
 	r.proxy.SetRules(1)
 	if r.names != nil {
-		r.names.fail.Store(false)
+		r.names.Fail.Store(false)
 	}
 	noError(r.t, r.proxy.Accept())
 }

@@ -2,11 +2,9 @@ package faults
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"weightfs/tests/proxy"
@@ -42,7 +40,7 @@ func TestNamesFail(t *testing.T) {
 			r := sceneWithNames(t)
 			r.checkPassing(storageCase{inflict: func(r *scene) {
 				r.during(r.before("GET", 5, func() { failNames(r) }), func() error {
-					r.names.fail.Store(false)
+					r.names.Fail.Store(false)
 					return nil
 				})
 			}}, way)
@@ -67,7 +65,7 @@ func TestNamesFailForEver(t *testing.T) {
 
 // failNames has no name be resolved, and breaks the connections that need none.
 func failNames(r *scene) {
-	r.names.fail.Store(true)
+	r.names.Fail.Store(true)
 	r.proxy.Break()
 }
 
@@ -75,11 +73,11 @@ func failNames(r *scene) {
 // alone. It mounts in a mount namespace of its own, into which readers go.
 func sceneWithNames(t *testing.T, flags ...string) *scene {
 	t.Helper()
-	names := startNameServer(t)
+	names := rig.StartNameServer(t)
 	r := &scene{t: t, proxy: proxy.Start(t, theStage.Server.Endpoint), names: names}
 	r.proxy.SetShape(proxy.Shape{PerConnection: 20e6, Total: 40e6})
 	resolv := filepath.Join(t.TempDir(), "resolv.conf")
-	noError(t, os.WriteFile(resolv, fmt.Appendf(nil, "nameserver %s\noptions timeout:1 attempts:1\n", names.address), 0o644))
+	noError(t, os.WriteFile(resolv, fmt.Appendf(nil, "nameserver %s\noptions timeout:1 attempts:1\n", names.Address), 0o644))
 	r.env = append(theStage.Server.Env(), "AWS_ENDPOINT_URL=http://store.test"+r.proxy.Endpoint[strings.LastIndexByte(r.proxy.Endpoint, ':'):])
 	prefix := append(rig.OwnMounts(), "sh", "-c", `mount --bind "$0" /etc/resolv.conf && exec "$@"`, resolv, "env")
 	prefix = append(prefix, r.env...)
@@ -87,84 +85,4 @@ func sceneWithNames(t *testing.T, flags ...string) *scene {
 	r.mount = mountUnder(t, prefix, "s3://"+bucket, flags...)
 	r.prefix = []string{"nsenter", "--mount", "--target", fmt.Sprint(r.mount.PID()), "--"}
 	return r
-}
-
-// nameServer answers every question for an address with 127.0.0.1, or with
-// SERVFAIL while it fails.
-type nameServer struct {
-	address string
-	fail    atomic.Bool
-	refused atomic.Int64
-}
-
-// startNameServer runs one on a loopback address of its own until the test ends.
-func startNameServer(t *testing.T) *nameServer {
-	t.Helper()
-	var conn net.PacketConn
-	var s nameServer
-	for last := 2; conn == nil; last++ {
-		s.address = fmt.Sprintf("127.53.53.%d", last)
-		var err error
-		if conn, err = net.ListenPacket("udp", s.address+":53"); err != nil && last == 250 {
-			t.Fatal(err)
-		}
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		s.serve(conn)
-	}()
-	t.Cleanup(func() {
-		conn.Close()
-		<-ended
-	})
-	return &s
-}
-
-// serve answers until conn is closed.
-func (s *nameServer) serve(conn net.PacketConn) {
-	question := make([]byte, 1500)
-	for {
-		n, client, err := conn.ReadFrom(question)
-		if err != nil {
-			return
-		}
-		if answer := s.answer(question[:n]); answer != nil {
-			conn.WriteTo(answer, client) // lost answers are asked for again
-		}
-	}
-}
-
-// The parts of a DNS message that matter here.
-const (
-	dnsHeader  = 12
-	dnsTypeA   = 1
-	dnsServErr = 2
-)
-
-// answer makes the answer to a question with one name, nil for anything else.
-func (s *nameServer) answer(question []byte) []byte {
-	end := dnsHeader
-	for end < len(question) && question[end] != 0 { // the labels of the name
-		end += 1 + int(question[end])
-	}
-	end += 5 // the empty label, type and class
-	if end > len(question) {
-		return nil
-	}
-	a := append([]byte(nil), question[:end]...)
-	a[2], a[3] = 0x84, 0x00 // an authoritative answer
-	for i := 6; i < dnsHeader; i++ {
-		a[i] = 0 // no records yet
-	}
-	switch {
-	case s.fail.Load():
-		s.refused.Add(1)
-		a[3] = dnsServErr
-	case question[end-3] == dnsTypeA:
-		a[7] = 1
-		// The name above, type A, class IN, no time to live, 4 bytes.
-		a = append(a, 0xc0, dnsHeader, 0, dnsTypeA, 0, 1, 0, 0, 0, 0, 0, 4, 127, 0, 0, 1)
-	}
-	return a
 }

@@ -23,7 +23,7 @@ const (
 func (r *scene) beginCounting() {
 	r.proxy.ResetStats()
 	if r.names != nil {
-		r.names.refused.Store(0)
+		r.names.Refused.Store(0)
 	}
 }
 
@@ -32,7 +32,7 @@ func (r *scene) checkFired() {
 	r.t.Helper()
 	faults := r.proxy.Stats().Faults
 	if r.names != nil {
-		faults = r.names.refused.Load()
+		faults = r.names.Refused.Load()
 	}
 	r.t.Logf("%d faults", faults)
 	if faults == 0 {

@@ -46,7 +46,7 @@ type scene struct {
 	prefix []string
 	// env is gpuload's without a mount, loadFlags are its flags.
 	env, loadFlags []string
-	names          *nameServer // may be nil
+	names          *rig.NameServer // may be nil
 }
 
 // newScene mounts the bucket behind a proxy for the length of the test, with

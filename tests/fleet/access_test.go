@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,46 +15,55 @@ import (
 	"weightfs/tests/rig"
 )
 
-// presign is a URL of a key at the store, in the way of a node.
-func (s *scene) presign(key string) string {
-	s.t.Helper()
+// presign is a URL of a key at a server by that endpoint, in the way of a node.
+func presign(t *testing.T, server *rig.Server, endpoint, key string) string {
+	t.Helper()
 	name := bucket
-	client := s3.New(theStage.server.Client().Options(), func(o *s3.Options) { o.BaseEndpoint = &s.store.Endpoint })
-	signed, err := s3.NewPresignClient(client).PresignGetObject(s.t.Context(), &s3.GetObjectInput{Bucket: &name, Key: &key})
-	noError(s.t, err)
+	client := s3.New(server.Client().Options(), func(o *s3.Options) { o.BaseEndpoint = &endpoint })
+	signed, err := s3.NewPresignClient(client).PresignGetObject(t.Context(), &s3.GetObjectInput{Bucket: &name, Key: &key})
+	noError(t, err)
 	return signed.URL
 }
 
 // etag is that of the scene's object.
-func (s *scene) etag() string {
+func (s *scene) etag(server *rig.Server) string {
 	s.t.Helper()
 	name := bucket
-	out, err := theStage.server.Client().HeadObject(s.t.Context(), &s3.HeadObjectInput{Bucket: &name, Key: &s.key})
+	out, err := server.Client().HeadObject(s.t.Context(), &s3.HeadObjectInput{Bucket: &name, Key: &s.key})
 	noError(s.t, err)
 	return *out.ETag
+}
+
+// getFrom asks an instance for the beginning of an object, with the changes of edit,
+// and returns the status and what it says of its cache.
+func (s *scene) getFrom(in *instance, signed, etag string, edit ...func(*http.Request)) (int, string) {
+	s.t.Helper()
+	target, err := url.Parse(signed)
+	noError(s.t, err)
+	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, in.url+target.RequestURI(), nil)
+	noError(s.t, err)
+	r.Host = s.storeHost()
+	r.Header.Set("Range", "bytes=0-99")
+	r.Header.Set("If-Match", etag)
+	for _, change := range edit {
+		change(r)
+	}
+	response, err := http.DefaultTransport.RoundTrip(r)
+	noError(s.t, err)
+	defer response.Body.Close()
+	_, err = io.Copy(io.Discard, response.Body)
+	noError(s.t, err)
+	return response.StatusCode, response.Header.Get("X-Cache-Status")
 }
 
 // TestAccess holds who gets what of the cache, whatever it has: nothing that the
 // store would refuse, and nothing that it could not keep apart.
 func TestAccess(t *testing.T) {
 	s := newSmallScene(t, 2)
-	signed, etag := s.presign(s.key), s.etag()
+	signed, etag := presign(t, theStage.Server, s.endpoint, s.key), s.etag(theStage.Server)
 	ask := func(edit func(*http.Request)) (int, string) {
 		t.Helper()
-		target, err := url.Parse(signed)
-		noError(t, err)
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.tier[0].url+target.RequestURI(), nil)
-		noError(t, err)
-		r.Host = s.storeHost()
-		r.Header.Set("Range", "bytes=0-99")
-		r.Header.Set("If-Match", etag)
-		edit(r)
-		response, err := http.DefaultTransport.RoundTrip(r)
-		noError(t, err)
-		defer response.Body.Close()
-		_, err = io.Copy(io.Discard, response.Body)
-		noError(t, err)
-		return response.StatusCode, response.Header.Get("X-Cache-Status")
+		return s.getFrom(s.tier[0], signed, etag, edit)
 	}
 	for _, want := range []string{"MISS", "HIT"} {
 		if status, cached := ask(func(*http.Request) {}); status != 206 || cached != want {
@@ -72,7 +82,9 @@ func TestAccess(t *testing.T) {
 		"forged": {func(r *http.Request) {
 			r.URL.RawQuery = strings.Replace(r.URL.RawQuery, "X-Amz-Signature=", "X-Amz-Signature=0", 1)
 		}, 403},
-		"of another object":    {func(r *http.Request) { r.URL.RawQuery = mustCutQuery(s.presign("another")) }, 403},
+		"of another object": {func(r *http.Request) {
+			r.URL.RawQuery = mustCutQuery(presign(t, theStage.Server, s.endpoint, "another"))
+		}, 403},
 		"a header's signature": {header("Authorization", "AWS4-HMAC-SHA256 Credential=x"), 206}, // which is not passed on
 		"a foreign host":       {func(r *http.Request) { r.Host = "attacker.example" }, 403},
 		"a host like ours":     {func(r *http.Request) { r.Host = s.storeHost() + ".attacker.example" }, 403},
@@ -101,12 +113,12 @@ func TestAccess(t *testing.T) {
 func TestPublicBucket(t *testing.T) {
 	s := newSmallScene(t, 1)
 	name := "public"
-	noError(t, theStage.server.CreateBucket(t.Context(), name))
+	noError(t, theStage.Server.CreateBucket(t.Context(), name))
 	policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":["s3:GetObject","s3:ListBucket"],"Resource":["arn:aws:s3:::public","arn:aws:s3:::public/*"]}]}`
-	client := theStage.server.Client()
+	client := theStage.Server.Client()
 	_, err := client.PutBucketPolicy(t.Context(), &s3.PutBucketPolicyInput{Bucket: &name, Policy: &policy})
 	noError(t, err)
-	noError(t, theStage.server.PutFile(t.Context(), name, object, s.file))
+	noError(t, theStage.Server.PutFile(t.Context(), name, object, s.file))
 	mount := func() *rig.Mount {
 		t.Helper()
 		return theStage.MountFor(t, rig.MountOptions{Source: "s3://" + name, Env: append(s.env(), "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="),
@@ -138,12 +150,39 @@ func TestOwnersKnowTheirPeers(t *testing.T) {
 	noError(t, err)
 	r.Host = s.storeHost()
 	r.Header.Set("Range", "bytes=0-99")
-	r.Header.Set("If-Match", s.etag())
+	r.Header.Set("If-Match", s.etag(theStage.Server))
 	response, err := http.DefaultTransport.RoundTrip(r)
 	noError(t, err)
 	response.Body.Close()
 	if response.StatusCode != http.StatusForbidden {
 		t.Errorf("HTTP %d", response.StatusCode)
+	}
+}
+
+// TestStoreByTLS holds that the cache finds a store by name, asks it by TLS, and holds
+// it to its certificate.
+func TestStoreByTLS(t *testing.T) {
+	server := rig.StartServer(t, rig.ServerOptions{TLS: true})
+	noError(t, server.CreateBucket(t.Context(), bucket))
+	authority, err := os.ReadFile(server.CABundle)
+	noError(t, err)
+	names := rig.StartNameServer(t)
+	s := newSmallScene(t, 1)
+	noError(t, server.PutFile(t.Context(), bucket, s.key, s.file))
+	s.endpoint = strings.Replace(server.Endpoint, "127.0.0.1", "store.example.com", 1) // which the certificate names
+	for name, c := range map[string]struct {
+		authority []byte
+		want      int
+	}{"trusted": {authority, 206}, "not trusted": {nil, 500}} {
+		bundle := filepath.Join(writeCertificates(t), "ca.crt")
+		if c.authority != nil {
+			noError(t, os.WriteFile(bundle, c.authority, 0o644))
+		}
+		s.startTier(1, "SCHEME=https", "STORE_CA="+bundle, "RESOLVER="+names.Address)
+		status, _ := s.getFrom(s.tier[len(s.tier)-1], presign(t, server, s.endpoint, s.key), s.etag(server))
+		if status != c.want {
+			t.Errorf("%s: HTTP %d, want %d", name, status, c.want)
+		}
 	}
 }
 
@@ -169,7 +208,7 @@ func TestTLS(t *testing.T) {
 	noError(t, err)
 	r.Host = s.storeHost()
 	r.Header.Set("Range", "bytes=0-99")
-	r.Header.Set("If-Match", s.etag())
+	r.Header.Set("If-Match", s.etag(theStage.Server))
 	response, err := client.RoundTrip(r)
 	if err == nil {
 		response.Body.Close()

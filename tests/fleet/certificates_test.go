@@ -19,7 +19,7 @@ import (
 // a certificate of the cache's name, for servers and clients.
 func writeCertificates(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp(theStage.scratch, "tls-")
+	dir, err := os.MkdirTemp(theStage.Scratch, "tls-")
 	noError(t, err)
 	authorityKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	noError(t, err)

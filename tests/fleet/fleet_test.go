@@ -34,6 +34,13 @@ func TestSmallFile(t *testing.T) {
 	s.holds(1, 0)
 }
 
+// TestLittleMemory holds that blocks of the cache fit in the smallest mount.
+func TestLittleMemory(t *testing.T) {
+	s := newSmallScene(t, 1)
+	s.readAll(s.mounts(2, "--memory-limit", "16Mi"), nil)
+	s.holds(1.05, 0)
+}
+
 // TestOnceByLoader is TestOnce of gpuload, without a mount.
 func TestOnceByLoader(t *testing.T) {
 	s := newScene(t, 3)
@@ -58,6 +65,7 @@ func TestInstanceKilled(t *testing.T) {
 // TestInstanceHung holds that an instance which is there and does not answer is
 // passed over, and that nodes stay within their budget meanwhile.
 func TestInstanceHung(t *testing.T) {
+	t.Parallel()
 	const nodes, rate = 2, 16 << 20
 	s := newScene(t, 3, "OWNER_TIMEOUT=1s")
 	mounts := s.mounts(nodes, "--read-timeout", "16s", "--cache-direct-rate", "16Mi") // 4 s for the cache to answer
@@ -66,6 +74,25 @@ func TestInstanceHung(t *testing.T) {
 	took := time.Since(began)
 	s.signal(s.tier[2], syscall.SIGKILL)
 	s.holds(nodes+1, nodes*(block+int64(took.Seconds()*rate)))
+}
+
+// TestTierHung holds that a cache which takes connections and does not answer costs
+// time alone, and that its nodes then ask the store for no more than their budget.
+func TestTierHung(t *testing.T) {
+	t.Parallel()
+	const nodes, rate = 2, 2 << 20
+	s := newSmallScene(t, 1)
+	mounts := s.mounts(nodes, "--read-timeout", "40s", "--cache-direct-rate", "2Mi")
+	s.signal(s.tier[0], syscall.SIGSTOP)
+	began := time.Now()
+	s.readAll(mounts, nil)
+	took := time.Since(began)
+	s.signal(s.tier[0], syscall.SIGKILL)
+	_, direct := s.asked()
+	if direct < nodes*s.size {
+		t.Errorf("%d bytes by nodes, which read %d", direct, nodes*s.size)
+	}
+	s.holds(nodes*1.5, nodes*(block+int64(took.Seconds()*rate)))
 }
 
 // TestTierGone holds that nodes read from the store when no instance is there, and

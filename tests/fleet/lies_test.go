@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"weightfs/tests/proxy"
@@ -35,13 +36,14 @@ func reportOf(t *testing.T, m *rig.Mount) tierReport {
 // TestLyingTier holds that an answer which is not what was asked for is caught and
 // counted, and that no reader gets it.
 func TestLyingTier(t *testing.T) {
+	t.Parallel()
 	s := newSmallScene(t, 1)
 	for name, c := range map[string]struct {
 		fault proxy.Fault
 		cause string
 	}{
 		"another version": {proxy.Fault{Response: map[string]string{"ETag": `"0123456789abcdef"`}}, "wrong"},
-		"another range":   {proxy.Fault{Response: map[string]string{"Content-Range": "bytes 1-8388608/25164824"}}, "wrong"},
+		"another range":   {proxy.Fault{Response: map[string]string{"Content-Range": "bytes 1-8388608/0"}}, "wrong"},
 		"another length":  {proxy.Fault{End: proxy.Shorten, After: 1000}, "wrong"},
 		"200":             {proxy.Fault{Edit: func(r *http.Response) { r.StatusCode = 200 }}, "wrong"},
 		"502":             {proxy.Fault{Status: 502, Code: "BadGateway"}, "status"},
@@ -50,19 +52,21 @@ func TestLyingTier(t *testing.T) {
 		"truncated":       {proxy.Fault{End: proxy.Truncate, After: 100_000}, "broken"},
 		"reset":           {proxy.Fault{End: proxy.Reset, After: 100_000}, "broken"},
 		"slow":            {proxy.Fault{Bandwidth: 64 << 10}, "slow"},
-		"stalled":         {proxy.Fault{End: proxy.Stall, After: 100_000}, "slow"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			before := proxy.Start(t, s.tier[0].url)
 			before.SetRules(1, proxy.Rule{Op: "GET", Fault: c.fault})
-			args := []string{"--force-path-style", "--read-timeout", "16s"} // 4 s for the cache
+			args := []string{"--force-path-style", "--log-level", "debug", "--read-timeout", "16s"} // 4 s for the cache
 			m := theStage.MountFor(t, rig.MountOptions{Source: "s3://" + bucket + "/TestLyingTier", Args: args,
 				Env: append(s.env(), "WEIGHTFS_CACHE_URL="+before.Endpoint)})
 			rig.Succeed(t, nil, "cmp", s.file, filepath.Join(m.Dir, object))
 			got := reportOf(t, m)
 			if got.Fallbacks[c.cause] == 0 || got.DirectBytes == 0 || got.Instances[0].Failures == 0 {
 				t.Errorf("counted %+v", got)
+			}
+			if said := m.Output(); !strings.Contains(said, "cache tier") && got.Instances[0].State != "closed" || strings.Contains(said, "X-Amz-") {
+				t.Errorf("mountd says %s", said)
 			}
 			if c.cause != "broken" && c.cause != "slow" && got.Bytes > 0 {
 				t.Errorf("%d bytes of it were served", got.Bytes)
@@ -73,7 +77,7 @@ func TestLyingTier(t *testing.T) {
 
 // TestNamed holds that who operates a mount or measures a load is told of the cache.
 func TestNamed(t *testing.T) {
-	s := newScene(t, 1)
+	s := newSmallScene(t, 1)
 	m := s.mount()
 	s.readAll([]*rig.Mount{m}, nil)
 	if got := reportOf(t, m); got.Bytes < s.size || got.DirectBytes != 0 || len(got.Instances) != 1 || got.Instances[0].URL != s.tier[0].url {

@@ -2,10 +2,6 @@ package fleet
 
 import (
 	"context"
-	"errors"
-	"flag"
-	"fmt"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -27,9 +23,7 @@ const (
 
 // stage is what the cases share.
 type stage struct {
-	*rig.Programs
-	scratch  string
-	server   *rig.Server
+	*rig.Stage
 	original string // the object's file
 	manifest string // of its tensors
 	render   string // the script of deploy/nginx
@@ -38,48 +32,28 @@ type stage struct {
 // theStage is set before the first test runs.
 var theStage *stage
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	code, err := runOnStage(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "fleet:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { rig.Main(m, "fleet", rig.ServerOptions{}, prepare) }
 
-func runOnStage(m *testing.M) (code int, err error) {
-	ctx := context.Background()
-	s := &stage{}
-	if s.scratch, err = os.MkdirTemp("", "weightfs-fleet-"); err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(s.scratch)) }()
-	if err := os.Chmod(s.scratch, 0o755); err != nil { // for nginx' workers
-		return 1, err
-	}
-	if s.Programs, err = rig.Build(ctx, s.scratch); err != nil {
-		return 1, err
-	}
+func prepare(ctx context.Context, s *rig.Stage) error {
 	root, err := rig.Root()
 	if err != nil {
-		return 1, err
+		return err
 	}
-	s.render = filepath.Join(root, "deploy", "nginx", "render.sh")
-	if _, err := rig.WriteCheckpoint(s.scratch, rig.Checkpoint{Size: size - block/2, TensorSize: block}); err != nil {
-		return 1, err
+	theStage = &stage{
+		Stage:    s,
+		original: filepath.Join(s.Scratch, object), manifest: filepath.Join(s.Scratch, "manifest"),
+		render: filepath.Join(s.Scratch, "nginx", "render.sh"),
 	}
-	s.original, s.manifest = filepath.Join(s.scratch, object), filepath.Join(s.scratch, "manifest")
-	if _, err := rig.Output(ctx, nil, s.Gpuload, "load", "--device", "cpu", "--progress", "none", "--hash", "xxh3", "--manifest", s.manifest, s.original); err != nil {
-		return 1, err
+	// A copy, for users who may not enter the project.
+	if _, err := rig.Output(ctx, nil, "cp", "-r", filepath.Join(root, "deploy", "nginx"), s.Scratch); err != nil {
+		return err
 	}
-	if s.server, err = rig.NewServer(ctx, rig.ServerOptions{}); err != nil {
-		return 1, err
+	if _, err := rig.WriteCheckpoint(s.Scratch, rig.Checkpoint{Size: size - block/2, TensorSize: block}); err != nil {
+		return err
 	}
-	defer func() { err = errors.Join(err, s.server.Close()) }()
-	if err := s.server.CreateBucket(ctx, bucket); err != nil {
-		return 1, err
+	if _, err := rig.Output(ctx, nil, s.Gpuload, "load", "--device", "cpu", "--progress", "none", "--hash", "xxh3",
+		"--manifest", theStage.manifest, theStage.original); err != nil {
+		return err
 	}
-	theStage = s
-	return m.Run(), nil
+	return s.Server.CreateBucket(ctx, bucket)
 }

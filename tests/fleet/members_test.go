@@ -13,8 +13,10 @@ import (
 )
 
 // TestMembers holds that an instance follows the addresses of the name of all, as a
-// headless service has them, and that nodes notice nothing.
+// headless service has them, that it needs no right of root's, and that nodes notice
+// nothing.
 func TestMembers(t *testing.T) {
+	t.Parallel()
 	s := newSmallScene(t, 1)
 	hosts := filepath.Join(t.TempDir(), "hosts")
 	names := func(addresses ...string) {
@@ -26,12 +28,13 @@ func TestMembers(t *testing.T) {
 		noError(t, os.WriteFile(hosts, []byte(text), 0o644)) // in place: it is mounted
 	}
 	names("127.0.0.1")
-	dir, err := os.MkdirTemp(theStage.scratch, "run-")
+	dir, err := os.MkdirTemp(theStage.Scratch, "run-")
 	noError(t, err)
-	noError(t, os.Chmod(dir, 0o755))
+	const nobody = 65534
+	noError(t, os.Chown(dir, nobody, nobody))
 	router, owner := takePort(t), takePort(t)
 	_, port, _ := strings.Cut(owner, ":")
-	own := append(rig.OwnMounts(), "sh", "-c", "mount --bind "+hosts+" /etc/hosts && exec "+theStage.render+" run")
+	own := append(rig.OwnMounts(), "sh", "-c", "mount --bind "+hosts+" /etc/hosts && exec setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all "+theStage.render+" run")
 	cmd := exec.Command(own[0], own[1:]...)
 	cmd.Env = append(os.Environ(), "STORES="+strings.ReplaceAll(s.storeHost(), ".", `\.`), "SCHEME=http", "RESOLVER=127.0.0.1",
 		"LISTEN="+router, "OWNER_LISTEN=0.0.0.0:"+port, "OWNERS=owners.example:"+port, "PEERS=127.0.0.0/8", "RENEW=1", "WORKERS=1",
@@ -58,6 +61,7 @@ func TestMembers(t *testing.T) {
 	s.await("it knows itself", func() bool { return members() == line("127.0.0.1") })
 	names("127.0.0.1", "127.0.0.2")
 	s.await("it knows the other", func() bool { return members() == line("127.0.0.1")+line("127.0.0.2") })
+	s.awaitListening(process, router)
 	m := s.mount("--cache-url", "http://"+router)
 	s.readAll([]*rig.Mount{m}, nil)
 	names() // a name server that fails is no reason to be alone

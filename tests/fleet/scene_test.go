@@ -27,6 +27,8 @@ type scene struct {
 	key   string // of this scene's object
 	file  string // its original
 	size  int64
+	// endpoint is the store's, which is the proxy's, or that of a server by TLS.
+	endpoint string
 }
 
 // instance is an nginx of the cache.
@@ -49,26 +51,26 @@ func newSceneOf(t *testing.T, file string, instances int, settings ...string) *s
 	t.Helper()
 	info, err := os.Stat(file)
 	noError(t, err)
-	s := &scene{t: t, key: t.Name() + "/" + object, store: proxy.Start(t, theStage.server.Endpoint), file: file, size: info.Size()}
+	s := &scene{t: t, key: t.Name() + "/" + object, store: proxy.Start(t, theStage.Server.Endpoint), file: file, size: info.Size()}
+	s.endpoint = s.store.Endpoint
 	s.put(file)
 	s.startTier(instances, settings...)
 	return s
 }
 
-// newSmallScene is newScene with three blocks of the object.
+// newSmallScene is newScene with an object of three blocks, nearly.
 func newSmallScene(t *testing.T, instances int, settings ...string) *scene {
 	t.Helper()
-	content, err := os.ReadFile(theStage.original)
+	dir := t.TempDir()
+	_, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Size: 3*block - block/8})
 	noError(t, err)
-	file := filepath.Join(t.TempDir(), object)
-	noError(t, os.WriteFile(file, content[:3*block-1000], 0o644))
-	return newSceneOf(t, file, instances, settings...)
+	return newSceneOf(t, filepath.Join(dir, object), instances, settings...)
 }
 
 // put stores a file as the scene's object.
 func (s *scene) put(name string) {
 	s.t.Helper()
-	noError(s.t, theStage.server.PutFile(context.WithoutCancel(s.t.Context()), bucket, s.key, name))
+	noError(s.t, theStage.Server.PutFile(context.WithoutCancel(s.t.Context()), bucket, s.key, name))
 }
 
 // takePort is a free address that stays ours until the test ends.
@@ -81,12 +83,15 @@ func takePort(t *testing.T) string {
 }
 
 // storeHost is the store's name in requests.
-func (s *scene) storeHost() string { return strings.TrimPrefix(s.store.Endpoint, "http://") }
+func (s *scene) storeHost() string {
+	_, host, _ := strings.Cut(s.endpoint, "://")
+	return host
+}
 
 // startTier writes the configuration of each instance by render.sh and runs it.
 func (s *scene) startTier(n int, settings ...string) {
 	s.t.Helper()
-	dir, err := os.MkdirTemp(theStage.scratch, "tier-")
+	dir, err := os.MkdirTemp(theStage.Scratch, "tier-")
 	noError(s.t, err)
 	noError(s.t, os.Chmod(dir, 0o755))
 	var routers, owners []string
@@ -115,13 +120,19 @@ func (s *scene) start(in *instance) {
 	var err error
 	in.process, err = rig.StartProcess(exec.Command(nginx(), "-c", in.state+"/nginx.conf", "-g", "daemon off;"))
 	noError(s.t, err)
+	s.awaitListening(in.process, strings.TrimPrefix(in.url, "http://"))
+}
+
+// awaitListening waits until the process takes connections at addr.
+func (s *scene) awaitListening(process *rig.Process, addr string) {
+	s.t.Helper()
 	s.await("nginx listens", func() bool {
 		select {
-		case <-in.process.Done():
-			s.t.Fatalf("nginx ended: %s", in.process.Output())
+		case <-process.Done():
+			s.t.Fatalf("nginx ended: %s", process.Output())
 		default:
 		}
-		conn, err := net.DialTimeout("tcp", strings.TrimPrefix(in.url, "http://"), time.Second)
+		conn, err := net.DialTimeout("tcp", addr, time.Second)
 		if err == nil {
 			conn.Close()
 		}
@@ -174,7 +185,7 @@ func (s *scene) urls() string {
 
 // env is of a client that knows the store and the cache.
 func (s *scene) env() []string {
-	return append(theStage.server.Env(), "AWS_ENDPOINT_URL="+s.store.Endpoint, "WEIGHTFS_CACHE_URL="+s.urls())
+	return append(theStage.Server.Env(), "AWS_ENDPOINT_URL="+s.store.Endpoint, "WEIGHTFS_CACHE_URL="+s.urls())
 }
 
 // mount mounts the scene's folder for the length of the test.

@@ -1,7 +1,10 @@
 package handoff
 
 import (
+	"encoding/binary"
+	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,8 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
+	"weightfs/handoff"
 	"weightfs/tests/proxy"
 	"weightfs/tests/rig"
 )
@@ -70,10 +73,12 @@ func TestLoads(t *testing.T) {
 // A load whose daemon is killed ends with an error that names file, range and tensor,
 // and leaves no manifest.
 func TestLoadKilled(t *testing.T) {
-	slow := proxy.Start(t, theStage.Server.Endpoint)
-	slow.SetShape(proxy.Shape{PerConnection: 10e6, Total: 20e6})
+	between, over := proxy.Start(t, theStage.Server.Endpoint), make(chan struct{})
+	defer close(over)
+	// Most of the file does not come before the end.
+	between.SetRules(1, proxy.Rule{Op: "GET", Skip: 8, Fault: proxy.Fault{Hold: over}})
 	m, err := theStage.Mount(t.Context(), rig.MountOptions{
-		Source: "s3://" + bucket, Env: append(theStage.Server.Env(), "AWS_ENDPOINT_URL="+slow.Endpoint), Args: []string{"--memory-limit", fmt.Sprint(limit)},
+		Source: "s3://" + bucket, Env: append(theStage.Server.Env(), "AWS_ENDPOINT_URL="+between.Endpoint), Args: []string{"--memory-limit", fmt.Sprint(limit)},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -86,9 +91,7 @@ func TestLoadKilled(t *testing.T) {
 	if err := gpuload.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for statusOf(t, m).Handoff.Bytes == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	rig.Await(t, "a lease", func() bool { return statusOf(t, m).Handoff.Bytes > 0 })
 	if err := m.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -100,6 +103,77 @@ func TestLoadKilled(t *testing.T) {
 	}
 	if _, err := os.Stat(manifest); err == nil {
 		t.Error("there is a manifest")
+	}
+}
+
+// A daemon that speaks another version is not asked, and a line says why.
+func TestLoadOfAnotherVersion(t *testing.T) {
+	want, _ := load(t, filepath.Join(theStage.Scratch, object))
+	m := mount(t, nil)
+	socket := filepath.Join(t.TempDir(), filepath.Base(socketOf(t, filepath.Join(m.Dir, object))))
+	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: socket, Net: "unixpacket"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return // the test is over
+			}
+			welcome := make([]byte, 64)
+			welcome[0] = 2
+			binary.LittleEndian.PutUint32(welcome[8:], uint32(syscall.EPROTONOSUPPORT))
+			welcome[12] = handoff.Version + 1
+			_, _ = conn.Read(make([]byte, 1024))
+			_, _ = conn.Write(welcome) // a client that has gone fails the test
+			_ = conn.Close()
+		}
+	}()
+	t.Setenv(handoff.FolderVariable, filepath.Dir(socket))
+	got, said := load(t, m.Dir)
+	if got != want {
+		t.Error("the tensors differ")
+	}
+	if strings.Count(said, throughFUSE) != 1 || !strings.Contains(said, "protocol not supported") {
+		t.Errorf("want one line with the cause: %s", said)
+	}
+}
+
+// bench shows what was leased, and the mount beside it as it is without.
+func TestBench(t *testing.T) {
+	m := mount(t, nil)
+	out, err := exec.CommandContext(t.Context(), theStage.Gpuload, "bench", m.Dir, "--device", "cpu", "--sweep", "2", "--json", "--plot=", "--store", theStage.Scratch).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said struct {
+		Runs []struct {
+			Leased int64 `json:"leased_bytes"`
+		}
+		Stages []struct {
+			Name  string
+			Rate  float64 `json:"bytes_per_second"`
+			Aside bool
+		}
+	}
+	if err := json.Unmarshal(out, &said); err != nil {
+		t.Fatal(err)
+	}
+	if len(said.Runs) != 1 || said.Runs[0].Leased < size*3/4 {
+		t.Errorf("%+v", said.Runs)
+	}
+	found := false
+	for _, s := range said.Stages {
+		found = found || s.Name == "mount through FUSE" && s.Aside && s.Rate > 0
+	}
+	if !found {
+		t.Errorf("%+v", said.Stages)
+	}
+	fuse := statusOf(t, m)
+	if read := fuse.Measures["read_bytes_total"]; read < size*3/4 {
+		t.Errorf("%d bytes were read through FUSE", read)
 	}
 }
 

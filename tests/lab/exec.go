@@ -51,6 +51,8 @@ type Load struct {
 	Seconds    float64 `json:"seconds"`
 	Staging    int64   `json:"staging_peak_bytes"`
 	PageLocked int64   `json:"page_locked_peak_bytes"`
+	Leased     int64   `json:"leased_bytes"`
+	InPlace    int64   `json:"in_place_bytes"`
 	Phases     Phases  `json:"phases"`
 }
 

@@ -15,6 +15,11 @@ type fakeTests func() int
 func (f fakeTests) Run() int { return f() }
 
 func TestStage(t *testing.T) {
+	built := t.TempDir()
+	if _, err := Build(t.Context(), built); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(builtVariable, built)
 	errWrong := errors.New("wrong")
 	for name, c := range map[string]struct {
 		fails   string // the step that fails

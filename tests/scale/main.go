@@ -47,6 +47,7 @@ type options struct {
 	nodes     []int
 	storeRate cli.Size // bytes per second
 	nodeRate  cli.Size // the same
+	again     string   // results of an earlier run
 }
 
 const usage = `Usage: scale [flags]
@@ -57,19 +58,22 @@ root. Rows are named after where the shared cache is.
 %s`
 
 func main() {
-	if code, again := rig.RunInside("--net"); again {
-		os.Exit(code)
+	if o, err := parse(os.Args[1:]); err == nil && o.again == "" {
+		if code, again := rig.RunInside("--net"); again {
+			os.Exit(code)
+		}
 	}
 	lab.Main("scale", run)
 }
 
 func parse(args []string) (options, error) {
-	o := options{Settings: lab.Settings{Runs: 1, Size: 128 << 20, Out: filepath.Join("bin", "fleet")}, storeRate: 30e6, nodeRate: 60e6}
+	o := options{Settings: lab.Settings{Runs: 1, Size: 128 << 20, Out: filepath.Join("bin", "fleet")}, storeRate: 20e6, nodeRate: 40e6}
 	flags := pflag.NewFlagSet("scale", pflag.ContinueOnError)
 	check := o.Register(flags, 1<<20)
 	flags.IntSliceVar(&o.nodes, "nodes", []int{1, 2, 4, 8, 16}, "how many nodes there are, in turn")
 	flags.Var(&o.storeRate, "store-rate", "bytes per second of the store's link")
 	flags.Var(&o.nodeRate, "node-rate", "bytes per second of every other link")
+	flags.StringVar(&o.again, "again", "", "measure nothing: calibrate and simulate by the results.json of an earlier run")
 	flags.Usage = func() { fmt.Printf(usage, flags.FlagUsages()) }
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -89,6 +93,13 @@ func run(ctx context.Context, args []string) (err error) {
 	o, err := parse(args)
 	if err != nil {
 		return err
+	}
+	if o.again != "" {
+		all, err := readResults(o.again)
+		if err != nil {
+			return err
+		}
+		return all.write(o)
 	}
 	if err := ownFiles(); err != nil {
 		return err

@@ -22,6 +22,9 @@ type sample struct {
 	// Bytes is how many the store has sent, Requests by how many GETs.
 	Bytes    int64 `json:"bytes"`
 	Requests int64 `json:"requests"`
+	// Past is how many of the bytes nodes have asked for themselves, past a cache that
+	// did not answer in time: their requests are signed by a header.
+	Past int64 `json:"past"`
 	// Idle is the share of this machine's processor time that nobody used meanwhile.
 	Idle float64 `json:"idle"`
 	// Warnings are what the mountds logged of what went wrong.
@@ -36,7 +39,7 @@ func (s sample) asked(size int64) float64 { return float64(s.Bytes) / float64(si
 
 // measureAll takes all samples, those of the chosen rows.
 func (s *scene) measureAll(ctx context.Context) (*results, error) {
-	all := &results{opts: s.opts, size: s.size, began: s.Began}
+	all := &results{Machine: lab.Machine(s.Began), Size: s.size, StoreRate: int64(s.opts.storeRate), NodeRate: int64(s.opts.nodeRate)}
 	for _, p := range placements() {
 		if !s.opts.Rows.MatchString(string(p)) {
 			continue
@@ -49,7 +52,7 @@ func (s *scene) measureAll(ctx context.Context) (*results, error) {
 				}
 				fmt.Printf("%-24s %3d nodes: last %6.2f s, first %6.2f s, asked %.3f objects by %d GETs, idle %.0f%%, %d warnings\n",
 					p, n, got.last(), got.Seconds[0], got.asked(s.size), got.Requests, 100*got.Idle, len(got.Warnings))
-				all.samples = append(all.samples, got)
+				all.Samples = append(all.Samples, got)
 			}
 		}
 	}
@@ -95,6 +98,11 @@ func (s *scene) measure(ctx context.Context, p placement, n int) (_ sample, err 
 	}
 	slices.Sort(got.Seconds)
 	stats := s.store.Stats()
+	for _, r := range s.store.Log() {
+		if r.Op == "GET" && r.AccessKey != "" && p != nowhere {
+			got.Past += r.Bytes
+		}
+	}
 	got.Bytes, got.Requests, got.Idle, got.Warnings = stats.Bytes["GET"], stats.Requests["GET"], after.IdleSince(before), warnings(mounts)
 	return got, nil
 }

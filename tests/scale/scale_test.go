@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"math"
 	"os"
 	"path/filepath"
@@ -29,19 +28,18 @@ func TestParse(t *testing.T) {
 // half a second.
 func measuredResults(t *testing.T, placed ...placement) *results {
 	t.Helper()
-	all := &results{size: 16 * model.Block}
-	all.opts = options{Settings: lab.Settings{Size: 16 * model.Block, Docs: t.TempDir(), Out: filepath.Join(t.TempDir(), "out")}, storeRate: 10e6, nodeRate: 20e6}
+	all := &results{Size: 16 * model.Block, StoreRate: 10e6, NodeRate: 20e6}
 	truth := model.Calibration{Start: 0.5, Store: 0.8, Link: 0.8}
 	for _, p := range placed {
 		for _, n := range []int{1, 4} {
-			s := sample{Cache: string(p), Nodes: n, Bytes: all.size, Requests: 16, Idle: 0.25}
+			s := sample{Cache: string(p), Nodes: n, Bytes: all.Size, Requests: 16, Idle: 0.25}
 			if p == nowhere {
 				s.Bytes *= int64(n)
 			}
 			s.Seconds = []float64{0}
 			f := all.measured(s).Fleet
 			s.Seconds = []float64{1, truth.Apply(f).Usual()}
-			all.samples = append(all.samples, s)
+			all.Samples = append(all.Samples, s)
 		}
 	}
 	return all
@@ -50,15 +48,20 @@ func measuredResults(t *testing.T, placed ...placement) *results {
 // What is measured calibrates the model, which then says the same of every sample.
 func TestCalibrate(t *testing.T) {
 	all := measuredResults(t, nowhere, onThree, onEachOne)
+	passed := all.Samples[len(all.Samples)-1]
+	passed.Past, passed.Seconds = 1<<20, []float64{1000}
+	measured := all.Samples
+	all.Samples = append(measured, passed)
 	if err := all.calibrate(); err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range all.samples {
+	all.Samples = measured
+	for _, s := range all.Samples {
 		if ratio := all.simulated(s) / s.last(); math.Abs(ratio-1) > 0.05 {
 			t.Errorf("%s, %d nodes: simulated %v of %v", s.Cache, s.Nodes, all.simulated(s), s.last())
 		}
 	}
-	if c := all.calibration; math.Abs(c.Store-0.8) > 0.03 || math.Abs(c.Link-0.8) > 0.05 {
+	if c := all.Calibration; math.Abs(c.Store-0.8) > 0.03 || math.Abs(c.Link-0.8) > 0.05 {
 		t.Errorf("%+v", c)
 	}
 }
@@ -66,28 +69,37 @@ func TestCalibrate(t *testing.T) {
 // The tables say what was measured, and go into the page, with the plots beside it.
 func TestWrite(t *testing.T) {
 	all := measuredResults(t, onEachOne) // not enough to simulate
-	name := filepath.Join(all.opts.Docs, page)
+	o := options{Settings: lab.Settings{Docs: t.TempDir(), Out: filepath.Join(t.TempDir(), "out")}}
+	name := filepath.Join(o.Docs, page)
 	if err := os.WriteFile(name, []byte("<!-- fleet: begin -->\nold\n<!-- fleet: end -->\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := all.write(all.opts); err != nil {
+	if err := all.write(o); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"| on every node | 4 | ", " | 1.0 | – | 1.000 | 16 | 25 % |", "10 MB/s and each other link 20 MB/s"} {
+	for _, want := range []string{"| on every node | 4 | ", " | 1.0 | – | 1.000 | 0.000 | 16 | 25 % |", "10 MB/s and each other link 20 MB/s"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%s\nlacks %q", text, want)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(all.opts.Docs, "fleet-scale", "seconds.svg")); err != nil {
+	if _, err := os.Stat(filepath.Join(o.Docs, "fleet-scale", "seconds.svg")); err != nil {
 		t.Error(err)
 	}
-	numbers, err := os.ReadFile(filepath.Join(all.opts.Out, "results.json"))
-	if err != nil || !json.Valid(numbers) {
-		t.Errorf("results.json: %v", err)
+	again, err := readResults(filepath.Join(o.Out, "results.json"))
+	if err != nil || again.text() != all.text() {
+		t.Errorf("read again, %v: %+v", err, again)
+	}
+	for _, wrong := range []string{"{", `{"samples": []}`} {
+		if err := os.WriteFile(name, []byte(wrong), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readResults(name); err == nil {
+			t.Errorf("%s are results", wrong)
+		}
 	}
 }
 
@@ -96,7 +108,7 @@ func TestLargeTable(t *testing.T) {
 	all := &results{}
 	for _, v := range variants() {
 		for i, n := range largeNodes() {
-			all.large = append(all.large, large{v.name, n, model.Outcome{Last: float64(i) + 0.5, Asked: largeSize * int64(n)}})
+			all.Large = append(all.Large, large{v.name, n, model.Outcome{Last: float64(i) + 0.5, Asked: largeSize * int64(n)}})
 		}
 	}
 	lines := strings.Split(strings.TrimSpace(all.largeTable()), "\n")

@@ -104,7 +104,7 @@ func (s *scene) mountAll(ctx context.Context, n int, flags []string) ([]*rig.Mou
 		group.Go(func() (err error) {
 			mounts[i], err = s.Mount(ctx, rig.MountOptions{
 				Source: "s3://" + bucket, Under: s.nodes[i].under(),
-				Args: append([]string{fmt.Sprint("--memory-limit=", memoryLimit)}, flags...),
+				Args: append([]string{fmt.Sprint("--memory-limit=", memoryLimit), fmt.Sprint("--concurrency=", window)}, flags...),
 				Env:  append(s.Server.Env(), "AWS_ENDPOINT_URL="+s.store.Endpoint),
 			})
 			return err

@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 cuda=tests/tools/cuda.sh
-tagged="./gpuload/cuda ./cmd/gpuload ./tests/gpu/bareloop"
+tagged="./gpuload/cuda ./cmd/gpuload ./tests/gpu/bareloop ./tests/gpu/leaseloop"
 programs=$PWD/.cuda/programs
 driver=$($cuda driver)
 
@@ -27,7 +27,7 @@ done
 set_header 11.8
 mkdir -p "$programs"
 go build -tags "$WEIGHTFS_TAGS" -o "$programs/gpuload-cuda" ./cmd/gpuload
-go build -tags "$WEIGHTFS_TAGS" -o "$programs/" ./tests/gpu/bareloop
+go build -tags "$WEIGHTFS_TAGS" -o "$programs/" ./tests/gpu/bareloop ./tests/gpu/leaseloop
 go test -c -tags "$WEIGHTFS_TAGS" -o "$programs/cuda.test" ./gpuload/cuda
 CGO_ENABLED=0 go build -o "$programs/" ./cmd/mountd ./cmd/gpuload ./tests/gpu/gputest
 ln -sf "$PWD/.tools/versitygw" "$programs/versitygw"

@@ -39,7 +39,7 @@ def content(tensor):
     return bytes(tensor.reshape(-1).view(flavour("torch").torch.uint8).numpy() if hasattr(tensor, "reshape") else tensor.numpy())
 
 
-def manifest(kind, limit, *paths):
+def manifest(kind, limit, threads, *paths):
     """All tensors by one iterator over all files: a manifest, in their order."""
     headers = {}
     for path in paths:
@@ -48,7 +48,7 @@ def manifest(kind, limit, *paths):
             for entry in read_header(path, size, lambda offset, n: (file.seek(offset), file.read(n))[1]).entries:
                 headers[entry.name] = path, entry
     order = list(headers)
-    for i, (name, tensor) in enumerate(flavour(kind).iterate(paths, memory_limit=int(limit))):
+    for i, (name, tensor) in enumerate(flavour(kind).iterate(paths, memory_limit=int(limit), concurrency=int(threads))):
         path, entry = headers[name]
         assert name == order[i], f"{name} is number {i}"
         assert list(tensor.shape) in (list(entry.shape), as_bytes(entry.dtype, entry.shape)), (name, tensor.shape)
@@ -324,6 +324,33 @@ def memory():
     buffers.take(1 << 20)
     assert sum(map(len, buffers._free)) <= 17 << 20
     print("ok")
+
+
+def options():
+    """What vLLM's extra config may say: each value, or the error that names its key."""
+    from weightfs._options import parse
+    for text in ({}, {"concurrency": 16, "memory_limit": 5368709120}, {"memory_limit": 0}, {"memory_limit": -1}, {"distributed": True}):
+        print(text, *parse("weightfs", text))
+    print(*parse("weightfs_sharded", {"pattern": "p{pp_rank}-t{tp_rank}-{part}.safetensors"}))
+    for form, extra in (
+        ("weightfs", []), ("weightfs", {"concurency": 1}), ("weightfs", {"pattern": "{rank}{part}"}), ("weightfs_sharded", {"num_threads": 1, "x": 2}),
+        *(("weightfs", {"concurrency": value}) for value in (0, -1, 1.5, "16", True)),
+        *(("weightfs", {"memory_limit": value}) for value in (-2, 1e9, "5Gi", None)), ("weightfs", {"distributed": 1}),
+        *(("weightfs_sharded", {"pattern": value}) for value in (7, "", "model-{rank}", "model-{part}", "{rank}-{part}-{x}", "{rank}-{part", "{}{rank}{part}")),
+    ):
+        try:
+            parse(form, extra)
+        except ValueError as error:
+            print(error)
+        else:
+            raise AssertionError(f"{form}: {extra} is taken")
+
+
+def why_not(*paths):
+    """Why each file is not leased."""
+    from weightfs._elsewhere import why_not_leased
+    for path in paths:
+        print(why_not_leased(path))
 
 
 globals()[sys.argv[1]](*sys.argv[2:])

@@ -237,3 +237,24 @@ func (b *browser) checkEnd(m *busyMount) {
 		b.t.Errorf("after the end of the mount: %q", s.State)
 	}
 }
+
+// TestPageNamesTheCache looks at the page of a mount whose shared cache is not there.
+func TestPageNamesTheCache(t *testing.T) {
+	const url = "http://127.0.0.1:9" // of discard, where nobody listens
+	address := mountUnderLoad(t, "--http=127.0.0.1:0", "--cache-url="+url).address(t)
+	b := openBrowser(t)
+	b.dress(360, 800, "light")
+	run(b, chromedp.Navigate(address+"/"))
+	shown := ""
+	if !rig.Eventually(func() bool {
+		shown = run(b, chromedp.Evaluate[string](`document.getElementById("tier").innerText`))
+		return strings.Contains(shown, url) && strings.Contains(shown, "left alone") && strings.Contains(shown, "unreachable")
+	}) {
+		t.Errorf("of the cache it shows %q", shown)
+	}
+	if s := b.look(); s.Overflow > 0 || len(s.TooSmall) > 0 {
+		t.Errorf("%v px wider than the window, too small %v", s.Overflow, s.TooSmall)
+	}
+	b.screenshot("page-cache")
+	b.checkManners(address)
+}

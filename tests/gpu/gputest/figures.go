@@ -60,7 +60,7 @@ func (sc scenario) run(ctx context.Context, r *suite, s *report) error {
 		}
 		rows = append(rows, []string{f.Name, f.Baseline, f.Unit.Format(f.Base()), f.Unit.Format(f.Load()), fmt.Sprintf("%.3g", f.Ratio()), target})
 	}
-	s.table(fmt.Sprintf("%.1f GiB of bf16 in four shards, %d runs. The bare loop opens the device, page-locks and copies one after the other.",
+	s.table(fmt.Sprintf("%.1f GiB of bf16 in eight shards, %d runs. The bare loop opens the device, page-locks and copies one after the other.",
 		float64(r.size)/(1<<30), len(rounds)), lab.Table([]string{"figure", "baseline", "baseline's:", "gpuload's:", "ratio:", "target"}, rows))
 	s.table("Inside gpuload:", lab.Table(lab.PhaseHead(), [][]string{lab.Inside(loads)}))
 	return err

@@ -28,7 +28,8 @@ func (r *suite) beside(ctx context.Context, s *report, name string) error {
 	if r.large == nil {
 		return errNoCheckpoint
 	}
-	o := r.other(ctx, name, under(r.path("large"), r.large))
+	files := under(r.path("large"), r.large)
+	o := r.other(ctx, name, files, func() error { return lab.Heat(ctx, 1, files...) }) // which some of them drop
 	if o.absent != "" {
 		return errors.New(o.absent)
 	}
@@ -39,8 +40,9 @@ func (r *suite) beside(ctx context.Context, s *report, name string) error {
 	return nil
 }
 
-// other takes one run more than are counted, the first, which warms up.
-func (r *suite) other(ctx context.Context, name string, files []string) other {
+// other takes one run more than are counted, the first, which warms up. prepare is
+// called before each.
+func (r *suite) other(ctx context.Context, name string, files []string, prepare func() error) other {
 	o := other{name: name}
 	if r.device == "cpu" {
 		o.absent = "no GPU"
@@ -48,7 +50,7 @@ func (r *suite) other(ctx context.Context, name string, files []string) other {
 	}
 	var seconds, rates []float64
 	for i := range r.runs + 1 {
-		if err := lab.Heat(ctx, 1, files...); err != nil { // which some of them drop
+		if err := prepare(); err != nil {
 			o.absent = err.Error()
 			return o
 		}

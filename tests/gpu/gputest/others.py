@@ -33,6 +33,11 @@ def fastsafetensors(device, paths):
     return loader, buffers, [buffers.get_tensor(key) for key in buffers.key_to_rank_lidx]
 
 
+def weightfs(device, paths):
+    from weightfs.torch import load_file
+    return [load_file(path, device=device) for path in paths]
+
+
 def instanttensor(device, paths):
     import torch
     from instanttensor import BackendPolicy, safe_open

@@ -31,7 +31,7 @@ func writeLarge(ctx context.Context, r *suite, _ *report) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
-	names, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Shards: 4, Size: r.size})
+	names, err := rig.WriteCheckpoint(dir, rig.Checkpoint{Shards: processes, Size: r.size})
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,9 @@ func steps(r *suite) []step {
 		for _, sc := range r.scenarios() {
 			all = append(all, step{sc.name, 60 * time.Second, sc.run})
 		}
+		all = append(all, step{"held blocks, in place", 45 * time.Second, measureInPlace},
+			step{"held blocks, by the torch client", 45 * time.Second, measureTorch},
+			step{"held blocks, by eight processes", 45 * time.Second, measureProcesses})
 		for _, name := range otherLoaders {
 			all = append(all, step{name, 45 * time.Second, func(ctx context.Context, r *suite, s *report) error { return r.beside(ctx, s, name) }})
 		}

@@ -31,6 +31,8 @@ type suite struct {
 
 	large []string   // names of the large checkpoint's files
 	loads []lab.Load // of the local files
+
+	heldDir string // the large checkpoint's in a mount whose daemon holds it; "": not yet
 }
 
 func newSuite(ctx context.Context, s settings) (_ *suite, err error) {

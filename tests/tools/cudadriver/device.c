@@ -68,18 +68,45 @@ CUresult leave(CUresult result)
 	return result;
 }
 
+/* Adds a number to the file of that name, if there is one. */
+static void add_line(const char *name, long number)
+{
+	FILE *file = name ? fopen(name, "a") : NULL;
+	if (file) {
+		fprintf(file, "%ld\n", number);
+		fclose(file);
+	}
+}
+
+/* Whether all of a range is mapped and can be written, and whether it is shared. */
+static bool writable(uintptr_t start, size_t size, bool *shared)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	if (!maps)
+		return false;
+	uintptr_t at = start;
+	char line[8192];
+	while (at < start + size && fgets(line, sizeof line, maps)) {
+		unsigned long low, high;
+		char mode[5];
+		if (sscanf(line, "%lx-%lx %4s", &low, &high, mode) != 3 || high <= at)
+			continue;
+		if (low > at || mode[1] != 'w')
+			break;
+		*shared = *shared || mode[3] == 's';
+		at = high;
+	}
+	fclose(maps);
+	return at >= start + size;
+}
+
 /* The driver and its devices. */
 
 CUresult cuInit(unsigned int flags)
 {
 	if (flags)
 		return CUDA_ERROR_INVALID_VALUE;
-	const char *log = getenv("CUDADRIVER_STARTS");
-	FILE *starts = log ? fopen(log, "a") : NULL;
-	if (starts) {
-		fprintf(starts, "%ld\n", (long)getpid());
-		fclose(starts);
-	}
+	add_line(getenv("CUDADRIVER_STARTS"), (long)getpid());
 	return device_count() > 0 ? CUDA_SUCCESS : CUDA_ERROR_NO_DEVICE;
 }
 
@@ -97,6 +124,7 @@ CUresult cuGetErrorString(CUresult error, const char **text)
 	case CUDA_ERROR_OUT_OF_MEMORY: *text = "out of memory"; break;
 	case CUDA_ERROR_INVALID_CONTEXT: *text = "invalid device context"; break;
 	case CUDA_ERROR_INVALID_DEVICE: *text = "invalid device ordinal"; break;
+	case CUDA_ERROR_NOT_PERMITTED: *text = "operation not permitted"; break;
 	case CUDA_ERROR_NOT_SUPPORTED: *text = "operation not supported"; break;
 	case CUDA_ERROR_ILLEGAL_STATE: *text = "something is still in use"; break;
 	case CUDA_ERROR_STUB_LIBRARY: *text = "not in the driver for tests"; break;
@@ -228,6 +256,16 @@ CUresult cuMemHostRegister(void *address, size_t size, unsigned int flags)
 		return leave(CUDA_ERROR_INVALID_VALUE);
 	if (getenv("CUDADRIVER_NO_REGISTER"))
 		return leave(CUDA_ERROR_NOT_SUPPORTED);
+	for (int i = 0; i < page_locked.count; i++)
+		if ((uintptr_t)address < page_locked.at[i].start + page_locked.at[i].size && page_locked.at[i].start < (uintptr_t)address + size)
+			return leave(CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED);
+	bool shared = false;
+	if (!writable((uintptr_t)address, size, &shared))
+		return leave(CUDA_ERROR_INVALID_VALUE);
+	if (shared && getenv("CUDADRIVER_NO_SHARED"))
+		return leave(CUDA_ERROR_NOT_PERMITTED);
+	if (shared)
+		add_line(getenv("CUDADRIVER_REGISTERED"), (long)size);
 	return leave(add(&page_locked, (uintptr_t)address, size) ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY);
 }
 

@@ -5,6 +5,7 @@
  * forgives:
  *   - a call on a thread with no current context fails
  *   - an asynchronous copy fails unless its host side is page-locked memory
+ *   - memory that cannot be written is not page-locked, as on x86 GPUs, nor twice
  *   - releasing the context fails while anything taken from it is not freed
  * Each stream is a thread that performs its copies in order.
  *
@@ -14,8 +15,11 @@
  * CUDADRIVER_CONTEXT_HELD: no context is created while a file of this name is
  * there, CUDADRIVER_CONTEXT_FAILS: creating one runs out of memory,
  * CUDADRIVER_NO_REGISTER: memory that the driver did not allocate is not
- * page-locked, as in confidential computing, and CUDADRIVER_STARTS: a file to
- * which each start of the driver adds a line, with the process.
+ * page-locked, as in confidential computing, CUDADRIVER_NO_SHARED: nor is memory
+ * that is shared with other processes, CUDADRIVER_REGISTERED: a file to which each
+ * shared range that is page-locked adds a line with its bytes, and
+ * CUDADRIVER_STARTS: a file to which each start of the driver adds a line, with the
+ * process.
  */
 #ifndef CUDADRIVER_H
 #define CUDADRIVER_H

@@ -1,0 +1,13 @@
+//go:build !cuda
+
+package main
+
+import (
+	"errors"
+
+	"weightfs/gpuload"
+)
+
+func openGPU(int) (gpuload.Device, error) {
+	return nil, errors.New("built without the tag cuda")
+}
