@@ -77,11 +77,18 @@ func (a *Attachment) Detach() error {
 }
 
 // Keep has what a process that serves the mount knows outlive it, in memory that
-// goes with the attachment. It is called before the mount is served.
+// goes with the attachment. It is called before the mount is served. Where that is
+// kept already, nothing changes.
 func (a *Attachment) Keep() (err error) {
+	if a.state != nil {
+		return nil
+	}
 	a.state, err = state.Create()
 	return err
 }
+
+// Source is what is shown as the mounted device, or "" where that is not known.
+func (a *Attachment) Source() string { return a.entry.source }
 
 // Close closes the descriptors. If no other process has them, the mount is dead.
 func (a *Attachment) Close() error {

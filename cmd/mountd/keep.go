@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -36,24 +37,42 @@ func (a *app) keep(s *settings) error {
 	if start.Held {
 		defer letGo(logger)
 	}
+	var claim func() error
+	var from *other
+	if s.takeOver && a.starter == nil && a.held.mount == nil {
+		if from, err = a.findOther(s.mountpoint); err != nil {
+			return fmt.Errorf("mount at %s: %w", s.mountpoint, err)
+		}
+	}
+	if from != nil {
+		defer from.link.Close()
+		start.Planned, claim = true, from.claim
+	}
+	dir := ""
 	if a.held.mount != nil {
 		start.Source, start.Takeovers = a.held.source, a.held.served
-		u.listen(a.held.mount.Dir)
+		dir = a.held.mount.Dir
 	}
 	a.exit, err = keeper.Run(keeper.Config{
 		Worker: func(start keeper.Start) *exec.Cmd { return a.worker(first, start, home) },
 		Mount: func() (mount *weightfs.Attachment, err error) {
-			if a.starter != nil {
+			switch {
+			case from != nil:
+				mount, err = from.mount(s.parsed.String())
+			case a.starter != nil:
 				mount, err = a.starter.mount("")
-			} else {
+			default:
 				mount, err = weightfs.Attach(s.mountpoint, s.mountConfig(logger))
 			}
 			if err == nil {
-				u.listen(mount.Dir)
+				dir = mount.Dir
 			}
 			return mount, err
 		},
-		Answers:  func() error { return a.ready(s, log) },
+		Answers: func() error {
+			u.listen(dir)
+			return a.ready(s, log)
+		},
 		Signals:  a.signals,
 		Stopping: func() { notify(logger, daemon.SdNotifyStopping) },
 		Logger:   logger,
@@ -66,7 +85,13 @@ func (a *app) keep(s *settings) error {
 		},
 		Inherited: a.held.mount,
 		Start:     start,
+		Claim:     claim,
 	})
+	if errors.Is(err, keeper.ErrGivenAway) {
+		logger.Info("another mountd serves the mount: this one waits for a signal to end", "mountpoint", dir)
+		<-a.signals
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("mount at %s: %w", s.mountpoint, err)
 	}

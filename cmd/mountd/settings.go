@@ -47,6 +47,7 @@ type settings struct {
 	daemon     bool
 	foreground bool
 	noKeeper   bool
+	takeOver   bool
 	envFile    string
 	helper     helperFlags
 	kernel     []string // mount options that are the kernel's
@@ -88,6 +89,7 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&s.daemon, "daemon", false, "return once the mount answers, and go on in the background")
 	flags.BoolVar(&s.foreground, "foreground", false, "stay in the foreground, the default")
 	flags.BoolVar(&s.noKeeper, "no-keeper", false, "serve by one process, whose death ends the mount: no other holds it and has the next one take over")
+	flags.BoolVar(&s.takeOver, "take-over", false, "where another mountd serves SOURCE at MOUNTPOINT, serve on in its place; that one then waits for a signal to end. Not with --daemon or --no-keeper")
 	flags.StringVar(&s.envFile, "env-file", "", "read variables from `FILE` as systemd's EnvironmentFile= does; they beat those of the environment")
 	flags.VarP(&mountOptions{flags: flags, kernel: &s.kernel}, "options", "o", "flags as mount(8) passes them: allow_other,memory_limit=8Gi; also noexec, nosymfollow, and SELinux' context=")
 	cli.Unbind(flags, "options", "daemon", "foreground", "env-file")

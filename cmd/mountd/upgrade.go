@@ -38,6 +38,9 @@ const (
 // upgradeRequest is sent with the descriptor of a program.
 type upgradeRequest struct {
 	Flags []string
+	// TakeOver is for another mountd that is to have the mount (--take-over): no
+	// program is sent with it, and what follows are messages of a keeper.Link.
+	TakeOver bool
 }
 
 type upgradeAnswer struct {
@@ -105,26 +108,35 @@ func upgradeSocket(env cli.Lookup, mountpoint string) (string, error) {
 // askUpgrade asks the keeper of a mount to have this program serve, and returns when
 // it does.
 func (a *app) askUpgrade(mountpoint string, flags []string) (answer upgradeAnswer, err error) {
-	names, err := pathNames(mountpoint)
+	conn, err := a.dialKeeper(mountpoint)
 	if err != nil {
 		return answer, err
+	}
+	if conn == nil {
+		return answer, a.noKeeper(mountpoint)
+	}
+	defer conn.Close()
+	return sendUpgrade(conn, upgradeRequest{Flags: flags})
+}
+
+// dialKeeper connects to the keeper of a mount, nil where there is none.
+func (a *app) dialKeeper(mountpoint string) (*net.UnixConn, error) {
+	names, err := pathNames(mountpoint)
+	if err != nil {
+		return nil, err
 	}
 	for _, name := range names {
 		socket, err := upgradeSocket(a.env, name)
 		if err != nil {
-			return answer, err
+			return nil, err
 		}
 		conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: socket, Net: "unixpacket"})
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 			continue
 		}
-		if err != nil {
-			return answer, err
-		}
-		defer conn.Close()
-		return sendUpgrade(conn, upgradeRequest{Flags: flags})
+		return conn, err
 	}
-	return answer, a.noKeeper(mountpoint)
+	return nil, nil
 }
 
 // noKeeper says why nobody is there to be asked.
@@ -212,22 +224,19 @@ func (u *upgrader) close() {
 // answer carries out one upgrade.
 func (u *upgrader) answer(conn net.Conn) error {
 	defer conn.Close()
-	request, file, err := receiveUpgrade(conn.(*net.UnixConn))
+	socket := conn.(*net.UnixConn)
+	request, file, err := receiveUpgrade(socket)
 	if err != nil {
 		return err
 	}
-	done := make(chan keeper.Upgraded, 1)
+	if request.TakeOver {
+		return u.carryOut(keeper.Upgrade{Peer: keeper.LinkOver(socket)}).Err
+	}
 	next := program{fmt.Sprint("/proc/self/fd/", file.Fd()), addFlags(u.program.args, request.Flags)}
 	upgrade := keeper.Upgrade{
 		Worker: func(start keeper.Start) *exec.Cmd { return u.worker(next, start, u.home) },
-		Done:   func(result keeper.Upgraded) { done <- result },
 	}
-	result := keeper.Upgraded{Err: errors.New("the mount ends")}
-	select {
-	case u.upgrades <- upgrade:
-		result = <-done
-	case <-u.ended:
-	}
+	result := u.carryOut(upgrade)
 	answer := upgradeAnswer{PID: result.PID, Pause: result.Pause}
 	if result.Err == nil {
 		u.program, u.file, file = next, file, u.file
@@ -245,6 +254,18 @@ func (u *upgrader) answer(conn net.Conn) error {
 	return err
 }
 
+// carryOut has the keeper carry out an upgrade, and returns what came of it.
+func (u *upgrader) carryOut(upgrade keeper.Upgrade) keeper.Upgraded {
+	done := make(chan keeper.Upgraded, 1)
+	upgrade.Done = func(result keeper.Upgraded) { done <- result }
+	select {
+	case u.upgrades <- upgrade:
+		return <-done
+	case <-u.ended:
+		return keeper.Upgraded{Err: errors.New("the mount ends")}
+	}
+}
+
 // receiveUpgrade takes a request and its program from a process of this user, or of
 // root.
 func receiveUpgrade(conn *net.UnixConn) (request upgradeRequest, file *os.File, err error) {
@@ -259,6 +280,12 @@ func receiveUpgrade(conn *net.UnixConn) (request upgradeRequest, file *os.File, 
 	if err != nil {
 		return request, nil, err
 	}
+	if err := json.Unmarshal(text[:n], &request); err != nil {
+		return request, nil, err
+	}
+	if request.TakeOver {
+		return request, nil, conn.SetReadDeadline(time.Time{})
+	}
 	controls, err := unix.ParseSocketControlMessage(oob[:oobn])
 	if err != nil || len(controls) != 1 {
 		return request, nil, fmt.Errorf("a request without a program: %w", errors.Join(err, unix.EPROTO))
@@ -268,9 +295,6 @@ func receiveUpgrade(conn *net.UnixConn) (request upgradeRequest, file *os.File, 
 		return request, nil, fmt.Errorf("a request with %d programs: %w", len(fds), errors.Join(err, unix.EPROTO))
 	}
 	defer unix.Close(fds[0])
-	if err := json.Unmarshal(text[:n], &request); err != nil {
-		return request, nil, err
-	}
 	fd, err := unix.FcntlInt(uintptr(fds[0]), unix.F_DUPFD_CLOEXEC, programDescriptor)
 	if err != nil {
 		return request, nil, err

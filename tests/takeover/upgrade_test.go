@@ -161,12 +161,16 @@ func TestReadersSeeNoUpgrade(t *testing.T) {
 			m := mountBuild(t, b.programs[0], opts)
 			c, p := read(t, m), probe(t, m)
 			before := descriptors(t, m.Process.PID())
-			waits := upgradeInAnyMoment(t, b, m, p)
+			w := upgradeInAnyMoment(t, b, m, p)
 			p.finish()
 			s := c.finish()
-			slices.Sort(waits)
-			t.Logf("the longest read of 1 MiB in each of %d upgrades: median %v, at most %v; %d reads of %d MiB and %d looks beside, the longest took %v",
-				len(waits), waits[len(waits)/2], waits[len(waits)-1], s.Reads, s.Bytes>>20, s.Looks, s.Longest)
+			for what, waits := range map[string][]time.Duration{
+				"nobody serves": w.pauses, "the longest read of 1 MiB": w.during, "the same read between upgrades": w.between,
+			} {
+				slices.Sort(waits)
+				t.Logf("%s, in each of %d upgrades: median %v, at most %v", what, len(waits), waits[len(waits)/2], waits[len(waits)-1])
+			}
+			t.Logf("%d reads of %d MiB and %d looks beside, the longest took %v", s.Reads, s.Bytes>>20, s.Looks, s.Longest)
 			checkIdle(t, m, 0)
 			if got := servedBy(t, m); got.Takeovers != 0 || got.Upgrades != *upgrades || got.Measures["upgrades_total"] != int64(*upgrades) {
 				t.Errorf("%+v after %d upgrades", got, *upgrades)
@@ -178,30 +182,36 @@ func TestReadersSeeNoUpgrade(t *testing.T) {
 	}
 }
 
-// upgradeInAnyMoment goes from one build to the other and back, again and again, and
-// returns the longest read of the probe in each.
-func upgradeInAnyMoment(t *testing.T, b builds, m *rig.Mount, p *prober) (waits []time.Duration) {
+// waits are how long readers waited in each of some upgrades.
+type waits struct {
+	pauses          []time.Duration // as the command says
+	during, between []time.Duration // the longest read of the probe
+}
+
+// upgradeInAnyMoment goes from one build to the other and back, again and again.
+func upgradeInAnyMoment(t *testing.T, b builds, m *rig.Mount, p *prober) (w waits) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(3, 4))
 	worker := servedBy(t, m).Worker
 	for i := range *upgrades {
 		time.Sleep(time.Duration(random.IntN(300)) * time.Millisecond)
-		p.longest(t) // until now
+		w.between = append(w.between, p.longest(t))
 		next := (i + 1) % len(b.programs)
-		if r := upgradeTo(t, b.programs[next], m); r.Code != 0 || !strings.Contains(r.Stdout, "version "+b.versions[next]) {
+		r := upgradeTo(t, b.programs[next], m)
+		_, text, _ := strings.Cut(strings.TrimSpace(r.Stdout), "readers waited ")
+		pause, err := time.ParseDuration(text)
+		if err != nil || r.Code != 0 || !strings.Contains(r.Stdout, "version "+b.versions[next]) {
 			t.Fatalf("upgrade: %+v", r)
 		}
-		waits = append(waits, p.longest(t).Round(100*time.Microsecond))
+		w.pauses, w.during = append(w.pauses, pause), append(w.during, p.longest(t))
 		got := servedBy(t, m)
 		if !strings.HasPrefix(got.Version, b.versions[next]) || got.Worker == worker || got.PID != m.Process.PID() {
 			t.Fatalf("after an upgrade to %s, process %d of %s serves", b.versions[next], got.Worker, got.Version)
 		}
-		if err := unix.Kill(worker, 0); err == nil {
-			t.Errorf("process %d, which served before, is left", worker)
-		}
+		rig.Await(t, "the process that served before is gone", func() bool { return unix.Kill(worker, 0) != nil })
 		worker = got.Worker
 	}
-	return waits
+	return w
 }
 
 // An upgrade to what cannot serve changes nothing: the process that serves is the
@@ -351,7 +361,7 @@ func (p *prober) longest(t *testing.T) (took time.Duration) {
 	noError(t, err)
 	_, err = fmt.Fscanln(p.out, (*int64)(&took))
 	noError(t, err)
-	return took
+	return took.Round(100 * time.Microsecond)
 }
 
 // finish ends the probe, which must not have failed.

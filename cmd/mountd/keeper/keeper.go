@@ -59,6 +59,9 @@ type Start struct {
 // [Link].
 type Command func(Start) *exec.Cmd
 
+// ErrGivenAway says that another keeper has the mount.
+var ErrGivenAway = errors.New("another mountd has taken the mount over")
+
 // Config says what is kept, and how. Those behind Logger are not needed.
 type Config struct {
 	Worker Command
@@ -80,6 +83,10 @@ type Config struct {
 	// is none, and Mount makes one. Start is what its next worker is started for.
 	Inherited *fs.Attachment
 	Start     Start
+	// Claim is for a mount that another keeper holds, which Mount asks it for, and a
+	// Start that is Planned. It is called when the first worker is prepared, and returns
+	// when that keeper's worker has ended. Before it returns nil the mount is not ours.
+	Claim func() error
 }
 
 // keeper is a running Config.
@@ -91,29 +98,33 @@ type keeper struct {
 	start    Start      // of the next worker
 	deaths   int        // early ones in a row
 	next     *successor // nil: nobody is to take over from a worker that lives
+	claimed  bool       // see Claim
+	gaveAway bool       // the mount is another keeper's
 }
 
 // Run keeps the mount until it has ended, and returns the exit code of the worker
-// that ended it. A worker has said why; an error is what no worker could say.
+// that ended it. A worker has said why; an error is what no worker could say, or
+// ErrGivenAway.
 func Run(cfg Config) (code int, err error) {
 	k := &keeper{Config: cfg, mount: cfg.Inherited, start: cfg.Start}
 	defer func() {
 		if k.mount != nil {
-			err = errors.Join(err, k.end(err != nil || code != 0))
+			failed := err != nil || code != 0
+			err = errors.Join(err, k.end(failed && !k.gaveAway && (k.Claim == nil || k.claimed)))
 		}
 	}()
 	w, err := k.run(k.Worker, k.start)
 	for err == nil {
-		ended, err := k.follow(w)
-		if ended || err != nil {
+		if ended, failed := k.follow(w); ended || failed != nil {
 			k.cancelUpgrade(errEnded)
 			_ = w.link.Close() // one that waits for us ends
 			<-w.reaped
-			return w.cmd.ProcessState.ExitCode(), err
+			return w.cmd.ProcessState.ExitCode(), failed
 		}
-		if w, err = k.after(w); err != nil {
-			return 1, err
-		}
+		w, err = k.after(w)
+	}
+	if errors.Is(err, ErrGivenAway) {
+		return 0, err
 	}
 	return 1, err
 }
@@ -123,6 +134,9 @@ func Run(cfg Config) (code int, err error) {
 func (k *keeper) after(w *worker) (*worker, error) {
 	if next := k.takeOver(w); next != nil {
 		return next, nil
+	}
+	if k.gaveAway {
+		return nil, ErrGivenAway
 	}
 	if err := k.died(w); err != nil {
 		return nil, err
@@ -245,7 +259,7 @@ func (k *keeper) follow(w *worker) (ended bool, err error) {
 }
 
 // served tells whether somebody may wait for the mount: it has answered once.
-func (k *keeper) served() bool { return k.answered || k.Inherited != nil }
+func (k *keeper) served() bool { return k.answered || k.claimed || k.Inherited != nil }
 
 // startFailed is the error of a first worker that ended before its mount answered,
 // without a word of its own.
@@ -278,6 +292,13 @@ func (k *keeper) heard(w *worker, m said) error {
 			}
 		}
 		_ = w.link.Pass(mount) // one that has died meanwhile is seen to have
+	case m.what == Prepared && k.Claim != nil && !k.claimed:
+		if err := k.Claim(); err != nil {
+			return err
+		}
+		k.claimed, k.start.Planned = true, false
+		k.start.Upgrades++
+		_ = w.link.Say(TakeOver, "") // one that has died meanwhile is seen to have
 	case m.what == MountAnswers:
 		w.served = time.Now()
 		go func() {

@@ -43,6 +43,9 @@ func NewLink() (ours *Link, theirs *os.File, err error) {
 	return &Link{conn: conn}, theirs, nil
 }
 
+// LinkOver is a link over a socket that keeps messages whole, which it owns.
+func LinkOver(conn *net.UnixConn) *Link { return &Link{conn: conn} }
+
 // InheritLink is the end of a link that this process inherited as descriptor fd,
 // which no child inherits from then on.
 func InheritLink(fd int) (*Link, error) {

@@ -31,9 +31,13 @@ var (
 	errFell  = errors.New("the new process died when it took over")
 )
 
-// Upgrade asks for workers of another program, from now on.
+// Upgrade asks for workers of another program, from now on, or has another keeper take
+// the mount over, whose worker it starts: see Config.Claim.
 type Upgrade struct {
 	Worker Command
+	// Peer is the link to another keeper; nil: there is none, and Worker is needed. It
+	// is told by TakeOver or Refused what came of it, and is closed.
+	Peer *Link
 	// Done is called once, when another worker serves, or that has failed: the last
 	// program serves on then.
 	Done func(Upgraded)
@@ -77,15 +81,46 @@ func (k *keeper) beginUpgrade(u Upgrade) {
 		u.Done(Upgraded{Err: ErrBusy})
 		return
 	}
-	start := k.start
-	start.Planned = true
-	w, err := k.run(u.Worker, start)
+	w, err := k.runNext(u)
 	if err != nil {
 		u.Done(Upgraded{Err: err})
 		return
 	}
-	k.Logger.Info("an upgrade is prepared", "pid", w.cmd.Process.Pid)
 	k.next = &successor{worker: w, Upgrade: u, late: time.NewTimer(prepareLimit)}
+}
+
+// runNext starts the worker of an upgrade, or hears another keeper in its place.
+func (k *keeper) runNext(u Upgrade) (*worker, error) {
+	if u.Peer != nil {
+		k.Logger.Info("another mountd is to take the mount over")
+		w := &worker{link: u.Peer, heard: make(chan said), dead: make(chan struct{}), reaped: make(chan struct{})}
+		go func() {
+			w.hear()
+			close(w.reaped)
+			w.noteDeath()
+		}()
+		return w, nil
+	}
+	start := k.start
+	start.Planned = true
+	w, err := k.run(u.Worker, start)
+	if err == nil {
+		k.Logger.Info("an upgrade is prepared", "pid", w.cmd.Process.Pid)
+	}
+	return w, err
+}
+
+// drop ends a worker that is not needed.
+func (w *worker) drop(why error) {
+	if w.cmd != nil {
+		_ = w.cmd.Process.Kill() // it may have ended
+	} else {
+		_ = w.link.Say(Refused, why.Error()) // it may be gone
+		w.noteDeath()
+		_ = w.link.Close()
+	}
+	<-w.reaped
+	_ = w.link.Close()
 }
 
 // heardNext does what the successor of worker w asks for. Where ok is false it is
@@ -95,7 +130,11 @@ func (k *keeper) heardNext(w *worker, m said, ok bool) {
 	switch {
 	case !ok:
 		<-next.reaped
-		k.cancelUpgrade(fmt.Errorf("the new process ended before it was prepared: %v", next.cmd.ProcessState))
+		state := "it was another mountd"
+		if next.cmd != nil {
+			state = next.cmd.ProcessState.String()
+		}
+		k.cancelUpgrade(fmt.Errorf("the new process ended before it was prepared: %s", state))
 	case m.what == Refused:
 		k.cancelUpgrade(errors.New(m.text))
 	case m.what == SourceIsOpen:
@@ -138,8 +177,17 @@ func (k *keeper) takeOver(w *worker) *worker {
 		<-w.reaped
 		_ = w.link.Close()
 	}()
-	_ = next.link.Say(TakeOver, "") // one that has died meanwhile is seen to have
-	return next.worker
+	if err := next.link.Say(TakeOver, ""); next.cmd != nil {
+		return next.worker // one that has died meanwhile is seen to have
+	} else if err != nil {
+		next.late = time.NewTimer(0) // or it would pass for the one that serves
+		k.cancelUpgrade(err)
+		return nil
+	}
+	k.next, k.gaveAway = nil, true
+	next.drop(ErrGivenAway)
+	next.Done(Upgraded{})
+	return nil
 }
 
 // upgraded notes that a worker serves, by which an upgrade may be complete.
@@ -167,9 +215,7 @@ func (k *keeper) cancelUpgrade(why error) {
 	k.next = nil
 	if !next.gone() {
 		next.late.Stop()
-		_ = next.cmd.Process.Kill() // it may have ended
-		<-next.reaped
-		_ = next.link.Close()
+		next.drop(why)
 	}
 	k.Logger.Error("the upgrade has failed: the program that served serves on", "err", why)
 	next.Done(Upgraded{Err: why})

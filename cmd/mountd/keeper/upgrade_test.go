@@ -78,7 +78,7 @@ func serve(link *Link, role string) (code int, err error) {
 
 // keepFake keeps what is no mount, and returns what upgrades it, what ends it, and its
 // end.
-func keepFake(t *testing.T, started chan<- Start) (upgrade func(fault string) Upgraded, signals chan os.Signal, ended chan error) {
+func keepFake(t *testing.T, started chan<- Start) (upgrade func(fault string, peer *Link) Upgraded, signals chan os.Signal, ended chan error) {
 	upgrades := make(chan Upgrade)
 	signals, ended = make(chan os.Signal, 1), make(chan error, 1)
 	answers := make(chan struct{})
@@ -109,9 +109,9 @@ func keepFake(t *testing.T, started chan<- Start) (upgrade func(fault string) Up
 		ended <- err
 	}()
 	<-answers
-	return func(fault string) Upgraded {
+	return func(fault string, peer *Link) Upgraded {
 		done := make(chan Upgraded, 1)
-		upgrades <- Upgrade{worker(fault), func(u Upgraded) { done <- u }}
+		upgrades <- Upgrade{worker(fault), peer, func(u Upgraded) { done <- u }}
 		return <-done
 	}, signals, ended
 }
@@ -128,25 +128,25 @@ func TestUpgrade(t *testing.T) {
 		}
 	}
 	want(Start{})
-	if u := upgrade("refuse"); u.Err == nil || u.Err.Error() != "no reason" {
+	if u := upgrade("refuse", nil); u.Err == nil || u.Err.Error() != "no reason" {
 		t.Errorf("one that refuses: %+v", u)
 	}
 	want(Start{Planned: true, Source: "here"})
-	if u := upgrade("end"); u.Err == nil || u.Err.Error() != "the new process ended before it was prepared: exit status 5" {
+	if u := upgrade("end", nil); u.Err == nil || u.Err.Error() != "the new process ended before it was prepared: exit status 5" {
 		t.Errorf("one that ends: %+v", u)
 	}
 	want(Start{Planned: true, Source: "here"})
-	if u := upgrade(""); u.Err != nil || unix.Kill(u.PID, 0) != nil || u.Pause <= 0 {
+	if u := upgrade("", nil); u.Err != nil || unix.Kill(u.PID, 0) != nil || u.Pause <= 0 {
 		t.Errorf("one that serves: %+v", u)
 	}
 	want(Start{Planned: true, Source: "here"})
-	if u := upgrade("fall"); !errors.Is(u.Err, errFell) {
+	if u := upgrade("fall", nil); !errors.Is(u.Err, errFell) {
 		t.Errorf("one that falls: %+v", u)
 	}
 	want(Start{Upgrades: 1, Planned: true, Source: "here"})
 	want(Start{Upgrades: 1, Takeovers: 1, Source: "here"}) // of the program before
 	for {                                                  // until that one serves
-		u := upgrade("")
+		u := upgrade("", nil)
 		if u.Err == nil {
 			break
 		}
@@ -191,5 +191,89 @@ func TestInherited(t *testing.T) {
 	}
 	if want := []Start{{Takeovers: 1, Held: true, Source: "here"}, {Takeovers: 2, Held: true, Source: "here"}}; !slices.Equal(starts, want) {
 		t.Errorf("started were %+v", starts)
+	}
+}
+
+// linkPair is both ends of a link.
+func linkPair(t *testing.T) (ours, theirs *Link) {
+	t.Helper()
+	ours, file, err := NewLink()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Dup(int(file.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	if theirs, err = InheritLink(fd); err != nil {
+		t.Fatal(err)
+	}
+	return ours, theirs
+}
+
+// claim has a keeper take the mount of another one over, by a link. Its first worker
+// has the fault, and it ends as soon as the mount answers.
+func claim(link *Link, fault string) (code int, err error) {
+	defer link.Close()
+	signals := make(chan os.Signal, 1)
+	return Run(Config{
+		Worker: func(s Start) *exec.Cmd {
+			if s.Planned {
+				return part{s, fault}.command()
+			}
+			return part{s, ""}.command()
+		},
+		Mount: func() (*fs.Attachment, error) {
+			if err := link.Say(SourceIsOpen, ""); err != nil {
+				return nil, err
+			}
+			_, _, mount, err := link.Hear()
+			return mount, err
+		},
+		Claim: func() error {
+			if err := link.Say(Prepared, ""); err != nil {
+				return err
+			}
+			if what, text, _, err := link.Hear(); err != nil || what != TakeOver {
+				return fmt.Errorf("heard %q %s: %w", what, text, err)
+			}
+			return nil
+		},
+		Answers: func() error { signals <- syscall.SIGTERM; return nil },
+		Signals: signals,
+		Logger:  slog.New(slog.DiscardHandler),
+		Start:   Start{Planned: true},
+	})
+}
+
+// A keeper gives its mount to another one only if that one's worker is prepared, and
+// ends then. A worker that falls after that is the other one's to replace.
+func TestGivenAway(t *testing.T) {
+	for _, fault := range []string{"", "fall"} {
+		started := make(chan Start, 10)
+		upgrade, _, ended := keepFake(t, started)
+		for _, bad := range []string{"end", "refuse", fault} {
+			ours, theirs := linkPair(t)
+			claimed := make(chan error, 1)
+			go func() {
+				code, err := claim(ours, bad)
+				if code != 0 && err == nil {
+					err = fmt.Errorf("exit %d", code)
+				}
+				claimed <- err
+			}()
+			given, err := upgrade("", theirs), <-claimed
+			if wanted := bad == fault; (given.Err == nil) != wanted || (err == nil) != wanted {
+				t.Errorf("to one that does %q: given %v, claimed %v", bad, given.Err, err)
+			}
+		}
+		if err := <-ended; !errors.Is(err, ErrGivenAway) {
+			t.Errorf("the first keeper ends with %v", err)
+		}
+		<-started
+		if len(started) != 0 {
+			t.Errorf("it has started %d more workers", len(started))
+		}
 	}
 }
