@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -17,11 +18,23 @@ import (
 	weightfs "weightfs/fs"
 )
 
+// kept is a mount that this process holds, and what it does at the keeper's word.
+type kept struct {
+	*app
+	settings *settings
+	log      *switchWriter
+	logger   *slog.Logger
+	upgrader *upgrader
+	from     *other // whose mount it is to be; nil: nobody's
+	start    keeper.Start
+	dir      string // where it is mounted, once that is known
+}
+
 // keep has the mount served by a process of its own, and by another when that has
 // died. This one only holds it.
 func (a *app) keep(s *settings) error {
 	log := &switchWriter{w: a.stderr}
-	logger := s.logLevel.Logger(log)
+	k := &kept{app: a, settings: s, log: log, logger: s.logLevel.Logger(log), start: keeper.Start{Held: systemdHolds()}}
 	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
 		signal.Notify(a.signals, syscall.SIGHUP) // whose default would leave the worker alone
 	}
@@ -29,73 +42,75 @@ func (a *app) keep(s *settings) error {
 	if err != nil {
 		return fmt.Errorf("keep the mount: %w", err)
 	}
-	upgrades := make(chan keeper.Upgrade)
-	first := program{"/proc/self/exe", a.args[1:]}
-	u := &upgrader{program: first, app: a, home: home, upgrades: upgrades, ended: make(chan struct{}), logger: logger}
-	defer u.close()
-	start := keeper.Start{Held: systemdHolds()}
-	if start.Held {
-		defer letGo(logger)
+	if k.start.Held {
+		defer letGo(k.logger)
 	}
-	var claim func() error
-	var from *other
-	if s.takeOver && a.starter == nil && a.held.mount == nil {
-		if from, err = a.findOther(s.mountpoint); err != nil {
+	if a.held.mount != nil {
+		k.dir, k.start.Source, k.start.Takeovers = a.held.mount.Dir, a.held.source, a.held.served
+	} else if s.takeOver && a.starter == nil {
+		if k.from, err = a.findOther(s.mountpoint); err != nil {
 			return fmt.Errorf("mount at %s: %w", s.mountpoint, err)
 		}
 	}
-	if from != nil {
-		defer from.link.Close()
-		start.Planned, claim = true, from.claim
-	}
-	dir := ""
-	if a.held.mount != nil {
-		start.Source, start.Takeovers = a.held.source, a.held.served
-		dir = a.held.mount.Dir
-	}
-	a.exit, err = keeper.Run(keeper.Config{
+	first, upgrades := program{"/proc/self/exe", a.args[1:]}, make(chan keeper.Upgrade)
+	k.upgrader = &upgrader{program: first, app: a, home: home, upgrades: upgrades, ended: make(chan struct{}), logger: k.logger}
+	defer k.upgrader.close()
+	cfg := keeper.Config{
 		Worker: func(start keeper.Start) *exec.Cmd { return a.worker(first, start, home) },
-		Mount: func() (mount *weightfs.Attachment, err error) {
-			switch {
-			case from != nil:
-				mount, err = from.mount(s.parsed.String())
-			case a.starter != nil:
-				mount, err = a.starter.mount("")
-			default:
-				mount, err = weightfs.Attach(s.mountpoint, s.mountConfig(logger))
-			}
-			if err == nil {
-				dir = mount.Dir
-			}
-			return mount, err
-		},
-		Answers: func() error {
-			u.listen(dir)
-			return a.ready(s, log)
-		},
-		Signals:  a.signals,
-		Stopping: func() { notify(logger, daemon.SdNotifyStopping) },
-		Logger:   logger,
-		Upgrades: upgrades,
-		Kept: func(mount *weightfs.Attachment, source string) error {
-			if !start.Held {
-				return nil
-			}
-			return holdBySystemd(mount, source)
-		},
-		Inherited: a.held.mount,
-		Start:     start,
-		Claim:     claim,
-	})
+		Mount:  k.mount, Kept: k.hold, Answers: k.answers, Inherited: a.held.mount,
+		Signals: a.signals, Stopping: func() { notify(k.logger, daemon.SdNotifyStopping) },
+		Upgrades: upgrades, Logger: k.logger,
+	}
+	if k.from != nil {
+		defer k.from.link.Close()
+		k.start.Planned, cfg.Claim = true, k.from.claim
+	}
+	cfg.Start = k.start
+	a.exit, err = keeper.Run(cfg)
+	return k.ended(err)
+}
+
+// ended is what becomes of the end of the keeper.
+func (k *kept) ended(err error) error {
 	if errors.Is(err, keeper.ErrGivenAway) {
-		logger.Info("another mountd serves the mount: this one waits for a signal to end", "mountpoint", dir)
-		<-a.signals
+		k.logger.Info("another mountd serves the mount: this one waits for a signal to end", "mountpoint", k.dir)
+		<-k.signals
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("mount at %s: %w", s.mountpoint, err)
+		return fmt.Errorf("mount at %s: %w", k.settings.mountpoint, err)
 	}
 	return nil
+}
+
+// mount makes the mount, or has it made.
+func (k *kept) mount() (mount *weightfs.Attachment, err error) {
+	switch {
+	case k.from != nil:
+		mount, err = k.from.mount(k.settings.parsed.String())
+	case k.starter != nil:
+		mount, err = k.starter.mount("")
+	default:
+		mount, err = weightfs.Attach(k.settings.mountpoint, k.settings.mountConfig(k.logger))
+	}
+	if err == nil {
+		k.dir = mount.Dir
+	}
+	return mount, err
+}
+
+// hold has systemd hold the mount too, if it can.
+func (k *kept) hold(mount *weightfs.Attachment, source string) error {
+	if !k.start.Held {
+		return nil
+	}
+	return holdBySystemd(mount, source)
+}
+
+// answers is called when the mount answers.
+func (k *kept) answers() error {
+	k.upgrader.listen(k.dir)
+	return k.ready(k.settings, k.log)
 }
 
 // program is an executable file, and its arguments.

@@ -181,7 +181,7 @@ func (a *app) mount(m *mounted, s *settings) error {
 		if a.crashed() {
 			level = slog.LevelWarn
 		}
-		m.Logger.Log(context.Background(), level, "took the mount over", "takeover", m.Takeovers, "upgrade", m.Upgrades, "inodes", t.Inodes, "damaged", t.Damaged,
+		m.Logger.Log(context.Background(), level, "took the mount over", "upgrade", m.Upgrades, "takeover", m.Takeovers, "inodes", t.Inodes, "damaged", t.Damaged,
 			"requests", t.Requests, "resent", t.Resent, "restored_in", t.Took)
 	}
 	return err

@@ -241,6 +241,9 @@ func (k *keeper) follow(w *worker) (ended bool, err error) {
 			if err := k.heard(w, m); err != nil {
 				return false, err
 			}
+			if m.what == Prepared {
+				late.Reset(startLimit) // readers wait from now on
+			}
 		case sig := <-k.Signals:
 			k.stop(w, sig)
 		case u := <-k.Upgrades:
