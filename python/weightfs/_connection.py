@@ -339,6 +339,12 @@ class Connections:
             self._users[connection] += 1
             return connection
 
+    def retain(self, connection: Connection) -> None:
+        """Have a connection, of which a file is open, until one release more."""
+        with self._lock:
+            if connection in self._users:
+                self._users[connection] += 1
+
     def release(self, connection: Connection) -> None:
         """A file of the connection was closed."""
         with self._lock:

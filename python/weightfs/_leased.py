@@ -155,14 +155,21 @@ class LeasedFile(File):
                 self._gone = error
         return [None] * len(batch)
 
-    def take(self, span: Span, want: Want | None, write: Write, stopped: Callable[[], bool] = lambda: False) -> None:
+    def take(
+        self,
+        span: Span,
+        want: Want | None,
+        write: Write,
+        stopped: Callable[[], bool] = lambda: False,
+        give: Callable[[Want], None] = Want.give,
+    ) -> None:
         """Have write take what lies in a span, see scatter, and give it back. Once it
         returns, the bytes were right: those of a lease that was lost are read again,
         from the mount."""
         if want is not None:
             try:
                 scatter(span, want.wait(stopped), write)
-                want.give()
+                give(want)
                 return
             except ConnectionLost as error:
                 self._gone = error
