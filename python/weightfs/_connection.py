@@ -5,6 +5,7 @@ import array
 import errno
 import itertools
 import os
+import select
 import socket
 import threading
 from collections import deque
@@ -178,6 +179,13 @@ class Connection:
             self._socket.send(data, socket.MSG_NOSIGNAL)
         except OSError as error:
             raise lost(self.ended or str(error)) from None
+
+    def check(self) -> None:
+        """Raises ConnectionLost where send would."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLRDHUP)
+        if self.ended is not None or poll.poll(0):
+            raise lost(self.ended or "mountd closed it")
 
     def open(self, path: str) -> RemoteFile:
         """Open an object by its path within the mount. Raises the OSError that open(2)

@@ -4,7 +4,9 @@ them copies them himself soon.
 A lease that is mapped is given back when all tensors over it have gone. Of a tensor that
 is kept for longer than _PATIENCE, or beyond the end of the iteration, the pages are
 copied in place, so that its lease can be given back all the same. In either case a GIVE
-that was sent proves the bytes; where it cannot be sent, check raises ConnectionLost.
+that was sent proves the bytes. Where it cannot be sent, the pages are copied in place,
+and compared with what the mount has: mountd would have had to use the memory twice in
+between, the second time for the same bytes, for a wrong tensor to be taken for right.
 """
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from ._connection import Connection, Want, connections
 from ._header import BITS, Entry
 from ._leased import WINDOW, LeasedFile
 from ._memory import Window, copy, windows_can_own
-from .errors import ConnectionLost, about, lost
+from .errors import ConnectionLost, about
 
 T = TypeVar("T")
 
@@ -53,7 +55,7 @@ class MappedTensor(Generic[T]):
 
     def __init__(self, owner: MappedTensors[T], file: LeasedFile, entry: Entry, leases: int) -> None:
         nbytes = entry.end - entry.begin
-        self._owner, self.entry, self.path = owner, entry, file.path
+        self._owner, self._file, self.entry = owner, file, entry
         self.connection = file.connection
         self.before = entry.begin % mmap.PAGESIZE  # the parts of a page lie in it as in the file
         self.window = Window(self.before + nbytes)
@@ -61,6 +63,8 @@ class MappedTensor(Generic[T]):
         self.since = 0.0  # when it got the oldest of these
         self.booked = nbytes, leases
         self.handed_out = False
+        self.lost: ConnectionLost | None = None  # its bytes are not proven
+        self.comparable = True
 
     def write(self, offset: int, address: int, length: int) -> None:
         copy(self.window.address + self.before + offset, address, length)
@@ -74,6 +78,20 @@ class MappedTensor(Generic[T]):
             self.write(offset, address, length)
             return
         self._owner.use(self, lease)
+
+    def verify(self) -> None:
+        """If the bytes are not proven, compare them with what the mount has. Raises
+        ConnectionLost where they are wrong, or it has ended too."""
+        if self.lost is None:
+            return
+        begin, end = self.entry.begin, self.entry.end
+        try:
+            right = self.comparable and self._file.compare(begin, self.window.address + self.before, end - begin)
+        except OSError:
+            right = False
+        if not right:
+            raise about(self.lost, f"tensor {self.entry.name!r} [{begin},{end})", self._file.path) from None
+        self.lost = None
 
     def tensor(self) -> T:
         return self._owner.hand_out(self)
@@ -93,7 +111,7 @@ class MappedTensors(Generic[T]):
         self._tensors: set[MappedTensor[T]] = set()  # mapped, or being made
         self._bytes = 0
         self._leases = 0
-        self._lost: ConnectionLost | None = None
+        self._unproven: list[MappedTensor[T]] = []  # dropped, but not unmapped
         self._connections: set[Connection] = set()
         self._aging: threading.Thread | None = None
 
@@ -131,10 +149,11 @@ class MappedTensors(Generic[T]):
             lease.users.add(tensor)
 
     def release(self, lease: Lease, user: Any) -> None:
-        """End a use of a lease, if it has not ended. Raises ConnectionLost where it was the
-        last and the bytes may have been wrong."""
+        """End a use of a lease. Raises ConnectionLost where the bytes may have been wrong."""
         if self._end_use(lease, user):
             lease.want.give()
+        else:  # it is used by others still
+            lease.want.connection.check()
 
     def drop(self, lease: Lease) -> None:
         """Whoever took a lease, if it has come, has failed, or has released it."""
@@ -150,7 +169,10 @@ class MappedTensors(Generic[T]):
             return not lease.users
 
     def hand_out(self, tensor: MappedTensor[T]) -> T:
-        """The tensor, which keeps its memory."""
+        """The tensor, which keeps its memory. Raises ConnectionLost where it is wrong."""
+        with self._changed:
+            self._give_if_lost(tensor)
+        tensor.verify()
         tensor.handed_out = True
         array = (ctypes.c_char * (tensor.entry.end - tensor.entry.begin)).from_address(tensor.window.address + tensor.before)
         weakref.finalize(array, self._drop, tensor).atexit = False
@@ -161,34 +183,46 @@ class MappedTensors(Generic[T]):
         no lock."""
         self._dropped.append(tensor)
         if self._closed:
-            self._unmap_dropped()
+            for tensor in self._take_dropped():
+                tensor.window.unmap()
 
-    def _unmap_dropped(self) -> list[MappedTensor[T]]:
-        """Unmap what nothing refers to. It takes no lock."""
-        gone = []
+    def _take_dropped(self) -> list[MappedTensor[T]]:
+        """What nothing refers to. It takes no lock."""
+        dropped = []
         try:
             while True:
-                tensor = self._dropped.popleft()
-                tensor.window.unmap()
-                gone.append(tensor)
+                dropped.append(self._dropped.popleft())
         except IndexError:
-            return gone
+            return dropped
 
     def check(self) -> None:
         """Give back the leases of tensors that have gone. Raises ConnectionLost where one
-        of them, or one that was handed out, may have been wrong."""
+        of them, or one that was handed out, was wrong."""
         with self._changed:
             self._reap()
             for tensor in self._tensors:
-                if tensor.leases and tensor.connection.ended is not None:
-                    self._note(tensor, lost(tensor.connection.ended))
-            if self._lost is not None:
-                raise self._lost
+                self._give_if_lost(tensor)
+            dropped, self._unproven = self._unproven, []
+            kept = [tensor for tensor in self._tensors if tensor.handed_out]
+        try:
+            for tensor in dropped + kept:
+                tensor.verify()
+        finally:
+            for tensor in dropped:
+                tensor.window.unmap()
 
     def _reap(self) -> None:
-        for tensor in self._unmap_dropped():
+        for tensor in self._take_dropped():
             self._give(tensor)
             self._forget(tensor)
+            if tensor.lost is not None and tensor.handed_out:
+                self._unproven.append(tensor)
+            else:
+                tensor.window.unmap()
+
+    def _give_if_lost(self, tensor: MappedTensor[T]) -> None:
+        if tensor.leases and tensor.connection.ended is not None:
+            self._give(tensor)
 
     def _forget(self, tensor: MappedTensor[T]) -> None:
         self._tensors.discard(tensor)
@@ -204,12 +238,12 @@ class MappedTensors(Generic[T]):
             try:
                 self.release(lease, tensor)
             except ConnectionLost as error:
-                self._note(tensor, error)
-
-    def _note(self, tensor: MappedTensor[T], error: ConnectionLost) -> None:
-        if self._lost is None:
-            what = f"tensor {tensor.entry.name!r} [{tensor.entry.begin},{tensor.entry.end})"
-            self._lost = about(error, what, tensor.path)  # type: ignore[assignment]
+                tensor.lost = error
+        if leases and tensor.lost is not None:
+            try:
+                tensor.window.own()  # before anybody reads the mount for the comparison
+            except OSError:
+                tensor.comparable = False
 
     def _own(self, tensor: MappedTensor[T]) -> None:
         """Copy a tensor in place, and give its leases back."""
@@ -248,5 +282,4 @@ class MappedTensors(Generic[T]):
                 self._aging.join()
             for connection in self._connections:
                 connections.release(connection)
-        if self._lost is not None:
-            raise self._lost
+            self.check()

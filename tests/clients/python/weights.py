@@ -293,15 +293,19 @@ def paced_mapped(path):
 
 
 def lost_mapped(path, at):
-    """A connection that ends while a tensor is mapped: the first, or the last."""
+    """A connection that ends while a tensor is mapped: the first one where mountd is
+    killed, the last one where it is cut off, and maybe wrong."""
     weightfs._mapped._PATIENCE = 1e6  # it is not copied meanwhile
-    want, chosen = contents(path), [name for name, _, is_leased in mapped_tensors(path) if is_leased][0 if at == "first" else -1]
+    want, chosen = contents(path), [name for name, _, is_leased in mapped_tensors(path) if is_leased][0 if at == "killed" else -1]
     try:
         for name, tensor, _ in mapped_tensors(path):
             if name == chosen:
                 pause()
-                if at == "last":
+                if at != "killed":
                     shut_down()
+                if at == "wrong":
+                    ctypes.memset(tensor.data_ptr() + 1000, 77, 1000)
+                    continue
             assert digest(content(tensor)) == want[name]
     except weightfs.ConnectionLost as error:
         print("lost:", error)
