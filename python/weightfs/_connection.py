@@ -5,6 +5,7 @@ import array
 import errno
 import itertools
 import os
+import select
 import socket
 import threading
 from collections import deque
@@ -179,6 +180,13 @@ class Connection:
         except OSError as error:
             raise lost(self.ended or str(error)) from None
 
+    def check(self) -> None:
+        """Raises ConnectionLost where send would."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLRDHUP)
+        if self.ended is not None or poll.poll(0):
+            raise lost(self.ended or "mountd closed it")
+
     def open(self, path: str) -> RemoteFile:
         """Open an object by its path within the mount. Raises the OSError that open(2)
         of it would, or ConnectionLost."""
@@ -338,6 +346,12 @@ class Connections:
                 self._users[connection] = 0
             self._users[connection] += 1
             return connection
+
+    def retain(self, connection: Connection) -> None:
+        """Have a connection, of which a file is open, until one release more."""
+        with self._lock:
+            if connection in self._users:
+                self._users[connection] += 1
 
     def release(self, connection: Connection) -> None:
         """A file of the connection was closed."""

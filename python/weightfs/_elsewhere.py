@@ -8,6 +8,7 @@ from typing import Any, Callable, Iterable, Iterator, Literal, Sequence, TypeVar
 
 from ._find import NoHandoff, NoMount
 from ._leased import LeasedFile, log
+from ._mapped import MappedTensors
 from ._stream import Elsewhere, Stream
 from ._tensors import SafeFile, Target
 
@@ -61,11 +62,12 @@ def iterate(
     choose: Callable[[str], bool] | None,
     ahead: int,
     threads: int | None,
+    mapped: MappedTensors[T] | None = None,
 ) -> Iterator[tuple[str, T]]:
     """Tensors of files on mounts and of others, in order. The first file that is not
     leased, though it lies on a mount, is told of."""
     told = False
-    with closing(iter(Stream(paths, target, choose, ahead, threads or default_threads()))) as items:
+    with closing(iter(Stream(paths, target, choose, ahead, threads or default_threads(), mapped))) as items:
         for item in items:
             if not isinstance(item, Elsewhere):
                 yield item

@@ -13,7 +13,7 @@ from typing import Any, Callable, Iterable, Iterator, Sequence
 from ._connection import Want, connections
 from ._files import File, PlainFile, View
 from ._find import NoMount, find
-from ._memory import copy
+from ._memory import copy, same
 from ._spans import Extent, Span, scatter, spans
 from .errors import ConnectionLost, about
 
@@ -155,14 +155,21 @@ class LeasedFile(File):
                 self._gone = error
         return [None] * len(batch)
 
-    def take(self, span: Span, want: Want | None, write: Write, stopped: Callable[[], bool] = lambda: False) -> None:
+    def take(
+        self,
+        span: Span,
+        want: Want | None,
+        write: Write,
+        stopped: Callable[[], bool] = lambda: False,
+        give: Callable[[Want], None] = Want.give,
+    ) -> None:
         """Have write take what lies in a span, see scatter, and give it back. Once it
         returns, the bytes were right: those of a lease that was lost are read again,
         from the mount."""
         if want is not None:
             try:
                 scatter(span, want.wait(stopped), write)
-                want.give()
+                give(want)
                 return
             except ConnectionLost as error:
                 self._gone = error
@@ -181,13 +188,31 @@ class LeasedFile(File):
         mount whose daemon was replaced."""
         with self._lock:
             if self._mount is None:
-                mount = PlainFile(self.path)
-                if mount.inode != self.remote.inode or mount.size != self.size:
-                    mount.close()
-                    raise OSError(errno.ESTALE, "it was replaced while the connection to mountd was lost")
+                mount = self._open_mount()
                 log.warning("%s is read through its mount: %s", self.path, self._gone.strerror if self._gone else "")
                 self._mount = mount
             return self._mount
+
+    def _open_mount(self) -> PlainFile:
+        mount = PlainFile(self.path)
+        if mount.inode != self.remote.inode or mount.size != self.size:
+            mount.close()
+            raise OSError(errno.ESTALE, "it was replaced while the connection to mountd was lost")
+        return mount
+
+    def compare(self, offset: int, address: int, length: int) -> bool:
+        """Whether memory has the bytes of a range, as the mount has them. The file may have
+        been closed. Raises OSError where the mount cannot be read."""
+        mount = self._open_mount()
+        try:
+            buffer = (ctypes.c_char * min(length, self.longest_range))()
+            for done in range(0, length, len(buffer)):
+                n = min(len(buffer), length - done)
+                if mount.readinto(memoryview(buffer)[:n], offset + done) < n or not same(address + done, ctypes.addressof(buffer), n):
+                    return False
+            return True
+        finally:
+            mount.close()
 
     def fetch(self, wanted: Iterable[Span], write: Write) -> None:
         """Lease spans one behind the other, of which some are wanted ahead, and have

@@ -1,9 +1,10 @@
-"""Memory by address: the mapping of mountd's memory, buffers that are used again,
-and copies during which other threads run."""
+"""Memory by address: mappings of mountd's memory, buffers that are used again, and
+copies during which other threads run."""
 from __future__ import annotations
 
 import collections
 import ctypes
+import fcntl
 import mmap
 import os
 import weakref
@@ -13,11 +14,17 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-
+_libc.memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
 _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
-_MADV_HUGEPAGE = 14  # Linux's
+# Linux's.
+_MADV_HUGEPAGE = 14
+_MADV_POPULATE_READ = 22
+_MADV_POPULATE_WRITE = 23
+_MAP_FIXED = 0x10
+_MAP_NORESERVE = 0x4000
 
+_READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 _MAP_FAILED = ctypes.c_void_p(-1).value
 
 # What is copied at once: it stays in the processor's caches.
@@ -36,19 +43,72 @@ class Mapping:
     def __init__(self, fd: int, size: int) -> None:
         address = _libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0)
         if address == _MAP_FAILED:
-            number = ctypes.get_errno()
-            raise OSError(number, f"map the memory of mountd: {os.strerror(number)}")
+            raise _error("map the memory of mountd")
         self.address: int = address
         self.size = size
+        self.fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC)
         buffer = (ctypes.c_char * size).from_address(address)
         weakref.finalize(buffer, _libc.munmap, address, size).atexit = False
         self._buffer = buffer  # which keeps it mapped
+        weakref.finalize(self, os.close, self.fd).atexit = False
+
+
+class Window:
+    """A range of addresses that shows parts of a Mapping side by side. It is private: what
+    is written to it stays in it. A page that was not written shows what the Mapping has
+    now, until own. It must be unmapped."""
+
+    def __init__(self, size: int) -> None:
+        """Reserve the addresses of so many bytes, where zeros lie. Raises OSError."""
+        self.size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        address = _libc.mmap(None, self.size, _READ_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE, -1, 0)
+        if address == _MAP_FAILED:
+            raise _error("reserve memory for a tensor")
+        self.address: int = address
+
+    def show(self, at: int, memory: Mapping, offset: int, length: int) -> bool:
+        """Show a part of the mapping at an address of the window. False where that cannot
+        be: then the bytes must be copied. Pages are shown whole, so the part must be all
+        that is used of its first and last page."""
+        before = at % mmap.PAGESIZE
+        if (offset - at) % mmap.PAGESIZE:
+            return False
+        length = -(-(length + before) // mmap.PAGESIZE) * mmap.PAGESIZE
+        flags = mmap.MAP_PRIVATE | _MAP_FIXED | _MAP_NORESERVE
+        if _libc.mmap(at - before, length, _READ_WRITE, flags, memory.fd, offset - before) == _MAP_FAILED:
+            return False
+        _libc.madvise(at - before, length, _MADV_POPULATE_READ)  # at once: it costs less than page by page
+        return True
+
+    def own(self) -> None:
+        """Copy all pages that were not written, in place: from now on the window shows
+        what it showed, whatever becomes of the Mapping. Raises OSError."""
+        if _libc.madvise(self.address, self.size, _MADV_POPULATE_WRITE):
+            raise _error("copy a tensor that is kept")
+
+    def unmap(self) -> None:
+        _libc.munmap(self.address, self.size)
+
+
+def windows_can_own() -> bool:
+    """Whether Window.own works: since Linux 5.14."""
+    return not _libc.madvise(None, 0, _MADV_POPULATE_WRITE)
+
+
+def _error(what: str) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, f"{what}: {os.strerror(number)}")
 
 
 def copy(to: int, source: int, length: int) -> None:
     """Copy between addresses. Other threads run meanwhile."""
     for done in range(0, length, _STEP):
         ctypes.memmove(to + done, source + done, min(_STEP, length - done))
+
+
+def same(a: int, b: int, length: int) -> bool:
+    """Whether the same bytes lie at two addresses."""
+    return not _libc.memcmp(a, b, length)
 
 
 class Buffers:

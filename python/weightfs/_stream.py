@@ -2,7 +2,8 @@
 
 Threads take turns to want ranges ahead; each copies what is leased to where it goes,
 and gives it back at once: however slowly the tensors are taken, no lease is held
-meanwhile. Another one opens the next file.
+meanwhile. Another one opens the next file. If the caller allows it, tensors are mapped
+instead, see _mapped.
 """
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from ._connection import Stopped, Want
 from ._find import NoHandoff, NoMount
 from ._header import Entry, Header
 from ._leased import LeasedFile
+from ._mapped import Lease, MappedTensor, MappedTensors
 from ._spans import Extent, Span, spans
 from ._tensors import Sink, Target, open_header
 from .errors import about
@@ -65,9 +67,18 @@ class Stream(Generic[T]):
     """Iterate over it once. It yields pairs of name and tensor, and an Elsewhere for
     each file that is not leased."""
 
-    def __init__(self, paths: Sequence[str], target: Target[T], choose: Callable[[str], bool] | None, ahead: int, threads: int) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str],
+        target: Target[T],
+        choose: Callable[[str], bool] | None,
+        ahead: int,
+        threads: int,
+        mapped: MappedTensors[T] | None = None,
+    ) -> None:
         """ahead is how many bytes of tensors are fetched and not taken, or one tensor;
-        threads is how many copy."""
+        threads is how many copy; mapped has the tensors that need not be copied."""
+        self._mapped = mapped
         self._target, self._choose, self._ahead, self._threads = target, choose, ahead, threads
         self._turn = threading.Lock()  # to want ranges ahead, and to take the oldest
         # Guarded by _turn:
@@ -100,11 +111,15 @@ class Stream(Generic[T]):
         finally:
             self._stop()
             thread.join()
+            if self._mapped is not None:
+                self._mapped.close()
 
     def _take(self) -> _Tensor[T] | Elsewhere | None:
         """The next of what is ready; None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._ready or self._ended)
+            if self._mapped is not None:
+                self._mapped.check()
             if not self._ready:
                 if self._error is not None:
                     raise self._error
@@ -296,28 +311,41 @@ class Stream(Generic[T]):
         return True
 
     def _make_sink(self, tensor: _Tensor[T]) -> None:
-        tensor.sink = self._target.begin(tensor.entry.dtype, tensor.entry.shape, tensor.nbytes)
+        if self._mapped is not None:
+            tensor.sink = self._mapped.begin(tensor.file, tensor.entry)
+        if tensor.sink is None:
+            tensor.sink = self._target.begin(tensor.entry.dtype, tensor.entry.shape, tensor.nbytes)
 
     # What has come
 
     def _copy(self, job: _Job) -> None:
-        """Copy a range to where it goes, and give it back."""
-
-        def write(tensor: _Tensor[T], offset: int, address: int, length: int) -> None:
-            assert tensor.sink is not None
-            tensor.sink.write(offset, address, length)
-
-        try:
-            job.file.take(job.span, job.want, write, lambda: self._stopped)
-        except OSError as error:
-            raise job.about(error) from None
-        finally:
-            if job.want is not None:
-                job.want.drop()  # does nothing where it was given back
+        """Copy a range to where it goes, and give it back, or map it there."""
+        if job.want is None or self._mapped is None:
+            self._copy_lease(job, None, Want.give, Want.drop)
+        else:
+            lease, mapped = Lease(job.want), self._mapped
+            self._copy_lease(job, lease, lambda _: mapped.release(lease, lease), lambda _: mapped.drop(lease))
         with self._changed:
             for part in job.span.parts:
                 part.key.left -= part.length
             self._deliver()
+
+    def _copy_lease(self, job: _Job, lease: Lease | None, give: Callable[[Want], None], drop: Callable[[Want], None]) -> None:
+        def write(tensor: _Tensor[T], offset: int, address: int, length: int) -> None:
+            sink = tensor.sink
+            assert sink is not None
+            if lease is not None and isinstance(sink, MappedTensor):
+                sink.map(offset, address, length, lease)
+            else:
+                sink.write(offset, address, length)
+
+        try:
+            job.file.take(job.span, job.want, write, lambda: self._stopped, give)
+        except OSError as error:
+            raise job.about(error) from None
+        finally:
+            if job.want is not None:
+                drop(job.want)  # does nothing where it was given back
 
     def _deliver(self) -> None:
         """Hand over what is complete, in order."""

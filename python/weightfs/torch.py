@@ -14,6 +14,7 @@ import torch
 from ._elsewhere import AHEAD, file_names
 from ._elsewhere import iterate as _iterate
 from ._elsewhere import safe_open as _safe_open
+from ._mapped import MappedTensors
 from ._tensors import HostTarget, Target, as_bytes
 
 __all__ = ["iterate", "load_file", "safe_open"]
@@ -42,6 +43,7 @@ def iterate(
     filter: Callable[[str], bool] | None = None,
     memory_limit: int = AHEAD,
     concurrency: int | None = None,
+    mapped: bool = False,
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """The tensors of files on a device, in file order, while later ones are fetched.
 
@@ -49,8 +51,19 @@ def iterate(
     memory_limit is how many bytes of tensors are fetched ahead, or one tensor;
     concurrency is how many threads copy (one for two processors, 4 at most). On the
     CPU, memory of tensors that nobody refers to any more is used again.
+
+    mapped is for a caller on the CPU who copies each tensor and drops it: tensors from
+    1 MiB on may then lie in mountd's memory instead of in a copy. They can be written,
+    which nobody else sees, and be kept: what is kept for two seconds, or to the end of
+    the iteration, is copied then. Three things differ. Iterate to the end, or close the
+    iterator. If the connection to mountd is lost, tensors that were handed out are
+    compared with the mount at the next step: where they differ, also because they were
+    written, ConnectionLost is raised. A process that is forked during the iteration
+    must not use them.
     """
-    return _iterate(file_names(paths), _target(device, memory_limit), "pt", str(device), filter, memory_limit, concurrency)
+    where = torch.device(device)
+    views = MappedTensors(_tensor) if mapped and where.type == "cpu" else None
+    return _iterate(file_names(paths), _target(device, memory_limit), "pt", str(device), filter, memory_limit, concurrency, views)
 
 
 def safe_open(path: _Path, device: Any = "cpu") -> Any:

@@ -123,7 +123,8 @@ def _parse(load_config: LoadConfig) -> Options:
 
 
 def _leased(files: Sequence[str], options: Options, choose: Callable[[str], bool] | None) -> Tensors:
-    return weights.iterate(sorted(files), filter=choose, memory_limit=options.memory_limit, concurrency=options.concurrency)
+    # vLLM copies each tensor into a parameter.
+    return weights.iterate(sorted(files), filter=choose, memory_limit=options.memory_limit, concurrency=options.concurrency, mapped=True)
 
 
 _METHOD = DefaultModelLoader._get_weights_iterator

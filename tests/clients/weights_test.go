@@ -33,8 +33,21 @@ var weightsTree = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := os.Mkdir(filepath.Join(dir, filepath.Dir(mappedFile)), 0o755); err != nil {
+		return "", err
+	}
+	spec := rig.Checkpoint{Size: 48 << 20, TensorSize: 3 << 20, Dtypes: []string{"F32", "BF16", "F64"}}
+	if _, err := rig.WriteCheckpoint(filepath.Join(dir, filepath.Dir(mappedFile)), spec); err != nil {
+		return "", err
+	}
 	return dir, theStage.upload(ctx, weightsBucket, dir)
 })
+
+// mappedFile has tensors that are mapped, with mappedMemory not all at once.
+const (
+	mappedFile   = "mapped/model.safetensors"
+	mappedMemory = "128Mi"
+)
 
 // weights are the originals, and a mount of them that leases; the test is skipped
 // where it cannot.
@@ -205,6 +218,74 @@ func TestPythonSlowConsumer(t *testing.T) {
 	c.Send("")
 	if got := c.Answer(); !regexp.MustCompile(`^\d\d tensors$`).MatchString(got) {
 		t.Error(got)
+	}
+}
+
+// Tensors that are mapped instead of copied are right, can be written without anybody
+// seeing it, and are given back.
+func TestPythonMapped(t *testing.T) {
+	_, m := weights(t, "--memory-limit", "512Mi")
+	for _, threads := range []string{"1", "3"} {
+		c := startPython(t, "mapped", filepath.Join(m.Dir, mappedFile), threads)
+		if got := c.Answer(); !regexp.MustCompile(`^\d\d mapped$`).MatchString(got) {
+			t.Error(got)
+		}
+		rig.Await(t, "nothing is held once tensors are dropped", func() bool { return leasesOf(t, m).Held == 0 })
+		c.Kill()
+	}
+}
+
+// Tensors that are kept are copied where too many are mapped, hold no lease once all
+// were taken, and stay right when mountd uses its memory for other files.
+func TestPythonMappedKept(t *testing.T) {
+	original, m := weights(t, "--memory-limit", mappedMemory)
+	c := startPython(t, "kept", filepath.Join(m.Dir, mappedFile))
+	var leased, copied int64
+	if _, err := fmt.Sscan(c.Answer(), &leased, &copied); err != nil {
+		t.Fatal(err)
+	}
+	if leased == 0 || leased > 16<<20 || copied == 0 {
+		t.Errorf("%d bytes were mapped and %d copied", leased, copied)
+	}
+	rig.Await(t, "nothing is held once all tensors were taken", func() bool { return leasesOf(t, m).Held == 0 })
+	for range 2 {
+		output(t, m.Dir, "cat sharded/*.safetensors trained/*.safetensors | sha256sum")
+	}
+	output(t, m.Dir, fmt.Sprintf("cmp %s %q", mappedFile, filepath.Join(original, mappedFile)))
+	c.Send("")
+	c.Expect("ok")
+}
+
+// A consumer that pauses holds no lease, though its tensor is mapped.
+func TestPythonMappedSlowConsumer(t *testing.T) {
+	_, m := weights(t, "--memory-limit", mappedMemory)
+	c := startPython(t, "paced_mapped", filepath.Join(m.Dir, mappedFile))
+	c.Expect("ready")
+	rig.Await(t, "nothing is held for a consumer that pauses", func() bool { return leasesOf(t, m).Held == 0 })
+	c.Send("")
+	c.Expect("ok")
+}
+
+// A connection that ends while a tensor is mapped leaves the tensor as it was when mountd
+// is killed. It is an error at the next step, also where that is the end, unless the
+// mount goes on and has the same bytes.
+func TestPythonMappedLost(t *testing.T) {
+	const lost = `^lost: .*tensor '[^']+' \[\d+,\d+\): the connection to mountd has ended: .*/model.safetensors'$`
+	for at, want := range map[string]string{"killed": lost, "cut off": "^no error$", "wrong": lost} {
+		t.Run(at, func(t *testing.T) {
+			_, m := weights(t, "--memory-limit", mappedMemory)
+			c := startPython(t, "lost_mapped", filepath.Join(m.Dir, mappedFile), at)
+			c.Expect("ready")
+			if at == "killed" {
+				if err := m.Kill(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.Send("")
+			if got := c.Answer(); !regexp.MustCompile(want).MatchString(got) {
+				t.Error(got)
+			}
+		})
 	}
 }
 

@@ -39,6 +39,13 @@ def content(tensor):
     return bytes(tensor.reshape(-1).view(flavour("torch").torch.uint8).numpy() if hasattr(tensor, "reshape") else tensor.numpy())
 
 
+def contents(path):
+    """The digest of each tensor of a file, by read."""
+    with open(path, "rb") as file:
+        entries = read_header(path, os.fstat(file.fileno()).st_size, lambda offset, n: (file.seek(offset), file.read(n))[1]).entries
+        return {e.name: digest((file.seek(e.begin), file.read(e.end - e.begin))[1]) for e in entries}
+
+
 def manifest(kind, limit, threads, *paths):
     """All tensors by one iterator over all files: a manifest, in their order."""
     headers = {}
@@ -190,18 +197,18 @@ def lost(path):
         print("then:", error)
 
 
+def shut_down():
+    """End the connection."""
+    for connection in list(weightfs._connection.connections._users):
+        connection._socket.shutdown(socket.SHUT_RDWR)
+
+
 def survives(path):
     """A connection that ends, where the mount does not: every byte is right."""
-    with open(path, "rb") as file:
-        want = {}
-        for entry in read_header(path, os.fstat(file.fileno()).st_size, lambda offset, n: (file.seek(offset), file.read(n))[1]).entries:
-            file.seek(entry.begin)
-            want[entry.name] = digest(file.read(entry.end - entry.begin))
-    got = {}
+    want, got = contents(path), {}
     for name, tensor in weightfs.numpy.iterate(path, memory_limit=1 << 20):
         if not got:
-            for connection in list(weightfs._connection.connections._users):
-                connection._socket.shutdown(socket.SHUT_RDWR)
+            shut_down()
         got[name] = digest(tensor.tobytes())
     assert got == want, [name for name in want if got.get(name) != want[name]]
     print("ok")
@@ -228,6 +235,82 @@ def given_up(path):
     assert file.read(0, 1000) == before
     file.close()
     print("ok")
+
+
+def is_mapped(tensor):
+    """Whether a tensor lies in a mapping of a file."""
+    with open("/proc/self/maps") as lines:
+        for span, permissions, _, _, inode, *_ in map(str.split, lines):
+            begin, end = (int(part, 16) for part in span.split("-"))
+            if begin <= tensor.data_ptr() < end:
+                return permissions == "rw-p" and inode != "0"  # buffers for copies are shared, or of no file
+    raise AssertionError(f"{tensor.data_ptr():#x} is not mapped at all")
+
+
+def mapped_tensors(path, **arguments):
+    """Tensors that need not be copied, and whether that is so."""
+    for name, tensor in flavour("torch").iterate(path, mapped=True, **arguments):
+        yield name, tensor, len(content(tensor)) > 0 and is_mapped(tensor)
+
+
+def mapped(path, threads):
+    """Tensors that are mapped: every byte is right. They may be written, which nobody sees."""
+    want, number = contents(path), 0
+    for name, tensor, is_leased in mapped_tensors(path, concurrency=int(threads)):
+        assert digest(content(tensor)) == want.pop(name), name
+        if is_leased:
+            number += 1
+            ctypes.memset(tensor.data_ptr(), number, 100_000)
+            assert content(tensor)[:100_000] == bytes([number]) * 100_000
+    assert not want, want
+    got = {name: digest(content(tensor)) for name, tensor, _ in mapped_tensors(path)}
+    assert got == contents(path), "a write was seen"
+    pause(f"{number} mapped")
+
+
+def kept(path):
+    """All tensors, which are kept."""
+    want, tensors, leased, copied = contents(path), [], 0, 0
+    for name, tensor, is_leased in mapped_tensors(path):
+        tensors.append((name, tensor))
+        size = len(content(tensor))
+        leased, copied = leased + size * is_leased, copied + size * (not is_leased and size >= 1 << 20)
+    pause(f"{leased} {copied}")
+    wrong = [name for name, tensor in tensors if digest(content(tensor)) != want[name]]
+    assert not wrong, wrong
+    print("ok")
+
+
+def paced_mapped(path):
+    """All tensors, after a pause with one that is mapped."""
+    want, number = contents(path), 0
+    for name, tensor, is_leased in mapped_tensors(path):
+        number += is_leased
+        if is_leased and number == 1:
+            pause()
+        assert digest(content(tensor)) == want[name], name
+    print("ok")
+
+
+def lost_mapped(path, at):
+    """A connection that ends while a tensor is mapped: the first one where mountd is
+    killed, the last one where it is cut off, and maybe wrong."""
+    weightfs._mapped._PATIENCE = 1e6  # it is not copied meanwhile
+    want, chosen = contents(path), [name for name, _, is_leased in mapped_tensors(path) if is_leased][0 if at == "killed" else -1]
+    try:
+        for name, tensor, _ in mapped_tensors(path):
+            if name == chosen:
+                pause()
+                if at != "killed":
+                    shut_down()
+                if at == "wrong":
+                    ctypes.memset(tensor.data_ptr() + 1000, 77, 1000)
+                    continue
+            assert digest(content(tensor)) == want[name]
+    except weightfs.ConnectionLost as error:
+        print("lost:", error)
+    else:
+        print("no error")
 
 
 def reuse(*paths):
