@@ -99,25 +99,30 @@ func (a *Attachment) Close() error {
 	return err
 }
 
-// sentAttachment is what goes with the descriptors of an attachment.
+// sentAttachment is what goes with the descriptors of an attachment. Paths are
+// bytes: a string that is not UTF-8 would be another one behind JSON.
 type sentAttachment struct {
-	Dir          string
+	Dir          []byte
 	Helper       bool
 	Major, Minor uint32
-	Source       string
+	Source       []byte
 	Mounted      bool // the last three are known
 }
 
+// maxSentAttachment bounds the message of an attachment, in bytes: two paths in
+// base64, and some more.
+const maxSentAttachment = 16 << 10
+
 // sent is what is to be known of an attachment.
 func (a *Attachment) sent() sentAttachment {
-	return sentAttachment{a.Dir, a.helper, a.entry.major, a.entry.minor, a.entry.source, a.entry != mountEntry{}}
+	return sentAttachment{[]byte(a.Dir), a.helper, a.entry.major, a.entry.minor, []byte(a.entry.source), a.entry != mountEntry{}}
 }
 
 // be has an attachment be one that was sent.
 func (a *Attachment) be(sent sentAttachment) {
-	a.Dir, a.helper = sent.Dir, sent.Helper
+	a.Dir, a.helper = string(sent.Dir), sent.Helper
 	if sent.Mounted {
-		a.entry = mountEntry{sent.Major, sent.Minor, sent.Dir, fsType, sent.Source}
+		a.entry = mountEntry{sent.Major, sent.Minor, a.Dir, fsType, string(sent.Source)}
 	}
 }
 
@@ -175,10 +180,10 @@ func SocketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 	return conn.(*net.UnixConn), theirs, nil
 }
 
-// receiveDescriptors takes a message of at least one byte, and the descriptors that
-// come with it, from a socket: one, or two.
+// receiveDescriptors takes a message of at least one byte, and the one or two
+// descriptors that come with it, from a socket.
 func receiveDescriptors(from *net.UnixConn) (message []byte, fds []int, err error) {
-	message, oob := make([]byte, 8<<10), make([]byte, unix.CmsgSpace(8))
+	message, oob := make([]byte, maxSentAttachment), make([]byte, unix.CmsgSpace(8))
 	n, oobn, _, _, err := from.ReadMsgUnix(message, oob)
 	if err != nil {
 		return nil, nil, err

@@ -3,6 +3,7 @@ package fs_test
 import (
 	"errors"
 	"net"
+	"os"
 	"os/exec"
 	"regexp"
 	"testing"
@@ -15,11 +16,15 @@ import (
 
 // What one process mounts another serves, and who mounted can take it away.
 func TestAttachmentIsPassedOn(t *testing.T) {
-	dir := t.TempDir()
+	dir := t.TempDir() + "/no UTF-8: \xff"
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	made, err := fs.Attach(dir, fs.Config{Source: "weights", Options: []string{"noexec"}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = made.Detach() }) // after a failure: whoever looks would wait
 	ours, theirs, err := fs.SocketPair()
 	if err != nil {
 		t.Fatal(err)

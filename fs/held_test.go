@@ -17,7 +17,8 @@ func heldFiles(t *testing.T) (a *Attachment, files []*os.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a = &Attachment{Dir: "/mnt/models", fd: device, entry: mountEntry{0, 7, "/mnt/models", fsType, "s3://models"}, state: l.file}
+	dir := "/mnt/no UTF-8: \xff"
+	a = &Attachment{Dir: dir, fd: device, entry: mountEntry{0, 7, dir, fsType, "/models \xff"}, state: l.file}
 	t.Cleanup(func() { unix.Close(device) })
 	files, err = a.Hold("eu-west-1")
 	if err != nil {
@@ -35,7 +36,7 @@ func TestHeld(t *testing.T) {
 		t.Fatalf("held is %q, served by %d: %v", note, served, err)
 	}
 	defer got.Close()
-	if got.sent() != a.sent() || got.fd == a.fd || got.state == a.state {
+	if got.Dir != a.Dir || got.helper != a.helper || got.entry != a.entry || got.fd == a.fd || got.state == a.state {
 		t.Errorf("held is %+v of %+v", got, a)
 	}
 	if err := got.Check(storeOfF(), Config{}); err != nil {
