@@ -42,9 +42,6 @@ func (a *app) keep(s *settings) error {
 	if err != nil {
 		return fmt.Errorf("keep the mount: %w", err)
 	}
-	if k.start.Held {
-		defer letGo(k.logger)
-	}
 	if a.held.mount != nil {
 		k.dir, k.start.Source, k.start.Takeovers = a.held.mount.Dir, a.held.source, a.held.served
 	} else if s.takeOver && a.starter == nil {
@@ -54,7 +51,6 @@ func (a *app) keep(s *settings) error {
 	}
 	first, upgrades := program{"/proc/self/exe", a.args[1:]}, make(chan keeper.Upgrade)
 	k.upgrader = &upgrader{program: first, app: a, home: home, upgrades: upgrades, ended: make(chan struct{}), logger: k.logger}
-	defer k.upgrader.close()
 	cfg := keeper.Config{
 		Worker: func(start keeper.Start) *exec.Cmd { return a.worker(first, start, home) },
 		Mount:  k.mount, Kept: k.hold, Answers: k.answers, Inherited: a.held.mount,
@@ -67,6 +63,10 @@ func (a *app) keep(s *settings) error {
 	}
 	cfg.Start = k.start
 	a.exit, err = keeper.Run(cfg)
+	k.upgrader.close()
+	if k.start.Held {
+		letGo(k.logger) // also where it is another keeper's now
+	}
 	return k.ended(err)
 }
 

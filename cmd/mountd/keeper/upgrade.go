@@ -43,6 +43,22 @@ type Upgrade struct {
 	Done func(Upgraded)
 }
 
+// refuse tells another keeper why it does not get the mount.
+func (u Upgrade) refuse(why error) {
+	if u.Peer != nil {
+		_ = u.Peer.Say(Refused, why.Error()) // it may be gone
+	}
+}
+
+// reject ends an upgrade that was not begun.
+func (u Upgrade) reject(why error) {
+	u.refuse(why)
+	if u.Peer != nil {
+		_ = u.Peer.Close()
+	}
+	u.Done(Upgraded{Err: why})
+}
+
 // Upgraded is how an upgrade ended.
 type Upgraded struct {
 	Err   error
@@ -78,12 +94,12 @@ func (s *successor) isLate() <-chan time.Time {
 
 func (k *keeper) beginUpgrade(u Upgrade) {
 	if !k.answered || k.stopping || k.next != nil {
-		u.Done(Upgraded{Err: ErrBusy})
+		u.reject(ErrBusy)
 		return
 	}
 	w, err := k.runNext(u)
 	if err != nil {
-		u.Done(Upgraded{Err: err})
+		u.reject(err)
 		return
 	}
 	k.next = &successor{worker: w, Upgrade: u, late: time.NewTimer(prepareLimit)}
@@ -111,11 +127,10 @@ func (k *keeper) runNext(u Upgrade) (*worker, error) {
 }
 
 // drop ends a worker that is not needed.
-func (w *worker) drop(why error) {
+func (w *worker) drop() {
 	if w.cmd != nil {
 		_ = w.cmd.Process.Kill() // it may have ended
 	} else {
-		_ = w.link.Say(Refused, why.Error()) // it may be gone
 		w.noteDeath()
 		_ = w.link.Close()
 	}
@@ -185,7 +200,7 @@ func (k *keeper) takeOver(w *worker) *worker {
 		return nil
 	}
 	k.next, k.gaveAway = nil, true
-	next.drop(ErrGivenAway)
+	next.drop()
 	next.Done(Upgraded{})
 	return nil
 }
@@ -215,7 +230,8 @@ func (k *keeper) cancelUpgrade(why error) {
 	k.next = nil
 	if !next.gone() {
 		next.late.Stop()
-		next.drop(why)
+		next.refuse(why)
+		next.drop()
 	}
 	k.Logger.Error("the upgrade has failed: the program that served serves on", "err", why)
 	next.Done(Upgraded{Err: why})

@@ -212,6 +212,23 @@ func linkPair(t *testing.T) (ours, theirs *Link) {
 	return ours, theirs
 }
 
+// Another keeper that asks while an upgrade is under way, or before the mount answers,
+// is told so.
+func TestBusyKeeperSaysSo(t *testing.T) {
+	for _, k := range []*keeper{{}, {answered: true, stopping: true}, {answered: true, next: &successor{}}} {
+		ours, theirs := linkPair(t)
+		defer ours.Close()
+		k.beginUpgrade(Upgrade{Peer: theirs, Done: func(u Upgraded) {
+			if !errors.Is(u.Err, ErrBusy) {
+				t.Errorf("it ends with %v", u.Err)
+			}
+		}})
+		if what, text, _, err := ours.Hear(); err != nil || what != Refused || text != ErrBusy.Error() {
+			t.Errorf("it hears %q %q: %v", what, text, err)
+		}
+	}
+}
+
 // claim has a keeper take the mount of another one over, by a link. Its first worker
 // has the fault, and it ends as soon as the mount answers.
 func claim(link *Link, fault string) (code int, err error) {
