@@ -159,10 +159,10 @@ func Mount(dir string, store remote.Store, cache *prefetch.Cache, names *names.C
 
 // Serve shows store through a, whose descriptors it closes. Where another process
 // has served it ([Attachment.Keep]) and has died, with all its threads, it goes on
-// there; ErrOther says that it cannot. It returns once requests are answered. From then on
-// the mount is the server's; after an error it is dead, and has still to be detached
-// by whoever made it. Serve does not look at the path of the mount, behind which an
-// automounter may let nobody pass before it knows that the mount answers.
+// there; ErrOther says that it cannot. It returns once requests are answered. From
+// then on the mount is the server's; after an error it is dead, and has still to be
+// detached by whoever made it. Serve does not look at the path of the mount, behind
+// which an automounter may let nobody pass before it knows that the mount answers.
 func Serve(a *Attachment, store remote.Store, cache *prefetch.Cache, names *names.Cache, cfg Config) (*Server, error) {
 	cfg, err := cfg.complete()
 	if err != nil {

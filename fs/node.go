@@ -162,6 +162,9 @@ func (t *table) update(n *node, e remote.Entry, fresh bool) {
 
 // keepBacking records how the handles of a node are read.
 func (t *table) keepBacking(n *node, opens int, id int32) {
+	if t.keep == nil {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n.keptOpens, n.keptBacking = int32(opens), id

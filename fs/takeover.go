@@ -73,22 +73,13 @@ func (a *Attachment) Check(store remote.Store, cfg Config) error {
 		return err
 	}
 	t := newTree(store, nil, nil, &connection{dir: a.Dir}, nil, cfg)
-	reply, err := unconnected(-1, t, t.options(cfg), cfg.Logger, nil).agree(left.Request)
-	if err != nil {
-		return fmt.Errorf("repeat the handshake with the kernel: %w", err)
-	}
-	if !bytes.Equal(reply, left.Reply) {
-		return fmt.Errorf("%w: it has agreed with the kernel on something else", ErrOther)
-	}
-	return nil
+	return unconnected(-1, t, t.options(cfg), cfg.Logger, nil).agreeAgain(left.Request, left.Reply)
 }
 
 // peek looks at what goes with an attachment, which was served before.
 func (a *Attachment) peek() (state.Glimpse, error) {
 	left, err := state.Peek(a.state)
-	if errors.Is(err, state.ErrVersion) {
-		err = fmt.Errorf("%w: %w", ErrOther, err)
-	}
+	err = orOther(err)
 	if err == nil && left.Reply == nil {
 		err = fmt.Errorf("%w: it has not agreed with the kernel on anything", ErrOther)
 	}
@@ -101,23 +92,36 @@ func (a *Attachment) openState() (*state.File, error) {
 		return nil, nil
 	}
 	keep, err := state.Open(a.state)
-	if errors.Is(err, state.ErrVersion) {
-		err = fmt.Errorf("%w: %w", ErrOther, err)
-	}
-	err = errors.Join(err, a.state.Close())
+	err = errors.Join(orOther(err), a.state.Close())
 	a.state = nil
 	return keep, err
 }
 
-// resume has the device be as that of the last server was: it hears the recorded
-// handshake again, and must agree to the same.
-func (d *device) resume(request, agreed []byte) error {
+// orOther has the error of a state of another version be ErrOther too.
+func orOther(err error) error {
+	if errors.Is(err, state.ErrVersion) {
+		return fmt.Errorf("%w: %w", ErrOther, err)
+	}
+	return err
+}
+
+// agreeAgain repeats the handshake of the last server. ErrOther says that this one
+// would agree to something else.
+func (d *device) agreeAgain(request, agreed []byte) error {
 	reply, err := d.agree(request)
 	if err != nil {
-		return err
+		return fmt.Errorf("repeat the handshake with the kernel: %w", err)
 	}
 	if !bytes.Equal(reply, agreed) {
-		return ErrOther
+		return fmt.Errorf("%w: it has agreed with the kernel on something else", ErrOther)
+	}
+	return nil
+}
+
+// resume has the device be as that of the last server was, which agreed to that.
+func (d *device) resume(request, agreed []byte) error {
+	if err := d.agreeAgain(request, agreed); err != nil {
+		return err
 	}
 	d.takeover.Inodes, d.takeover.Damaged = d.tree.nodes.restore()
 	d.sweepBackings()
@@ -153,7 +157,7 @@ func (d *device) replay(s state.Slot) {
 	req := s.Request()
 	switch op := header(req).Opcode; {
 	case isForget(op), op == opInterrupt, op == opNotifyReply, op == opInit:
-		// The first may have been counted. The others are of that server alone.
+		// A FORGET may have been counted. The others concern that server alone.
 	case op == opRelease:
 		d.reply(header(req).Unique, fuse.OK, nil) // it may have been counted
 	default:
@@ -205,10 +209,13 @@ func firstHandle(keep *state.File) uint64 {
 	return (max(keep.Generation(), 1) - 1) << handleBits
 }
 
+// isOld tells whether a handle was given out by a server before this one.
+func (t *tree) isOld(fh uint64) bool { return fh != 0 && fh <= t.firstHandle }
+
 // reopen is a handle that the last server gave out: that of a node, which is one
 // version of a file.
 func (t *tree) reopen(fh, id uint64, pid uint32) (*openFile, bool) {
-	if fh == 0 || fh > t.firstHandle {
+	if !t.isOld(fh) {
 		return nil, false
 	}
 	n, entry, ok := t.nodes.node(id)
@@ -226,7 +233,7 @@ func (t *tree) reopen(fh, id uint64, pid uint32) (*openFile, bool) {
 
 // releaseOld ends a handle of the last server's that was not used here.
 func (t *tree) releaseOld(in *fuse.ReleaseIn) {
-	if in.Fh == 0 || in.Fh > t.firstHandle || t.passthrough == nil {
+	if !t.isOld(in.Fh) || t.passthrough == nil {
 		return
 	}
 	if n, _, ok := t.nodes.node(in.NodeId); ok {
@@ -237,7 +244,7 @@ func (t *tree) releaseOld(in *fuse.ReleaseIn) {
 // unknownErrno is for a handle that nobody knows: its node is one for which there
 // was no room, so that the name has to be looked up again.
 func (t *tree) unknownErrno(fh uint64) unix.Errno {
-	if fh <= t.firstHandle {
+	if t.isOld(fh) {
 		return unix.ESTALE
 	}
 	return unix.EBADF

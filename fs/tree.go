@@ -216,7 +216,7 @@ func (t *tree) readDir(cancel <-chan struct{}, in *fuse.ReadIn,
 	add func(entry *remote.Entry, fresh time.Duration, de fuse.DirEntry) bool) fuse.Status {
 	t.counters.directoryReads.Add(1)
 	handle, ok := t.dirs.Load(in.Fh)
-	if !ok && in.Fh <= t.firstHandle { // it goes on in a new listing
+	if !ok && t.isOld(in.Fh) { // it goes on in a new listing
 		handle, _ = t.dirs.LoadOrStore(in.Fh, &openDir{})
 		ok = true
 	}

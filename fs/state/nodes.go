@@ -153,7 +153,7 @@ func (f *File) Remove(r Ref) {
 
 // Restore calls fn for each node that the predecessor left, and returns how many
 // were damaged: they are forgotten. It is called once, before anything is added; fn
-// may remove what it was called with.
+// may remove each node that it was called with.
 func (f *File) Restore(fn func(Ref, Node)) (damaged int) {
 	used := Ref(f.head.used)
 	taken := make([]bool, used+1)

@@ -44,7 +44,8 @@ const (
 	slots    = 2048
 	slotSize = 8 << 10 // the least buffer that the kernel takes
 	cellsAt  = slotsAt + slots*slotSize
-	// cells has room for 2^20 nodes whose key, version and target have 120 bytes.
+	// cells has room for 1,223,338 nodes whose key, version and target together have
+	// 120 bytes.
 	cells    = 7 << 19
 	cellSize = 64
 
@@ -101,20 +102,9 @@ func Create() (*os.File, error) {
 // Open maps a file for a new daemon, the only one to use it from then on. The file
 // can be closed. ErrVersion is among the errors, after which nothing has changed.
 func Open(file *os.File) (*File, error) {
-	info, err := file.Stat()
+	f, err := mapped(file, Size, unix.PROT_READ|unix.PROT_WRITE)
 	if err != nil {
-		return nil, fmt.Errorf("state: %w", err)
-	}
-	if info.Size() != Size {
-		return nil, fmt.Errorf("state of %d bytes in place of %d: %w", info.Size(), int64(Size), ErrVersion)
-	}
-	memory, err := unix.Mmap(int(file.Fd()), 0, Size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		return nil, fmt.Errorf("map the state: %w", err)
-	}
-	f := &File{memory: memory, head: (*header)(unsafe.Pointer(&memory[0]))}
-	if err := f.check(); err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, err
 	}
 	f.findSlots()
 	atomic.AddUint64(&f.head.generation, 1)
@@ -128,24 +118,33 @@ type Glimpse struct {
 }
 
 // Peek looks at a file, which changes by nothing. ErrVersion is among the errors.
-func Peek(file *os.File) (g Glimpse, err error) {
+func Peek(file *os.File) (Glimpse, error) {
+	f, err := mapped(file, slotsAt, unix.PROT_READ)
+	if err != nil {
+		return Glimpse{}, err
+	}
+	request, reply := f.Handshake()
+	return Glimpse{slices.Clone(request), slices.Clone(reply), f.Generation()}, f.Close()
+}
+
+// mapped maps the first bytes of a file of this version.
+func mapped(file *os.File, length, protection int) (*File, error) {
 	info, err := file.Stat()
 	if err != nil {
-		return g, fmt.Errorf("state: %w", err)
+		return nil, fmt.Errorf("state: %w", err)
 	}
 	if info.Size() != Size {
-		return g, fmt.Errorf("state of %d bytes in place of %d: %w", info.Size(), int64(Size), ErrVersion)
+		return nil, fmt.Errorf("state of %d bytes in place of %d: %w", info.Size(), int64(Size), ErrVersion)
 	}
-	memory, err := unix.Mmap(int(file.Fd()), 0, slotsAt, unix.PROT_READ, unix.MAP_SHARED)
+	memory, err := unix.Mmap(int(file.Fd()), 0, length, protection, unix.MAP_SHARED)
 	if err != nil {
-		return g, fmt.Errorf("map the state: %w", err)
+		return nil, fmt.Errorf("map the state: %w", err)
 	}
 	f := &File{memory: memory, head: (*header)(unsafe.Pointer(&memory[0]))}
-	if err = f.check(); err == nil {
-		request, reply := f.Handshake()
-		g = Glimpse{slices.Clone(request), slices.Clone(reply), f.Generation()}
+	if err := f.check(); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
-	return g, errors.Join(err, f.Close())
+	return f, nil
 }
 
 // check says whether the file is of this version, and its numbers are possible.
