@@ -99,7 +99,7 @@ func holdBySystemd(mount *weightfs.Attachment, source string) (err error) {
 		return err
 	}
 	defer conn.Close()
-	raw, err := conn.SyscallConn()
+	raw, err := conn.SyscallConn() // WriteMsgUnix refuses a datagram socket that is connected
 	if err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ func (a *app) crashed() bool { return a.starter != nil && a.starter.crashed() }
 func (a *app) takesOver() bool { return a.crashed() || a.starter != nil && a.starter.upgrades() }
 
 // giveUp ends a mount of which nobody could be told, for the reason err. A starter
-// that is still there does so by itself.
+// that is still there does so by itself, and a mount that systemd holds too goes on.
 func (a *app) giveUp(m *mounted, err error) error {
 	if a.starter != nil && (a.starter.start.Held || !errors.Is(err, errStarterGone)) {
 		return nil

@@ -91,7 +91,7 @@ func checkUpgradeFlags(args []string) error {
 	if flags.NArg() > 0 {
 		return cli.Usagef("unexpected argument %q: source and mountpoint stay", flags.Arg(0))
 	}
-	for _, name := range []string{"allow-other", "options", "daemon", "foreground", "no-keeper"} {
+	for _, name := range []string{"allow-other", "options", "daemon", "foreground", "no-keeper", "take-over"} {
 		if flags.Changed(name) {
 			return cli.Usagef("--%s is of the mount, which stays as it is", name)
 		}
