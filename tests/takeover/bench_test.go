@@ -53,9 +53,7 @@ func BenchmarkDeathToAnswer(b *testing.B) {
 					b.Fatal(err)
 				}
 				took = append(took, time.Since(died))
-				for m.PID() == serving {
-					time.Sleep(time.Millisecond)
-				}
+				awaitServing(b, m, serving)
 				time.Sleep(1100 * time.Millisecond) // or it would be given up
 			}
 			slices.Sort(took)

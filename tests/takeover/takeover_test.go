@@ -3,6 +3,7 @@ package takeover
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,19 +26,21 @@ import (
 	"weightfs/tests/rig"
 )
 
-// crowd is the process of readers.
-type crowd struct {
+// child is this test binary once more, which does something with a mount until its
+// stdin ends.
+type child struct {
 	t     *testing.T
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 	out   *bufio.Reader
 }
 
-// read has readers read a mount until finish. It ends the mount if they hang.
-func read(t *testing.T, m *rig.Mount) *crowd {
+// startChild has the test binary do what a variable stands for. Where the test ends
+// before the child, so does the mount, on which it may hang.
+func startChild(t *testing.T, m *rig.Mount, variable string) *child {
 	t.Helper()
-	c := &crowd{t: t, cmd: exec.Command(os.Args[0])}
-	c.cmd.Env = append(os.Environ(), readersVariable+"="+m.Dir)
+	c := &child{t: t, cmd: exec.Command(os.Args[0])}
+	c.cmd.Env = append(os.Environ(), variable+"="+m.Dir)
 	c.cmd.Stderr = os.Stderr
 	var err error
 	c.stdin, err = c.cmd.StdinPipe()
@@ -48,31 +51,51 @@ func read(t *testing.T, m *rig.Mount) *crowd {
 	noError(t, c.cmd.Start())
 	t.Cleanup(func() {
 		if c.cmd.ProcessState == nil {
-			_ = rig.KillMountd(m.Process.PID()) // it hangs on the mount
+			_ = rig.KillMountd(m.Process.PID())
 			_ = c.cmd.Process.Kill()
 			_ = c.cmd.Wait()
 		}
 	})
-	if line, err := c.out.ReadString('\n'); err != nil || line != "reading\n" {
-		t.Fatalf("the readers say %q: %v", line, err)
-	}
 	return c
 }
 
-// finish ends the readers, and holds that nothing has failed.
-func (c *crowd) finish() summary {
+// bounded does what waits for the child, and ends the test if that hangs.
+func (c *child) bounded(do func() error) {
 	c.t.Helper()
-	noError(c.t, c.stdin.Close())
-	ended := make(chan error, 1)
-	var s summary
-	go func() { ended <- json.NewDecoder(c.out).Decode(&s) }()
+	done := make(chan error, 1)
+	go func() { done <- do() }()
 	select {
-	case err := <-ended:
+	case err := <-done:
 		noError(c.t, err)
 	case <-time.After(patience):
 		c.t.Fatal("a reader hangs")
 	}
-	noError(c.t, c.cmd.Wait())
+}
+
+// crowd is the process of readers.
+type crowd struct{ *child }
+
+// read has readers read a mount until finish.
+func read(t *testing.T, m *rig.Mount) crowd {
+	t.Helper()
+	c := crowd{startChild(t, m, readersVariable)}
+	c.bounded(func() error {
+		line, err := c.out.ReadString('\n')
+		if err == nil && line != "reading\n" {
+			err = fmt.Errorf("the readers say %q", line)
+		}
+		return err
+	})
+	return c
+}
+
+// finish ends the readers, and holds that nothing has failed.
+func (c crowd) finish() summary {
+	c.t.Helper()
+	noError(c.t, c.stdin.Close())
+	var s summary
+	c.bounded(func() error { return json.NewDecoder(c.out).Decode(&s) })
+	noError(c.t, c.cmd.Wait()) // it has said its last word
 	for _, failure := range s.Failures {
 		c.t.Error(failure)
 	}
@@ -99,7 +122,7 @@ func answers(t *testing.T, m *rig.Mount) {
 }
 
 // awaitServing waits for another process than the last to serve.
-func awaitServing(t *testing.T, m *rig.Mount, last int) {
+func awaitServing(t testing.TB, m *rig.Mount, last int) {
 	t.Helper()
 	for end := time.Now().Add(patience); m.PID() == last || m.PID() == m.Process.PID(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
@@ -292,13 +315,20 @@ func TestOneReadOutlastsManyDeaths(t *testing.T) {
 	}
 }
 
+// doomed is a mount of the bucket that need not end well.
+func doomed(t *testing.T, args ...string) *rig.Mount {
+	t.Helper()
+	m, err := theStage.Mount(t.Context(), rig.MountOptions{Source: "s3://" + bucket, Env: theStage.Server.Env(), Args: append(args, "--memory-limit", memoryLimit)})
+	noError(t, err)
+	t.Cleanup(func() { _ = m.Close() })
+	return m
+}
+
 // A keeper that is killed takes its mount with it, as a signal to end does: who has
 // a file open reads it to its end.
 func TestKeeperKilled(t *testing.T) {
 	t.Parallel()
-	m, err := theStage.Mount(t.Context(), rig.MountOptions{Source: "s3://" + bucket, Env: theStage.Server.Env(), Args: []string{"--memory-limit", memoryLimit}})
-	noError(t, err)
-	t.Cleanup(func() { _ = m.Close() }) // it did not end well
+	m := doomed(t)
 	large, _ := names()
 	file, err := os.Open(filepath.Join(m.Dir, large[0]))
 	noError(t, err)
@@ -325,9 +355,7 @@ func TestKeeperKilled(t *testing.T) {
 // ENOTCONN, and do not wait.
 func TestGivenUp(t *testing.T) {
 	t.Parallel()
-	m, err := theStage.Mount(t.Context(), rig.MountOptions{Source: "s3://" + bucket, Env: theStage.Server.Env(), Args: []string{"--memory-limit", memoryLimit}})
-	noError(t, err)
-	t.Cleanup(func() { _ = m.Close() }) // it did not end well
+	m := doomed(t)
 	large, _ := names()
 	file, err := os.Open(filepath.Join(m.Dir, large[0]))
 	noError(t, err)
@@ -406,12 +434,54 @@ func TestTakeoverIsTold(t *testing.T) {
 	}
 }
 
+// sockets are where a mount is asked for its status, and for an upgrade.
+func sockets(t *testing.T, m *rig.Mount) []string {
+	t.Helper()
+	digest := sha256.Sum256([]byte(m.Dir))
+	found, err := filepath.Glob(fmt.Sprintf("/run/weightfs/%x.*", digest[:12]))
+	noError(t, err)
+	return found
+}
+
+// A process that takes over reads by the shared cache as the one before it did. Where
+// a mount has ended, none of its sockets is left.
+func TestTakeoverReadsBySharedCache(t *testing.T) {
+	t.Parallel()
+	cache := proxy.Start(t, theStage.Server.Endpoint) // a proxy that caches nothing
+	m := theStage.MountFor(t, rig.MountOptions{
+		Source: "s3://" + bucket, Env: theStage.Server.Env(),
+		Args: []string{"--memory-limit", memoryLimit, "--cache-url", cache.Endpoint},
+	})
+	_, small := names()
+	reads := func(name string) {
+		t.Helper()
+		before := cache.Stats().Requests["GET"]
+		if got := rig.Succeed(t, nil, "cat", filepath.Join(m.Dir, name)); got != string(content(name, smallSize)) {
+			t.Errorf("%s has %d bytes", name, len(got))
+		}
+		if cache.Stats().Requests["GET"] == before {
+			t.Errorf("%s was not read by the shared cache", name)
+		}
+	}
+	reads(small[0])
+	serving, err := m.KillServing()
+	noError(t, err)
+	awaitServing(t, m, serving)
+	reads(small[1])
+	if open := sockets(t, m); len(open) < 2 {
+		t.Errorf("the process that serves and its keeper are found at %q", open)
+	}
+	noError(t, m.Close())
+	if left := sockets(t, m); len(left) > 0 {
+		t.Errorf("sockets are left: %q", left)
+	}
+	checkNothingLeft(t, m)
+}
+
 // With one process alone, its death is the end.
 func TestNoKeeper(t *testing.T) {
 	t.Parallel()
-	m, err := theStage.Mount(t.Context(), rig.MountOptions{Source: "s3://" + bucket, Env: theStage.Server.Env(), Args: []string{"--no-keeper", "--memory-limit", memoryLimit}})
-	noError(t, err)
-	t.Cleanup(func() { _ = m.Close() }) // it did not end well
+	m := doomed(t, "--no-keeper")
 	if m.PID() != m.Process.PID() {
 		t.Errorf("process %d serves, and %d was started", m.PID(), m.Process.PID())
 	}

@@ -10,7 +10,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -189,13 +188,13 @@ type waits struct {
 }
 
 // upgradeInAnyMoment goes from one build to the other and back, again and again.
-func upgradeInAnyMoment(t *testing.T, b builds, m *rig.Mount, p *prober) (w waits) {
+func upgradeInAnyMoment(t *testing.T, b builds, m *rig.Mount, p prober) (w waits) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(3, 4))
 	worker := servedBy(t, m).Worker
 	for i := range *upgrades {
 		time.Sleep(time.Duration(random.IntN(300)) * time.Millisecond)
-		w.between = append(w.between, p.longest(t))
+		w.between = append(w.between, p.longest())
 		next := (i + 1) % len(b.programs)
 		r := upgradeTo(t, b.programs[next], m)
 		_, text, _ := strings.Cut(strings.TrimSpace(r.Stdout), "readers waited ")
@@ -203,7 +202,7 @@ func upgradeInAnyMoment(t *testing.T, b builds, m *rig.Mount, p *prober) (w wait
 		if err != nil || r.Code != 0 || !strings.Contains(r.Stdout, "version "+b.versions[next]) {
 			t.Fatalf("upgrade: %+v", r)
 		}
-		w.pauses, w.during = append(w.pauses, pause), append(w.during, p.longest(t))
+		w.pauses, w.during = append(w.pauses, pause), append(w.during, p.longest())
 		got := servedBy(t, m)
 		if !strings.HasPrefix(got.Version, b.versions[next]) || got.Worker == worker || got.PID != m.Process.PID() {
 			t.Fatalf("after an upgrade to %s, process %d of %s serves", b.versions[next], got.Worker, got.Version)
@@ -325,47 +324,32 @@ func beProbe(dir string) error {
 }
 
 // prober is the process of a probe.
-type prober struct {
-	t     *testing.T
-	cmd   *exec.Cmd
-	stdin io.WriteCloser
-	out   *bufio.Reader
-}
+type prober struct{ *child }
 
-func probe(t *testing.T, m *rig.Mount) *prober {
+func probe(t *testing.T, m *rig.Mount) prober {
 	t.Helper()
-	p := &prober{t: t, cmd: exec.Command(os.Args[0])}
-	p.cmd.Env = append(os.Environ(), probeVariable+"="+m.Dir)
-	p.cmd.Stderr = os.Stderr
-	var err error
-	p.stdin, err = p.cmd.StdinPipe()
-	noError(t, err)
-	out, err := p.cmd.StdoutPipe()
-	noError(t, err)
-	p.out = bufio.NewReader(out)
-	noError(t, p.cmd.Start())
-	t.Cleanup(func() {
-		if p.cmd.ProcessState == nil {
-			_ = rig.KillMountd(m.Process.PID()) // it may hang on the mount
-			_ = p.cmd.Process.Kill()
-			_ = p.cmd.Wait()
-		}
-	})
-	return p
+	return prober{startChild(t, m, probeVariable)}
 }
 
 // longest is the longest read since the last call.
-func (p *prober) longest(t *testing.T) (took time.Duration) {
-	t.Helper()
+func (p prober) longest() (took time.Duration) {
+	p.t.Helper()
 	_, err := fmt.Fprintln(p.stdin)
-	noError(t, err)
-	_, err = fmt.Fscanln(p.out, (*int64)(&took))
-	noError(t, err)
+	noError(p.t, err)
+	p.bounded(func() error {
+		_, err := fmt.Fscanln(p.out, (*int64)(&took))
+		return err
+	})
 	return took.Round(100 * time.Microsecond)
 }
 
 // finish ends the probe, which must not have failed.
-func (p *prober) finish() {
+func (p prober) finish() {
 	p.t.Helper()
-	noError(p.t, errors.Join(p.stdin.Close(), p.cmd.Wait()))
+	noError(p.t, p.stdin.Close())
+	p.bounded(func() error { // until it has ended, which is no fault
+		_, err := io.Copy(io.Discard, p.out)
+		return err
+	})
+	noError(p.t, p.cmd.Wait())
 }
