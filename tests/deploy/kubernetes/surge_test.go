@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,7 +54,9 @@ func TestSurge(t *testing.T) {
 	noError(t, os.Mkdir(mountpoint, 0o755))
 	await := func(p *rig.Process, text string) {
 		t.Helper()
-		if _, err := p.AwaitOutput(t.Context(), regexp.MustCompile(text)); err != nil {
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		defer cancel()
+		if _, err := p.AwaitOutput(ctx, regexp.MustCompile(text)); err != nil {
 			t.Fatal(err)
 		}
 	}
