@@ -233,6 +233,7 @@ func TestUpgradeIsRolledBack(t *testing.T) {
 		"is of another state":    {b.other, nil, 1, "the mount was served by another version"},
 		"is called wrongly":      {b.programs[1], []string{"--nonsense"}, 2, "unknown flag"},
 		"would mount anew":       {b.programs[1], []string{"--allow-other"}, 2, "is of the mount"},
+		"would take over itself": {b.programs[1], []string{"--take-over"}, 2, "is of the mount"},
 		"has another mountpoint": {b.programs[1], []string{"/elsewhere"}, 2, "source and mountpoint stay"},
 	} {
 		if r := upgradeTo(t, tc.program, m, tc.flags...); r.Code != tc.code || !strings.Contains(r.Stderr, tc.says) {
