@@ -20,8 +20,8 @@ type Peer struct {
 	Groups   []uint32
 }
 
-// peerOf asks the kernel.
-func peerOf(conn *net.UnixConn) (p Peer, err error) {
+// PeerOf asks the kernel who is at the other end of a connection.
+func PeerOf(conn *net.UnixConn) (p Peer, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return p, err
@@ -38,7 +38,7 @@ func peerOf(conn *net.UnixConn) (p Peer, err error) {
 		err = controlErr
 	}
 	if err != nil {
-		return p, fmt.Errorf("credentials of a client: %w", err)
+		return p, fmt.Errorf("credentials of the other end of a socket: %w", err)
 	}
 	return p, nil
 }

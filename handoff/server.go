@@ -186,7 +186,7 @@ func (s *Server) acceptAll() {
 
 // admit begins a session, or refuses it.
 func (s *Server) admit(conn *net.UnixConn) {
-	peer, err := peerOf(conn)
+	peer, err := PeerOf(conn)
 	errno := syscall.Errno(0)
 	switch {
 	case err != nil:

@@ -43,7 +43,7 @@ const firstLook = 5 * time.Second
 // one line.
 func (a *app) serve(s *settings, flags *pflag.FlagSet) error {
 	log := &switchWriter{w: a.stderr}
-	if a.takesOver() && s.daemon {
+	if a.starter.takesOver() && s.daemon {
 		log.set(systemLog())
 	}
 	logger := s.logLevel.Logger(log)
@@ -61,13 +61,6 @@ func (a *app) serve(s *settings, flags *pflag.FlagSet) error {
 	}
 	return err
 }
-
-// crashed tells whether another process has served the mount, and has died: readers
-// wait.
-func (a *app) crashed() bool { return a.starter != nil && a.starter.crashed() }
-
-// takesOver tells whether another process has served the mount, or still does.
-func (a *app) takesOver() bool { return a.crashed() || a.starter != nil && a.starter.upgrades() }
 
 // giveUp ends a mount of which nobody could be told, for the reason err. A starter
 // that is still there does so by itself, and a mount that systemd holds too goes on.
@@ -91,7 +84,7 @@ func (a *app) wait(m *mounted) error {
 		return nil
 	case sig := <-a.signals:
 		m.Logger.Info("unmounting", "signal", sig.String())
-	case <-a.handOver():
+	case <-a.starter.handsOver():
 		m.Server.HandOver()
 		os.Exit(0) // at once: readers wait
 	}
@@ -106,14 +99,6 @@ func (a *app) wait(m *mounted) error {
 		}
 	}()
 	return m.unmount(ctx)
-}
-
-// handOver is closed when another process is to serve.
-func (a *app) handOver() <-chan struct{} {
-	if a.starter == nil {
-		return nil
-	}
-	return a.starter.handOver
 }
 
 // mounted is a running mount and what it stands on.
@@ -156,7 +141,7 @@ func (a *app) mount(m *mounted, s *settings) error {
 	_, cfg.NoResend = a.env(noResendVariable)
 	cfg.Mounted = func(server *weightfs.Server) error {
 		m.Server, m.Mountpoint, m.Since = server, server.Mountpoint(), server.Since()
-		return m.listen(s, a.takesOver())
+		return m.listen(s, a.starter.takesOver())
 	}
 	if a.starter == nil {
 		_, err := weightfs.Mount(s.mountpoint, m.Store, m.Cache, m.Names, cfg)
@@ -176,9 +161,9 @@ func (a *app) mount(m *mounted, s *settings) error {
 		}
 	}
 	server, err := weightfs.Serve(attachment, m.Store, m.Cache, m.Names, cfg)
-	if err == nil && a.takesOver() {
+	if err == nil && a.starter.takesOver() {
 		t, level := server.Takeover(), slog.LevelInfo
-		if a.crashed() {
+		if a.starter.crashed() {
 			level = slog.LevelWarn
 		}
 		m.Logger.Log(context.Background(), level, "took the mount over", "upgrade", m.Upgrades, "takeover", m.Takeovers, "inodes", t.Inodes, "damaged", t.Damaged,
@@ -195,13 +180,13 @@ func (a *app) openStore(m *mounted, s *settings, flags *pflag.FlagSet) error {
 		return err
 	}
 	s3.MaxConnections = int(s.concurrency)
-	if a.crashed() {
+	if a.starter.crashed() {
 		s3.Region = a.starter.start.Source
 	}
 	ctx, stop := a.untilSignal()
 	defer stop()
 	store, key, err := remote.Open(ctx, s.parsed, remote.Config{
-		Known: a.crashed(),
+		Known: a.starter.crashed(),
 		S3:    s3,
 		Local: remote.LocalConfig{Logger: m.Logger},
 		Retry: remote.RetryPolicy{Logger: m.Logger},
@@ -218,7 +203,7 @@ func (a *app) openStore(m *mounted, s *settings, flags *pflag.FlagSet) error {
 	if err := m.openTier(s, s3, a.env); err != nil {
 		return err
 	}
-	if a.crashed() {
+	if a.starter.crashed() {
 		return nil // readers wait, and the store may be why the last one died
 	}
 	return m.lookInto(ctx)

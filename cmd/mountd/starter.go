@@ -115,10 +115,24 @@ func (s *starter) signal(sig os.Signal) {
 }
 
 // crashed tells whether this process takes over from one that has died: readers wait.
-func (s *starter) crashed() bool { return s.keeps && s.start.Takeovers > 0 && !s.start.Planned }
+// It is false without a starter, as are the next two.
+func (s *starter) crashed() bool {
+	return s != nil && s.keeps && s.start.Takeovers > 0 && !s.start.Planned
+}
 
 // upgrades tells whether this process takes over from one that serves meanwhile.
-func (s *starter) upgrades() bool { return s.keeps && s.start.Planned }
+func (s *starter) upgrades() bool { return s != nil && s.keeps && s.start.Planned }
+
+// takesOver tells whether another process has served the mount, or still does.
+func (s *starter) takesOver() bool { return s.crashed() || s.upgrades() }
+
+// handsOver is closed when another process is to serve, never without a starter.
+func (s *starter) handsOver() <-chan struct{} {
+	if s == nil {
+		return nil
+	}
+	return s.handOver
+}
 
 // mount has the starter mount, and returns what it mounted. The source's region is
 // for the processes that take over from this one.

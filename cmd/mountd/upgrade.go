@@ -19,6 +19,7 @@ import (
 
 	"weightfs/cmd/cli"
 	"weightfs/cmd/mountd/keeper"
+	"weightfs/handoff"
 )
 
 // An upgrade: the command, run as the new program, sends its own executable file and
@@ -304,19 +305,12 @@ func receiveUpgrade(conn *net.UnixConn) (request upgradeRequest, file *os.File, 
 
 // fromUs holds that who is at the other end of a socket is this user, or root.
 func fromUs(conn *net.UnixConn) error {
-	raw, err := conn.SyscallConn()
+	peer, err := handoff.PeerOf(conn)
 	if err != nil {
-		return err
+		return fmt.Errorf("who asks for an upgrade: %w", err)
 	}
-	var peer *unix.Ucred
-	controlErr := raw.Control(func(fd uintptr) {
-		peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	})
-	if err := errors.Join(controlErr, err); err != nil {
-		return fmt.Errorf("who asks: %w", err)
-	}
-	if peer.Uid != 0 && int(peer.Uid) != os.Geteuid() {
-		return fmt.Errorf("user %d asks for an upgrade: %w", peer.Uid, unix.EPERM)
+	if peer.UID != 0 && int(peer.UID) != os.Geteuid() {
+		return fmt.Errorf("user %d asks for an upgrade: %w", peer.UID, unix.EPERM)
 	}
 	return nil
 }
