@@ -179,9 +179,11 @@ func (o *object) demand(v *View, do *after) {
 func (o *object) claimDemanded(s *stream.Stream, lo, hi int64) (*arena.Claim, bool) {
 	c := o.cache
 	ahead := c.allowance().Ahead()
-	want := c.policy.DemandEnd(s, o.partFor(s), lo, hi, o.obj.Size)
+	var want int64
 	if s == &o.exact {
 		want = o.streams.WantedEnd(lo, hi, o.partFor)
+	} else {
+		want = c.policy.DemandEnd(s, o.partFor(s), lo, hi, o.obj.Size)
 	}
 	if from, to, ok := o.Gap(hi, want); ok && want > hi && from == hi {
 		if claim, ok := c.arena.Claim(o.number, lo, to, ahead); ok {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -45,6 +46,11 @@ func NewTierReport(s tier.Stats) *TierReport {
 	return t
 }
 
+// Lost says that there is a cache and no instance of it is asked now. t may be nil.
+func (t *TierReport) Lost() bool {
+	return t != nil && !slices.ContainsFunc(t.Instances, TierInstance.asked)
+}
+
 // Line says in a line what came from where.
 func (t *TierReport) Line() string {
 	rate := "hits unknown"
@@ -64,11 +70,14 @@ func (t *TierReport) Line() string {
 	return line
 }
 
+// asked says that the instance is not left alone.
+func (in TierInstance) asked() bool { return in.State == tier.Closed.String() }
+
 // Line says in a line what the instance does.
 func (in TierInstance) Line() string {
-	state := "asked"
-	if in.State != tier.Closed.String() {
-		state = "left alone"
+	state := "left alone"
+	if in.asked() {
+		state = "asked"
 	}
 	return fmt.Sprintf("%s: %s, %s, %d failed", in.URL, state, english.Plural(int(in.Requests), "request", ""), in.Failures)
 }

@@ -49,17 +49,11 @@ owners() {
 	for owner in $(echo "$OWNERS" | tr ',' ' '); do
 		host=${owner%:*} port=${owner##*:}
 		case $host in
-		\[*\] | *[!0-9.]*) ;;
-		*)
-			echo "server $host:$port max_fails=1 fail_timeout=5s;"
-			continue
-			;;
+		\[*\]) echo "$host:$port" ;;
+		*[!0-9.]*) getent ahosts "$host" | awk -v port="$port" '{ print ($1 ~ /:/ ? "[" $1 "]" : $1) ":" port }' ;;
+		*) echo "$host:$port" ;;
 		esac
-		case $host in
-		\[*\]) echo "server $host:$port max_fails=1 fail_timeout=5s;" ;;
-		*) getent ahosts "$host" | awk -v port="$port" '{ print "server " ($1 ~ /:/ ? "[" $1 "]" : $1) ":" port " max_fails=1 fail_timeout=5s;" }' ;;
-		esac
-	done | sort -u
+	done | sort -u | sed 's/.*/server & max_fails=1 fail_timeout=5s;/'
 }
 
 # renew writes the list of owners if it has changed, which its exit code says. An

@@ -1,6 +1,9 @@
 package stream
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Fleet says that many nodes read the same objects at the same time, through a cache
 // that they share. The zero value says that there is none.
@@ -26,16 +29,11 @@ func (f Fleet) pick(lo, limit, part int64, fetched Fetched) (from, to int64, ok 
 		return 0, 0, false
 	}
 	first := lo / part
-	var parts []int64
+	parts := make([]int64, 0, shuffleParts)
 	for n := first; n < first+shuffleParts && (n+1)*part <= limit; n++ {
 		parts = append(parts, n)
 	}
-	slices.SortFunc(parts, func(a, b int64) int {
-		if f.rank(a) < f.rank(b) {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(parts, func(a, b int64) int { return cmp.Compare(f.rank(a), f.rank(b)) })
 	for _, n := range parts {
 		if from, to, ok := fetched.Gap(max(lo, n*part), (n+1)*part); ok {
 			return from, to, true

@@ -1,8 +1,6 @@
 package tier
 
-import (
-	"time"
-)
+import "time"
 
 const (
 	// maxStrikes is how many answers in a row may be bad before an instance is

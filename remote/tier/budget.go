@@ -2,12 +2,15 @@ package tier
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"weightfs/remote/retry"
 )
 
 // spread is over how long the nodes that lost their tier at the same time turn to
@@ -43,8 +46,11 @@ func (b *budget) lost(now time.Time) {
 	b.hold = now.Add(rand.N(spread))
 }
 
+// errOverBudget is why a read waits that was not answered by the tier.
+var errOverBudget = errors.New("the shared cache fails, and what is read from the store in its place is over its rate")
+
 // take waits until n bytes, at most a Block, may be asked for. The turns are in the
-// order of the calls.
+// order of the calls. Who waits under [remote.WithTrouble] is told why.
 func (b *budget) take(ctx context.Context, n int64) error {
 	now := time.Now()
 	turn := b.limiter.ReserveN(now, int(n))
@@ -52,6 +58,7 @@ func (b *budget) take(ctx context.Context, n int64) error {
 	if delay <= 0 {
 		return ctx.Err()
 	}
+	retry.Report(ctx, errOverBudget)
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	defer func() { b.waited.Add(int64(time.Since(now))) }()

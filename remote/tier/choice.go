@@ -95,7 +95,7 @@ func (t *Tier) failed(in *instance, asked time.Time, cause Cause, err error) {
 		return
 	}
 	in.breaks.Add(1)
-	t.logger.Warn("the cache tier is left alone for a while", "url", in.name, "cause", err)
+	t.logger.Warn("an instance of the shared cache is left alone for a while", "url", in.name, "cause", err)
 	if !slices.ContainsFunc(t.instances, func(in *instance) bool { return in.state() == Closed }) {
 		t.budget.lost(now)
 	}
@@ -114,9 +114,9 @@ func (s *tiered) probe(in *instance, obj remote.Object, off int64) {
 		in.breaker.probed(time.Now(), err == nil)
 		in.mu.Unlock()
 		if err == nil {
-			t.logger.Info("the cache tier is used again", "url", in.name)
+			t.logger.Info("an instance of the shared cache is used again", "url", in.name)
 		} else {
-			t.logger.Debug("the cache tier is left alone for longer", "url", in.name, "cause", err)
+			t.logger.Debug("an instance of the shared cache is left alone for longer", "url", in.name, "cause", err)
 		}
 	}()
 }

@@ -2,6 +2,7 @@ package tier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -140,17 +141,19 @@ func TestSpread(t *testing.T) {
 	})
 }
 
-// TestBudgetGivesBack holds that who stops waiting costs the others nothing.
+// TestBudgetGivesBack holds that who waits is told why, and that who stops waiting costs
+// the others nothing.
 func TestBudgetGivesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBudget(Block)
 		if err := b.take(t.Context(), Block); err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		var told error
+		ctx, cancel := context.WithTimeout(remote.WithTrouble(t.Context(), func(cause error) { told = cause }), time.Millisecond)
 		defer cancel()
-		if err := b.take(ctx, Block); err == nil {
-			t.Error("there was budget")
+		if err := b.take(ctx, Block); err == nil || !errors.Is(told, errOverBudget) {
+			t.Errorf("there was budget: %v, told %v", err, told)
 		}
 		began := time.Now()
 		if err := b.take(t.Context(), Block); err != nil || time.Since(began) > time.Second {

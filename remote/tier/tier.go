@@ -100,27 +100,27 @@ func New(cfg Config) (*Tier, error) {
 	t := &Tier{header: cfg.Header, budget: newBudget(cmp.Or(cfg.DirectRate, DefaultDirectRate)),
 		logger: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)), patience: patience}
 	if len(cfg.URLs) == 0 {
-		return nil, errors.New("cache tier: no URL given")
+		return nil, errors.New("shared cache: no URL given")
 	}
 	for _, raw := range cfg.URLs {
 		at, err := parseURL(raw)
 		if err != nil {
-			return nil, fmt.Errorf("cache tier: %w", err)
+			return nil, fmt.Errorf("shared cache: %w", err)
 		}
 		if slices.ContainsFunc(t.instances, func(in *instance) bool { return in.name == at.String() }) {
-			return nil, fmt.Errorf("cache tier: URL %s is given twice", at)
+			return nil, fmt.Errorf("shared cache: URL %s is given twice", at)
 		}
 		t.instances = append(t.instances, &instance{url: at, name: at.String(), breaker: breaker{jitter: jitter}})
 	}
 	if err := checkHeader(cfg.Header); err != nil {
-		return nil, fmt.Errorf("cache tier: %w", err)
+		return nil, fmt.Errorf("shared cache: %w", err)
 	}
 	if cfg.ReadTimeout > 0 {
 		t.patience = min(patience, cfg.ReadTimeout/(2*maxTries))
 	}
 	transport, err := newTransport(cfg.CABundle)
 	if err != nil {
-		return nil, fmt.Errorf("cache tier: %w", err)
+		return nil, fmt.Errorf("shared cache: %w", err)
 	}
 	t.transport = transport
 	t.retrier = retry.New(retry.Policy{Attempts: 1, StallTimeout: t.patience, MinRate: minRate},
@@ -134,11 +134,11 @@ func parseURL(raw string) (*url.URL, error) {
 	at, err := url.Parse(raw)
 	switch {
 	case strings.Contains(raw, "@"):
-		return nil, errors.New("a URL carries a user name: give what the tier asks for as a header")
+		return nil, errors.New("a URL has a user name, and would be logged with it: send credentials in a header")
 	case err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "":
 		return nil, fmt.Errorf("%q is not an http:// or https:// URL", raw)
 	case strings.Trim(at.Path, "/") != "" || at.RawQuery != "" || at.Fragment != "":
-		return nil, fmt.Errorf("URL %q has a path: what the tier is asked for is the store's path", raw)
+		return nil, fmt.Errorf("URL %q has a path or a query: want a host and a port, since the paths are those of the store", raw)
 	}
 	return &url.URL{Scheme: at.Scheme, Host: at.Host}, nil
 }

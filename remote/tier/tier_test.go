@@ -21,29 +21,31 @@ const mib = 1 << 20
 
 // TestContract holds what a tier is asked, to the letter.
 func TestContract(t *testing.T) {
-	s := newScene(t, 3*Block, Config{URLs: []string{"https://tier.example"}, Header: http.Header{"X-Team": {"red"}}}, faithful)
-	s.read(Block-5, 2*mib)
-	r := s.requests[0]
-	slot := time.Now().Truncate(5 * time.Minute).Unix()
-	var line bytes.Buffer
-	if err := r.Write(&line); err != nil {
-		t.Fatal(err)
-	}
-	want := fmt.Sprintf("GET https://store.example/bucket/model%%20one.safetensors?at=%d&for=900&X-Amz-Signature=%s HTTP/1.1\r\nHost: store.example\r\n", slot, secret)
-	if got := line.String(); !strings.HasPrefix(got, want) {
-		t.Errorf("%s\nwant %s", got, want)
-	}
-	if r.URL.Scheme != "https" || r.URL.Host != "tier.example" {
-		t.Errorf("asked %s://%s", r.URL.Scheme, r.URL.Host)
-	}
-	fields := http.Header{"Range": {"bytes=8388603-10485754"}, "If-Match": {`"v1"`}, "Accept-Encoding": {"identity"}, "X-Team": {"red"}}
-	if !maps.EqualFunc(r.Header, fields, slices.Equal) {
-		t.Errorf("header %v, want %v", r.Header, fields)
-	}
-	stats := s.tier.Stats()
-	if gets, _ := s.origin.Fetched(); gets != 0 || s.asked() != 1 || stats.Bytes[Hit] != 2*mib || stats.DirectBytes != 0 {
-		t.Errorf("%d requests of the store, %d of the tier: %+v", gets, s.asked(), stats)
-	}
+	synctest.Test(t, func(t *testing.T) { // in which no five minutes end
+		s := newScene(t, 3*Block, Config{URLs: []string{"https://tier.example"}, Header: http.Header{"X-Team": {"red"}}}, faithful)
+		s.read(Block-5, 2*mib)
+		r := s.requests[0]
+		slot := time.Now().Truncate(5 * time.Minute).Unix()
+		var line bytes.Buffer
+		if err := r.Write(&line); err != nil {
+			t.Fatal(err)
+		}
+		want := fmt.Sprintf("GET https://store.example/bucket/model%%20one.safetensors?at=%d&for=900&X-Amz-Signature=%s HTTP/1.1\r\nHost: store.example\r\n", slot, secret)
+		if got := line.String(); !strings.HasPrefix(got, want) {
+			t.Errorf("%s\nwant %s", got, want)
+		}
+		if r.URL.Scheme != "https" || r.URL.Host != "tier.example" {
+			t.Errorf("asked %s://%s", r.URL.Scheme, r.URL.Host)
+		}
+		fields := http.Header{"Range": {"bytes=8388603-10485754"}, "If-Match": {`"v1"`}, "Accept-Encoding": {"identity"}, "X-Team": {"red"}}
+		if !maps.EqualFunc(r.Header, fields, slices.Equal) {
+			t.Errorf("header %v, want %v", r.Header, fields)
+		}
+		stats := s.tier.Stats()
+		if gets, _ := s.origin.Fetched(); gets != 0 || s.asked() != 1 || stats.Bytes[Hit] != 2*mib || stats.DirectBytes != 0 {
+			t.Errorf("%d requests of the store, %d of the tier: %+v", gets, s.asked(), stats)
+		}
+	})
 }
 
 // TestSigning holds how often an object's URL is signed, and that nodes with the

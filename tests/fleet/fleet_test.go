@@ -113,7 +113,7 @@ func TestTierGone(t *testing.T) {
 	}
 	s.store.ResetStats()
 	// A break is of 15 s at most, and what is read then decides that it is over.
-	s.await("the cache is used again", func() bool {
+	rig.Await(t, "the cache is used again", func() bool {
 		noError(t, touch(mounts[0]))
 		byTier, _ := s.asked()
 		return byTier > 0

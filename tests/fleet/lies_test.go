@@ -65,7 +65,7 @@ func TestLyingTier(t *testing.T) {
 			if got.Fallbacks[c.cause] == 0 || got.DirectBytes == 0 || got.Instances[0].Failures == 0 {
 				t.Errorf("counted %+v", got)
 			}
-			if said := m.Output(); !strings.Contains(said, "cache tier") && got.Instances[0].State != "closed" || strings.Contains(said, "X-Amz-") {
+			if said := m.Output(); !strings.Contains(said, "shared cache") && got.Instances[0].State != "closed" || strings.Contains(said, "X-Amz-") {
 				t.Errorf("mountd says %s", said)
 			}
 			if c.cause != "broken" && c.cause != "slow" && got.Bytes > 0 {

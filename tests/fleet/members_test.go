@@ -58,9 +58,9 @@ func TestMembers(t *testing.T) {
 	line := func(address string) string {
 		return fmt.Sprintf("server %s:%s max_fails=1 fail_timeout=5s;\n", address, port)
 	}
-	s.await("it knows itself", func() bool { return members() == line("127.0.0.1") })
+	rig.Await(t, "it knows itself", func() bool { return members() == line("127.0.0.1") })
 	names("127.0.0.1", "127.0.0.2")
-	s.await("it knows the other", func() bool { return members() == line("127.0.0.1")+line("127.0.0.2") })
+	rig.Await(t, "it knows the other", func() bool { return members() == line("127.0.0.1")+line("127.0.0.2") })
 	s.awaitListening(process, router)
 	m := s.mount("--cache-url", "http://"+router)
 	s.readAll([]*rig.Mount{m}, nil)

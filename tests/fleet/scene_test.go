@@ -126,7 +126,7 @@ func (s *scene) start(in *instance) {
 // awaitListening waits until the process takes connections at addr.
 func (s *scene) awaitListening(process *rig.Process, addr string) {
 	s.t.Helper()
-	s.await("nginx listens", func() bool {
+	rig.Await(s.t, "nginx listens", func() bool {
 		select {
 		case <-process.Done():
 			s.t.Fatalf("nginx ended: %s", process.Output())
@@ -219,7 +219,7 @@ func (s *scene) readAll(mounts []*rig.Mount, meanwhile func()) {
 		})
 	}
 	if meanwhile != nil {
-		s.await("some is read", func() bool { return s.store.Stats().Bytes["GET"] > s.size/4 })
+		rig.Await(s.t, "some is read", func() bool { return s.store.Stats().Bytes["GET"] > s.size/4 })
 		meanwhile()
 	}
 	readers.Wait()
@@ -237,7 +237,7 @@ func (s *scene) load(flags ...string) {
 // only asks for permission does not count.
 func (s *scene) asked() (byTier, direct int64) {
 	s.t.Helper()
-	s.await("the store is left alone", func() bool { return s.store.Stats().InFlight == 0 })
+	rig.Await(s.t, "the store is left alone", func() bool { return s.store.Stats().InFlight == 0 })
 	for _, r := range s.store.Log() {
 		switch {
 		case r.Op != "GET" || r.Length == 1:
@@ -261,16 +261,6 @@ func (s *scene) holds(most float64, mostDirect int64) {
 		s.t.Errorf("want at most %.3f, and %d bytes by nodes", most, mostDirect)
 	}
 	s.store.ResetStats()
-}
-
-// await waits until done says so.
-func (s *scene) await(what string, done func() bool) {
-	s.t.Helper()
-	for deadline := time.Now().Add(limit); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			s.t.Fatalf("it does not come to that: %s", what)
-		}
-	}
 }
 
 func noError(t *testing.T, err error) {

@@ -48,8 +48,8 @@ func CgroupFor(tb testing.TB, name string) *Cgroup {
 }
 
 // CheckMemory holds the peaks of a mountd's resident memory, of both of its
-// processes, and of its group's charge to what is promised with that memory limit, in bytes, and so many objects
-// known. It returns what it saw.
+// processes, and of its group's charge to what is promised with that memory limit, in
+// bytes, and so many objects known. It returns what it saw.
 func CheckMemory(tb testing.TB, m *Mount, group *Cgroup, limit, objects int64) string {
 	tb.Helper()
 	resident, err := PeakRSS(m.PID())

@@ -138,8 +138,8 @@ func (c Credentials) Environment(base []string, tokenFile string) []string {
 
 // inherited tells whether a variable of the driver is one for its mountds: all
 // but those of flags that no attribute stands for, such as WEIGHTFS_HTTP. Those of
-// a shared cache have no attribute, for it sees what reads the objects: who writes
-// a volume must not choose it.
+// a shared cache have no attribute and are inherited: it is sent URLs that open the
+// objects, so that the author of a volume must not choose it.
 func inherited(name string) bool {
 	if strings.HasPrefix(name, "WEIGHTFS_") {
 		flags := append(slices.Collect(maps.Values(flagNames())), "cache-url", "cache-header", "cache-direct-rate")

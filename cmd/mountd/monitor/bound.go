@@ -15,6 +15,8 @@ const (
 	Memory  Bottleneck = "memory"  // the limit keeps readers, or what is fetched ahead, short
 	Store   Bottleneck = "store"   // it is slow to answer, or fails
 	Line    Bottleneck = "line"    // bytes come, and readers want them faster
+	// SharedCache: the cache of --cache-url fails, and the store is read in its place.
+	SharedCache Bottleneck = "shared cache"
 )
 
 // Bound says what holds readers back now, and by what it is known.
@@ -28,6 +30,7 @@ type Bound struct {
 type load struct {
 	span            time.Duration
 	served, fetched int64         // bytes
+	direct          int64         // the part of fetched that came from the store in place of the shared cache
 	waited          time.Duration // by readers, summed over them
 	forMemory       time.Duration // the part of it for memory
 	getting         time.Duration // that GETs took, summed over them
@@ -36,6 +39,7 @@ type load struct {
 	gets, limit, queued int64 // GETs under way, how many may be, and how many have to wait
 	repeated            int64 // GETs whose last attempt failed
 	trouble             string
+	cacheLost           bool  // no instance of the shared cache is asked
 	ahead, aheadLimit   int64 // blocks in flight or unread, and how many may be
 	open, byKernel      int64 // files open, and those among them that the kernel reads by itself
 }
@@ -50,6 +54,9 @@ const (
 	// mostlyUnanswered is the share of the time of GETs that goes by before their
 	// first bytes, from which on more bytes a second would not help.
 	mostlyUnanswered = 0.5
+	// mostlyDirect is the share of the bytes that come from the store in place of the
+	// shared cache, from which on that cache is why readers wait.
+	mostlyDirect = 0.5
 )
 
 // boundOf is the one place where it is decided what holds readers back.
@@ -62,6 +69,8 @@ func boundOf(l load) Bound {
 		return Bound{Nothing, idleReason(l)}
 	case waits < minWait:
 		return Bound{Reader, "what is read is there before it is asked for"}
+	case l.cacheLost, l.direct > 0 && float64(l.direct) >= mostlyDirect*float64(l.fetched):
+		return Bound{SharedCache, "it fails, and readers wait for the store in its place, within --cache-direct-rate"}
 	case 2*l.repeated >= max(l.gets, 1):
 		return Bound{Store, fmt.Sprintf("GETs failed and are repeated, %d of %d: %s", l.repeated, l.gets, l.trouble)}
 	case share(l.unanswered, l.getting) >= mostlyUnanswered:

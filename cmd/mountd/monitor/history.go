@@ -23,6 +23,7 @@ const (
 type sample struct {
 	at     time.Time
 	served int64 // bytes of READ replies
+	direct int64 // bytes from the store in place of the shared cache
 	prefetch.Totals
 }
 
@@ -103,7 +104,11 @@ func rates(from, to sample) Rates {
 
 // sample counts now.
 func (m *Mount) sample() sample {
-	return sample{at: time.Now(), served: m.Server.ReadBytes() + m.leased(), Totals: m.Cache.Totals()}
+	s := sample{at: time.Now(), served: m.Server.ReadBytes() + m.leased(), Totals: m.Cache.Totals()}
+	if m.Tier != nil {
+		s.direct = m.Tier.Stats().DirectBytes
+	}
+	return s
 }
 
 // KeepHistory notes what is read and fetched every few seconds, until the returned

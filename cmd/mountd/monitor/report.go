@@ -141,7 +141,7 @@ func loadOf(samples []sample, now sample, a prefetch.Activity, s prefetch.Stats,
 	l := load{
 		gets: r.Fetches.UnderWay, limit: s.Concurrency, queued: a.Queued,
 		ahead: s.BlocksUnread + s.BlocksInFlight, aheadLimit: a.BlocksAhead,
-		open: r.Files.Open, byKernel: r.Files.byKernel(),
+		open: r.Files.Open, byKernel: r.Files.byKernel(), cacheLost: r.Tier.Lost(),
 	}
 	for _, f := range a.Fetches {
 		if f.Trouble != "" {
@@ -153,6 +153,7 @@ func loadOf(samples []sample, now sample, a prefetch.Activity, s prefetch.Stats,
 		l.span = now.at.Sub(from.at)
 		l.served, l.fetched = now.served-from.served, now.FetchedBytes-from.FetchedBytes
 		l.waited, l.forMemory = now.Waited-from.Waited, now.ForMemory-from.ForMemory
+		l.direct = now.direct - from.direct
 		l.getting, l.unanswered = now.Fetching-from.Fetching, now.Unanswered-from.Unanswered
 	}
 	return l

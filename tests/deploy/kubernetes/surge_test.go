@@ -9,24 +9,20 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"weightfs/tests/rig"
 )
 
-// surgePod is the command of a mountd in a pod of the DaemonSet: in a mount namespace
-// of its own, from which its mount travels to the node, as with Bidirectional
-// propagation.
-func surgePod(mountpoint string, more ...string) *exec.Cmd {
-	args := []string{"--mount", "--propagation", "unchanged", "--", theStage.Mountd, "--take-over", "--memory-limit=64Mi"}
-	cmd := exec.Command("unshare", append(append(args, more...), "s3://"+bucket+"/"+prefix, mountpoint)...)
-	cmd.Env = append(os.Environ(), theStage.Server.Env()...)
-	return cmd
-}
-
-// startSurgePod starts one, which ends with the test if not before.
-func startSurgePod(t *testing.T, mountpoint string, more ...string) *rig.Process {
+// startSurgePod starts a mountd as in a pod of the DaemonSet: in a mount namespace of
+// its own, from which its mount travels to the node, as with Bidirectional propagation.
+// It ends with the test if not before.
+func startSurgePod(t *testing.T, source, mountpoint string, more ...string) *rig.Process {
 	t.Helper()
-	p, err := rig.StartProcess(surgePod(mountpoint, more...))
+	args := []string{"--mount", "--propagation", "unchanged", "--", theStage.Mountd, "--take-over", "--memory-limit=64Mi"}
+	cmd := exec.Command("unshare", append(append(args, more...), source, mountpoint)...)
+	cmd.Env = append(os.Environ(), theStage.Server.Env()...)
+	p, err := rig.StartProcess(cmd)
 	noError(t, err)
 	t.Cleanup(func() {
 		noError(t, rig.KillMountd(p.PID()))
@@ -35,6 +31,17 @@ func startSurgePod(t *testing.T, mountpoint string, more ...string) *rig.Process
 		}
 	})
 	return p
+}
+
+// exitCode waits for the end of a process, and returns its exit code.
+func exitCode(t *testing.T, p *rig.Process) int {
+	t.Helper()
+	select {
+	case <-p.Done():
+	case <-time.After(limit):
+		t.Fatalf("it does not end: %s", p.Output())
+	}
+	return p.Wait()
 }
 
 // readOn reads a file again and again, and by a descriptor that stays open, until there
@@ -60,7 +67,8 @@ func TestSurge(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	first := startSurgePod(t, mountpoint)
+	source := "s3://" + bucket + "/" + prefix
+	first := startSurgePod(t, source, mountpoint)
 	await(first, "msg=mounted")
 	file := filepath.Join(mountpoint, object)
 	early := startPod(t)
@@ -71,27 +79,24 @@ func TestSurge(t *testing.T) {
 	await(reader, "open")
 
 	for _, refused := range [][]string{{"--endpoint-url=http://127.0.0.1:1"}, {"--env-file=/nowhere"}} {
-		p := startSurgePod(t, mountpoint, refused...)
-		if code := p.Wait(); code != 1 {
+		p := startSurgePod(t, source, mountpoint, refused...)
+		if code := exitCode(t, p); code != 1 {
 			t.Errorf("with %s, exit %d: %s", refused, code, p.Output())
 		}
 		early.checkReads(t, file)
 	}
-	other := surgePod(mountpoint)
-	other.Args[len(other.Args)-2] = "s3://" + bucket
-	p, err := rig.StartProcess(other)
-	noError(t, err)
-	if code := p.Wait(); code != 1 || !strings.Contains(p.Output(), "it serves s3://"+bucket+"/"+prefix) {
-		t.Errorf("with another source, exit %d: %s", code, p.Output())
+	other := startSurgePod(t, "s3://"+bucket, mountpoint)
+	if code := exitCode(t, other); code != 1 || !strings.Contains(other.Output(), "it serves "+source) {
+		t.Errorf("with another source, exit %d: %s", code, other.Output())
 	}
 
 	last := first
 	for range 3 {
-		next := startSurgePod(t, mountpoint, "--memory-limit=96Mi")
+		next := startSurgePod(t, source, mountpoint, "--memory-limit=96Mi")
 		await(next, "took the mount over")
 		await(last, "another mountd serves the mount")
 		noError(t, last.Signal(os.Interrupt))
-		if code := last.Wait(); code != 0 {
+		if code := exitCode(t, last); code != 0 {
 			t.Errorf("the pod before ends with %d: %s", code, last.Output())
 		}
 		early.checkReads(t, file)
@@ -103,7 +108,7 @@ func TestSurge(t *testing.T) {
 		return err == nil && strings.Contains(status.Stdout, `"memory_limit":100663296,`)
 	})
 	noError(t, os.WriteFile(filepath.Join(dir, "stop"), nil, 0o644))
-	if code := reader.Wait(); code != 0 {
+	if code := exitCode(t, reader); code != 0 {
 		t.Errorf("the reader ends with %d", code)
 	}
 	for line := range strings.Lines(reader.Output()) {
@@ -112,7 +117,7 @@ func TestSurge(t *testing.T) {
 		}
 	}
 	noError(t, last.Stop(limit))
-	if code := last.Wait(); code != 0 {
+	if code := exitCode(t, last); code != 0 {
 		t.Errorf("the last pod ends with %d: %s", code, last.Output())
 	}
 	if result := early.run(t, "ls", mountpoint); result.Code != 0 || result.Stdout != "" {

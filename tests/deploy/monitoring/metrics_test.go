@@ -100,8 +100,8 @@ func checkNames(t *testing.T, m *mounted, p *proxy.Proxy) {
 	}
 }
 
-// families are the names of the metrics that a mount of a bucket with a shared cache shows, with those
-// of the parts of histograms and summaries.
+// families are the names of the metrics that a mount of a bucket with a shared cache
+// shows, with those of the parts of histograms and summaries.
 func families(t *testing.T) map[string]bool {
 	t.Helper()
 	m := mount(t, "127.0.0.1:0", nil, "--cache-url", "http://127.0.0.1:9") // which nobody is asked before something is read

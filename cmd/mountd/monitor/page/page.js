@@ -89,7 +89,7 @@ function showMount(r) {
   document.title = (r.throughput.now.served ? rate(r.throughput.now.served) + " · " : "") + r.source + " · weightfs";
 }
 
-const named = { store: "the store", line: "the line", reader: "the reader", memory: "memory", nothing: "nothing" };
+const named = { store: "the store", line: "the line", reader: "the reader", memory: "memory", "shared cache": "the shared cache", nothing: "nothing" };
 
 function showBound({ by, why }) {
   at("bound").dataset.by = by;
