@@ -158,7 +158,7 @@ func (m *mount) settled(t *testing.T) {
 // TestLoadFromLeases holds that all of several files comes from the daemon's memory,
 // within the memory limit, by devices that copy from there and by one that does not;
 // also where the daemon has much less memory than the files have bytes, and a client
-// may hold a few blocks.
+// may hold a few blocks; and wherever a load of a bucket would begin.
 func TestLoadFromLeases(t *testing.T) {
 	for _, daemon := range []int64{64 << 20, 16 << 20} {
 		for _, limit := range []int64{MemoryMinimum, 512 << 10} {
@@ -172,7 +172,7 @@ func TestLoadFromLeases(t *testing.T) {
 					var loads sync.WaitGroup
 					for range 2 { // of one source, at the same time
 						loads.Go(func() {
-							stats, err := m.load(t.Context(), device(newTestCPU(t)), Options{MemoryLimit: limit, Concurrency: 5})
+							stats, err := m.load(t.Context(), device(newTestCPU(t)), Options{MemoryLimit: limit, Concurrency: 5, Stagger: 5})
 							if err != nil {
 								t.Error(err)
 								return

@@ -41,17 +41,20 @@ type Options struct {
 	// where a file comes from a bucket, and 4 to 16 where all are on a mount,
 	// two for each processor. MaxConcurrency is the most.
 	Concurrency int
-	// MemoryLimit is the most staging memory in bytes, and what is copied from
-	// leases at a time counts as such; MemoryUnlimited or MemoryMinimum; 0 is 40 GB. A small one shrinks the pieces in which the
-	// bytes are copied; one that is too small for two of them is an error.
+	// MemoryLimit is the most staging memory in bytes, MemoryUnlimited or
+	// MemoryMinimum; 0 is 40 GB. What is copied from leases at a time counts as
+	// such. A small one shrinks the pieces in which the bytes are copied; one that
+	// is too small for two of them is an error.
 	MemoryLimit int64
 	// PartSize is how many bytes a reader asks for at a time, rounded up to
-	// 4096, and of a lease at most what the daemon leases at a time; 0 is 8 MiB, and up to 32 MiB from a bucket as long as enough is left
-	// for the other readers.
+	// 4096, and of a lease at most what the daemon leases at a time; 0 is 8 MiB, and
+	// up to sixteen times that from a bucket as long as enough is left for the other
+	// readers.
 	PartSize int64
 	// Stagger picks the part that the load begins with, by its remainder: loads of
 	// several nodes through a cache that they share then ask for different bytes. 0
-	// is the first part.
+	// is the first part. A load that leases of a mount begins with the first part
+	// always.
 	Stagger uint64
 	// Deliver gets each tensor as soon as all of it is on the device and the
 	// headers of all files are known to fit each other and the index, in no

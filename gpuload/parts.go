@@ -26,7 +26,8 @@ type partsConfig struct {
 	// joins tells whether parts of a file that follow each other may be read as
 	// one: a GET each is work for store and reader.
 	joins func(file int) bool
-	// stagger picks the part that is dealt out first: its remainder by their number.
+	// stagger picks the part that is dealt out first: its remainder by their number. It
+	// is the first one where any file is leased, whose parts are wanted in their order.
 	stagger uint64
 }
 
@@ -67,10 +68,12 @@ type parts struct {
 
 func newParts(sizes []int64, cfg partsConfig) *parts {
 	p := &parts{partsConfig: cfg, sizes: sizes, first: make([]int64, len(sizes)+1), known: make(chan struct{})}
+	leases := false
 	for i, size := range sizes {
 		p.first[i+1] = p.first[i] + (size+p.size(i)-1)/p.size(i)
+		leases = leases || cfg.leased != nil && cfg.leased(i) > 0
 	}
-	if n := p.count(); n > 0 {
+	if n := p.count(); n > 0 && !leases {
 		p.start = int64(cfg.stagger % uint64(n))
 	}
 	return p

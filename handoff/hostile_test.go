@@ -1,6 +1,7 @@
 package handoff_test
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -276,4 +277,85 @@ func mapsOf(t *testing.T, memory []byte) (lines []string) {
 		t.Error("the memory is not mapped")
 	}
 	return lines
+}
+
+// defective panics at what its files are named after.
+type defective struct{ handoff.Store }
+
+func (s defective) Open(ctx context.Context, client handoff.Peer, path string) (handoff.File, error) {
+	if path == "open" {
+		panic(path)
+	}
+	f, err := s.Store.Open(ctx, client, path)
+	return defectiveFile{f, path}, err
+}
+
+type defectiveFile struct {
+	handoff.File
+	path string
+}
+
+func (f defectiveFile) Expect(ranges []handoff.Range) {
+	if f.path == "expect" {
+		panic(f.path)
+	}
+	f.File.Expect(ranges)
+}
+
+func (f defectiveFile) Lease(ctx context.Context, r handoff.Range) (handoff.Lease, error) {
+	if f.path == "lease" {
+		panic(f.path)
+	}
+	return f.File.Lease(ctx, r)
+}
+
+// A panic of the Store is told of, and costs the client that met it an EIO, or its
+// connection where there is no answer that could say so. Nobody else sees it, and nothing
+// stays leased.
+func TestDefect(t *testing.T) {
+	content := []byte("weights")
+	var told atomic.Int64
+	s := handofftest.Start(t, 32*mib, map[string][]byte{"lease": content, "expect": content, "fine": content}, func(cfg *handoff.Config) {
+		cfg.Store = defective{cfg.Store}
+		cfg.Defect = func(any) { told.Add(1) }
+	})
+	lease := func(c *handoff.Client, path string) error {
+		f, err := c.Open(t.Context(), path)
+		if err != nil {
+			return err
+		}
+		wants, err := f.Want(handoff.Range{Length: int64(len(content))})
+		if err != nil {
+			return err
+		}
+		if err := wants[0].Wait(t.Context()); err != nil {
+			return err
+		}
+		return wants[0].Give()
+	}
+	dial := func() *handoff.Client {
+		c, err := handoff.Dial(t.Context(), s.Socket, handoff.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	other := dial()
+	for path, want := range map[string]error{"open": syscall.EIO, "lease": syscall.EIO, "expect": handoff.ErrGone} {
+		before, c := told.Load(), dial()
+		if err := lease(c, path); !errors.Is(err, want) {
+			t.Errorf("%s: %v, not %v", path, err, want)
+		}
+		if told.Load() != before+1 {
+			t.Errorf("%s: %d panics were told of", path, told.Load()-before)
+		}
+		if err := lease(c, "fine"); errors.Is(want, syscall.EIO) && err != nil {
+			t.Errorf("%s: the client cannot go on: %v", path, err)
+		}
+	}
+	if err := lease(other, "fine"); err != nil {
+		t.Errorf("another client: %v", err)
+	}
+	s.Until(t, "nothing is held", func(stats handoff.Stats) bool { return stats.Held == 0 })
 }

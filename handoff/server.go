@@ -94,8 +94,9 @@ type Config struct {
 	// the connection has ended. Until then the same pages stay behind the memory: a
 	// device may have them page-locked. nil: they always do.
 	Keep func() (release func())
-	// Defect is told of a panic of the Store's, which costs the client that met it an
-	// EIO. nil: it is not recovered.
+	// Defect is told of a panic of the Store's. The client that met it gets EIO from an
+	// Open or a Lease, and from an Expect, which has no answer, the end of its
+	// connection. nil: it is not recovered.
 	Defect func(cause any)
 	Grace  time.Duration // 0: DefaultGrace
 	Logger *slog.Logger  // nil: nothing is logged
@@ -304,8 +305,7 @@ func (s *Server) Mark() {
 	}
 }
 
-// guard calls the Store. A panic is EIO: it ends what the client asked for, and nothing
-// else.
+// guard calls the Store. The error of a panic is EIO, see Config.Defect.
 func (s *Server) guard(call func() error) (err error) {
 	if s.cfg.Defect != nil {
 		defer func() {

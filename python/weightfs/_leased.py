@@ -13,7 +13,7 @@ from typing import Any, Callable, Iterable, Iterator, Sequence
 from ._connection import Want, connections
 from ._files import File, PlainFile, View
 from ._find import NoMount, find
-from ._memory import copy, same
+from ._memory import copy
 from ._spans import Extent, Span, scatter, spans
 from .errors import ConnectionLost, about
 
@@ -174,45 +174,32 @@ class LeasedFile(File):
             except ConnectionLost as error:
                 self._gone = error
         buffer = (ctypes.c_char * span.length)()
-        try:
-            if self._opened_mount().readinto(buffer, span.offset) < span.length:
-                raise OSError(errno.EIO, "the file is shorter than it was")
-        except OSError as error:
-            if error.errno in (errno.ENOTCONN, errno.ECONNABORTED):  # the mount has ended too
-                raise self._gone or error from None
-            raise
+        self.reread(buffer, span.offset, self._gone)
         scatter(span, [(ctypes.addressof(buffer), span.length)], write)
 
-    def _opened_mount(self) -> PlainFile:
+    def reread(self, buffer: Any, offset: int, lost: ConnectionLost | None) -> None:
+        """Read a range from the mount, since the connection was lost. The file may have
+        been closed. Raises that error where the mount has ended too."""
+        try:
+            if self._opened_mount(lost).readinto(buffer, offset) < len(buffer):
+                raise OSError(errno.EIO, "the file is shorter than it was")
+        except OSError as error:
+            if error.errno in (errno.ENOTCONN, errno.ECONNABORTED):
+                raise lost or error from None
+            raise
+
+    def _opened_mount(self, lost: ConnectionLost | None) -> PlainFile:
         """The file on the mount, if it is of the same version. Others go on reading a
         mount whose daemon was replaced."""
         with self._lock:
             if self._mount is None:
-                mount = self._open_mount()
-                log.warning("%s is read through its mount: %s", self.path, self._gone.strerror if self._gone else "")
+                mount = PlainFile(self.path)
+                if mount.inode != self.remote.inode or mount.size != self.size:
+                    mount.close()
+                    raise OSError(errno.ESTALE, "it was replaced while the connection to mountd was lost")
+                log.warning("%s is read through its mount: %s", self.path, lost.strerror if lost else "")
                 self._mount = mount
             return self._mount
-
-    def _open_mount(self) -> PlainFile:
-        mount = PlainFile(self.path)
-        if mount.inode != self.remote.inode or mount.size != self.size:
-            mount.close()
-            raise OSError(errno.ESTALE, "it was replaced while the connection to mountd was lost")
-        return mount
-
-    def compare(self, offset: int, address: int, length: int) -> bool:
-        """Whether memory has the bytes of a range, as the mount has them. The file may have
-        been closed. Raises OSError where the mount cannot be read."""
-        mount = self._open_mount()
-        try:
-            buffer = (ctypes.c_char * min(length, self.longest_range))()
-            for done in range(0, length, len(buffer)):
-                n = min(len(buffer), length - done)
-                if mount.readinto(memoryview(buffer)[:n], offset + done) < n or not same(address + done, ctypes.addressof(buffer), n):
-                    return False
-            return True
-        finally:
-            mount.close()
 
     def fetch(self, wanted: Iterable[Span], write: Write) -> None:
         """Lease spans one behind the other, of which some are wanted ahead, and have
@@ -250,8 +237,10 @@ class LeasedFile(File):
     def close(self) -> None:
         for view in list(self.views):
             view.release()
-        if self._mount is not None:
-            self._mount.close()
+        with self._lock:
+            mount, self._mount = self._mount, None
+        if mount is not None:
+            mount.close()
         if self._left.detach() is not None:
             self.remote.close()
             connections.release(self.connection)

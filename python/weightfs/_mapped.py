@@ -3,10 +3,11 @@ them copies them himself soon.
 
 A lease that is mapped is given back when all tensors over it have gone. Of a tensor that
 is kept for longer than _PATIENCE, or beyond the end of the iteration, the pages are
-copied in place, so that its lease can be given back all the same. In either case a GIVE
-that was sent proves the bytes. Where it cannot be sent, the pages are copied in place,
-and compared with what the mount has: mountd would have had to use the memory twice in
-between, the second time for the same bytes, for a wrong tensor to be taken for right.
+copied in place, so that its lease can be given back all the same, and so it is where
+the consumer waits for what the lease may keep from coming. In each case a GIVE that was
+sent proves the bytes. Where it cannot be sent, a tensor that nobody has seen is read from
+the mount. For one that was handed out that is too late: whatever its consumer made of it
+may be wrong, so that is an error.
 """
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ T = TypeVar("T")
 # Smaller tensors are copied: to map one costs as much.
 _SMALLEST = 1 << 20
 
-# Of the cap, half is left to what is wanted ahead. One tensor takes so little that it is
-# leased whole beside several ranks.
+# Of the cap, half is left to what is wanted ahead. One tensor takes an eighth at most, so
+# that it is leased whole beside the one before, with up to four ranks.
 _SHARE, _SHARE_OF_ONE = 2, 8
 
 # How many leases are mapped at most: others of the process find some left of 256.
@@ -61,10 +62,9 @@ class MappedTensor(Generic[T]):
         self.window = Window(self.before + nbytes)
         self.leases: set[Lease] = set()
         self.since = 0.0  # when it got the oldest of these
-        self.booked = nbytes, leases
+        self.leases_booked = leases
         self.handed_out = False
-        self.lost: ConnectionLost | None = None  # its bytes are not proven
-        self.comparable = True
+        self.lost: ConnectionLost | None = None  # its bytes are not proven, and nobody has seen them
 
     def write(self, offset: int, address: int, length: int) -> None:
         copy(self.window.address + self.before + offset, address, length)
@@ -79,19 +79,23 @@ class MappedTensor(Generic[T]):
             return
         self._owner.use(self, lease)
 
-    def verify(self) -> None:
-        """If the bytes are not proven, compare them with what the mount has. Raises
-        ConnectionLost where they are wrong, or it has ended too."""
-        if self.lost is None:
-            return
-        begin, end = self.entry.begin, self.entry.end
-        try:
-            right = self.comparable and self._file.compare(begin, self.window.address + self.before, end - begin)
-        except OSError:
-            right = False
-        if not right:
-            raise about(self.lost, f"tensor {self.entry.name!r} [{begin},{end})", self._file.path) from None
-        self.lost = None
+    def about(self, error: OSError) -> OSError:
+        """An error, with the tensor and its range."""
+        return about(error, f"tensor {self.entry.name!r} [{self.entry.begin},{self.entry.end})", self._file.path)
+
+    def array(self) -> Any:
+        """The bytes, as a ctypes array that does not keep them."""
+        return (ctypes.c_char * (self.entry.end - self.entry.begin)).from_address(self.window.address + self.before)
+
+    def restore(self) -> None:
+        """Read bytes that are not proven from the mount. Raises OSError, ConnectionLost
+        where the mount has ended too."""
+        if self.lost is not None:
+            try:
+                self._file.reread(self.array(), self.entry.begin, self.lost)
+            except OSError as error:
+                raise self.about(error) from None
+            self.lost = None
 
     def tensor(self) -> T:
         return self._owner.hand_out(self)
@@ -109,27 +113,26 @@ class MappedTensors(Generic[T]):
         self._changed = threading.Condition()
         # Guarded by _changed:
         self._tensors: set[MappedTensor[T]] = set()  # mapped, or being made
-        self._bytes = 0
         self._leases = 0
-        self._unproven: list[MappedTensor[T]] = []  # dropped, but not unmapped
+        self._error: OSError | None = None  # of a tensor that was handed out
         self._connections: set[Connection] = set()
         self._aging: threading.Thread | None = None
 
     def begin(self, file: LeasedFile, entry: Entry) -> MappedTensor[T] | None:
         """Make room for a tensor, which must not be mapped where the answer is None."""
         nbytes, cap, free = entry.end - entry.begin, file.connection.welcome.cap, file.connection.free()
-        leases = nbytes // file.longest_range + 2
+        longest = file.longest_range  # a tensor keeps the whole of a lease that it shares with others
+        leases = (entry.end - 1) // longest - entry.begin // longest + 1
         aligned = not entry.begin % max(1, BITS[entry.dtype] // 8)
         with self._changed:
-            if not self._can_own or not aligned or not _SMALLEST <= nbytes <= cap // _SHARE_OF_ONE or file.connection.ended is not None:
+            if not self._can_own or not aligned or nbytes < _SMALLEST or leases * longest > cap // _SHARE_OF_ONE or file.connection.ended is not None:
                 return None
-            if self._bytes + nbytes > cap // _SHARE or self._leases + leases > _MOST_LEASES or free < 4 * WINDOW + leases:
+            if self._leases + leases > min(_MOST_LEASES, cap // _SHARE // longest) or free < 4 * WINDOW + leases:
                 return None
             try:
                 tensor = MappedTensor(self, file, entry, leases)
             except OSError:  # no addresses are left
                 return None
-            self._bytes += nbytes
             self._leases += leases
             self._tensors.add(tensor)
             if file.connection not in self._connections:
@@ -169,12 +172,14 @@ class MappedTensors(Generic[T]):
             return not lease.users
 
     def hand_out(self, tensor: MappedTensor[T]) -> T:
-        """The tensor, which keeps its memory. Raises ConnectionLost where it is wrong."""
+        """The tensor, which keeps its memory. Raises OSError where it was lost and cannot
+        be read from the mount."""
         with self._changed:
             self._give_if_lost(tensor)
-        tensor.verify()
+            tensor.handed_out = tensor.lost is None
+        tensor.restore()
         tensor.handed_out = True
-        array = (ctypes.c_char * (tensor.entry.end - tensor.entry.begin)).from_address(tensor.window.address + tensor.before)
+        array = tensor.array()
         weakref.finalize(array, self._drop, tensor).atexit = False
         return self._make(array, tensor.entry.dtype, tensor.entry.shape)
 
@@ -197,39 +202,25 @@ class MappedTensors(Generic[T]):
 
     def check(self) -> None:
         """Give back the leases of tensors that have gone. Raises ConnectionLost where one
-        of them, or one that was handed out, was wrong."""
+        that was handed out may have been wrong."""
         with self._changed:
             self._reap()
             for tensor in self._tensors:
                 self._give_if_lost(tensor)
-            dropped, self._unproven = self._unproven, []
-            kept = [tensor for tensor in self._tensors if tensor.handed_out]
-        try:
-            for tensor in dropped + kept:
-                tensor.verify()
-        finally:
-            for tensor in dropped:
-                tensor.window.unmap()
+            error, self._error = self._error, None
+        if error is not None:
+            raise error
 
     def _reap(self) -> None:
         for tensor in self._take_dropped():
             self._give(tensor)
-            self._forget(tensor)
-            if tensor.lost is not None and tensor.handed_out:
-                self._unproven.append(tensor)
-            else:
-                tensor.window.unmap()
+            self._tensors.discard(tensor)
+            self._leases -= tensor.leases_booked
+            tensor.window.unmap()
 
     def _give_if_lost(self, tensor: MappedTensor[T]) -> None:
         if tensor.leases and tensor.connection.ended is not None:
             self._give(tensor)
-
-    def _forget(self, tensor: MappedTensor[T]) -> None:
-        self._tensors.discard(tensor)
-        nbytes, leases = tensor.booked
-        tensor.booked = 0, 0
-        self._bytes -= nbytes
-        self._leases -= leases
 
     def _give(self, tensor: MappedTensor[T]) -> None:
         """Give back the leases of a tensor."""
@@ -238,12 +229,10 @@ class MappedTensors(Generic[T]):
             try:
                 self.release(lease, tensor)
             except ConnectionLost as error:
-                tensor.lost = error
-        if leases and tensor.lost is not None:
-            try:
-                tensor.window.own()  # before anybody reads the mount for the comparison
-            except OSError:
-                tensor.comparable = False
+                if tensor.handed_out:
+                    self._error = self._error or tensor.about(error)
+                else:
+                    tensor.lost = error
 
     def _own(self, tensor: MappedTensor[T]) -> None:
         """Copy a tensor in place, and give its leases back."""
@@ -251,17 +240,23 @@ class MappedTensors(Generic[T]):
             tensor.window.own()
             self._give(tensor)
 
+    def own_all(self, older: float = 0.0) -> None:
+        """Copy in place what has been mapped for so many seconds, and give its leases
+        back."""
+        with self._changed:
+            self._reap()
+            for tensor in self._tensors:
+                if time.monotonic() - tensor.since >= older:
+                    try:
+                        self._own(tensor)
+                    except OSError:
+                        pass  # memory is short: it stays as it is for now
+
     def _age(self) -> None:
         """Let no lease be kept for long, until the end."""
         with self._changed:
             while not self._changed.wait_for(lambda: self._closed, _PATIENCE / 4):
-                self._reap()
-                for tensor in list(self._tensors):
-                    if time.monotonic() - tensor.since > _PATIENCE:
-                        try:
-                            self._own(tensor)
-                        except OSError:
-                            pass  # memory is short: it stays as it is for now
+                self.own_all(_PATIENCE)
 
     def close(self) -> None:
         """End the iteration: what is kept owns its memory from now on, and what was not

@@ -14,7 +14,6 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-_libc.memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
 _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 # Linux's.
@@ -104,11 +103,6 @@ def copy(to: int, source: int, length: int) -> None:
     """Copy between addresses. Other threads run meanwhile."""
     for done in range(0, length, _STEP):
         ctypes.memmove(to + done, source + done, min(_STEP, length - done))
-
-
-def same(a: int, b: int, length: int) -> bool:
-    """Whether the same bytes lie at two addresses."""
-    return not _libc.memcmp(a, b, length)
 
 
 class Buffers:

@@ -23,6 +23,10 @@ from .errors import about
 
 T = TypeVar("T")
 
+# How long the consumer waits, in seconds, before what is mapped is given back: of its share
+# nothing may be left for what it waits for.
+_STARVED = 0.1
+
 
 class Elsewhere:
     """A file that is not leased, in its place among the others."""
@@ -116,10 +120,12 @@ class Stream(Generic[T]):
 
     def _take(self) -> _Tensor[T] | Elsewhere | None:
         """The next of what is ready; None at the end."""
+        if self._mapped is not None:
+            self._mapped.check()
         with self._changed:
-            self._changed.wait_for(lambda: self._ready or self._ended)
-            if self._mapped is not None:
-                self._mapped.check()
+            while not self._changed.wait_for(lambda: self._ready or self._ended, _STARVED if self._mapped else None):
+                if self._mapped is not None:
+                    self._mapped.own_all()
             if not self._ready:
                 if self._error is not None:
                     raise self._error

@@ -56,10 +56,9 @@ def iterate(
     1 MiB on may then lie in mountd's memory instead of in a copy. They can be written,
     which nobody else sees, and be kept: what is kept for two seconds, or to the end of
     the iteration, is copied then. Three things differ. Iterate to the end, or close the
-    iterator. If the connection to mountd is lost, tensors that were handed out are
-    compared with the mount at the next step: where they differ, also because they were
-    written, ConnectionLost is raised. A process that is forked during the iteration
-    must not use them.
+    iterator. If the connection to mountd is lost while you have such a tensor, the next
+    step, or the end, raises ConnectionLost: what you read of it may have been wrong. A
+    process that is forked during the iteration must not use them.
     """
     where = torch.device(device)
     views = MappedTensors(_tensor) if mapped and where.type == "cpu" else None

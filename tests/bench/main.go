@@ -15,7 +15,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -49,18 +48,14 @@ and for memory cgroups.
 // parse reads the flags; list asks for the names of the rows only.
 func parse(args []string) (o options, list bool, err error) {
 	o = options{Settings: lab.Settings{Runs: 5, Size: 1 << 30, Out: filepath.Join("bin", "bench")}, far: proxy.S3Like()}
-	flags := pflag.NewFlagSet("bench", pflag.ContinueOnError)
-	check := o.Register(flags, 64<<20)
-	flags.DurationVar(&o.mix, "mix", 30*time.Second, "how long the readers of the memory rows read")
-	flags.DurationVar(&o.far.FirstByte, "first-byte", o.far.FirstByte, "of the S3-like store: time to the first byte")
-	flags.Int64Var(&o.far.PerConnection, "per-connection", o.far.PerConnection, "of the S3-like store: bytes per second of a connection")
-	flags.Int64Var(&o.far.Total, "total", o.far.Total, "of the S3-like store: bytes per second in all")
-	flags.BoolVar(&list, "list", false, "print the rows")
-	flags.Usage = func() { fmt.Printf(usage, flags.FlagUsages()) }
-	if err := flags.Parse(args); err != nil {
-		return o, false, err
-	}
-	return o, list, check()
+	err = o.Parse("bench", usage, args, 64<<20, func(flags *pflag.FlagSet) {
+		flags.DurationVar(&o.mix, "mix", 30*time.Second, "how long the readers of the memory rows read")
+		flags.DurationVar(&o.far.FirstByte, "first-byte", o.far.FirstByte, "of the S3-like store: time to the first byte")
+		flags.Int64Var(&o.far.PerConnection, "per-connection", o.far.PerConnection, "of the S3-like store: bytes per second of a connection")
+		flags.Int64Var(&o.far.Total, "total", o.far.Total, "of the S3-like store: bytes per second in all")
+		flags.BoolVar(&list, "list", false, "print the rows")
+	})
+	return o, list, err
 }
 
 func run(ctx context.Context, args []string) error {
@@ -83,8 +78,8 @@ func run(ctx context.Context, args []string) error {
 		}
 		return nil
 	}
-	if os.Geteuid() != 0 {
-		return errors.New("dropping caches and memory cgroups need root")
+	if err := lab.NeedRoot("dropping caches and using memory cgroups"); err != nil {
+		return err
 	}
 	return measure(ctx, o, chosen)
 }

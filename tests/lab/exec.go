@@ -82,6 +82,26 @@ func ExecLoad(cmd *exec.Cmd) (l Load, err error) {
 	return l, nil
 }
 
+// InPlace is what leaseloop prints. Rates are in bytes per second.
+type InPlace struct {
+	Bytes int64 `json:"bytes"`
+	// Writable says that the daemon gave memory that can be registered.
+	Writable bool `json:"writable"`
+	// Refused is why the device registered nothing; "" where it did.
+	Refused         string  `json:"refused"`
+	Segments        int     `json:"segments"`
+	RegisteredBytes int64   `json:"registered_bytes"`
+	RegisterSeconds float64 `json:"register_seconds"`
+	// Unregistered is how many bytes were copied by way of page-locked memory, since
+	// nothing is registered where they lie.
+	Unregistered int64   `json:"unregistered_bytes"`
+	Ceiling      float64 `json:"ceiling_bytes_per_second"`
+	CopySeconds  float64 `json:"copy_seconds"`
+	// Right says that what was copied after the mapping had been made read-only again is
+	// what the leases had: the pages stayed page-locked.
+	Right bool `json:"right"`
+}
+
 // PhaseHead are the columns of a load's inside: milliseconds since exec, but for
 // what is the length of something.
 func PhaseHead() []string {

@@ -35,10 +35,25 @@ type Settings struct {
 	Docs string
 }
 
-// Register adds the flags, with the values of s as their defaults. The error of
-// check, which is called once they have been parsed, says what is wrong with
-// them.
-func (s *Settings) Register(flags *pflag.FlagSet, least cli.Size) (check func() error) {
+// Parse reads a command's arguments, with the values of s as the defaults. least is
+// the smallest size; add adds flags of the command's own, nil for none. usage has a
+// %s for all flags: --help prints it, and ends in [pflag.ErrHelp].
+func (s *Settings) Parse(name, usage string, args []string, least cli.Size, add func(*pflag.FlagSet)) error {
+	flags := pflag.NewFlagSet(name, pflag.ContinueOnError)
+	check := s.register(flags, least)
+	if add != nil {
+		add(flags)
+	}
+	flags.Usage = func() { fmt.Printf(usage, flags.FlagUsages()) }
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	return check()
+}
+
+// register adds the flags. The error of check, which is called once they have been
+// parsed, says what is wrong with them.
+func (s *Settings) register(flags *pflag.FlagSet, least cli.Size) (check func() error) {
 	rows := flags.String("rows", "", "regular expression: the rows to measure (all)")
 	flags.IntVar(&s.Runs, "runs", s.Runs, "samples of each side of a row")
 	flags.Var(&s.Size, "size", "bytes of the object")
@@ -67,6 +82,14 @@ func Main(name string, run func(ctx context.Context, args []string) error) {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		os.Exit(1)
 	}
+}
+
+// NeedRoot is an error for who is not root. why is what needs it.
+func NeedRoot(why string) error {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("%s needs root", why)
+	}
+	return nil
 }
 
 // Within takes a sample that must not take longer than limit. The error of one

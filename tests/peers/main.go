@@ -18,12 +18,8 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/spf13/pflag"
 
 	"weightfs/tests/bench/workload"
 	"weightfs/tests/lab"
@@ -49,13 +45,7 @@ func main() {
 
 func parse(args []string) (lab.Settings, error) {
 	o := lab.Settings{Runs: 5, Size: 512 << 20, Out: filepath.Join("bin", "peers")}
-	flags := pflag.NewFlagSet("peers", pflag.ContinueOnError)
-	check := o.Register(flags, 1<<20)
-	flags.Usage = func() { fmt.Printf(usage, flags.FlagUsages()) }
-	if err := flags.Parse(args); err != nil {
-		return o, err
-	}
-	return o, check()
+	return o, o.Parse("peers", usage, args, 1<<20, nil)
 }
 
 func run(ctx context.Context, args []string) (err error) {
@@ -63,8 +53,8 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	if os.Geteuid() != 0 {
-		return errors.New("mounting and dropping caches needs root")
+	if err := lab.NeedRoot("mounting and dropping caches"); err != nil {
+		return err
 	}
 	c, err := newComparison(ctx, o)
 	if err != nil {

@@ -68,14 +68,13 @@ func main() {
 
 func parse(args []string) (options, error) {
 	o := options{Settings: lab.Settings{Runs: 1, Size: 128 << 20, Out: filepath.Join("bin", "fleet")}, storeRate: 20e6, nodeRate: 40e6}
-	flags := pflag.NewFlagSet("scale", pflag.ContinueOnError)
-	check := o.Register(flags, 1<<20)
-	flags.IntSliceVar(&o.nodes, "nodes", []int{1, 2, 4, 8, 16}, "how many nodes there are, in turn")
-	flags.Var(&o.storeRate, "store-rate", "bytes per second of the store's link")
-	flags.Var(&o.nodeRate, "node-rate", "bytes per second of every other link")
-	flags.StringVar(&o.again, "again", "", "measure nothing: calibrate and simulate by the results.json of an earlier run")
-	flags.Usage = func() { fmt.Printf(usage, flags.FlagUsages()) }
-	if err := flags.Parse(args); err != nil {
+	err := o.Parse("scale", usage, args, 1<<20, func(flags *pflag.FlagSet) {
+		flags.IntSliceVar(&o.nodes, "nodes", []int{1, 2, 4, 8, 16}, "how many nodes there are, in turn")
+		flags.Var(&o.storeRate, "store-rate", "bytes per second of the store's link")
+		flags.Var(&o.nodeRate, "node-rate", "bytes per second of every other link")
+		flags.StringVar(&o.again, "again", "", "measure nothing: calibrate and simulate by the results.json of an earlier run")
+	})
+	if err != nil {
 		return o, err
 	}
 	for _, n := range o.nodes {
@@ -86,7 +85,7 @@ func parse(args []string) (options, error) {
 	if o.storeRate < burst || o.nodeRate < burst {
 		return o, fmt.Errorf("a link carries at least %d bytes per second", burst)
 	}
-	return o, check()
+	return o, nil
 }
 
 func run(ctx context.Context, args []string) (err error) {

@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 cuda=tests/tools/cuda.sh
-tagged="./gpuload/cuda ./cmd/gpuload ./tests/gpu/bareloop ./tests/gpu/leaseloop"
+tagged="./gpuload/cuda ./cmd/gpuload ./tests/gpu/device ./tests/gpu/bareloop ./tests/gpu/leaseloop"
 programs=$PWD/.cuda/programs
 driver=$($cuda driver)
 

@@ -10,8 +10,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/pflag"
@@ -36,15 +34,10 @@ func main() { lab.Main("vllm", run) }
 
 func parse(args []string) (settings, error) {
 	o := settings{Settings: lab.Settings{Runs: 5, Size: 1e9, Out: filepath.Join("bin", "vllm")}}
-	flags := pflag.NewFlagSet("vllm", pflag.ContinueOnError)
-	check := o.Register(flags, 1e6)
-	flags.BoolVar(&o.measure, "measure", false, "measure, and write a table")
-	flags.StringVar(&o.vllm, "vllm", ".vllm", "virtual environment with vLLM")
-	flags.Usage = func() { fmt.Printf(usage, flags.FlagUsages()) }
-	if err := flags.Parse(args); err != nil {
-		return o, err
-	}
-	return o, check()
+	return o, o.Parse("vllm", usage, args, 1e6, func(flags *pflag.FlagSet) {
+		flags.BoolVar(&o.measure, "measure", false, "measure, and write a table")
+		flags.StringVar(&o.vllm, "vllm", ".vllm", "virtual environment with vLLM")
+	})
 }
 
 func run(ctx context.Context, args []string) (err error) {
@@ -52,8 +45,8 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	if os.Geteuid() != 0 {
-		return errors.New("mounting and dropping caches needs root")
+	if err := lab.NeedRoot("mounting and dropping caches"); err != nil {
+		return err
 	}
 	s, err := newStage(ctx, o)
 	if err != nil {

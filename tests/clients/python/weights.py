@@ -292,9 +292,26 @@ def paced_mapped(path):
     print("ok")
 
 
+def crowded(path):
+    """All tensors, while others hold so much that one of them takes all of the share."""
+    from weightfs._connection import Connection
+    from weightfs._find import find
+    weightfs._mapped._PATIENCE = 1e6  # nothing is given back for being old
+    place = find(path)
+    others = [Connection(place.socket).open(place.path).want([(0, 1)])[0] for _ in range(10)]
+    for other in others:
+        other.wait()
+    want, number = contents(path), 0
+    for name, tensor, is_leased in mapped_tensors(path):
+        number += is_leased
+        assert digest(content(tensor)) == want.pop(name), name
+    assert not want, want
+    print(f"{number} mapped")
+
+
 def lost_mapped(path, at):
-    """A connection that ends while a tensor is mapped: the first one where mountd is
-    killed, the last one where it is cut off, and maybe wrong."""
+    """A connection that ends while a tensor is mapped that was handed out: the first one
+    where mountd is killed, the last one where it is cut off."""
     weightfs._mapped._PATIENCE = 1e6  # it is not copied meanwhile
     want, chosen = contents(path), [name for name, _, is_leased in mapped_tensors(path) if is_leased][0 if at == "killed" else -1]
     try:
@@ -303,14 +320,31 @@ def lost_mapped(path, at):
                 pause()
                 if at != "killed":
                     shut_down()
-                if at == "wrong":
-                    ctypes.memset(tensor.data_ptr() + 1000, 77, 1000)
-                    continue
             assert digest(content(tensor)) == want[name]
     except weightfs.ConnectionLost as error:
         print("lost:", error)
     else:
         print("no error")
+
+
+def lost_ahead(path):
+    """A connection that ends while a tensor is mapped that was not handed out yet."""
+    original, lost = weightfs._mapped.MappedTensors.hand_out, []
+
+    def hand_out(owner, tensor):
+        if tensor.leases and not lost:
+            lost.append(tensor.entry.name)
+            shut_down()
+            with tensor.connection.changed:
+                tensor.connection.changed.wait_for(lambda: tensor.connection.ended is not None)
+            # As where mountd has used its memory for something else since.
+            ctypes.memset(tensor.window.address + tensor.before, 77, 100_000)
+        return original(owner, tensor)
+
+    weightfs._mapped.MappedTensors.hand_out = hand_out
+    got = {name: digest(content(tensor)) for name, tensor, _ in mapped_tensors(path)}
+    assert lost and got == contents(path), lost
+    print("ok")
 
 
 def reuse(*paths):

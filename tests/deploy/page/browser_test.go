@@ -38,8 +38,19 @@ func openBrowser(t *testing.T) *browser {
 	if err != nil {
 		t.Fatalf("%v (make deploy-packages installs it)", err)
 	}
+	// What it leaves in TMPDIR goes with a folder of its own. A socket there has a path of
+	// 107 bytes at most, for which t.TempDir may be too long.
+	temp, err := os.MkdirTemp("", "chromium-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(temp); err != nil {
+			t.Error(err)
+		}
+	})
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium), chromedp.NoSandbox,
-		chromedp.UserDataDir(t.TempDir()))
+		chromedp.UserDataDir(t.TempDir()), chromedp.Env("TMPDIR="+temp))
 	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(stop)
 	ctx, cancel := chromedp.NewContext(ctx)

@@ -12,14 +12,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
 	"github.com/spf13/pflag"
 
-	"weightfs/gpuload"
 	"weightfs/tests/bench/workload"
+	"weightfs/tests/gpu/device"
 	"weightfs/tests/lab"
 )
 
@@ -27,7 +26,7 @@ func main() { lab.Main("bareloop", run) }
 
 func run(ctx context.Context, args []string) (err error) {
 	flags := pflag.NewFlagSet("bareloop", pflag.ExitOnError)
-	device := flags.String("device", "cpu", "cpu or cuda:N")
+	name := flags.String("device", "cpu", "cpu or cuda:N")
 	direct := flags.Bool("direct", false, "open files with O_DIRECT")
 	readers := flags.Int("readers", 16, "how many read at a time")
 	if err := flags.Parse(args); err != nil {
@@ -45,7 +44,7 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	dev, err := openDevice(*device)
+	dev, err := device.Open(*name)
 	if err != nil {
 		return err
 	}
@@ -57,15 +56,4 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(result)
-}
-
-func openDevice(name string) (gpuload.Device, error) {
-	if name == "cpu" {
-		return gpuload.NewCPU(gpuload.CPUConfig{})
-	}
-	var ordinal int
-	if n, err := fmt.Sscanf(name, "cuda:%d", &ordinal); n != 1 || err != nil {
-		return nil, fmt.Errorf("device %q: cpu or cuda:N", name)
-	}
-	return openGPU(ordinal)
 }

@@ -34,20 +34,6 @@ func (r *suite) heldMount(ctx context.Context) (files []string, err error) {
 	return under(r.heldDir, r.large), nil
 }
 
-// inPlace is what leaseloop prints.
-type inPlace struct {
-	Bytes           int64   `json:"bytes"`
-	Writable        bool    `json:"writable"`
-	Refused         string  `json:"refused"`
-	Segments        int     `json:"segments"`
-	RegisteredBytes int64   `json:"registered_bytes"`
-	RegisterSeconds float64 `json:"register_seconds"`
-	Unregistered    int64   `json:"unregistered_bytes"`
-	Ceiling         float64 `json:"ceiling_bytes_per_second"`
-	CopySeconds     float64 `json:"copy_seconds"`
-	Right           bool    `json:"right"`
-}
-
 // measureInPlace has leaseloop register the memory of the daemon and copy from there:
 // whether the driver takes it, whether the pages stay page-locked once the mapping is
 // read-only, and how fast that is.
@@ -56,13 +42,13 @@ func measureInPlace(ctx context.Context, r *suite, s *report) error {
 	if err != nil {
 		return err
 	}
-	var runs []inPlace
+	var runs []lab.InPlace
 	for range r.runs {
 		text, err := r.output(ctx, "leaseloop", append([]string{"--device", r.device}, files...)...)
 		if err != nil {
 			return err
 		}
-		var run inPlace
+		var run lab.InPlace
 		if err := json.Unmarshal([]byte(text), &run); err != nil {
 			return fmt.Errorf("leaseloop: %w: %.200q", err, text)
 		}
@@ -76,8 +62,8 @@ func measureInPlace(ctx context.Context, r *suite, s *report) error {
 	} else {
 		s.add("the daemon's memory, a shared mapping of a tmpfs that is mounted nowhere, is registered", unless(last.Segments > 0, "no segment"))
 	}
-	copying := r.leaseFigure("held blocks, copied in place", "once registered", lab.AtLeast(leastOfBus), runs, func(i inPlace) float64 { return float64(i.Bytes) / i.CopySeconds })
-	whole := r.leaseFigure("held blocks, copied in place", "with registration", lab.Target{}, runs, func(i inPlace) float64 { return float64(i.Bytes) / (i.CopySeconds + i.RegisterSeconds) })
+	copying := r.leaseFigure("held blocks, copied in place", "once registered", lab.AtLeast(leastOfBus), runs, func(i lab.InPlace) float64 { return float64(i.Bytes) / i.CopySeconds })
+	whole := r.leaseFigure("held blocks, copied in place", "with registration", lab.Target{}, runs, func(i lab.InPlace) float64 { return float64(i.Bytes) / (i.CopySeconds + i.RegisterSeconds) })
 	if last.Refused == "" && last.Unregistered <= last.Bytes/1024 {
 		s.judge(copying)
 	} else {
@@ -101,7 +87,7 @@ func unless(ok bool, why string) error {
 	return errors.New(why)
 }
 
-func (r *suite) leaseFigure(row, name string, target lab.Target, runs []inPlace, rate func(inPlace) float64) lab.Figure {
+func (r *suite) leaseFigure(row, name string, target lab.Target, runs []lab.InPlace, rate func(lab.InPlace) float64) lab.Figure {
 	f := lab.Figure{Row: row, Spec: lab.Spec{Name: name, Unit: lab.Rate, Baseline: "page-locked memory", Target: target}}
 	for _, run := range runs {
 		f.Pairs = append(f.Pairs, lab.Pair{Base: run.Ceiling, Load: rate(run)})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"weightfs/gpuload"
+	"weightfs/tests/lab"
 )
 
 // pieceSize is of a copy that runs at the bus's rate.
@@ -71,7 +72,7 @@ func openStreams(dev gpuload.Device) (lanes []gpuload.Stream, closeAll func() er
 
 // copyLeases copies all leases to the device, in place where that can be, times it, and
 // compares what is there then.
-func copyLeases(ctx context.Context, dev gpuload.Device, m *mount, r *report) (err error) {
+func copyLeases(ctx context.Context, dev gpuload.Device, m *mount, r *lab.InPlace) (err error) {
 	target, err := dev.Alloc(m.bytes)
 	if err != nil {
 		return err
@@ -108,7 +109,7 @@ type copier struct {
 	lanes   []gpuload.Stream
 	staging []gpuload.Staging // for what is not copied in place; made when needed
 	turn    int
-	report  *report
+	report  *lab.InPlace
 }
 
 // copy begins to copy a lease, which is done when its event is.

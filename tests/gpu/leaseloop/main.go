@@ -21,6 +21,7 @@ import (
 
 	"weightfs/gpuload"
 	"weightfs/handoff"
+	"weightfs/tests/gpu/device"
 	"weightfs/tests/lab"
 )
 
@@ -28,29 +29,9 @@ const hugePage = 2 << 20
 
 func main() { lab.Main("leaseloop", run) }
 
-// report is what the command prints. Rates are in bytes per second.
-type report struct {
-	Bytes int64 `json:"bytes"`
-	// Writable says that the daemon gave memory that can be registered.
-	Writable bool `json:"writable"`
-	// Refused is why the device registered nothing; "" where it did.
-	Refused         string  `json:"refused"`
-	Segments        int     `json:"segments"`
-	RegisteredBytes int64   `json:"registered_bytes"`
-	RegisterSeconds float64 `json:"register_seconds"`
-	// Unregistered is how many bytes were copied by way of page-locked memory, since
-	// nothing is registered where they lie.
-	Unregistered int64   `json:"unregistered_bytes"`
-	Ceiling      float64 `json:"ceiling_bytes_per_second"`
-	CopySeconds  float64 `json:"copy_seconds"`
-	// Right says that what was copied after the mapping had been made read-only again is
-	// what the leases had: the pages stayed page-locked.
-	Right bool `json:"right"`
-}
-
 func run(ctx context.Context, args []string) (err error) {
 	flags := pflag.NewFlagSet("leaseloop", pflag.ExitOnError)
-	device := flags.String("device", "cuda:0", "cpu or cuda:N")
+	name := flags.String("device", "cuda:0", "cpu or cuda:N")
 	segment := flags.Int64("segment", 128<<20, "bytes that are registered at a time, a multiple of 2 MiB")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -58,7 +39,7 @@ func run(ctx context.Context, args []string) (err error) {
 	if flags.NArg() == 0 || *segment <= 0 || *segment%hugePage != 0 {
 		return errors.New("needed: files of a mount, and a segment of whole huge pages")
 	}
-	dev, err := openDevice(*device)
+	dev, err := device.Open(*name)
 	if err != nil {
 		return err
 	}
@@ -68,7 +49,7 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.client.Close()) }()
-	r := report{Bytes: m.bytes, Writable: m.client.Mode() == handoff.Writable}
+	r := lab.InPlace{Bytes: m.bytes, Writable: m.client.Mode() == handoff.Writable}
 	if err := m.each(ctx, func(*lease) error { return nil }); err != nil {
 		return err
 	}
@@ -88,19 +69,8 @@ func run(ctx context.Context, args []string) (err error) {
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
-func openDevice(name string) (gpuload.Device, error) {
-	if name == "cpu" {
-		return gpuload.NewCPU(gpuload.CPUConfig{})
-	}
-	var ordinal int
-	if n, err := fmt.Sscanf(name, "cuda:%d", &ordinal); n != 1 || err != nil {
-		return nil, fmt.Errorf("device %q: cpu or cuda:N", name)
-	}
-	return openGPU(ordinal)
-}
-
 // register registers the memory that was used, segment by segment. undo unregisters it.
-func register(client *handoff.Client, dev gpuload.Registrar, segment int64, r *report) (undo func(), err error) {
+func register(client *handoff.Client, dev gpuload.Registrar, segment int64, r *lab.InPlace) (undo func(), err error) {
 	var registered [][]byte
 	undo = func() {
 		for _, some := range registered {

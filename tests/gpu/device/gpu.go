@@ -1,6 +1,6 @@
 //go:build cuda
 
-package main
+package device
 
 import (
 	"weightfs/gpuload"
@@ -12,5 +12,5 @@ func openGPU(ordinal int) (gpuload.Device, error) {
 	if err != nil {
 		return nil, err // not dev: a nil *cuda.Device is no nil gpuload.Device
 	}
-	return dev, dev.Wait()
+	return dev, dev.Wait() // one thing after the other
 }
