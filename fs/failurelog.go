@@ -28,8 +28,8 @@ type Failure struct {
 	Count   int64     // how many
 	Op      string    // open, read or list
 	Key     string
-	Offset  int64 // of the last one
-	PID     uint32
+	Offset  int64  // of the last one
+	PID     uint32 // of the process
 	Command string // "" where it cannot be seen
 	Cause   string // of the last one
 }
@@ -51,14 +51,13 @@ type failureLog struct {
 // too much was logged lately.
 func (l *failureLog) report(pid uint32, op, key string, off int64, err error) {
 	suppressed, ok := l.admit()
-	f := Failure{Time: l.now(), Count: 1, Op: op, Key: cut(key), Offset: off, PID: pid, Cause: cut(err.Error())}
+	f := Failure{Time: l.now(), Count: 1, Op: op, Key: cut(key), Offset: off, Cause: cut(err.Error())}
+	f.PID, f.Command = processOf(pid)
+	l.keep(f)
 	if !ok {
-		l.keep(f)
 		return
 	}
-	f.Command = commandName(pid)
-	l.keep(f)
-	attrs := []any{"op", op, "file", key, "offset", off, "pid", pid, "process", f.Command, "err", err}
+	attrs := []any{"op", op, "file", key, "offset", off, "pid", f.PID, "process", f.Command, "err", err}
 	if suppressed > 0 {
 		attrs = append(attrs, "more_before", suppressed)
 	}
@@ -88,7 +87,7 @@ func (l *failureLog) keep(f Failure) {
 	if n := len(l.kept); n > 0 {
 		if last := &l.kept[n-1]; last.Op == f.Op && last.Key == f.Key && last.PID == f.PID {
 			f.Count += last.Count
-			f.Command = cmp.Or(f.Command, last.Command)
+			f.Command = cmp.Or(f.Command, last.Command) // it may have ended
 			*last = f
 			return
 		}

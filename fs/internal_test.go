@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -88,6 +89,27 @@ func TestFailureLogIsBounded(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The kernel names the thread that reads; who looks for the culprit wants its process.
+func TestFailureNamesTheProcess(t *testing.T) {
+	log := &failureLog{logger: slog.New(slog.DiscardHandler), now: time.Now}
+	asked, over := make(chan int), make(chan struct{})
+	defer close(over)
+	for range 2 { // of which one at most is the process's first thread
+		go func() {
+			runtime.LockOSThread()
+			log.report(uint32(unix.Gettid()), "read", "model", 0, errors.New("no route"))
+			asked <- unix.Gettid()
+			<-over
+		}()
+	}
+	if a, b := <-asked, <-asked; a == b {
+		t.Fatalf("one thread, %d, asked twice", a)
+	}
+	if got := log.last(); len(got) != 1 || got[0].Count != 2 || got[0].PID != uint32(os.Getpid()) {
+		t.Errorf("%+v, want two failures of %d", got, os.Getpid())
+	}
 }
 
 // A handshake that fails must leave no mount behind.
