@@ -41,7 +41,7 @@ func TestNamesFail(t *testing.T) {
 			r.checkPassing(storageCase{inflict: func(r *scene) {
 				r.during(r.before("GET", 5, func() { failNames(r) }), func() error {
 					r.names.Fail.Store(false)
-					return nil
+					return r.proxy.Accept()
 				})
 			}}, way)
 		})
@@ -63,10 +63,11 @@ func TestNamesFailForEver(t *testing.T) {
 	}
 }
 
-// failNames has no name be resolved, and breaks the connections that need none.
+// failNames has no name be resolved, and ends the connections that need none: also
+// one whose name was resolved just before.
 func failNames(r *scene) {
 	r.names.Fail.Store(true)
-	r.proxy.Break()
+	refuse(r)
 }
 
 // sceneWithNames is newScene for programs that resolve names by a server of ours

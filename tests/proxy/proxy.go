@@ -121,26 +121,14 @@ func (p *Proxy) ResetStats() {
 	p.reset()
 }
 
-// Break resets all connections; new ones are welcome.
-func (p *Proxy) Break() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.resetAll()
-}
-
-// resetAll is called with the lock held.
-func (p *Proxy) resetAll() {
-	for c := range p.conns {
-		c.reset()
-	}
-}
-
 // Refuse resets all connections and refuses new ones until Accept. The address
 // stays the proxy's.
 func (p *Proxy) Refuse() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.resetAll()
+	for c := range p.conns {
+		c.reset()
+	}
 	if p.listener == nil {
 		return nil
 	}
