@@ -17,6 +17,8 @@ import (
 	"time"
 	"unsafe"
 
+	"golang.org/x/sys/unix"
+
 	"weightfs/handoff"
 	"weightfs/handoff/handofftest"
 )
@@ -114,6 +116,52 @@ func TestLiarsAreCutOff(t *testing.T) {
 	}
 	s.Until(t, "all are gone", func(st handoff.Stats) bool { return len(st.Clients) == 0 && st.Held == 0 })
 	handofftest.Connected(t, goClient(s.Socket)).Ask(handofftest.Digest(make([]byte, 8*mib)), "read a 0 8388608")
+}
+
+// Before the memory of a connection that has ended is used again, its descriptor says so,
+// whoever ended it; while it lives, it does not.
+func TestReuseIsTold(t *testing.T) {
+	s := handofftest.Start(t, 32*mib, map[string][]byte{"a": make([]byte, 8*mib)}, nil)
+	for name, end := range map[string]func(conn *net.UnixConn) error{
+		"by the client": func(conn *net.UnixConn) error { return conn.CloseWrite() },
+		"by the server": func(conn *net.UnixConn) error { _, err := conn.Write(message(99, 1)); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn := raw(t, s, false)
+			if _, err := conn.Write(append(hello()[:24], 1, 0, 0, 0)); err != nil {
+				t.Fatal(err)
+			}
+			rights := make([]byte, 64)
+			_, n, _, _, err := conn.ReadMsgUnix(make([]byte, 100), rights)
+			if err != nil {
+				t.Fatal(err)
+			}
+			messages, err := unix.ParseSocketControlMessage(rights[:n])
+			if err != nil || len(messages) != 1 {
+				t.Fatal(messages, err)
+			}
+			fds, err := unix.ParseUnixRights(&messages[0])
+			if err != nil || len(fds) != 2 {
+				t.Fatal(fds, err)
+			}
+			defer unix.Close(fds[0])
+			defer unix.Close(fds[1])
+			told := func() bool {
+				n, err := unix.Poll([]unix.PollFd{{Fd: int32(fds[1]), Events: unix.POLLIN}}, 0)
+				return n == 1 && err == nil
+			}
+			if told() {
+				t.Error("it is told while the connection lives")
+			}
+			if err := end(conn); err != nil {
+				t.Fatal(err)
+			}
+			s.Until(t, "the connection is gone", func(st handoff.Stats) bool { return len(st.Clients) == 0 })
+			if !told() {
+				t.Error("it is not told")
+			}
+		})
+	}
 }
 
 // A client that floods and takes no answers waits, and costs nobody else anything.

@@ -2,6 +2,7 @@ package handoff
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -32,7 +33,8 @@ type session struct {
 	bytes  atomic.Int64 // leased so far
 	marks  [2]int64     // what bytes was at the server's marks; guarded by the server's mu
 
-	release func() // of Config.Keep; nil without. Of the goroutine that runs the session
+	release func() // of Config.Keep; nil without. Of the goroutine that runs the session, as is reuse
+	reuse   int    // the eventfd of featureReuse; -1: none
 
 	mu       sync.Mutex
 	mode     Mode                 // guarded by mu, as are all below
@@ -68,7 +70,7 @@ func newSession(s *Server, conn *net.UnixConn, peer Peer) *session {
 		server: s, conn: conn, peer: peer, since: time.Now(),
 		out: make(chan []byte, 64), line: make(chan *want, maxWants),
 		looks: make(chan struct{}, maxLooks), opens: make(chan struct{}, maxOpening),
-		files: map[uint32]*openFile{}, wants: map[uint32]*want{},
+		files: map[uint32]*openFile{}, wants: map[uint32]*want{}, reuse: -1,
 	}
 	se.ctx, se.cancel = context.WithCancelCause(s.ctx)
 	se.member = member{uid: peer.UID, cut: func() { se.cancel(errGreedy) }}
@@ -106,6 +108,9 @@ func (se *session) shutDown() {
 // send.
 func (se *session) giveUp() {
 	se.shutDown() // again, in case the first is still under way in another goroutine
+	if se.reuse >= 0 {
+		_, _ = unix.Write(se.reuse, binary.NativeEndian.AppendUint64(nil, 1)) // it has room
+	}
 	for _, w := range se.wants {
 		w.cancel()
 		if w.lease != nil {
@@ -120,6 +125,9 @@ func (se *session) giveUp() {
 		se.unuse(f)
 	}
 	_ = se.conn.Close()
+	if se.reuse >= 0 {
+		_ = unix.Close(se.reuse)
+	}
 	if se.release != nil {
 		se.release()
 	}
@@ -165,7 +173,15 @@ func (se *session) greet() error {
 	se.mu.Lock()
 	se.mode = answer.Mode
 	se.mu.Unlock()
-	rights := unix.UnixRights(int(se.server.descriptor(answer.Mode).Fd()))
+	descriptors := []int{int(se.server.descriptor(answer.Mode).Fd())}
+	if h.Features&featureReuse != 0 {
+		if se.reuse, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+			return fmt.Errorf("eventfd: %w", err)
+		}
+		answer.Features = featureReuse
+		descriptors = append(descriptors, se.reuse)
+	}
+	rights := unix.UnixRights(descriptors...)
 	if _, _, err := se.conn.WriteMsgUnix(appendFields(header(typeWelcome, 0), answer), rights, nil); err != nil {
 		return err
 	}

@@ -52,6 +52,11 @@ const (
 	Writable Mode = 1
 )
 
+// featureReuse is a feature: a second descriptor, an eventfd, comes with the WELCOME. It
+// can be read from before the memory of the connection is used again, and never where the
+// process of the server ends before.
+const featureReuse = 1
+
 // errProtocol says that the other side sent what it must not.
 var errProtocol = errors.New("handoff: message against the protocol")
 
@@ -93,7 +98,7 @@ type hello struct {
 	Oldest, Newest uint16 // versions that it speaks
 	Mode           Mode   // that it asks for
 	_              uint16
-	Features       uint32 // none is defined
+	Features       uint32 // that it knows
 }
 
 func parseHello(body []byte) (h hello, err error) {
@@ -108,8 +113,8 @@ func parseHello(body []byte) (h hello, err error) {
 type welcome struct {
 	Errno     uint32
 	Version   uint16
-	Mode      Mode // that is granted
-	Features  uint32
+	Mode      Mode   // that is granted
+	Features  uint32 // of those, what the server does
 	BlockSize uint32
 	MaxLength uint32 // of a WANT
 	MaxWants  uint32 // wanted or leased at once

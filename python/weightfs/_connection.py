@@ -104,7 +104,7 @@ class Connection:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             self._socket.connect(path)
-            self.welcome, self.memory = self._greet()
+            self.welcome, self.memory, self._reused = self._greet()
         except BaseException:
             self._socket.close()
             raise
@@ -119,8 +119,9 @@ class Connection:
         self._receiver = threading.Thread(target=self._receive, name="weightfs hand-off", daemon=True)
         self._receiver.start()
 
-    def _greet(self) -> tuple[_wire.Welcome, Mapping]:
-        """Exchange HELLO and WELCOME."""
+    def _greet(self) -> tuple[_wire.Welcome, Mapping, int | None]:
+        """Exchange HELLO and WELCOME. The last is the descriptor that can be read from
+        before the memory of this connection is used again, if the daemon has that."""
         try:
             self._socket.send(_wire.hello(), socket.MSG_NOSIGNAL)
         except BrokenPipeError:
@@ -135,11 +136,12 @@ class Connection:
             welcome = _wire.parse_welcome(body)
             if welcome.errno:
                 raise OSError(welcome.errno, os.strerror(welcome.errno))
-            if len(fds) != 1 or welcome.version != _wire.VERSION or not welcome.max_length or not welcome.max_wants:
+            if len(fds) != (2 if welcome.features & _wire.REUSE else 1) or welcome.version != _wire.VERSION or not welcome.max_length or not welcome.max_wants:
                 raise _wire.ProtocolError(f"{len(fds)} descriptors with {welcome}")
             if not 0 < welcome.size <= os.fstat(fds[0]).st_size:
                 raise _wire.ProtocolError(f"{welcome.size} bytes of memory in a smaller file")
-            return welcome, Mapping(fds[0], welcome.size)
+            memory = Mapping(fds[0], welcome.size)
+            return welcome, memory, fds.pop() if len(fds) > 1 else None
         finally:
             for fd in fds:
                 os.close(fd)
@@ -147,6 +149,7 @@ class Connection:
     def close(self) -> None:
         """End the connection. Its leases end with it."""
         self._end("it was closed")
+        self._close_reused()
         if self._process == os.getpid() and threading.current_thread() is not self._receiver:
             self._receiver.join()
             self._socket.close()
@@ -156,7 +159,14 @@ class Connection:
         connection, which stays its parent's."""
         self.changed = threading.Condition()
         self._end("it is of the process that this one was forked from")
+        self._close_reused()
         self._socket.close()
+
+    def _close_reused(self) -> None:
+        with self.changed:
+            reused, self._reused = self._reused, None
+        if reused is not None:
+            os.close(reused)
 
     def _end(self, why: str) -> None:
         if self._process == os.getpid():
@@ -173,6 +183,16 @@ class Connection:
             self._wants = {}
             self.changed.notify_all()
 
+    def intact(self) -> bool:
+        """Whether all that was read of leases until now was right, though the connection
+        has ended: then mountd died, or was replaced, and what it leased stays as it is."""
+        with self.changed:
+            if self._reused is None:
+                return False
+            poll = select.poll()
+            poll.register(self._reused, select.POLLIN)
+            return not poll.poll(0)
+
     def send(self, data: bytes) -> None:
         """Send a message. Without an error no lease had been taken away before."""
         try:
@@ -181,10 +201,10 @@ class Connection:
             raise lost(self.ended or str(error)) from None
 
     def check(self) -> None:
-        """Raises ConnectionLost where send would."""
+        """Raises ConnectionLost where give would."""
         poll = select.poll()
         poll.register(self._socket, select.POLLRDHUP)
-        if self.ended is not None or poll.poll(0):
+        if (self.ended is not None or poll.poll(0)) and not self.intact():
             raise lost(self.ended or "mountd closed it")
 
     def open(self, path: str) -> RemoteFile:
@@ -240,7 +260,11 @@ class Connection:
 
     def give(self, want: Want) -> None:
         """See Want.give."""
-        self.send(_wire.tags(_wire.GIVE, [want.tag]))
+        try:
+            self.send(_wire.tags(_wire.GIVE, [want.tag]))
+        except ConnectionLost:
+            if not self.intact():
+                raise
         with self.changed:
             self._wants.pop(want.tag, None)
             self.changed.notify_all()

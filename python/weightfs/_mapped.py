@@ -5,9 +5,10 @@ A lease that is mapped is given back when all tensors over it have gone. Of a te
 is kept for longer than _PATIENCE, or beyond the end of the iteration, the pages are
 copied in place, so that its lease can be given back all the same, and so it is where
 the consumer waits for what the lease may keep from coming. In each case a GIVE that was
-sent proves the bytes. Where it cannot be sent, a tensor that nobody has seen is read from
-the mount. For one that was handed out that is too late: whatever its consumer made of it
-may be wrong, so that is an error.
+sent proves the bytes. Where mountd has died, or was replaced, its memory stays as it was,
+which proves them too. Where this process was cut off, a tensor that nobody has seen is read from the mount. For
+one that was handed out that is too late: whatever its consumer made of it may be wrong,
+so that is an error.
 """
 from __future__ import annotations
 
@@ -219,7 +220,7 @@ class MappedTensors(Generic[T]):
             tensor.window.unmap()
 
     def _give_if_lost(self, tensor: MappedTensor[T]) -> None:
-        if tensor.leases and tensor.connection.ended is not None:
+        if tensor.leases and tensor.connection.ended is not None and not tensor.connection.intact():
             self._give(tensor)
 
     def _give(self, tensor: MappedTensor[T]) -> None:

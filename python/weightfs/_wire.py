@@ -13,6 +13,7 @@ MAX_MESSAGE = 16 << 10
 HELLO, WELCOME, OPEN, OPENED, WANT, LEASE, GIVE, CANCEL, CLOSE = 1, 2, 3, 4, 5, 6, 7, 9, 11
 
 _READ_ONLY = 0
+REUSE = 1  # the feature
 
 _HEADER = struct.Struct("<HHI")
 _HELLO = struct.Struct("<8sHHHHI")
@@ -68,7 +69,7 @@ def message(kind: int, tag: int, body: bytes = b"") -> bytes:
 
 
 def hello() -> bytes:
-    return message(HELLO, 0, _HELLO.pack(b"weightfs", VERSION, VERSION, _READ_ONLY, 0, 0))
+    return message(HELLO, 0, _HELLO.pack(b"weightfs", VERSION, VERSION, _READ_ONLY, 0, REUSE))
 
 
 def wants(entries: Sequence[tuple[int, int, int, int]]) -> bytes:

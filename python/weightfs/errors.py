@@ -11,9 +11,9 @@ class FormatError(ValueError):
 
 
 class ConnectionLost(ConnectionError):
-    """The connection to mountd has ended: it was stopped, replaced or killed, or it
-    cut this process off. What was leased, and not given back before, may have been
-    wrong."""
+    """The connection to mountd has ended. Where bytes are given back: it cut this process
+    off, and they may have been wrong. Elsewhere it may have been stopped, replaced or
+    killed, and cannot be asked for more."""
 
 
 class LeaseLimit(OSError):

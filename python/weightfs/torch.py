@@ -56,7 +56,7 @@ def iterate(
     1 MiB on may then lie in mountd's memory instead of in a copy. They can be written,
     which nobody else sees, and be kept: what is kept for two seconds, or to the end of
     the iteration, is copied then. Three things differ. Iterate to the end, or close the
-    iterator. If the connection to mountd is lost while you have such a tensor, the next
+    iterator. If mountd cuts this process off while you have such a tensor, the next
     step, or the end, raises ConnectionLost: what you read of it may have been wrong. A
     process that is forked during the iteration must not use them.
     """

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -275,25 +276,38 @@ func TestPythonMappedCrowded(t *testing.T) {
 	}
 }
 
-// A connection that ends while a tensor is mapped leaves the tensor as it was when mountd
-// is killed. Where it was handed out it is an error at the next step, also where that is
-// the end and the mount goes on: what its consumer read is not proven.
+// A connection that is cut off while a tensor is mapped that was handed out is an error at
+// the next step, also where that is the end: what its consumer read is not proven.
 func TestPythonMappedLost(t *testing.T) {
 	lost := regexp.MustCompile(`^lost: .*tensor '[^']+' \[\d+,\d+\): the connection to mountd has ended: .*/model.safetensors'$`)
-	for _, at := range []string{"killed", "cut off"} {
-		t.Run(at, func(t *testing.T) {
+	_, m := weights(t, "--memory-limit", mappedMemory)
+	if got := startPython(t, "lost_mapped", filepath.Join(m.Dir, mappedFile)).Answer(); !lost.MatchString(got) {
+		t.Error(got)
+	}
+}
+
+// A load whose tensors are mapped goes on when mountd dies, or is replaced by another:
+// those that it has stay as they are.
+func TestPythonMappedReplaced(t *testing.T) {
+	for name, replace := range map[string]func(m *rig.Mount) error{
+		"killed": func(m *rig.Mount) error { _, err := m.KillServing(); return err },
+		"upgraded": func(m *rig.Mount) error {
+			result, err := rig.Run(t.Context(), nil, theStage.Mountd, "upgrade", m.Dir)
+			if err == nil && result.Code != 0 {
+				err = errors.New(result.Stderr)
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
 			_, m := weights(t, "--memory-limit", mappedMemory)
-			c := startPython(t, "lost_mapped", filepath.Join(m.Dir, mappedFile), at)
+			c := startPython(t, "replaced_mapped", filepath.Join(m.Dir, mappedFile))
 			c.Expect("ready")
-			if at == "killed" {
-				if err := m.Kill(); err != nil {
-					t.Fatal(err)
-				}
+			if err := replace(m); err != nil {
+				t.Fatal(err)
 			}
 			c.Send("")
-			if got := c.Answer(); !lost.MatchString(got) {
-				t.Error(got)
-			}
+			c.Expect("ok")
 		})
 	}
 }
