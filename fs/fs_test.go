@@ -50,14 +50,19 @@ func TestReadersGetTheBytes(t *testing.T) {
 	}
 }
 
+// Pages that were read are not asked for again, unless the kernel needed their memory.
 func TestPagesAreKeptAcrossOpens(t *testing.T) {
 	data := randomBytes(4 << 20)
 	m := mount(t, memstore.New(map[string][]byte{"a": data}), options{})
-	output(t, "cat", m.path("a"))
-	before := m.Stats().Reads
-	output(t, "cat", m.path("a"))
-	if after := m.Stats().Reads; after != before {
-		t.Errorf("the second cat sent %d READs", after-before)
+	var sent []int64
+	for before := int64(0); len(sent) < 10; before = m.Stats().Reads {
+		output(t, "cat", m.path("a"))
+		if sent = append(sent, m.Stats().Reads-before); sent[len(sent)-1] == 0 {
+			break
+		}
+	}
+	if sent[0] == 0 || sent[len(sent)-1] != 0 {
+		t.Errorf("cat after cat sent %d READs", sent)
 	}
 }
 
