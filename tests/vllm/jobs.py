@@ -29,6 +29,8 @@ os.environ |= {
 }
 
 import torch
+import weightfs.vllm
+from safetensors.torch import load_file
 from vllm import LLM, SamplingParams
 from vllm.config import set_current_vllm_config
 from vllm.distributed import ensure_model_parallel_initialized, init_distributed_environment
@@ -77,10 +79,15 @@ def loader(meet, rank, format, path, extra={}, settings={}):
         yield config, get_model_loader(config.load_config)
 
 
-def load(format, path, extra={}, daemon=None):
+def load(format, path, extra={}, daemon=None, memory=False):
     """The seconds that load_weights took, and the CPU seconds of this process and of the
-    mount's daemon meanwhile."""
+    mount's daemon meanwhile. With memory, the tensors lie in memory of this process before."""
     took = {}
+    if memory:
+        files = sorted(glob.glob(f"{path}/*.safetensors"))
+        tensors = [(name, tensor.clone()) for file in files for name, tensor in load_file(file).items()]
+        weightfs.vllm.why_not_leased = lambda _: None
+        weightfs.vllm._leased = lambda *_: iter(tensors)
 
     def timed(model, model_config):
         others, used, began = cpu_of(daemon) if daemon else 0, cpu(), time.perf_counter()

@@ -19,6 +19,9 @@ const (
 	onMount place = "mount"
 	onDisk  place = "local files"
 	inStore place = "s3://"
+	// inMemory is no place to load from: tensors of the process itself, which it has
+	// read before. Loading cannot cost less.
+	inMemory place = "memory"
 )
 
 // row is a load format at a place.
@@ -31,15 +34,18 @@ func rows() (all []row) {
 	for _, f := range formats() {
 		all = append(all, row{f, onMount})
 	}
-	return append(all, row{format{name: "auto"}, onDisk}, row{format{name: "runai_streamer"}, onDisk}, row{format{name: "runai_streamer"}, inStore})
+	return append(all, row{format{name: "auto"}, onDisk}, row{format{name: "runai_streamer"}, onDisk}, row{format{name: "runai_streamer"}, inStore}, row{format{name: "weightfs"}, inMemory})
 }
 
 func (r row) title() string { return string(r.place) + ": " + r.name }
 
 // states a place can be in: what is read from the store has no warm one.
 func (r row) states() []string {
-	if r.place == inStore {
+	switch r.place {
+	case inStore:
 		return []string{"cold"}
+	case inMemory:
+		return []string{"warm"}
 	}
 	return []string{"cold", "warm"}
 }
@@ -111,7 +117,7 @@ func (s *stage) sample(ctx context.Context, r row) (got map[string]sample, err e
 	}
 	got = map[string]sample{}
 	for _, state := range r.states() {
-		a, err := s.vllm.do(ctx, job{Do: "load", Format: r.name, Path: path, Env: env, Daemon: daemon})
+		a, err := s.vllm.do(ctx, job{Do: "load", Format: r.name, Path: path, Env: env, Daemon: daemon, Memory: r.place == inMemory})
 		if err != nil {
 			return nil, err
 		}

@@ -30,6 +30,7 @@ type job struct {
 	Extra  map[string]any `json:"extra,omitempty"`
 	Ranks  int            `json:"ranks,omitempty"`
 	Daemon int            `json:"daemon,omitempty"` // process whose CPU time is taken too
+	Memory bool           `json:"memory,omitempty"` // what is loaded lies in memory before
 	// Settings are more of vLLM's.
 	Settings map[string]any    `json:"settings,omitempty"`
 	Env      map[string]string `json:"env,omitempty"`
