@@ -3,15 +3,17 @@
 //
 // Data flow: kubelet calls a method of the node service, package volume reads
 // what the volume asks for, and package mounts has a mountd for it, which all
-// pods share that ask for the same. Nothing is kept beside the kernel's table of
-// mounts.
+// pods share that ask for the same. The truth is the kernel's table of mounts: a
+// driver that follows another one finds its mounts there, and takes them over.
 //
-// main.go has flags and signals, server.go the listener, and identity.go,
-// controller.go and node.go the three services of the specification.
+// main.go has flags and signals, keep.go the process that starts another one when
+// that which serves has died, server.go the listener, and identity.go, controller.go
+// and node.go the three services of the specification.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -37,7 +39,8 @@ func run() int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return cli.Execute(ctx, newCommand(), os.Args[1:], os.LookupEnv, os.Stderr)
+	s := newSettings()
+	return max(cli.Execute(ctx, newCommand(s), os.Args[1:], os.LookupEnv, os.Stderr), s.exit)
 }
 
 // settings are the flags.
@@ -49,10 +52,13 @@ type settings struct {
 	maxMounts int
 	policy    volume.Policy
 	logLevel  cli.LogLevel
+
+	exit int // the exit code where another process has said why
 }
 
-func newCommand() *cobra.Command {
-	s := &settings{policy: volume.Policy{MemoryLimit: 2 << 30}}
+func newSettings() *settings { return &settings{policy: volume.Policy{MemoryLimit: 2 << 30}} }
+
+func newCommand(s *settings) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "weightfs-csi [flags]",
 		Short: "Show S3 buckets to the pods of a Kubernetes node",
@@ -64,11 +70,15 @@ Variables of mountd's flags, such as WEIGHTFS_ENDPOINT_URL, are the defaults of
 all volumes, and so are the AWS variables.`,
 		Version: cli.Version(),
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if err := s.check(); err != nil {
 				return err
 			}
-			return s.serve(cmd.Context())
+			if isServer() {
+				return s.serve(cmd.Context())
+			}
+			s.exit, err = keep(cmd.Context(), s.logLevel.Logger(os.Stderr))
+			return err
 		},
 	}
 	flags := cmd.Flags()
@@ -136,14 +146,18 @@ func findMountd() (string, error) {
 // serve serves until ctx ends. The mountds go on.
 func (s *settings) serve(ctx context.Context) error {
 	logger := s.logLevel.Logger(os.Stderr)
+	socket, err := listen(s.endpoint) // before mounts are taken over, which end with us if it fails
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
 	pool, err := mounts.Open(mounts.Config{Dir: s.stateDir, Mountd: s.mountd, MaxMounts: s.maxMounts, Logger: logger})
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	listener, err := listen(s.endpoint)
-	if err != nil {
+	if err := errors.Join(socket.show(), noteServing()); err != nil {
 		return err
 	}
-	return newServer(&driver{pool: pool, policy: s.policy, nodeID: s.nodeID, logger: logger}).serve(ctx, listener)
+	return newServer(&driver{pool: pool, policy: s.policy, nodeID: s.nodeID, logger: logger}).serve(ctx, socket)
 }

@@ -44,37 +44,74 @@ func newServer(d *driver) *server {
 	return s
 }
 
-// listen makes the socket of a unix:// URL. What a predecessor left is removed.
-func listen(endpoint string) (net.Listener, error) {
+// socket is where the server listens. It has its name once it is shown.
+type socket struct {
+	net.Listener
+	name string
+	info fs.FileInfo // of the file of that name
+}
+
+// hiddenSuffix is what the socket's name has beside its own until it is shown.
+const hiddenSuffix = ".new"
+
+// listen makes the socket of a unix:// URL.
+func listen(endpoint string) (*socket, error) {
 	name, ok := strings.CutPrefix(endpoint, "unix:")
 	name = strings.TrimPrefix(name, "//")
 	if !ok || name == "" {
 		return nil, cli.Usagef("--endpoint %q is not unix:///PATH", endpoint)
 	}
-	if info, err := os.Lstat(name); err == nil && info.Mode().Type() == fs.ModeSocket {
-		if err := os.Remove(name); err != nil {
-			return nil, fmt.Errorf("endpoint: %w", err)
-		}
+	hidden := name + hiddenSuffix
+	if err := os.Remove(hidden); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("endpoint: %w", err)
 	}
-	listener, err := net.Listen("unix", name)
+	listener, err := net.Listen("unix", hidden)
 	if err != nil {
 		return nil, fmt.Errorf("endpoint: %w", err)
 	}
+	listener.(*net.UnixListener).SetUnlinkOnClose(false) // a successor may have the name then
 	// Secrets come over it.
-	if err := os.Chmod(name, 0o600); err != nil {
+	err = os.Chmod(hidden, 0o600)
+	var info fs.FileInfo
+	if err == nil {
+		info, err = os.Lstat(hidden)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("endpoint: %w", err), listener.Close())
 	}
-	return listener, nil
+	return &socket{listener, name, info}, nil
+}
+
+// show gives the socket its name, which a predecessor's may have had until then.
+func (s *socket) show() error {
+	if info, err := os.Lstat(s.name); err == nil && info.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("endpoint: %s is there already, and no socket", s.name)
+	}
+	if err := os.Rename(s.name+hiddenSuffix, s.name); err != nil {
+		return fmt.Errorf("endpoint: %w", err)
+	}
+	return nil
+}
+
+// Close ends the socket, and removes its file where no successor's has taken its place.
+func (s *socket) Close() error {
+	err := s.Listener.Close()
+	for _, name := range []string{s.name, s.name + hiddenSuffix} {
+		if now, statErr := os.Lstat(name); statErr == nil && os.SameFile(now, s.info) {
+			err = errors.Join(err, os.Remove(name))
+		}
+	}
+	return err
 }
 
 // lastCalls is how long calls under way may take once we were told to end.
 const lastCalls = 20 * time.Second
 
-// serve answers until ctx ends.
-func (s *server) serve(ctx context.Context, listener net.Listener) error {
+// serve answers until ctx ends, by which the socket is closed.
+func (s *server) serve(ctx context.Context, socket *socket) error {
 	ended := make(chan error, 1)
-	go func() { ended <- s.grpc.Serve(listener) }()
-	s.logger.Info("serving", "endpoint", listener.Addr().String(), "version", cli.Version())
+	go func() { ended <- s.grpc.Serve(socket) }()
+	s.logger.Info("serving", "endpoint", socket.name, "version", cli.Version())
 	select {
 	case err := <-ended:
 		return fmt.Errorf("serve: %w", err)
@@ -122,6 +159,8 @@ func failure(id string, err error) error {
 		code = codes.DeadlineExceeded
 	case errors.Is(err, context.Canceled):
 		code = codes.Canceled
+	case errors.Is(err, mounts.ErrReplaced):
+		code = codes.Unavailable
 	case errors.Is(err, mounts.ErrFull):
 		code = codes.ResourceExhausted
 	case errors.Is(err, mounts.ErrRefused):

@@ -107,10 +107,16 @@ func (k *kept) hold(mount *weightfs.Attachment, source string) error {
 	return holdBySystemd(mount, source)
 }
 
-// answers is called when the mount answers.
+// answers is called when the mount answers. One that was taken over has readers, and
+// does not end because nobody is there any more to be told.
 func (k *kept) answers() error {
 	k.upgrader.listen(k.dir)
-	return k.ready(k.settings, k.log)
+	err := k.ready(k.settings, k.log)
+	if err != nil && k.from != nil {
+		k.logger.Warn("nobody hears that the mount was taken over", "err", err)
+		return nil
+	}
+	return err
 }
 
 // program is an executable file, and its arguments.

@@ -80,6 +80,9 @@ func (f *follower) copy(name string) error {
 		return err
 	}
 	defer log.Close()
+	if info, err := log.Stat(); err == nil && info.Size() < f.off[digest] {
+		f.off[digest] = 0 // another driver has emptied it
+	}
 	text, err := io.ReadAll(io.NewSectionReader(log, f.off[digest], maxLog))
 	if err != nil {
 		return err

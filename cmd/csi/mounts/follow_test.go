@@ -60,6 +60,13 @@ func TestFollower(t *testing.T) {
 	}
 	write("four\n")
 	check(successor, "four")
+	write("a longer line\n")
+	check(successor, "\"a longer line\"")
+	if err := log.Truncate(0); err != nil { // as by the driver of another pod
+		t.Fatal(err)
+	}
+	write("5\n")
+	check(successor, "5")
 	write("five\nsix")
 	successor.copyLast(filepath.Base(filepath.Dir(name)))
 	check(successor, "five")

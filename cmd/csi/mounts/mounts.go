@@ -7,6 +7,7 @@
 //	DIGEST/log     what mountd writes
 //	DIGEST/token   a service account's token, of which mountd reads the newest
 //	DIGEST/ready   the socket by which mountd says that the mount answers
+//	DIGEST/spec    what mountd was started for, without secrets
 //
 // The truth is the kernel's table of mounts, and no file: a mount of type
 // fuse.weightfs at DIGEST/mnt is a shared mount, and every other mount of the
@@ -14,7 +15,9 @@
 // predecessor left.
 //
 // mountd runs in a session of its own and outlives this process. It ends when
-// its mount is unmounted.
+// its mount is unmounted, or with its container: the driver of the next pod has
+// mountds of its own take the mounts over before that (takeover.go). Of two
+// drivers the one that came last may change something (owner.go).
 package mounts
 
 import (
@@ -49,6 +52,7 @@ type Config struct {
 // Pool is the mountds of a node. It is safe for concurrent use.
 type Pool struct {
 	cfg   Config
+	owner *owner
 	locks Locks // by digest
 	log   *follower
 	stop  context.CancelFunc
@@ -62,7 +66,10 @@ type Pool struct {
 // ErrFull says that there are as many mountds as there may be.
 var ErrFull = errors.New("the node serves as many mounts as it has room for")
 
-// Open takes over what is mounted in cfg.Dir, and ends what nobody uses.
+// Open takes over what is mounted in cfg.Dir, and ends what nobody uses. From then on
+// every other Pool of that folder fails with ErrReplaced. What mountds of another
+// container serve is served by others of this one when Open returns, in up to four
+// minutes; what cannot be is logged, and left to them.
 func Open(cfg Config) (*Pool, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
@@ -74,18 +81,35 @@ func Open(cfg Config) (*Pool, error) {
 	cfg.Dir = dir
 	ctx, stop := context.WithCancel(context.Background())
 	p := &Pool{cfg: cfg, stop: stop, started: map[string]*process{}, starting: map[string]bool{}, log: newFollower(cfg)}
-	if err := p.clean(); err != nil {
+	if p.owner, err = own(dir); err != nil {
 		stop()
+		return nil, err
+	}
+	if err := p.inherit(); err != nil {
+		p.Close()
 		return nil, err
 	}
 	p.wg.Go(func() { p.log.run(ctx) })
 	return p, nil
 }
 
+// inherit ends what nobody uses, and takes over what another container serves.
+func (p *Pool) inherit() error {
+	end, err := p.owner.begin() // another driver waits
+	if err != nil {
+		return err
+	}
+	defer end()
+	if err := p.clean(); err != nil {
+		return err
+	}
+	return p.takeOverAll()
+}
+
 // Check says what would keep the Pool from its work.
 func (p *Pool) Check() error {
-	if _, err := os.Stat(p.cfg.Dir); err != nil {
-		return fmt.Errorf("state directory: %w", err)
+	if err := p.owner.check(); err != nil {
+		return err
 	}
 	_, err := p.table()
 	return err
@@ -95,6 +119,22 @@ func (p *Pool) Check() error {
 func (p *Pool) Close() {
 	p.stop()
 	p.wg.Wait()
+	p.owner.close()
+}
+
+// begin begins to change something that belongs to a digest, for which nobody else
+// does until end is called.
+func (p *Pool) begin(ctx context.Context, digest string) (end func(), err error) {
+	unlock, err := p.locks.Lock(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	done, err := p.owner.begin()
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	return func() { done(); unlock() }, nil
 }
 
 // digestPattern is what the name of a folder looks like.
@@ -113,11 +153,11 @@ func (p *Pool) tokenFile(digest string) string { return filepath.Join(p.folder(d
 // none runs. On an error nothing is left that was not there before.
 func (p *Pool) Bind(ctx context.Context, spec volume.Spec, target string) error {
 	digest := spec.Digest()
-	unlock, err := p.locks.Lock(ctx, digest)
+	end, err := p.begin(ctx, digest)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer end()
 	if err := p.ensure(ctx, digest, spec); err != nil {
 		return err
 	}
@@ -136,11 +176,11 @@ func (p *Pool) BindStaged(ctx context.Context, staged Mount, target string) erro
 	if staged.Digest == "" {
 		return ErrStaged // another mountd has taken the place of its own
 	}
-	unlock, err := p.locks.Lock(ctx, staged.Digest)
+	end, err := p.begin(ctx, staged.Digest)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer end()
 	if err := Answers(ctx, staged.Path); err != nil {
 		return fmt.Errorf("%w: %w", ErrStaged, err)
 	}
@@ -152,17 +192,22 @@ func (p *Pool) Refresh(ctx context.Context, digest string, spec volume.Spec) err
 	if spec.Credentials.Token() == "" {
 		return nil
 	}
-	unlock, err := p.locks.Lock(ctx, digest)
+	end, err := p.begin(ctx, digest)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer end()
 	return p.writeToken(digest, spec)
 }
 
 // Release takes away whatever is mounted of ours at target, and ends the mountds
 // that nobody uses any more. A target without a mount is no error.
 func (p *Pool) Release(ctx context.Context, target string) error {
+	end, err := p.owner.begin()
+	if err != nil {
+		return err
+	}
+	defer end()
 	released := map[string]bool{}
 	for {
 		mount, mounted, err := p.At(target)
@@ -205,7 +250,11 @@ func (p *Pool) ensure(ctx context.Context, digest string, spec volume.Spec) erro
 		return err
 	}
 	defer p.admitted(digest)
-	if err := p.start(ctx, digest, spec); err != nil {
+	err = p.prepare(digest, spec)
+	if err == nil {
+		err = p.start(ctx, digest, spec, "mounted")
+	}
+	if err != nil {
 		return errors.Join(err, p.end(digest))
 	}
 	return nil
@@ -239,21 +288,35 @@ func (p *Pool) admitted(digest string) {
 	delete(p.starting, digest)
 }
 
-// writeToken replaces the token at once, so that mountd never reads a part.
+// prepare makes what mountd needs, and the next driver.
+func (p *Pool) prepare(digest string, spec volume.Spec) error {
+	if err := os.MkdirAll(p.mountpoint(digest), 0o700); err != nil {
+		return fmt.Errorf("make the mountpoint: %w", err)
+	}
+	if err := replace(filepath.Join(p.folder(digest), "spec"), spec.Record()); err != nil {
+		return fmt.Errorf("write down what a mount is: %w", err)
+	}
+	return p.writeToken(digest, spec)
+}
+
+// writeToken replaces the token.
 func (p *Pool) writeToken(digest string, spec volume.Spec) error {
 	token := spec.Credentials.Token()
 	if token == "" {
 		return nil
 	}
-	name := p.tokenFile(digest)
-	err := os.WriteFile(name+".new", []byte(token), 0o600)
-	if err == nil {
-		err = os.Rename(name+".new", name)
-	}
-	if err != nil {
+	if err := replace(p.tokenFile(digest), []byte(token)); err != nil {
 		return fmt.Errorf("write the token: %w", err)
 	}
 	return nil
+}
+
+// replace replaces a file at once, so that nobody ever reads a part.
+func replace(name string, text []byte) error {
+	if err := os.WriteFile(name+".new", text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(name+".new", name)
 }
 
 // clean ends what a predecessor left and nobody uses: its driver may have ended
@@ -345,7 +408,7 @@ func (p *Pool) end(digest string) error {
 	p.log.copyLast(digest)
 	defer p.log.forget(digest)
 	var errs []error
-	for _, name := range []string{"mnt", "token", "token.new", "ready", "log", ""} {
+	for _, name := range []string{"mnt", "token", "token.new", "spec", "spec.new", "ready", "log", ""} {
 		if err := os.Remove(filepath.Join(p.folder(digest), name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, fmt.Errorf("remove what belongs to a mount: %w", err))
 		}

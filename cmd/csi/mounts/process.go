@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -30,6 +32,7 @@ var ErrSource = errors.New("cannot mount")
 // process is a mountd that we started.
 type process struct {
 	cmd  *exec.Cmd
+	log  int64         // where in the log its part begins
 	done chan struct{} // closed once it is reaped
 }
 
@@ -43,21 +46,16 @@ func (p *process) awaitEnd(grace time.Duration) {
 	}
 }
 
-// start runs the mountd of spec and returns once its mount answers. The digest
-// is locked; the caller cleans up after an error.
-func (p *Pool) start(ctx context.Context, digest string, spec volume.Spec) error {
-	if err := os.MkdirAll(p.mountpoint(digest), 0o700); err != nil {
-		return fmt.Errorf("make the mountpoint: %w", err)
-	}
-	if err := p.writeToken(digest, spec); err != nil {
-		return err
-	}
+// start runs the mountd of spec, with more flags, and returns once its mount answers,
+// which is logged as that event. What it needs is prepared and the digest is locked;
+// the caller cleans up after an error.
+func (p *Pool) start(ctx context.Context, digest string, spec volume.Spec, event string, more ...string) error {
 	ready, err := listenReady(filepath.Join(p.folder(digest), "ready"))
 	if err != nil {
 		return err
 	}
 	defer ready.Close()
-	mountd, err := p.run(digest, spec, ready.LocalAddr().String())
+	mountd, err := p.run(digest, spec, ready.LocalAddr().String(), more)
 	if err != nil {
 		return err
 	}
@@ -66,10 +64,10 @@ func (p *Pool) start(ctx context.Context, digest string, spec volume.Spec) error
 		p.mu.Lock()
 		p.started[digest] = mountd
 		p.mu.Unlock()
-		p.cfg.Logger.Info("mounted", "source", spec.Source, "mount", digest, "pid", mountd.cmd.Process.Pid)
+		p.cfg.Logger.Info(event, "source", spec.Source, "mount", digest, "pid", mountd.cmd.Process.Pid)
 		return nil
 	case <-mountd.done:
-		return p.cause(digest, mountd.cmd.ProcessState.ExitCode())
+		return p.cause(digest, mountd)
 	case <-ctx.Done():
 		err := mountd.cmd.Process.Kill()
 		<-mountd.done
@@ -79,13 +77,17 @@ func (p *Pool) start(ctx context.Context, digest string, spec volume.Spec) error
 
 // run starts a mountd in a session of its own, where no signal to us reaches it.
 // Its log is a file, which is there when we are gone.
-func (p *Pool) run(digest string, spec volume.Spec, ready string) (*process, error) {
-	log, err := os.OpenFile(filepath.Join(p.folder(digest), "log"), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
+func (p *Pool) run(digest string, spec volume.Spec, ready string, more []string) (*process, error) {
+	log, err := os.OpenFile(filepath.Join(p.folder(digest), "log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("log of mountd: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command(p.cfg.Mountd, append(append([]string{}, spec.Flags...), "--", spec.Source, p.mountpoint(digest))...)
+	end, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, fmt.Errorf("log of mountd: %w", err)
+	}
+	cmd := exec.Command(p.cfg.Mountd, slices.Concat(spec.Flags, more, []string{"--", spec.Source, p.mountpoint(digest)})...)
 	cmd.Dir = "/"
 	cmd.Env = append(spec.Credentials.Environment(os.Environ(), p.tokenFile(digest)), "NOTIFY_SOCKET="+ready)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -93,7 +95,7 @@ func (p *Pool) run(digest string, spec volume.Spec, ready string) (*process, err
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start mountd: %w", err)
 	}
-	mountd := &process{cmd: cmd, done: make(chan struct{})}
+	mountd := &process{cmd: cmd, log: end, done: make(chan struct{})}
 	go func() { // as long as mountd, which may outlive us
 		defer close(mountd.done)
 		_ = cmd.Wait() // what became of it is in ProcessState
@@ -102,13 +104,14 @@ func (p *Pool) run(digest string, spec volume.Spec, ready string) (*process, err
 }
 
 // cause is why a mountd ended before its mount answered: the line that it wrote.
-func (p *Pool) cause(digest string, code int) error {
+func (p *Pool) cause(digest string, mountd *process) error {
+	code := mountd.cmd.ProcessState.ExitCode()
 	text, err := os.ReadFile(filepath.Join(p.folder(digest), "log"))
 	if err != nil {
 		return fmt.Errorf("mountd ended with %d: %w", code, err)
 	}
 	said := fmt.Sprintf("mountd ended with %d", code)
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(string(text[min(mountd.log, int64(len(text))):])) {
 		if cause, ok := strings.CutPrefix(strings.TrimSpace(line), "mountd: "); ok {
 			said = cause
 		}

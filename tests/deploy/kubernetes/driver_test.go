@@ -25,10 +25,12 @@ import (
 // driver is a running driver and its node.
 type driver struct {
 	*rig.Process
-	dir  string // of the node: the socket, the state, and kubelet's folder
-	env  []string
-	conn *grpc.ClientConn
-	node csi.NodeClient
+	dir    string // of the node: the sockets, the state, and kubelet's folder
+	socket string // the name of its own
+	pod    bool   // it has a mount namespace of its own, from which mounts travel to the node
+	env    []string
+	conn   *grpc.ClientConn
+	node   csi.NodeClient
 }
 
 // startDriver runs a driver on a node of its own until the test ends, which fails
@@ -37,7 +39,7 @@ func startDriver(t *testing.T, env ...string) *driver {
 	t.Helper()
 	dir, err := os.MkdirTemp(theStage.base, "n")
 	noError(t, err)
-	d := &driver{dir: dir, env: env}
+	d := &driver{dir: dir, socket: "csi.sock", env: env}
 	noError(t, os.Mkdir(d.pods(), 0o755))
 	t.Cleanup(func() { d.tearDown(t) })
 	d.start(t)
@@ -46,13 +48,23 @@ func startDriver(t *testing.T, env ...string) *driver {
 
 func (d *driver) state() string    { return filepath.Join(d.dir, "state") }
 func (d *driver) pods() string     { return filepath.Join(d.dir, "pods") }
-func (d *driver) endpoint() string { return "unix://" + filepath.Join(d.dir, "csi.sock") }
+func (d *driver) endpoint() string { return "unix://" + filepath.Join(d.dir, d.socket) }
 
 // start starts the driver, for the first time or again, and returns when it answers.
 func (d *driver) start(t *testing.T, flags ...string) {
 	t.Helper()
+	d.run(t, flags...)
+	d.awaitAnswer(t)
+}
+
+// run runs the driver.
+func (d *driver) run(t *testing.T, flags ...string) {
+	t.Helper()
 	args := append([]string{"--endpoint", d.endpoint(), "--node-id", "node-1", "--state-dir", d.state(), "--memory-limit", "64Mi", "--log-level", "debug"}, flags...)
 	cmd := exec.Command(theStage.csi, args...)
+	if d.pod {
+		cmd = exec.Command("unshare", append([]string{"--mount", "--propagation", "unchanged", "--", theStage.csi}, args...)...)
+	}
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + d.dir}, d.env...)
 	var err error
 	d.Process, err = rig.StartProcess(cmd)
@@ -60,11 +72,22 @@ func (d *driver) start(t *testing.T, flags ...string) {
 	d.conn, err = grpc.NewClient(d.endpoint(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	noError(t, err)
 	d.node = csi.NewNodeClient(d.conn)
+}
+
+// awaitAnswer waits until the driver says that it is ready.
+func (d *driver) awaitAnswer(t *testing.T) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	if _, err := csi.NewIdentityClient(d.conn).Probe(ctx, &csi.ProbeRequest{}, grpc.WaitForReady(true)); err != nil {
+	if err := d.probe(ctx); err != nil {
 		t.Fatalf("the driver does not answer: %v: %s", err, d.Output())
 	}
+}
+
+// probe asks the driver whether it is ready, once it listens.
+func (d *driver) probe(ctx context.Context) error {
+	_, err := csi.NewIdentityClient(d.conn).Probe(ctx, &csi.ProbeRequest{}, grpc.WaitForReady(true))
+	return err
 }
 
 // restart kills the driver and starts another in its place.
@@ -98,8 +121,11 @@ func (d *driver) tearDown(t *testing.T) {
 	for _, path := range slices.Backward(d.mounts(t)) {
 		noError(t, unix.Unmount(path, unix.MNT_DETACH))
 	}
-	if left, err := os.ReadDir(d.state()); err != nil || len(left) > 0 {
+	if left, err := os.ReadDir(d.state()); err != nil || len(left) != 1 || left[0].Name() != "owner" {
 		t.Errorf("left in the state directory: %v, %v", left, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(d.dir, "*.sock*")); err != nil || d.Wait() == 0 && len(left) > 0 {
+		t.Errorf("left of the sockets: %v, %v", left, err)
 	}
 }
 

@@ -91,6 +91,29 @@ func TestManifestsSayWhatTheyMust(t *testing.T) {
 	}
 }
 
+// TestManifestsSurge holds that both DaemonSets are updated by a pod beside the old one,
+// which finds that one's mountds, and that each pod of the driver has its own socket,
+// which its sidecars ask for and kubelet is told of.
+func TestManifestsSurge(t *testing.T) {
+	for _, name := range []string{"csi", "daemonset"} {
+		text := manifests(t)[name]
+		for _, want := range []string{"maxSurge: 1", "maxUnavailable: 0", "type: RollingUpdate", "- mountPath: /run/weightfs", "path: /run/weightfs", "readinessProbe:", "startupProbe:"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s does not say %q", name, want)
+			}
+		}
+	}
+	text := manifests(t)["csi"]
+	for want, n := range map[string]int{
+		"--endpoint=unix:///csi/$(POD_UID).sock": 1, "--csi-address=/csi/$(POD_UID).sock": 2, "fieldPath: metadata.uid": 3,
+		"--kubelet-registration-path=/var/lib/kubelet/plugins/weightfs.csi/$(POD_UID).sock": 1, "path: /var/lib/kubelet/plugins/weightfs.csi\n": 1,
+	} {
+		if got := strings.Count(text, want); got != n {
+			t.Errorf("%q is there %d times, want %d", want, got, n)
+		}
+	}
+}
+
 // TestConsumerIsRestricted holds that the pod with an inline volume is one that the
 // Pod Security level "restricted" admits.
 func TestConsumerIsRestricted(t *testing.T) {
