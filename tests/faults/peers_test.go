@@ -16,9 +16,9 @@ import (
 	"weightfs/tests/rig"
 )
 
-// peerLimit is how long a reader of a peer may take before it counts as hung:
-// many times what the faults last.
-func peerLimit() time.Duration { return 24 * theStage.outage }
+// peerLimit is how long readers of a peer may take before they count as hung: many
+// times what the faults last, and less than childLimit.
+const peerLimit = 150 * time.Second
 
 // peer is a mount that users have, ours among them.
 type peer struct {
@@ -159,7 +159,7 @@ func meet(t *testing.T, p peer, c peerCase, original string) *meeting {
 		ask()
 	}
 	// One that hangs cannot be killed before its mount was.
-	hung := time.AfterFunc(peerLimit(), func() {
+	hung := time.AfterFunc(peerLimit, func() {
 		for _, mount := range m.mounts {
 			_ = rig.KillMountd(mount.PID())
 		}
@@ -169,7 +169,7 @@ func meet(t *testing.T, p peer, c peerCase, original string) *meeting {
 		m.then, m.err = startReader(t).try(order{Op: "sequential", Path: filepath.Join(m.dir, object)})
 	}
 	if !hung.Stop() {
-		m.err = fmt.Errorf("HUNG, killed after %v", peerLimit())
+		m.err = fmt.Errorf("nothing within %v", peerLimit)
 	}
 	content, err := os.ReadFile(original)
 	noError(t, err)

@@ -15,13 +15,15 @@ import (
 // peerTable is what TestPeers has seen, which -publish writes into docs/peers.md. It
 // is safe for concurrent use.
 type peerTable struct {
+	where string // it was seen
+
 	mu    sync.Mutex
 	cells map[[2]string]string // by case and peer; guarded by mu
 }
 
 // newPeerTable is complete, and published, when the subtests of t have ended.
 func newPeerTable(t *testing.T) *peerTable {
-	table, began := &peerTable{cells: map[[2]string]string{}}, time.Now()
+	table := &peerTable{where: lab.Machine(time.Now()), cells: map[[2]string]string{}}
 	t.Cleanup(func() {
 		if !theStage.publish || t.Failed() {
 			return
@@ -31,7 +33,7 @@ func newPeerTable(t *testing.T) *peerTable {
 		}
 		root, err := rig.Root()
 		noError(t, err)
-		noError(t, lab.Publish(filepath.Join(root, "docs", "peers.md"), "faults", table.text(t, began), nil))
+		noError(t, lab.Publish(filepath.Join(root, "docs", "peers.md"), "faults", table.text(t), nil))
 	})
 	return table
 }
@@ -43,8 +45,8 @@ func (p *peerTable) note(c peerCase, by peer, m *meeting) {
 	p.cells[[2]string{c.name, by.name}] = m.String()
 }
 
-// text is the table, and where it is of.
-func (p *peerTable) text(t *testing.T, began time.Time) string {
+// text is the table, and what one must know to read it.
+func (p *peerTable) text(t *testing.T) string {
 	t.Helper()
 	head := []string{"fault"}
 	for _, by := range peers() {
@@ -58,7 +60,7 @@ func (p *peerTable) text(t *testing.T, began time.Time) string {
 		}
 		rows = append(rows, row)
 	}
-	return fmt.Sprintf("%s. One object of %d MiB, faults that pass after %v.\n\n", lab.Machine(began), 2*theStage.size>>20, theStage.outage) +
+	return fmt.Sprintf("%s. One object of %d MiB, faults that pass after %v.\n\n", p.where, 2*theStage.size>>20, theStage.outage) +
 		lab.Table(head, rows)
 }
 
