@@ -90,8 +90,8 @@ blackbox: bin/mountd bin/gpuload packages $(TOOLS)/versitygw $(VENV)/done ## the
 FAULTS := go test -count 1 -timeout 60m -parallel 16
 
 .PHONY: faults
-faults: bin/mountd bin/gpuload packages $(TOOLS)/versitygw $(TOOLS)/rclone $(VENV)/done ## every fault case in full, beside other mounts, with what was counted
-	$(FAULTS) -v ./tests/faults -rclone $(TOOLS)/rclone -s3fs s3fs
+faults: bin/mountd bin/gpuload packages $(TOOLS)/versitygw $(TOOLS)/rclone $(VENV)/done ## every fault case in full, beside other mounts, with what was counted: FAULTSFLAGS=-publish for docs/peers.md
+	$(FAULTS) -v ./tests/faults -rclone $(TOOLS)/rclone -s3fs s3fs $(FAULTSFLAGS)
 
 .PHONY: faults-short
 faults-short: bin/mountd bin/gpuload packages $(TOOLS)/versitygw $(VENV)/done

@@ -20,7 +20,6 @@ import (
 
 	"weightfs/remote"
 	"weightfs/remote/tier"
-	"weightfs/tests/memstore"
 	"weightfs/tests/rig"
 )
 
@@ -48,7 +47,6 @@ func TestConformance(t *testing.T) {
 		"Local":    localFixture,
 		"S3":       s3Fixture,
 		"Retrying": retryingFixture,
-		"Leveled":  leveledFixture,
 		"Tiered":   tieredFixture,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -145,13 +143,6 @@ func s3Fixture(t *testing.T) fixture {
 func retryingFixture(t *testing.T) fixture {
 	f := s3Fixture(t)
 	f.store = remote.WithRetry(f.store.(remote.Backend), remote.RetryPolicy{})
-	return f
-}
-
-func leveledFixture(t *testing.T) fixture {
-	const block = 10_000
-	f := retryingFixture(t)
-	f.store = remote.WithLevel(f.store, memstore.NewLevel(block), block)
 	return f
 }
 

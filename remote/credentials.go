@@ -51,8 +51,15 @@ func (id *identity) Retrieve(ctx context.Context) (aws.Credentials, error) {
 		id.current = newSigner(creds.AccessKeyID, creds.SessionToken)
 		id.mu.Unlock()
 	}
-	return creds, showable(ctx, err)
+	err = showable(ctx, err)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", errNoCredentials, err)
+	}
+	return creds, err
 }
+
+// errNoCredentials says what a request waited for that has ended without being sent.
+var errNoCredentials = errors.New("no credentials yet")
 
 // renew makes the next request ask the credential chain anew, if refused are
 // the credentials of now: hundreds of requests meet their end at once, and the

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,7 +12,12 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"weightfs/remote/retry"
 )
 
 // TestRefusedCredentialsAreNoPermission answers as S3 and STS do, which say
@@ -73,6 +79,28 @@ func TestThrottledIssuer(t *testing.T) {
 	if err := s.Close(); err != nil || asked.Load() != 2 {
 		t.Errorf("asked %d times, %v", asked.Load(), err)
 	}
+}
+
+// TestCredentialsThatDoNotCome holds that a read which waits for them ends in its own
+// time, and says what it has waited for.
+func TestCredentialsThatDoNotCome(t *testing.T) {
+	s := newWired(t, Source{Bucket: "plain"}, S3Config{Region: "eu-west-1"}, func(*http.Request) (*http.Response, error) {
+		t.Error("a request without credentials")
+		return nil, errors.New("unsigned")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		defer close(release)
+		s.creds.cache = aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			<-release
+			return aws.Credentials{}, errors.New("too late")
+		}))
+		began := time.Now()
+		_, err := WithRetry(s, RetryPolicy{ReadTimeout: time.Minute}).OpenRange(t.Context(), Object{Key: "k", Size: 1, Version: "1"}, 0, 1)
+		if !errors.Is(err, retry.ErrStalled) || !strings.Contains(err.Error(), "credentials") || time.Since(began) > time.Minute {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
 }
 
 // TestOutputOfCredentialProcessStaysSecret has one write what is not JSON.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -38,6 +39,9 @@ func newRequestError(ctx context.Context, op, uri string, off, n int64, err erro
 		e.cause = hideErrno(transportCause(err))
 		if cause := context.Cause(ctx); cause != nil {
 			e.cause = cause
+			if errors.Is(err, errNoCredentials) {
+				e.cause = fmt.Errorf("%w: %w", errNoCredentials, cause)
+			}
 		}
 	}
 	return e

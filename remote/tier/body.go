@@ -48,7 +48,7 @@ type body struct {
 	source io.ReadCloser // of the bytes up to until; nil between two
 	until  int64
 	via    *instance // that brings source; nil for the store
-	asked  time.Time // when via was
+	asked  time.Time // when an instance was for the last time
 	from   Origin    // of what via brings
 	direct int64     // up to here the tier is not asked again
 	final  error     // sticky
@@ -90,19 +90,9 @@ func (b *body) openTier() (*refused, error) {
 		if !ask {
 			continue
 		}
-		asked := time.Now()
-		var from Origin
-		source, err := t.retrier.Open(b.ctx, b.pos, until-b.pos, func(ctx context.Context, off, n int64) (io.ReadCloser, error) {
-			got, err := b.get(ctx, in, b.obj, off, n)
-			if err != nil {
-				return nil, err
-			}
-			from = got.from
-			return got, nil
-		})
+		err := b.byURL(b.ctx, b.obj, func(signed string) error { return b.openAt(in, signed, until) })
 		if err == nil {
-			b.source, b.until, b.via, b.asked, b.from = source, until, in, asked, from
-			t.counts.answers[from].Add(1)
+			t.counts.answers[b.from].Add(1)
 			return nil, nil
 		}
 		if b.ctx.Err() != nil {
@@ -112,10 +102,10 @@ func (b *body) openTier() (*refused, error) {
 		cause = causeOf(err, false)
 		if f, _ := errors.AsType[*failure](err); f != nil && cause.refusal() {
 			t.counts.fallbacks[cause].Add(1)
-			return &refused{in, asked, f}, nil
+			return &refused{in, b.asked, f}, nil
 		}
 		if cause != Unsigned {
-			t.failed(in, asked, cause, err)
+			t.failed(in, b.asked, cause, err)
 		}
 		if tries++; tries == maxTries || !cause.elsewhere() {
 			break
@@ -123,6 +113,23 @@ func (b *body) openTier() (*refused, error) {
 	}
 	t.counts.fallbacks[cause].Add(1)
 	return nil, nil
+}
+
+// openAt asks an instance for the bytes from pos up to until, under a watch.
+func (b *body) openAt(in *instance, signed string, until int64) error {
+	b.asked = time.Now()
+	source, err := b.tier.retrier.Open(b.ctx, b.pos, until-b.pos, func(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+		got, err := b.tier.get(ctx, in, signed, b.obj, off, n)
+		if err != nil {
+			return nil, err
+		}
+		b.from = got.from
+		return got, nil
+	})
+	if err == nil {
+		b.source, b.until, b.via = source, until, in
+	}
+	return err
 }
 
 // openDirect asks the store for the bytes up to the end of the block, once there is

@@ -79,6 +79,9 @@ func (b *breaker) probed(now time.Time, good bool) {
 	b.served(now)
 }
 
+// unasked ends a probe that could not be made: the next one decides.
+func (b *breaker) unasked() { b.state = Open }
+
 // open begins a break.
 func (b *breaker) open(now time.Time) {
 	if b.length == 0 || now.Sub(b.until) > calm {

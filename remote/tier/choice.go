@@ -107,11 +107,13 @@ func (s *tiered) probe(in *instance, obj remote.Object, off int64) {
 	t.probes.Add(1)
 	go func() {
 		defer t.probes.Done()
-		ctx, cancel := context.WithTimeout(t.ctx, t.patience)
-		defer cancel()
-		err := s.ask(ctx, in, obj, off)
+		err := s.byURL(t.ctx, obj, func(signed string) error { return t.ask(in, signed, obj, off) })
 		in.mu.Lock()
-		in.breaker.probed(time.Now(), err == nil)
+		if err != nil && causeOf(err, false) == Unsigned {
+			in.breaker.unasked()
+		} else {
+			in.breaker.probed(time.Now(), err == nil)
+		}
 		in.mu.Unlock()
 		if err == nil {
 			t.logger.Info("an instance of the shared cache is used again", "url", in.name)
@@ -122,8 +124,10 @@ func (s *tiered) probe(in *instance, obj remote.Object, off int64) {
 }
 
 // ask asks the instance for one byte.
-func (s *tiered) ask(ctx context.Context, in *instance, obj remote.Object, off int64) error {
-	answer, err := s.get(ctx, in, obj, off, 1)
+func (t *Tier) ask(in *instance, signed string, obj remote.Object, off int64) error {
+	ctx, cancel := context.WithTimeout(t.ctx, t.patience)
+	defer cancel()
+	answer, err := t.get(ctx, in, signed, obj, off, 1)
 	if err != nil {
 		return err
 	}

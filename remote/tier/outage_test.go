@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"weightfs/remote"
+	"weightfs/tests/memstore"
 )
 
 // TestBreaker holds when an instance is left alone, for how long, and when it is
@@ -53,6 +54,14 @@ func TestBreaker(t *testing.T) {
 	ask(false, true)
 	b.probed(now, true)
 	ask(true, false)
+	if b.open(now); b.state != Open {
+		t.Error("not opened")
+	}
+	now = now.Add(longestBreak)
+	ask(false, true)
+	b.unasked()
+	ask(false, true) // at once
+	b.probed(now, true)
 	now = now.Add(2 * calm)
 	if !b.failed(now.Add(-time.Second), now, true) {
 		t.Error("not opened by silence")
@@ -109,6 +118,60 @@ func TestOutage(t *testing.T) {
 		s.read(0, 4*Block)
 		if got := s.tier.Stats().DirectBytes; got != direct {
 			t.Errorf("%d bytes more of the store", got-direct)
+		}
+	})
+}
+
+// TestCredentialsThatDoNotCome holds that they are held against no instance, asked or
+// probed, and that a read which waits for them ends in its own time and is told of what.
+func TestCredentialsThatDoNotCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const readTimeout = time.Minute
+		s := newScene(t, 2*Block, Config{}, faithful)
+		in := s.tier.instances[0]
+		s.origin.Hook(memstore.Hooks{Range: func(ctx context.Context, _ string, _ int64) error {
+			if s.origin.waits.Load() {
+				<-ctx.Done() // it needs the same credentials
+			}
+			return ctx.Err()
+		}})
+		wait := func() {
+			t.Helper()
+			var told error
+			ctx, cancel := context.WithTimeout(remote.WithTrouble(t.Context(), func(cause error) { told = cause }), readTimeout)
+			defer cancel()
+			began := time.Now()
+			_, err := s.store.OpenRange(ctx, s.origin.Object(objectKey), 0, 10)
+			if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took != readTimeout {
+				t.Errorf("%v after %v", err, took)
+			}
+			if in.state() == Closed && !errors.Is(told, errNoCredentials) {
+				t.Errorf("the reader was told %v", told)
+			}
+		}
+		s.origin.waits.Store(true)
+		for range 2 * maxStrikes {
+			wait()
+		}
+		if got := s.tier.Stats(); s.asked() != 0 || got.Instances[0].Failures != 0 || in.state() != Closed || s.fallbacks()["unsigned"] != 2*maxStrikes {
+			t.Errorf("%+v after %d requests", got, s.asked())
+		}
+		in.mu.Lock()
+		in.breaker.open(time.Now())
+		length := in.breaker.length
+		in.mu.Unlock()
+		time.Sleep(length)
+		wait()
+		if got := in.state(); got != Open || in.breaker.length != length {
+			t.Errorf("the instance is %v, after a break of %v", got, in.breaker.length)
+		}
+		s.origin.waits.Store(false)
+		s.read(0, 1)
+		synctest.Wait() // for the probe
+		direct := s.tier.Stats().DirectBytes
+		s.read(0, Block)
+		if got := s.tier.Stats(); got.DirectBytes != direct || got.Instances[0].Breaks != 0 {
+			t.Errorf("%+v", got)
 		}
 	})
 }

@@ -104,25 +104,26 @@ type answer struct {
 	from Origin
 }
 
-// get asks an instance for n bytes of an object at off. One URL that is refused is
-// signed anew.
-func (s *tiered) get(ctx context.Context, in *instance, obj remote.Object, off, n int64) (*answer, error) {
-	signed, err := s.signer.sign(ctx, obj, "")
+// byURL has get ask an instance by the URL of an object. One URL that is refused is
+// signed anew. Signing is no part of get, whose time is the instance's: credentials
+// that do not come are no fault of it.
+func (s *tiered) byURL(ctx context.Context, obj remote.Object, get func(signed string) error) error {
+	signed, err := s.sign(ctx, obj, "")
 	if err != nil {
-		return nil, &failure{Unsigned, err}
+		return err
 	}
-	got, err := s.tier.getBy(ctx, in, signed, obj, off, n)
+	err = get(signed)
 	if f, ok := errors.AsType[*failure](err); !ok || f.cause != Forbidden || !strings.Contains(signed, "?") {
-		return got, err
+		return err
 	}
-	if signed, err = s.signer.sign(ctx, obj, signed); err != nil {
-		return nil, &failure{Unsigned, err}
+	if signed, err = s.sign(ctx, obj, signed); err != nil {
+		return err
 	}
-	return s.tier.getBy(ctx, in, signed, obj, off, n)
+	return get(signed)
 }
 
-// getBy is get by a URL of the object.
-func (t *Tier) getBy(ctx context.Context, in *instance, signed string, obj remote.Object, off, n int64) (*answer, error) {
+// get asks an instance for n bytes of an object at off.
+func (t *Tier) get(ctx context.Context, in *instance, signed string, obj remote.Object, off, n int64) (*answer, error) {
 	request, err := t.newRequest(ctx, in, signed, obj.Version, off, n)
 	if err != nil {
 		return nil, err

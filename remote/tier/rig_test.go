@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,9 +36,14 @@ type signingStore struct {
 	mu      sync.Mutex
 	signed  []time.Time // as of when; guarded by mu
 	refuses error       // to sign
+	waits   atomic.Bool // for credentials that do not come
 }
 
-func (s *signingStore) Presign(_ context.Context, obj remote.Object, at time.Time, valid time.Duration) (string, error) {
+func (s *signingStore) Presign(ctx context.Context, obj remote.Object, at time.Time, valid time.Duration) (string, error) {
+	if s.waits.Load() {
+		<-ctx.Done()
+		return "", ctx.Err()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.signed = append(s.signed, at)

@@ -2,6 +2,7 @@ package tier
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -54,6 +55,25 @@ func (s *signer) sign(ctx context.Context, obj remote.Object, refused string) (s
 	}
 	s.keep(obj.Key, signedURL{signed, slot})
 	return signed, nil
+}
+
+// errNoCredentials says why a URL took too long to sign.
+var errNoCredentials = errors.New("no credentials in time to sign the object's URL")
+
+// sign is signer.sign, with an error that is a failure. Credentials are waited for as
+// long as an instance is: the store, which is asked then, needs them too, and says what
+// it thinks of them.
+func (s *tiered) sign(ctx context.Context, obj remote.Object, refused string) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.tier.patience, errNoCredentials)
+	defer cancel()
+	signed, err := s.signer.sign(ctx, obj, refused)
+	switch {
+	case err == nil:
+		return signed, nil
+	case context.Cause(ctx) == errNoCredentials:
+		err = errNoCredentials
+	}
+	return "", &failure{Unsigned, err}
 }
 
 func (s *signer) known(key string) (signedURL, bool) {

@@ -68,8 +68,8 @@ type Config struct {
 	Header http.Header
 	// CABundle is a PEM file of certificates to trust beside the system's.
 	CABundle string
-	// ReadTimeout is how long a read may wait, 0 for ever: the tier has at most
-	// half of it.
+	// ReadTimeout is how long a read may wait, 0 for ever: credentials to sign with
+	// and instances have at most half of it together.
 	ReadTimeout time.Duration
 	// DirectRate is the budget in bytes per second of what the store is asked for
 	// in place of the tier; 0 is DefaultDirectRate, below 0 is no limit.
@@ -116,7 +116,7 @@ func New(cfg Config) (*Tier, error) {
 		return nil, fmt.Errorf("shared cache: %w", err)
 	}
 	if cfg.ReadTimeout > 0 {
-		t.patience = min(patience, cfg.ReadTimeout/(2*maxTries))
+		t.patience = min(patience, cfg.ReadTimeout/(2*(1+maxTries)))
 	}
 	transport, err := newTransport(cfg.CABundle)
 	if err != nil {

@@ -203,9 +203,9 @@ func openOf(o order) (*openFile, error) {
 	if o.Direct {
 		flags |= unix.O_DIRECT
 	}
-	file, err := os.OpenFile(o.Path, flags, 0)
+	file, err := openUnpolled(o.Path, flags)
 	if errors.Is(err, syscall.EINVAL) { // what the kernel says of directories
-		file, err = os.Open(o.Path)
+		file, err = openUnpolled(o.Path, os.O_RDONLY)
 	}
 	if err != nil {
 		return nil, err
@@ -226,6 +226,20 @@ func openOf(o order) (*openFile, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// openUnpolled opens a file without the runtime's poller, which has an error of its own
+// for a file whose daemon has died.
+func openUnpolled(path string, flags int) (*os.File, error) {
+	for {
+		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
+		if err == nil {
+			return os.NewFile(uintptr(fd), path), nil
+		}
+		if err != unix.EINTR {
+			return nil, err
+		}
+	}
 }
 
 func (f *openFile) close() error {

@@ -51,6 +51,7 @@ type stage struct {
 	reader    string // the test's binary as childName
 	rclone    string // path of the program, "" without it
 	s3fs      string // the same
+	publish   bool   // what TestPeers sees
 	soak      time.Duration
 	original  string // the object's original file
 	digest    string // its SHA-256
@@ -70,13 +71,14 @@ func TestMain(m *testing.M) {
 	}
 	rclone := flag.String("rclone", "", "`path` of rclone, a peer")
 	s3fs := flag.String("s3fs", "", "`path` of s3fs, a peer")
+	publish := flag.Bool("publish", false, "have TestPeers write its table into docs/peers.md")
 	soak := flag.Duration("soak", 20*time.Minute, "how long TestSoak takes, which is there with -tags soak")
 	for name, value := range map[string]string{"checks": "60", "steps": "200", "nofailfile": "true"} { // a fifth with -short
 		flag.Set("rapid."+name, value) // it is there
 	}
 	flag.Parse()
 	rig.Main(m, "faults", rig.ServerOptions{Accounts: true}, func(ctx context.Context, shared *rig.Stage) error {
-		theStage = &stage{Stage: shared, rclone: *rclone, s3fs: *s3fs, soak: *soak}
+		theStage = &stage{Stage: shared, rclone: *rclone, s3fs: *s3fs, publish: *publish, soak: *soak}
 		return theStage.prepare(ctx)
 	})
 }

@@ -59,7 +59,8 @@ func TestSmallPod(t *testing.T) {
 	for _, p := range podPeers() {
 		t.Run(p.name, func(t *testing.T) {
 			group := podGroup(t)
-			mount, at := mountPeer(t, p, theStage.Server.Endpoint, podBucket, shards[0], group)
+			at := t.TempDir()
+			mount := mountPeer(t, p, theStage.Server.Endpoint, podBucket, shards[0], at, group)
 			t.Log(loadPod(t, group, mount, at, shards, digests))
 		})
 	}
