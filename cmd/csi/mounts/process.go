@@ -46,6 +46,37 @@ func (p *process) awaitEnd(grace time.Duration) {
 	}
 }
 
+// prepare makes what mountd needs, and the next driver.
+func (p *Pool) prepare(digest string, spec volume.Spec) error {
+	if err := os.MkdirAll(p.mountpoint(digest), 0o700); err != nil {
+		return fmt.Errorf("make the mountpoint: %w", err)
+	}
+	if err := replace(filepath.Join(p.folder(digest), "spec"), spec.Record()); err != nil {
+		return fmt.Errorf("write down what a mount is: %w", err)
+	}
+	return p.writeToken(digest, spec)
+}
+
+// writeToken replaces the token.
+func (p *Pool) writeToken(digest string, spec volume.Spec) error {
+	token := spec.Credentials.Token()
+	if token == "" {
+		return nil
+	}
+	if err := replace(p.tokenFile(digest), []byte(token)); err != nil {
+		return fmt.Errorf("write the token: %w", err)
+	}
+	return nil
+}
+
+// replace replaces a file at once, so that nobody ever reads a part.
+func replace(name string, text []byte) error {
+	if err := os.WriteFile(name+".new", text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(name+".new", name)
+}
+
 // start runs the mountd of spec, with more flags, and returns once its mount answers,
 // which is logged as that event. What it needs is prepared and the digest is locked;
 // the caller cleans up after an error.

@@ -124,8 +124,8 @@ func (d *driver) tearDown(t *testing.T) {
 	if left, err := os.ReadDir(d.state()); err != nil || len(left) != 1 || left[0].Name() != "owner" {
 		t.Errorf("left in the state directory: %v, %v", left, err)
 	}
-	if left, err := filepath.Glob(filepath.Join(d.dir, "*.sock*")); err != nil || d.Wait() == 0 && len(left) > 0 {
-		t.Errorf("left of the sockets: %v, %v", left, err)
+	if left, err := filepath.Glob(filepath.Join(d.dir, d.socket+"*")); err != nil || d.Wait() == 0 && len(left) > 0 {
+		t.Errorf("left of its socket: %v, %v", left, err)
 	}
 }
 

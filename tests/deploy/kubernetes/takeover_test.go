@@ -171,9 +171,10 @@ func (d *driver) stageRequest(t *testing.T, id string, attributes, secrets map[s
 func TestReadersOutliveDriverPod(t *testing.T) {
 	sts := httptest.NewServer(&tokenService{})
 	defer sts.Close()
-	noError(t, theStage.Server.AddAccount(t.Context(), "of-a-secret", "the-secret-of-it"))
-	secret := map[string]string{"AWS_ACCESS_KEY_ID": "of-a-secret", "AWS_SECRET_ACCESS_KEY": "the-secret-of-it"}
 	first := startDriver(t, append(theStage.Server.Env(), "AWS_ENDPOINT_URL_STS="+sts.URL)...)
+	account := "of-" + filepath.Base(first.dir)
+	noError(t, theStage.Server.AddAccount(t.Context(), account, "the-secret-of-it"))
+	secret := map[string]string{"AWS_ACCESS_KEY_ID": account, "AWS_SECRET_ACCESS_KEY": "the-secret-of-it"}
 	volume := attributes(theStage.Server.Endpoint, nil)
 	early := startPod(t)
 	staged := first.stageRequest(t, "staged", volume, keys())
@@ -223,6 +224,31 @@ func TestReadersOutliveDriverPod(t *testing.T) {
 	_, err = last.node.NodeUnstageVolume(t.Context(), &csi.NodeUnstageVolumeRequest{VolumeId: "staged", StagingTargetPath: staged.GetStagingTargetPath()})
 	noError(t, err)
 	last.awaitMountds(t, 0)
+}
+
+// TestRollback holds that the driver of the pod before, started again in a new container,
+// takes the mounts back from the next pod.
+func TestRollback(t *testing.T) {
+	first := startDriver(t)
+	r := startReader(t, startPod(t), first.publish(t, "volume", "a", attributes(theStage.Server.Endpoint, nil), keys()))
+	next := first.next(t)
+	next.awaitAnswer(t)
+	here := container(strconv.Itoa(first.PID()))
+	noError(t, first.Kill())
+	first.endMountds(t, here)
+	r.awaitRounds(t, r.rounds()+3)
+	first.restart(t)
+	if got := first.serves(t); len(got) != 1 {
+		t.Errorf("it serves %v: %s", got, first.Output())
+	}
+	if err := next.probe(t.Context()); err == nil {
+		t.Error("the other driver says that it is ready")
+	}
+	next.endPod(t)
+	r.awaitRounds(t, r.rounds()+3)
+	r.end(t)
+	first.unpublish(t, "volume", "a")
+	first.awaitMountds(t, 0)
 }
 
 // TestNotTakenOver holds what becomes of a mount that cannot be taken over, here since
