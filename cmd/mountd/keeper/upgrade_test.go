@@ -234,7 +234,8 @@ func TestBusyKeeperSaysSo(t *testing.T) {
 func claim(link *Link, fault string) (code int, err error) {
 	defer link.Close()
 	signals := make(chan os.Signal, 1)
-	return Run(Config{
+	var told []string
+	code, err = Run(Config{
 		Worker: func(s Start) *exec.Cmd {
 			if s.Planned {
 				return part{s, fault}.command()
@@ -255,13 +256,22 @@ func claim(link *Link, fault string) (code int, err error) {
 			if what, text, _, err := link.Hear(); err != nil || what != TakeOver {
 				return fmt.Errorf("heard %q %s: %w", what, text, err)
 			}
+			told = append(told, "claimed")
 			return nil
+		},
+		Kept: func(_ *fs.Attachment, source string) error {
+			told = append(told, "kept from "+source)
+			return errors.New("which cannot end it: readers wait")
 		},
 		Answers: func() error { signals <- syscall.SIGTERM; return nil },
 		Signals: signals,
 		Logger:  slog.New(slog.DiscardHandler),
 		Start:   Start{Planned: true},
 	})
+	if told != nil && !slices.Equal(told, []string{"claimed", "kept from here"}) {
+		err = errors.Join(err, fmt.Errorf("a mount is %q", told))
+	}
+	return code, err
 }
 
 // A keeper gives its mount to another one only if that one's worker is prepared, and
@@ -282,7 +292,7 @@ func TestGivenAway(t *testing.T) {
 			}()
 			given, err := upgrade("", theirs), <-claimed
 			if wanted := bad == fault; (given.Err == nil) != wanted || (err == nil) != wanted {
-				t.Errorf("to one that does %q: given %v, claimed %v", bad, given.Err, err)
+				t.Fatalf("to one that does %q: given %v, claimed %v", bad, given.Err, err)
 			}
 		}
 		if err := <-ended; !errors.Is(err, ErrGivenAway) {
