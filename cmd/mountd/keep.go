@@ -110,7 +110,9 @@ func (k *kept) hold(mount *weightfs.Attachment, source string) error {
 // answers is called when the mount answers.
 func (k *kept) answers() error {
 	k.upgrader.listen(k.dir)
-	return k.ready(k.settings, k.log)
+	err := k.ready(k.settings, k.log)
+	sweepControl(k.env, k.logger)
+	return err
 }
 
 // program is an executable file, and its arguments.
