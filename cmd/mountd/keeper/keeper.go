@@ -165,6 +165,14 @@ type worker struct {
 	served time.Time // since when it serves; zero before
 }
 
+// maxSaid is how many messages wait to be listened to, also from one that is dead
+// meanwhile: more than a sound worker has.
+const maxSaid = 8
+
+func newWorker(link *Link) *worker {
+	return &worker{link: link, heard: make(chan said, maxSaid), dead: make(chan struct{}), reaped: make(chan struct{})}
+}
+
 type said struct {
 	what byte
 	text string
@@ -178,7 +186,8 @@ func (k *keeper) run(command Command, start Start) (*worker, error) {
 		return nil, fmt.Errorf("start a process to serve: %w", err)
 	}
 	defer theirs.Close()
-	w := &worker{cmd: command(start), link: link, heard: make(chan said), dead: make(chan struct{}), reaped: make(chan struct{})}
+	w := newWorker(link)
+	w.cmd = command(start)
 	w.cmd.ExtraFiles = []*os.File{theirs}
 	if err := w.cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start a process to serve: %w", err), link.Close())
@@ -205,6 +214,10 @@ func (w *worker) hear() {
 		what, text, _, err := w.link.Hear()
 		if err != nil {
 			return
+		}
+		if len(w.heard) < maxSaid {
+			w.heard <- said{what, text} // nobody else writes there: it has room
+			continue
 		}
 		select {
 		case w.heard <- said{what, text}:

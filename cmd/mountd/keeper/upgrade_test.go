@@ -212,6 +212,23 @@ func linkPair(t *testing.T) (ours, theirs *Link) {
 	return ours, theirs
 }
 
+// What a process has said before its end is heard, whoever notices its end first.
+func TestLastWordIsHeard(t *testing.T) {
+	for range 100 {
+		ours, theirs := linkPair(t)
+		if err := errors.Join(theirs.Say(SourceIsOpen, ""), theirs.Say(Refused, "why"), theirs.Close()); err != nil {
+			t.Fatal(err)
+		}
+		w := newWorker(ours)
+		w.noteDeath()
+		w.hear()
+		if first, last := <-w.heard, <-w.heard; first.what != SourceIsOpen || last.text != "why" {
+			t.Fatalf("heard %+v and %+v", first, last)
+		}
+		ours.Close()
+	}
+}
+
 // Another keeper that asks while an upgrade is under way, or before the mount answers,
 // is told so.
 func TestBusyKeeperSaysSo(t *testing.T) {
