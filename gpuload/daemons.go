@@ -54,6 +54,8 @@ func (d *daemons) blob(ctx context.Context, path string, b *pathBlob) blob {
 	switch {
 	case errors.Is(err, handoff.ErrNoMount): // another file system's
 		return b
+	case err != nil && ctx.Err() != nil: // nobody waits for it
+		return b
 	case err != nil:
 		d.tell(path, err)
 		return b
@@ -61,7 +63,7 @@ func (d *daemons) blob(ctx context.Context, path string, b *pathBlob) blob {
 	return &leaseBlob{pathBlob: b, client: client, path: place.Path, daemons: d}
 }
 
-// find finds the daemon of a file's mount, to which the first call connects.
+// find finds the daemon of a file's mount, and connects to it.
 func (d *daemons) find(ctx context.Context, path string) (*handoff.Client, handoff.Place, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -76,13 +78,21 @@ func (d *daemons) find(ctx context.Context, path string) (*handoff.Client, hando
 	if err != nil {
 		return nil, place, err
 	}
-	at := d.connections[place.Socket]
+	client, err := d.connect(ctx, place.Socket)
+	return client, place, err
+}
+
+// connect connects to a daemon where no call before has, or has failed to. mu is held.
+func (d *daemons) connect(ctx context.Context, socket string) (*handoff.Client, error) {
+	at := d.connections[socket]
 	if at == nil {
 		at = &connection{}
-		at.client, at.err = handoff.Dial(ctx, place.Socket, handoff.Options{Mode: d.mode})
-		d.connections[place.Socket] = at
+		at.client, at.err = handoff.Dial(ctx, socket, handoff.Options{Mode: d.mode})
+		if at.err == nil || ctx.Err() == nil { // otherwise it is the caller who gave up
+			d.connections[socket] = at
+		}
 	}
-	return at.client, place, at.err
+	return at.client, at.err
 }
 
 // tell says once why a mount is read.

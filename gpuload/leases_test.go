@@ -70,6 +70,29 @@ func newMount(t *testing.T, limit int64, sizes ...int) *mount {
 	return m
 }
 
+// TestInterruptedDialIsNotRemembered holds that who gives up while a daemon is connected
+// to leaves it to the next one, and that nothing is told of it.
+func TestInterruptedDialIsNotRemembered(t *testing.T) {
+	m := newMount(t, 16<<20, 1000)
+	ds := newDaemons(SourceConfig{Logger: slog.New(slog.NewTextHandler(m.log, nil))})
+	defer ds.Close()
+	interrupted, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := ds.connect(interrupted, m.Socket); !errors.Is(err, context.Canceled) {
+		t.Errorf("the first: %v", err)
+	}
+	client, err := ds.connect(t.Context(), m.Socket)
+	if err != nil {
+		t.Fatalf("the second: %v", err)
+	}
+	if again, err := ds.connect(interrupted, m.Socket); again != client || err != nil {
+		t.Errorf("the third has another connection: %v", err)
+	}
+	if _, err := ds.connect(t.Context(), m.Socket+".none"); err == nil || ds.connections[m.Socket+".none"] == nil {
+		t.Errorf("no daemon: %v, and it is asked for again", err)
+	}
+}
+
 // checkpoint is a file with two tensors, the second of which ends with it.
 func checkpoint(number, size int) []byte {
 	data := make([]byte, size)

@@ -112,6 +112,7 @@ func (k *kept) hold(mount *weightfs.Attachment, source string) error {
 func (k *kept) answers() error {
 	k.upgrader.listen(k.dir)
 	err := k.ready(k.settings, k.log)
+	sweepControl(k.env, k.logger)
 	if err != nil && k.from != nil {
 		k.logger.Warn("nobody hears that the mount was taken over", "err", err)
 		return nil

@@ -121,7 +121,8 @@ func answers(t *testing.T, m *rig.Mount) {
 	}
 }
 
-// awaitServing waits for another process than the last to serve.
+// awaitServing waits for another process than the last to serve. It looks often, for
+// those who kill that one too.
 func awaitServing(t testing.TB, m *rig.Mount, last int) {
 	t.Helper()
 	for end := time.Now().Add(patience); m.PID() == last || m.PID() == m.Process.PID(); time.Sleep(time.Millisecond) {
@@ -244,16 +245,12 @@ func checkIdle(t *testing.T, m *rig.Mount, takeovers int) {
 		PID       int              `json:"pid"`
 		Measures  map[string]int64 `json:"measures"`
 	}
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+	if !rig.Eventually(func() bool {
 		text := rig.Succeed(t, nil, theStage.Mountd, "status", "--json", m.Dir)
 		noError(t, json.Unmarshal([]byte(text), &report))
-		held := report.Measures["open_files"] + report.Measures["active_fetches"] + report.Measures["unkept_inodes"] + report.Measures["panics_total"]
-		if held == 0 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("it holds %v", report.Measures)
-		}
+		return report.Measures["open_files"]+report.Measures["active_fetches"]+report.Measures["unkept_inodes"]+report.Measures["panics_total"] == 0
+	}) {
+		t.Fatalf("it holds %v", report.Measures)
 	}
 	if report.Takeovers < takeovers || int64(report.Takeovers) != report.Measures["takeovers_total"] || report.PID != m.Process.PID() {
 		t.Errorf("%+v after %d deaths of process %d's", report, takeovers, m.Process.PID())
@@ -287,11 +284,7 @@ func TestOneReadOutlastsManyDeaths(t *testing.T) {
 			}()
 			t.Cleanup(func() { _ = rig.KillMountd(m.Process.PID()) })
 			for i := range deaths {
-				for end := time.Now().Add(patience); p.Stats().Faults == 0; time.Sleep(time.Millisecond) {
-					if time.Now().After(end) {
-						t.Fatalf("after %d deaths nobody asks the store", i)
-					}
-				}
+				rig.Await(t, fmt.Sprintf("after %d deaths the store is asked", i), func() bool { return p.Stats().Faults > 0 })
 				time.Sleep(1100 * time.Millisecond) // or it would be given up
 				p.ResetStats()
 				serving, err := m.KillServing()
@@ -339,15 +332,10 @@ func TestKeeperKilled(t *testing.T) {
 		t.Errorf("the reader got %d bytes: %v", len(got), err)
 	}
 	noError(t, file.Close())
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+	rig.Await(t, "the process that served has ended", func() bool {
 		commands := rig.Succeed(t, nil, "sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '; true")
-		if !strings.Contains(commands, m.Dir) {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("the process that served does not end")
-		}
-	}
+		return !strings.Contains(commands, m.Dir)
+	})
 	checkNothingLeft(t, m)
 }
 
@@ -360,21 +348,17 @@ func TestGivenUp(t *testing.T) {
 	file, err := os.Open(filepath.Join(m.Dir, large[0]))
 	noError(t, err)
 	defer file.Close()
-	for end := time.Now().Add(patience); ; {
+	rig.Await(t, "it is given up", func() bool {
 		select {
 		case <-m.Done():
+			return true
 		default:
-			if serving := m.PID(); serving != m.Process.PID() {
-				_ = unix.Kill(serving, unix.SIGKILL) // it may just have ended
-			}
-			if time.Now().After(end) {
-				t.Fatal("it is not given up")
-			}
-			time.Sleep(time.Millisecond)
-			continue
 		}
-		break
-	}
+		if serving := m.PID(); serving != m.Process.PID() {
+			_ = unix.Kill(serving, unix.SIGKILL) // it may just have ended
+		}
+		return false
+	})
 	if _, err := file.ReadAt(make([]byte, 1), largeSize/2); !errors.Is(err, unix.ENOTCONN) {
 		t.Errorf("the reader gets %v", err)
 	}
@@ -415,19 +399,15 @@ func TestTakeoverIsTold(t *testing.T) {
 		awaitLine(t, m.Process, line)
 	}
 	awaitLine(t, watch, `"takeovers":1,`)
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		answer, err := http.Get("http://" + address + "/metrics")
-		if err == nil {
-			text, err := io.ReadAll(answer.Body)
-			answer.Body.Close()
-			if err != nil || !strings.Contains(string(text), "\nweightfs_takeovers_total 1\n") {
-				t.Errorf("metrics: %v: %s", err, text)
-			}
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal(err)
-		}
+	var answer *http.Response
+	rig.Await(t, "metrics are served", func() bool {
+		answer, err = http.Get("http://" + address + "/metrics")
+		return err == nil
+	})
+	text, err := io.ReadAll(answer.Body)
+	answer.Body.Close()
+	if err != nil || !strings.Contains(string(text), "\nweightfs_takeovers_total 1\n") {
+		t.Errorf("metrics: %v: %s", err, text)
 	}
 	if out := rig.Succeed(t, nil, theStage.Mountd, "status", m.Dir); !regexp.MustCompile(`(?m)^takeovers +1 from `).MatchString(out) {
 		t.Error(out)

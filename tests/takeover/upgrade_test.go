@@ -253,16 +253,11 @@ func TestUpgradeIsRolledBack(t *testing.T) {
 	dead, err := m.KillServing()
 	noError(t, err)
 	answers(t, m)
-	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) { // until it says so
+	rig.Await(t, fmt.Sprintf("process %d is dead, and another has a status", dead), func() bool {
 		status, err := rig.Run(t.Context(), nil, theStage.Mountd, "status", m.Dir)
 		noError(t, err)
-		if status.Code == 0 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("process %d is dead, and status says %+v", dead, status)
-		}
-	}
+		return status.Code == 0
+	})
 	if got := servedBy(t, m); got.Limit != 96<<20 || got.Takeovers != 1 || got.Upgrades != 1 || !strings.HasPrefix(got.Version, b.versions[1]) {
 		t.Errorf("after a death: %+v", got)
 	}

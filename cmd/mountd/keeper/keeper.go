@@ -77,7 +77,8 @@ type Config struct {
 	// Upgrades are carried out one after the other.
 	Upgrades <-chan Upgrade
 	// Kept is called when the mount was made and its state is kept, if not nil, with
-	// what is known of the source.
+	// what is known of the source. Its error is one of the start; with Claim, it is
+	// called when the mount is ours and readers wait, and its error is logged.
 	Kept func(mount *fs.Attachment, source string) error
 	// Inherited is a mount that another keeper kept, whose workers are gone; nil: there
 	// is none, and Mount makes one. Start is what its next worker is started for.
@@ -164,6 +165,14 @@ type worker struct {
 	served time.Time // since when it serves; zero before
 }
 
+// maxSaid is how many messages wait to be listened to, also from one that is dead
+// meanwhile: more than a sound worker has.
+const maxSaid = 8
+
+func newWorker(link *Link) *worker {
+	return &worker{link: link, heard: make(chan said, maxSaid), dead: make(chan struct{}), reaped: make(chan struct{})}
+}
+
 type said struct {
 	what byte
 	text string
@@ -177,7 +186,8 @@ func (k *keeper) run(command Command, start Start) (*worker, error) {
 		return nil, fmt.Errorf("start a process to serve: %w", err)
 	}
 	defer theirs.Close()
-	w := &worker{cmd: command(start), link: link, heard: make(chan said), dead: make(chan struct{}), reaped: make(chan struct{})}
+	w := newWorker(link)
+	w.cmd = command(start)
 	w.cmd.ExtraFiles = []*os.File{theirs}
 	if err := w.cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start a process to serve: %w", err), link.Close())
@@ -204,6 +214,10 @@ func (w *worker) hear() {
 		what, text, _, err := w.link.Hear()
 		if err != nil {
 			return
+		}
+		if len(w.heard) < maxSaid {
+			w.heard <- said{what, text} // nobody else writes there: it has room
+			continue
 		}
 		select {
 		case w.heard <- said{what, text}:
@@ -289,19 +303,14 @@ func (k *keeper) heard(w *worker, m said) error {
 		if err := mount.Keep(); err != nil {
 			return err
 		}
-		if k.Kept != nil {
-			if err := k.Kept(mount, m.text); err != nil {
+		if k.Claim == nil {
+			if err := k.keptFrom(m.text); err != nil {
 				return err
 			}
 		}
 		_ = w.link.Pass(mount) // one that has died meanwhile is seen to have
 	case m.what == Prepared && k.Claim != nil && !k.claimed:
-		if err := k.Claim(); err != nil {
-			return err
-		}
-		k.claimed, k.start.Planned = true, false
-		k.start.Upgrades++
-		_ = w.link.Say(TakeOver, "") // one that has died meanwhile is seen to have
+		return k.claim(w)
 	case m.what == MountAnswers:
 		w.served = time.Now()
 		go func() {
@@ -317,6 +326,29 @@ func (k *keeper) heard(w *worker, m said) error {
 		return k.Answers()
 	}
 	return nil
+}
+
+// claim has a worker serve what another keeper has held until now. Only then may
+// others hold it for us, from whom the next keeper would inherit it.
+func (k *keeper) claim(w *worker) error {
+	if err := k.Claim(); err != nil {
+		return err
+	}
+	k.claimed, k.start.Planned = true, false
+	k.start.Upgrades++
+	_ = w.link.Say(TakeOver, "") // one that has died meanwhile is seen to have
+	if err := k.keptFrom(k.start.Source); err != nil {
+		k.Logger.Error("nobody else holds the mount", "err", err)
+	}
+	return nil
+}
+
+// keptFrom says that the mount is kept, and what is known of its source.
+func (k *keeper) keptFrom(source string) error {
+	if k.Kept == nil {
+		return nil
+	}
+	return k.Kept(k.mount, source)
 }
 
 // stop passes a signal on.

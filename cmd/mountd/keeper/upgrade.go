@@ -109,7 +109,7 @@ func (k *keeper) beginUpgrade(u Upgrade) {
 func (k *keeper) runNext(u Upgrade) (*worker, error) {
 	if u.Peer != nil {
 		k.Logger.Info("another mountd is to take the mount over")
-		w := &worker{link: u.Peer, heard: make(chan said), dead: make(chan struct{}), reaped: make(chan struct{})}
+		w := newWorker(u.Peer)
 		go func() {
 			w.hear()
 			close(w.reaped)

@@ -212,6 +212,23 @@ func linkPair(t *testing.T) (ours, theirs *Link) {
 	return ours, theirs
 }
 
+// What a process has said before its end is heard, whoever notices its end first.
+func TestLastWordIsHeard(t *testing.T) {
+	for range 100 {
+		ours, theirs := linkPair(t)
+		if err := errors.Join(theirs.Say(SourceIsOpen, ""), theirs.Say(Refused, "why"), theirs.Close()); err != nil {
+			t.Fatal(err)
+		}
+		w := newWorker(ours)
+		w.noteDeath()
+		w.hear()
+		if first, last := <-w.heard, <-w.heard; first.what != SourceIsOpen || last.text != "why" {
+			t.Fatalf("heard %+v and %+v", first, last)
+		}
+		ours.Close()
+	}
+}
+
 // Another keeper that asks while an upgrade is under way, or before the mount answers,
 // is told so.
 func TestBusyKeeperSaysSo(t *testing.T) {
@@ -234,7 +251,8 @@ func TestBusyKeeperSaysSo(t *testing.T) {
 func claim(link *Link, fault string) (code int, err error) {
 	defer link.Close()
 	signals := make(chan os.Signal, 1)
-	return Run(Config{
+	var told []string
+	code, err = Run(Config{
 		Worker: func(s Start) *exec.Cmd {
 			if s.Planned {
 				return part{s, fault}.command()
@@ -255,13 +273,22 @@ func claim(link *Link, fault string) (code int, err error) {
 			if what, text, _, err := link.Hear(); err != nil || what != TakeOver {
 				return fmt.Errorf("heard %q %s: %w", what, text, err)
 			}
+			told = append(told, "claimed")
 			return nil
+		},
+		Kept: func(_ *fs.Attachment, source string) error {
+			told = append(told, "kept from "+source)
+			return errors.New("which cannot end it: readers wait")
 		},
 		Answers: func() error { signals <- syscall.SIGTERM; return nil },
 		Signals: signals,
 		Logger:  slog.New(slog.DiscardHandler),
 		Start:   Start{Planned: true},
 	})
+	if told != nil && !slices.Equal(told, []string{"claimed", "kept from here"}) {
+		err = errors.Join(err, fmt.Errorf("a mount is %q", told))
+	}
+	return code, err
 }
 
 // A keeper gives its mount to another one only if that one's worker is prepared, and
@@ -282,7 +309,7 @@ func TestGivenAway(t *testing.T) {
 			}()
 			given, err := upgrade("", theirs), <-claimed
 			if wanted := bad == fault; (given.Err == nil) != wanted || (err == nil) != wanted {
-				t.Errorf("to one that does %q: given %v, claimed %v", bad, given.Err, err)
+				t.Fatalf("to one that does %q: given %v, claimed %v", bad, given.Err, err)
 			}
 		}
 		if err := <-ended; !errors.Is(err, ErrGivenAway) {
