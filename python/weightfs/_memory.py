@@ -149,7 +149,7 @@ def _give_back(owner: weakref.ref[Buffers], block: mmap.mmap) -> None:
 
 
 def _fresh(length: int) -> mmap.mmap:
-    block = mmap.mmap(-1, length)
+    block = mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     use_huge_pages(ctypes.addressof(ctypes.c_char.from_buffer(block)), length)
     return block
 

@@ -12,6 +12,7 @@ import functools
 import glob
 import hashlib
 import json
+import mmap
 import multiprocessing
 import os
 import resource
@@ -79,9 +80,10 @@ def loader(meet, rank, format, path, extra={}, settings={}):
         yield config, get_model_loader(config.load_config)
 
 
-def load(format, path, extra={}, daemon=None, memory=False):
+def load(format, path, extra={}, daemon=None, memory=False, touch=0):
     """The seconds that load_weights took, and the CPU seconds of this process and of the
-    mount's daemon meanwhile. With memory, the tensors lie in memory of this process before."""
+    mount's daemon meanwhile. With memory, the tensors lie in memory of this process before.
+    So many bytes are touched and given back first."""
     took = {}
     if memory:
         files = sorted(glob.glob(f"{path}/*.safetensors"))
@@ -90,6 +92,10 @@ def load(format, path, extra={}, daemon=None, memory=False):
         weightfs.vllm._leased = lambda *_: iter(tensors)
 
     def timed(model, model_config):
+        if touch:
+            with mmap.mmap(-1, touch, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as fresh:
+                fresh.madvise(mmap.MADV_HUGEPAGE)
+                fresh.madvise(23)  # MADV_POPULATE_WRITE
         others, used, began = cpu_of(daemon) if daemon else 0, cpu(), time.perf_counter()
         load_weights(model, model_config)
         took.update(seconds=time.perf_counter() - began, client=cpu() - used, daemon=cpu_of(daemon) - others if daemon else 0)

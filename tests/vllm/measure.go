@@ -93,6 +93,11 @@ func (s *stage) measure(ctx context.Context) error {
 	return s.write(chosen, all)
 }
 
+// memories is how often a load may take memory for all of the model: for parameters, what
+// is read, and what keeps that. On a virtual machine the first touch of memory that the
+// host has to find can take longer than all else, so as much is touched before.
+const memories = 3
+
 // sample loads by a row: cold, and then, where there is anything to keep it, warm.
 func (s *stage) sample(ctx context.Context, r row) (got map[string]sample, err error) {
 	root, daemon, env := s.models(), 0, map[string]string(nil)
@@ -117,7 +122,7 @@ func (s *stage) sample(ctx context.Context, r row) (got map[string]sample, err e
 	}
 	got = map[string]sample{}
 	for _, state := range r.states() {
-		a, err := s.vllm.do(ctx, job{Do: "load", Format: r.name, Path: path, Env: env, Daemon: daemon, Memory: r.place == inMemory})
+		a, err := s.vllm.do(ctx, job{Do: "load", Format: r.name, Path: path, Env: env, Daemon: daemon, Memory: r.place == inMemory, Touch: memories * s.size})
 		if err != nil {
 			return nil, err
 		}

@@ -31,6 +31,7 @@ type job struct {
 	Ranks  int            `json:"ranks,omitempty"`
 	Daemon int            `json:"daemon,omitempty"` // process whose CPU time is taken too
 	Memory bool           `json:"memory,omitempty"` // what is loaded lies in memory before
+	Touch  int64          `json:"touch,omitempty"`  // bytes that are touched and given back before
 	// Settings are more of vLLM's.
 	Settings map[string]any    `json:"settings,omitempty"`
 	Env      map[string]string `json:"env,omitempty"`
