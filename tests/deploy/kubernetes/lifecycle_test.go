@@ -228,13 +228,19 @@ func TestStagedDead(t *testing.T) {
 	d.awaitMountds(t, 0)
 }
 
+// heldStore is a proxy before the server that answers nothing until release is closed.
+func heldStore(t *testing.T) (p *proxy.Proxy, release chan struct{}) {
+	t.Helper()
+	p, release = proxy.Start(t, theStage.Server.Endpoint), make(chan struct{})
+	p.SetRules(1, proxy.Rule{Fault: proxy.Fault{Hold: release}})
+	return p, release
+}
+
 // TestCallsAtOnce holds that a second call for a volume is sent away while the
 // first is under way, that another volume of the same source waits for the mountd
 // of the first, and that a call whose time is over leaves nothing.
 func TestCallsAtOnce(t *testing.T) {
-	p := proxy.Start(t, theStage.Server.Endpoint)
-	release := make(chan struct{})
-	p.SetRules(1, proxy.Rule{Fault: proxy.Fault{Hold: release}})
+	p, release := heldStore(t)
 	d := startDriver(t)
 	volume := attributes(p.Endpoint, nil)
 	answers := make(chan error)
@@ -266,10 +272,8 @@ func TestCallsAtOnce(t *testing.T) {
 // TestCallCutOff holds that a call which ends before the mount answers leaves
 // nothing.
 func TestCallCutOff(t *testing.T) {
-	p := proxy.Start(t, theStage.Server.Endpoint)
-	release := make(chan struct{})
+	p, release := heldStore(t)
 	defer close(release)
-	p.SetRules(1, proxy.Rule{Fault: proxy.Fault{Hold: release}})
 	d := startDriver(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	request := d.request(t, "volume", "a", attributes(p.Endpoint, nil), keys())

@@ -288,9 +288,7 @@ func TestNotTakenOver(t *testing.T) {
 // TestCallDuringTakeOver holds that the next driver waits for the calls under way, and
 // takes over what they have mounted.
 func TestCallDuringTakeOver(t *testing.T) {
-	p := proxy.Start(t, theStage.Server.Endpoint)
-	release := make(chan struct{})
-	p.SetRules(1, proxy.Rule{Fault: proxy.Fault{Hold: release}})
+	p, release := heldStore(t)
 	first := startDriver(t)
 	request := first.request(t, "volume", "a", attributes(p.Endpoint, nil), keys())
 	answer := make(chan error)
