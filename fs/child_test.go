@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +20,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"weightfs/tests/lab"
 )
 
 // childVerb is the first argument of a test binary that is to act as a reader.
@@ -60,54 +61,73 @@ func child(t *testing.T, verb string, args ...string) string {
 	return output(t, cmd.Path, cmd.Args[1:]...)
 }
 
-// childRepeat does one thing so often, as in "open PATH 1000", and prints how many ns
-// each took where it was fastest, in a fiftieth of them: on a busy machine too.
+// childRepeat does one thing with each of two files in turns, as in "open 1000 PATH
+// PATH", the first of a turn being the last of the next. It prints the median ns of each,
+// and the median of what the second took for one of the first in the same turn: what slows
+// a machine down for longer than a turn cancels out.
 func childRepeat(args []string) error {
-	n, err := strconv.Atoi(args[2])
+	turns, err := strconv.Atoi(args[1])
 	if err != nil {
 		return err
 	}
-	file, err := os.OpenFile(args[1], os.O_RDONLY|syscall.O_DIRECT, 0)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	page, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	once, often, err := repeated(args[0])
 	if err != nil {
 		return err
 	}
 	runtime.LockOSThread()
-	once := map[string]func(int) error{
-		"read": func(i int) error { _, err := file.ReadAt(page, int64(i%1024)*4096); return err },
-		"open": func(int) error {
-			again, err := os.Open(args[1])
+	var files [2]*os.File
+	for i := range files {
+		if files[i], err = os.OpenFile(args[2+i], os.O_RDONLY|syscall.O_DIRECT, 0); err != nil {
+			return err
+		}
+		defer files[i].Close()
+	}
+	var took [2][]float64 // ns
+	var ratios []float64
+	for turn := range turns {
+		var now [2]float64
+		for k := range files {
+			side := (turn + k) % 2
+			began := time.Now()
+			for i := range often {
+				if err := once(files[side], turn*often+i); err != nil {
+					return err
+				}
+			}
+			now[side] = float64(time.Since(began).Nanoseconds()) / float64(often)
+			took[side] = append(took[side], now[side])
+		}
+		ratios = append(ratios, now[1]/now[0])
+	}
+	fmt.Println(lab.Median(took[0]), lab.Median(took[1]), lab.Median(ratios))
+	return nil
+}
+
+// repeated is what childRepeat does with a file the i-th time, and how often in a turn.
+func repeated(kind string) (once func(f *os.File, i int) error, often int, err error) {
+	switch kind {
+	case "read":
+		page, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+		return func(f *os.File, i int) error { _, err := f.ReadAt(page, int64(i%1024)*4096); return err }, 20, err
+	case "open":
+		return func(f *os.File, _ int) error {
+			again, err := os.Open(f.Name())
 			if err != nil {
 				return err
 			}
 			return again.Close()
-		},
-		"list": func(int) error {
-			dir, err := os.Open(filepath.Dir(args[1]))
+		}, 20, nil
+	case "list":
+		return func(f *os.File, _ int) error {
+			dir, err := os.Open(filepath.Dir(f.Name()))
 			if err != nil {
 				return err
 			}
 			_, err = dir.Readdirnames(-1)
 			return errors.Join(err, dir.Close())
-		},
-	}[args[0]]
-	fastest := time.Duration(math.MaxInt64)
-	batch := max(n/50, 1)
-	for range n / batch {
-		began := time.Now()
-		for i := range batch {
-			if err := once(i); err != nil {
-				return err
-			}
-		}
-		fastest = min(fastest, time.Since(began))
+		}, 1, nil
 	}
-	fmt.Println(fastest.Nanoseconds() / int64(batch))
-	return nil
+	return nil, 0, fmt.Errorf("cannot repeat %q", kind)
 }
 
 // childHandle opens a file and obeys lines on stdin: "OFFSET LENGTH" reads and
