@@ -61,21 +61,33 @@ class MappedTensor(Generic[T]):
         self.connection = file.connection
         self.before = entry.begin % mmap.PAGESIZE  # the parts of a page lie in it as in the file
         self.window = Window(self.before + nbytes)
+        self._placing = threading.Lock()
+        self._placed = False  # guarded by _placing: the window stays where it is
         self.leases: set[Lease] = set()
         self.since = 0.0  # when it got the oldest of these
         self.leases_booked = leases
         self.handed_out = False
         self.lost: ConnectionLost | None = None  # its bytes are not proven, and nobody has seen them
 
+    def _address(self, offset: int, like: int | None = None) -> int:
+        """Of a byte. The first that is used decides how the window lies: like that byte of
+        mountd's memory."""
+        with self._placing:
+            if not self._placed and like is not None:
+                self.window.align(self.before + offset, like)
+            self._placed = True
+        return self.window.address + self.before + offset
+
     def write(self, offset: int, address: int, length: int) -> None:
-        copy(self.window.address + self.before + offset, address, length)
+        copy(self._address(offset), address, length)
 
     def map(self, offset: int, address: int, length: int, lease: Lease) -> None:
         """Take bytes that are leased, as write does, but keep the lease."""
-        at, memory = self.window.address + self.before + offset, self.connection.memory
-        inner = memory.address <= address < memory.address + memory.size
+        memory = self.connection.memory
+        source = address - memory.address
+        at = self._address(offset, source)
         whole = (not offset or not at % mmap.PAGESIZE) and (offset + length == self.entry.end - self.entry.begin or not (at + length) % mmap.PAGESIZE)
-        if not inner or not whole or not self.window.show(at, memory, address - memory.address, length):
+        if not 0 <= source < memory.size or not whole or not self.window.show(at, memory, source, length):
             self.write(offset, address, length)
             return
         self._owner.use(self, lease)

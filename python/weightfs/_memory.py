@@ -60,10 +60,17 @@ class Window:
     def __init__(self, size: int) -> None:
         """Reserve the addresses of so many bytes, where zeros lie. Raises OSError."""
         self.size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
-        address = _libc.mmap(None, self.size, _READ_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE, -1, 0)
+        self._reserved = self.size + _HUGE_PAGE
+        address = _libc.mmap(None, self._reserved, _READ_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE, -1, 0)
         if address == _MAP_FAILED:
             raise _error("reserve memory for a tensor")
+        self._reservation: int = address
         self.address: int = address
+
+    def align(self, at: int, offset: int) -> None:
+        """Move the window, which was not used yet, so that this byte of it lies to huge pages
+        as that of the Mapping does: to map one is one entry of the page table, not 512."""
+        self.address += (offset - at - self.address) % _HUGE_PAGE
 
     def show(self, at: int, memory: Mapping, offset: int, length: int) -> bool:
         """Show a part of the mapping at an address of the window. False where that cannot
@@ -86,7 +93,7 @@ class Window:
             raise _error("copy a tensor that is kept")
 
     def unmap(self) -> None:
-        _libc.munmap(self.address, self.size)
+        _libc.munmap(self._reservation, self._reserved)
 
 
 def windows_can_own() -> bool:

@@ -239,14 +239,21 @@ def given_up(path):
     print("ok")
 
 
-def is_mapped(tensor):
-    """Whether a tensor lies in a mapping of a file."""
+def mapping(tensor):
+    """Where a tensor begins: permissions, inode, and by how much its pages lie otherwise to
+    huge ones than in the file."""
     with open("/proc/self/maps") as lines:
-        for span, permissions, _, _, inode, *_ in map(str.split, lines):
+        for span, permissions, offset, _, inode, *_ in map(str.split, lines):
             begin, end = (int(part, 16) for part in span.split("-"))
             if begin <= tensor.data_ptr() < end:
-                return permissions == "rw-p" and inode != "0"  # buffers for copies are shared, or of no file
+                return permissions, inode, (begin - int(offset, 16)) % (2 << 20)
     raise AssertionError(f"{tensor.data_ptr():#x} is not mapped at all")
+
+
+def is_mapped(tensor):
+    """Whether a tensor lies in a mapping of a file."""
+    permissions, inode, _ = mapping(tensor)
+    return permissions == "rw-p" and inode != "0"  # buffers for copies are shared, or of no file
 
 
 def mapped_tensors(path, **arguments):
@@ -262,6 +269,7 @@ def mapped(path, threads):
         assert digest(content(tensor)) == want.pop(name), name
         if is_leased:
             number += 1
+            assert threads != "1" or not mapping(tensor)[2], f"{name} cannot be mapped in huge pages"
             ctypes.memset(tensor.data_ptr(), number, 100_000)
             assert content(tensor)[:100_000] == bytes([number]) * 100_000
     assert not want, want
