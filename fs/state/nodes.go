@@ -36,7 +36,6 @@ type Ref uint32
 // A cell with 0 is free, as is each that no node's chain leads to.
 type cell struct {
 	id       uint64 // of the node; published last
-	lookups  uint64
 	backing  uint64 // opens, and the id below them
 	modified uint64 // the time in ns, and whether it is archived; see pack
 	size     int64
@@ -45,7 +44,7 @@ type cell struct {
 	lengths  [3]uint16
 	kind     uint8
 	_        uint8
-	text     [8]byte
+	text     [16]byte
 }
 
 // more is a cell after a node's first.
@@ -65,6 +64,10 @@ func (f *File) cell(r Ref) *cell { return (*cell)(unsafe.Pointer(f.at(r))) }
 func (f *File) more(r Ref) *more { return (*more)(unsafe.Pointer(f.at(r))) }
 func (f *File) at(r Ref) *byte   { return &f.memory[cellsAt+(int(r)-1)*cellSize] }
 
+func (f *File) lookups(r Ref) *uint64 {
+	return (*uint64)(unsafe.Pointer(&f.memory[lookupsAt+(int(r)-1)*8]))
+}
+
 // Add keeps a node. Without room it is nowhere.
 func (f *File) Add(n Node) Ref {
 	if f == nil || max(len(n.Key), len(n.Version), len(n.Target)) > maxText {
@@ -77,7 +80,8 @@ func (f *File) Add(n Node) Ref {
 	}
 	first := f.take()
 	c := f.cell(first)
-	c.lookups, c.size, c.kind, c.next = n.Lookups, n.Size, n.Kind, 0
+	*f.lookups(first) = n.Lookups
+	c.size, c.kind, c.next = n.Size, n.Kind, 0
 	c.backing, c.modified = packBacking(n.Opens, n.Backing), packTime(n.ModTime, n.Archived)
 	c.lengths = [3]uint16{uint16(len(n.Key)), uint16(len(n.Version)), uint16(len(n.Target))}
 	c.sum = sum(&n)
@@ -117,7 +121,7 @@ func (f *File) take() Ref {
 // SetLookups records the references of a node.
 func (f *File) SetLookups(r Ref, lookups uint64) {
 	if r != 0 {
-		f.cell(r).lookups = lookups
+		*f.lookups(r) = lookups
 	}
 }
 
@@ -208,7 +212,7 @@ func (f *File) read(r, used Ref, chain *[]Ref) (n Node, ok bool) {
 	}
 	all := unsafe.String(unsafe.SliceData(text), length) // nothing else has it
 	key, version := int(c.lengths[0]), int(c.lengths[0])+int(c.lengths[1])
-	n = Node{ID: c.id, Lookups: c.lookups, Key: all[:key], Version: all[key:version], Target: all[version:], Kind: c.kind, Size: c.size}
+	n = Node{ID: c.id, Lookups: *f.lookups(r), Key: all[:key], Version: all[key:version], Target: all[version:], Kind: c.kind, Size: c.size}
 	n.ModTime, n.Archived = unpackTime(c.modified)
 	n.Opens, n.Backing = int32(c.backing>>32), int32(uint32(c.backing))
 	return n, sum(&n) == c.sum

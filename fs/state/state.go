@@ -31,7 +31,7 @@ import (
 )
 
 // Version is that of the format. A file of another one is refused.
-const Version = 1
+const Version = 2
 
 // The parts of the file, in bytes. Pages that were never written take no memory.
 const (
@@ -44,13 +44,16 @@ const (
 	slots    = 2048
 	slotSize = 8 << 10 // the least buffer that the kernel takes
 	cellsAt  = slotsAt + slots*slotSize
-	// cells has room for 1,223,338 nodes whose key, version and target together have
-	// 120 bytes.
-	cells    = 7 << 19
+	// cells has room for 1,048,576 nodes whose key, version and target together have
+	// 128 bytes.
+	cells    = 6 << 19
 	cellSize = 64
+	// A node's look-ups lie apart, by the Ref of its first cell: they alone change with
+	// each look-up, and those of a folder lie in a few lines of the processor's cache.
+	lookupsAt = cellsAt + cells*cellSize
 
 	// Size is that of the file, the most memory that it can take.
-	Size = cellsAt + cells*cellSize
+	Size = lookupsAt + cells*8
 )
 
 // ErrVersion says that a file is of another version, or no such file.
