@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weightfs/fs/state"
+	"weightfs/prefetch"
 )
 
 const (
@@ -211,14 +212,12 @@ func (d *device) next(buf []byte) ([]byte, error) {
 // reply hangs, and SIGKILL does not reach it.
 func (d *device) answer(req []byte) {
 	in := header(req)
-	defer func() {
-		if cause := recover(); cause != nil {
-			d.reply(in.Unique, d.tree.defect(cause), nil)
-		}
-	}()
+	defer d.answerDefect(in.Unique)
 	switch {
-	case in.Opcode == opRead && len(req) >= int(unsafe.Sizeof(fuse.ReadIn{})):
-		d.answerRead((*fuse.ReadIn)(unsafe.Pointer(in)))
+	case isRead(req):
+		read := (*fuse.ReadIn)(unsafe.Pointer(in))
+		file, errno := d.tree.file(read)
+		d.answerRead(read, file, errno)
 	case in.Opcode == opRelease && in.Unique&resent != 0:
 		d.reply(in.Unique, fuse.OK, nil) // the last server may have counted it
 	case in.Opcode == opInterrupt && d.reads.interrupt(req):
@@ -231,13 +230,23 @@ func (d *device) answer(req []byte) {
 	}
 }
 
-// answerRead answers a READ from leased memory. The lease ends when the reply
-// is written, or cannot be.
-func (d *device) answerRead(in *fuse.ReadIn) {
+// answerDefect, deferred, answers the request unique where that has panicked.
+func (d *device) answerDefect(unique uint64) {
+	if cause := recover(); cause != nil {
+		d.reply(unique, d.tree.defect(cause), nil)
+	}
+}
+
+// answerRead answers a READ of a file from leased memory, or with the error in place
+// of the file. The lease ends when the reply is written, or cannot be.
+func (d *device) answerRead(in *fuse.ReadIn, file *openFile, errno syscall.Errno) {
 	came := time.Since(d.born)
 	interrupted := d.reads.begin(in.Unique)
 	defer d.reads.end(in.Unique)
-	view, errno := d.tree.read(interrupted, in)
+	var view *prefetch.View
+	if errno == 0 {
+		view, errno = d.tree.read(interrupted, in, file)
+	}
 	if errno != 0 {
 		d.reply(in.Unique, fuse.Status(errno), nil)
 		return
@@ -254,7 +263,9 @@ func (d *device) delegate(req []byte) {
 	n, status := d.protocol.HandleRequest([][]byte{req}, [][]byte{reply})
 	switch {
 	case n > 0:
-		d.sent(header(req).Unique, d.write(reply[:n]))
+		if !d.sent(header(req).Unique, d.write(reply[:n])) {
+			d.undo(req, reply[:n])
+		}
 	case !status.Ok():
 		d.reply(header(req).Unique, status, nil)
 	}
@@ -283,15 +294,39 @@ func (d *device) write(reply ...[]byte) error {
 	}
 }
 
-// sent sees to it that the request unique is answered although the kernel did
-// not take its reply. ENOENT is no failure: nobody waits for the reply.
-func (d *device) sent(unique uint64, err error) {
-	if err == nil || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {
+// undo ends what an answer has begun that the kernel did not take: it had another one, of
+// the last server's.
+func (d *device) undo(req, reply []byte) {
+	if !replyStatus(reply).Ok() {
 		return
+	}
+	in := header(req)
+	number := *(*uint64)(unsafe.Pointer(&reply[sizeOfReplyHeader])) // all of these begin with one
+	release := &fuse.ReleaseIn{InHeader: *in, Fh: number}
+	switch in.Opcode {
+	case opLookup:
+		d.tree.nodes.forget(number, 1)
+	case opOpen:
+		d.tree.Release(nil, release)
+	case opOpendir:
+		d.tree.ReleaseDir(release)
+	}
+}
+
+// sent sees to it that the request unique is answered although the kernel did
+// not take its reply. ENOENT is no failure: nobody waits for the reply. False says
+// that it was that.
+func (d *device) sent(unique uint64, err error) bool {
+	if err == nil || errors.Is(err, unix.ENODEV) {
+		return true
+	}
+	if errors.Is(err, unix.ENOENT) {
+		return false
 	}
 	d.logger.Warn("the kernel refused a reply", "err", err)
 	// Where the kernel has ended the request itself, it knows it no more.
 	if err := d.write(errorReply(unique)); err != nil && !errors.Is(err, unix.ENOENT) {
 		d.logger.Error("a request got no reply", "err", err)
 	}
+	return false
 }

@@ -101,16 +101,27 @@ func (t *tree) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	}
 }
 
+// file is what a READ is of.
+func (t *tree) file(in *fuse.ReadIn) (*openFile, syscall.Errno) {
+	if handle, ok := t.files.Load(in.Fh); ok {
+		return handle.(*openFile), 0
+	}
+	file, errno := t.openOld(in)
+	if errno != 0 {
+		return nil, errno
+	}
+	if other, was := t.files.LoadOrStore(in.Fh, file); was {
+		_ = file.reader.Close() // of which nothing was read
+		return other.(*openFile), 0
+	}
+	t.counters.openFiles.Add(1)
+	return file, 0
+}
+
 // read leases what a READ asks for, to be released by the caller. Fewer bytes
 // than asked for mean the end of the file to the kernel, so nothing else is
 // answered with fewer.
-func (t *tree) read(interrupted <-chan struct{}, in *fuse.ReadIn) (*prefetch.View, syscall.Errno) {
-	var file *openFile
-	if handle, ok := t.files.Load(in.Fh); ok {
-		file = handle.(*openFile)
-	} else if file, ok = t.reopen(in.Fh, in.NodeId, in.Pid); !ok {
-		return nil, t.unknownErrno(in.Fh)
-	}
+func (t *tree) read(interrupted <-chan struct{}, in *fuse.ReadIn, file *openFile) (*prefetch.View, syscall.Errno) {
 	off := int64(in.Offset)
 	n := min(int64(in.Size), file.obj.Size-off)
 	if n <= 0 {

@@ -9,13 +9,16 @@ import (
 
 // The kinds of request, as <linux/fuse.h> numbers them, that [device] looks at.
 const (
+	opLookup      = 1
 	opForget      = 2
 	opReadlink    = 5
+	opOpen        = 14
 	opRead        = 15
 	opRelease     = 18
 	opGetxattr    = 22
 	opListxattr   = 23
 	opInit        = 26
+	opOpendir     = 27
 	opReaddir     = 28
 	opInterrupt   = 36
 	opNotifyReply = 41
@@ -40,6 +43,11 @@ func header(req []byte) *fuse.InHeader { return (*fuse.InHeader)(unsafe.Pointer(
 
 // isForget tells whether a request of that kind gets no reply.
 func isForget(op uint32) bool { return op == opForget || op == opBatchForget }
+
+// isRead tells whether a request is a whole READ.
+func isRead(req []byte) bool {
+	return header(req).Opcode == opRead && len(req) >= int(unsafe.Sizeof(fuse.ReadIn{}))
+}
 
 // replyStatus is the status in a reply.
 func replyStatus(reply []byte) fuse.Status {

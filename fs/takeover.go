@@ -160,9 +160,22 @@ func (d *device) replay(s state.Slot) {
 		// A FORGET may have been counted. The others concern that server alone.
 	case op == opRelease:
 		d.reply(header(req).Unique, fuse.OK, nil) // it may have been counted
+	case isRead(req):
+		d.replayRead((*fuse.ReadIn)(unsafe.Pointer(header(req))))
 	default:
 		d.answer(req)
 	}
+}
+
+// replayRead answers a READ of a handle of its own: if that server has answered it too,
+// the handle that it is of may be closed already, and nobody would close it again.
+func (d *device) replayRead(in *fuse.ReadIn) {
+	defer d.answerDefect(in.Unique)
+	file, errno := d.tree.openOld(in)
+	if errno == 0 {
+		defer file.reader.Close() // which fails where it was closed
+	}
+	d.answerRead(in, file, errno)
 }
 
 // sweepBackings has the kernel forget backing files that a server died too early to
@@ -212,23 +225,17 @@ func firstHandle(keep *state.File) uint64 {
 // isOld tells whether a handle was given out by a server before this one.
 func (t *tree) isOld(fh uint64) bool { return fh != 0 && fh <= t.firstHandle }
 
-// reopen is a handle that the last server gave out: that of a node, which is one
-// version of a file.
-func (t *tree) reopen(fh, id uint64, pid uint32) (*openFile, bool) {
-	if !t.isOld(fh) {
-		return nil, false
+// openOld opens anew what a READ is of, by a handle that a server before this one gave
+// out: its node is one version of a file.
+func (t *tree) openOld(in *fuse.ReadIn) (*openFile, unix.Errno) {
+	if !t.isOld(in.Fh) {
+		return nil, unix.EBADF
 	}
-	n, entry, ok := t.nodes.node(id)
-	if !ok {
-		return nil, false
+	n, entry, ok := t.nodes.node(in.NodeId)
+	if !ok { // there was no room for it: the name has to be looked up again
+		return nil, unix.ESTALE
 	}
-	file := &openFile{node: n, obj: entry.Object, reader: t.cache.Open(entry.Object), progress: progress{opened: time.Now(), pid: pid}}
-	if other, was := t.files.LoadOrStore(fh, file); was {
-		_ = file.reader.Close() // of which nothing was read
-		return other.(*openFile), true
-	}
-	t.counters.openFiles.Add(1)
-	return file, true
+	return &openFile{node: n, obj: entry.Object, reader: t.cache.Open(entry.Object), progress: progress{opened: time.Now(), pid: in.Pid}}, 0
 }
 
 // releaseOld ends a handle of the last server's that was not used here.
@@ -239,13 +246,4 @@ func (t *tree) releaseOld(in *fuse.ReleaseIn) {
 	if n, _, ok := t.nodes.node(in.NodeId); ok {
 		t.passthrough.close(n)
 	}
-}
-
-// unknownErrno is for a handle that nobody knows: its node is one for which there
-// was no room, so that the name has to be looked up again.
-func (t *tree) unknownErrno(fh uint64) unix.Errno {
-	if t.isOld(fh) {
-		return unix.ESTALE
-	}
-	return unix.EBADF
 }

@@ -112,7 +112,10 @@ func TestRequestsUnderWayAreAnswered(t *testing.T) {
 				t.Errorf("request %d is answered %v and %q", head.Unique, syscall.Errno(-head.Status), body)
 			}
 		}
-		k.hangUp()
+		// A READ that is found may have been answered, and its handle closed.
+		if k.hangUp(); k.tree.counters.openFiles.Load() != 0 {
+			t.Error("a handle stays open")
+		}
 		if got := k.device.takeover; got.Requests != 3 || got.Resent || got.Inodes != 2 {
 			t.Errorf("taken over: %+v", got)
 		}
@@ -136,6 +139,27 @@ func TestRequestsUnderWayAreAnswered(t *testing.T) {
 			t.Errorf("taken over: %+v", got)
 		}
 	})
+}
+
+// What an answer has begun is undone where the kernel had it from the last server.
+func TestAnswerIsUndone(t *testing.T) {
+	l := leave(t)
+	k := l.takeOver(t, false)
+	refused := func(req []byte) {
+		t.Helper()
+		k.send(req)
+		head, body := k.receive()
+		if head.Status != 0 {
+			t.Fatalf("request %d is answered %v", head.Unique, syscall.Errno(-head.Status))
+		}
+		k.device.undo(req, append(unsafe.Slice((*byte)(unsafe.Pointer(&head)), unsafe.Sizeof(head)), body...))
+	}
+	refused(message(fuse.OpenIn{InHeader: fuse.InHeader{Opcode: opOpen, Unique: 2, NodeId: l.node}}, ""))
+	if n := k.tree.counters.openFiles.Load(); n != 0 {
+		t.Errorf("%d files are open", n)
+	}
+	refused(message(fuse.OpenIn{InHeader: fuse.InHeader{Opcode: opOpendir, Unique: 4, NodeId: fuse.FUSE_ROOT_ID}}, ""))
+	k.tree.dirs.Range(func(_, _ any) bool { t.Error("a directory is open"); return true })
 }
 
 // Nodes keep their numbers and their references, and a number is not used twice.
