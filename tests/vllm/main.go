@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"weightfs/tests/bench/workload"
 	"weightfs/tests/lab"
 )
 
@@ -30,7 +31,10 @@ type settings struct {
 	vllm    string // virtual environment that has it
 }
 
-func main() { lab.Main("vllm", run) }
+func main() {
+	workload.MainIfChild()
+	lab.Main("vllm", run)
+}
 
 func parse(args []string) (settings, error) {
 	o := settings{Settings: lab.Settings{Runs: 5, Size: 1e9, Out: filepath.Join("bin", "vllm")}}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"weightfs/tests/bench/workload"
 	"weightfs/tests/lab"
 )
 
@@ -24,6 +25,10 @@ const (
 	inMemory place = "memory"
 )
 
+// plain is no load format: the same bytes are fetched from the store and dropped, by a
+// plain client in the best of several settings. To fetch cannot cost less.
+const plain = "plain client"
+
 // row is a load format at a place.
 type row struct {
 	format
@@ -34,7 +39,7 @@ func rows() (all []row) {
 	for _, f := range formats() {
 		all = append(all, row{f, onMount})
 	}
-	return append(all, row{format{name: "auto"}, onDisk}, row{format{name: "runai_streamer"}, onDisk}, row{format{name: "runai_streamer"}, inStore}, row{format{name: "weightfs"}, inMemory})
+	return append(all, row{format{name: "auto"}, onDisk}, row{format{name: "runai_streamer"}, onDisk}, row{format{name: "runai_streamer"}, inStore}, row{format{name: plain}, inStore}, row{format{name: "weightfs"}, inMemory})
 }
 
 func (r row) title() string { return string(r.place) + ": " + r.name }
@@ -76,6 +81,9 @@ func (s *stage) measure(ctx context.Context) error {
 	if len(chosen) == 0 {
 		return errors.New("no row of that name")
 	}
+	if err := s.choosePlain(ctx); err != nil {
+		return err
+	}
 	fmt.Println("all is ready: measuring")
 	rounds, err := lab.InTurns(ctx, s.opts.Runs, sides...)
 	if err != nil {
@@ -100,6 +108,10 @@ const memories = 3
 
 // sample loads by a row: cold, and then, where there is anything to keep it, warm.
 func (s *stage) sample(ctx context.Context, r row) (got map[string]sample, err error) {
+	if r.name == plain {
+		x, err := s.fetch(ctx, s.request)
+		return map[string]sample{"cold": x}, err
+	}
 	root, daemon, env := s.models(), 0, map[string]string(nil)
 	switch r.place {
 	case onMount:
@@ -130,6 +142,47 @@ func (s *stage) sample(ctx context.Context, r row) (got map[string]sample, err e
 	}
 	fmt.Printf("%s: %+v\n", r.title(), got)
 	return got, nil
+}
+
+// choosePlain finds how a plain client is the fastest.
+func (s *stage) choosePlain(ctx context.Context) error {
+	var settings []lab.Request
+	sweep := lab.Sweep{Name: "plain client, of each file", Unit: lab.Rate}
+	for _, connections := range []int{1, 2, 4, 8} {
+		for _, mib := range []int64{8, 32} {
+			settings = append(settings, lab.Request{Connections: connections, Part: mib << 20})
+			sweep.Settings = append(sweep.Settings, fmt.Sprintf("%d x %d MiB", connections, mib))
+		}
+	}
+	err := sweep.Take(ctx, 3, func(ctx context.Context, i int) (float64, error) {
+		x, err := s.fetch(ctx, settings[i])
+		return float64(s.size) / x.Seconds, err
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Println(&sweep)
+	best, _ := sweep.Best()
+	s.request = settings[best]
+	return nil
+}
+
+// fetch fetches the model by a plain client for each file, all at once.
+func (s *stage) fetch(ctx context.Context, r lab.Request) (sample, error) {
+	var clients []workload.Workload
+	for _, name := range s.files {
+		key, err := filepath.Rel(s.models(), name)
+		if err != nil {
+			return sample{}, err
+		}
+		clients = append(clients, &workload.Fetch{Bucket: bucket, Key: key, Connections: r.Connections, Part: r.Part})
+	}
+	reports, err := workload.Run(ctx, workload.Options{Env: s.Server.Env()}, clients...)
+	if err != nil {
+		return sample{}, fmt.Errorf("plain client: %w", err)
+	}
+	sum := workload.Sum(reports)
+	return sample{Seconds: sum.Seconds(), Client: sum.CPU.Seconds()}, nil
 }
 
 // variables are those of an environment that are set, by name: boto3 takes an empty profile

@@ -24,7 +24,9 @@ type stage struct {
 	*lab.Stage
 	opts    settings
 	vllm    *vllm
-	size    int64 // of the model
+	files   []string    // of the model, on the disk
+	size    int64       // of the model
+	request lab.Request // of a plain client; set by choosePlain
 	version string
 }
 
@@ -134,18 +136,21 @@ func (s *stage) makeModel(ctx context.Context) error {
 			return err
 		}
 	}
-	files, err := filepath.Glob(filepath.Join(model, "*.safetensors"))
-	for _, file := range files {
+	var err error
+	if s.files, err = filepath.Glob(filepath.Join(model, "*.safetensors")); err != nil {
+		return err
+	}
+	for _, file := range s.files {
 		info, err := os.Stat(file)
 		if err != nil {
 			return err
 		}
 		s.size += info.Size()
 	}
-	if err == nil && len(files) != 4 {
-		err = fmt.Errorf("the model has %d files", len(files))
+	if len(s.files) != 4 {
+		return fmt.Errorf("the model has %d files", len(s.files))
 	}
-	return err
+	return nil
 }
 
 // mount mounts the bucket, with room for all of a model.

@@ -61,6 +61,9 @@ type Result struct {
 // Report is a result with its times, on a clock that all processes share.
 type Report struct {
 	Begin, End time.Duration
+	// CPU is the child's time on processors meanwhile, its children's included once
+	// they have ended.
+	CPU time.Duration
 	Result
 }
 
@@ -73,6 +76,7 @@ func Sum(reports []Report) Report {
 	sum := reports[0] // with its Load
 	for _, r := range reports[1:] {
 		sum.Begin, sum.End = min(sum.Begin, r.Begin), max(sum.End, r.End)
+		sum.CPU += r.CPU
 		sum.Bytes += r.Bytes
 		sum.Items += r.Items
 		sum.Each = append(sum.Each, r.Each...)
@@ -91,6 +95,18 @@ func now() time.Duration {
 		panic(fmt.Sprintf("workload: no monotonic clock: %v", err))
 	}
 	return time.Duration(ts.Nano())
+}
+
+// cpu is this process's time on processors, and that of its children that have ended.
+func cpu() (sum time.Duration) {
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var used unix.Rusage
+		if err := unix.Getrusage(who, &used); err != nil {
+			panic(fmt.Sprintf("workload: getrusage: %v", err))
+		}
+		sum += time.Duration(used.Utime.Nano() + used.Stime.Nano())
+	}
+	return sum
 }
 
 // childArgument, followed by a kind, a cgroup folder and JSON, makes the
@@ -134,11 +150,13 @@ func work(kind, cgroup, spec string) error {
 	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
 		return fmt.Errorf("wait for the start: %w", err)
 	}
+	used := cpu()
 	report := Report{Begin: now()}
 	if report.Result, err = w.run(ctx); err != nil {
 		return fmt.Errorf("%s: %w", kind, err)
 	}
 	report.End = now()
+	report.CPU = cpu() - used
 	return json.NewEncoder(os.Stdout).Encode(report)
 }
 
