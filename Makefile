@@ -112,6 +112,9 @@ include tests/tools/deploy.mk
 # vllm-test
 include tests/tools/vllm.mk
 
+# kernel-test
+include tests/tools/kernel.mk
+
 ##@ Show and measure
 
 .PHONY: demo

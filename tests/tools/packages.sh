@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the tests need and that are missing, with
 # "peers" those that build what "make peers" measures beside us, with "fleet" those of
-# "make fleet", and with "deploy" those of "make deploy-test". It needs root for that; without, it says what to
-# install.
+# "make fleet", with "deploy" those of "make deploy-test", and with "kernel" those of
+# "make kernel-test". It needs root for that; without, it says what to install.
 set -euo pipefail
 
 missing=()
@@ -33,6 +33,12 @@ if [[ ${1-} == deploy ]]; then
 	need 'command -v systemd-analyze' systemd
 	need 'command -v pgrep' procps
 	need 'command -v chromium' chromium fonts-dejavu-core # the page is looked at
+fi
+if [[ ${1-} == kernel ]]; then
+	need 'command -v qemu-system-x86_64' qemu-system-x86
+	need 'command -v busybox' busybox-static
+	need 'command -v cpio' cpio
+	need 'command -v mkfs.ext4' e2fsprogs
 fi
 
 if ((${#missing[@]} == 0)); then exit 0; fi
