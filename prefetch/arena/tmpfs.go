@@ -80,6 +80,12 @@ func reserveFile(size int64, makeFiles func(size int64) (Shared, error)) (memory
 	return m, nil
 }
 
+// slack is what a tmpfs may have beyond its files, in bytes, for 512 threads that touch
+// huge pages at once. Before Linux 6.7 each is counted before it is known whether another
+// thread has made the same page, and where that exceeds the tmpfs, a read into the file
+// fails with EFAULT.
+const slack = 1 << 30
+
 // mountTmpfs returns the descriptor of a tmpfs that is mounted nowhere.
 func mountTmpfs(size int64) (mount int, err error) {
 	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
@@ -87,7 +93,7 @@ func mountTmpfs(size int64) (mount int, err error) {
 		return -1, fmt.Errorf("make a tmpfs: %w", err)
 	}
 	defer unix.Close(fs)
-	for _, option := range [][2]string{{"source", "weightfs"}, {"mode", "0700"}, {"huge", "always"}, {"size", strconv.FormatInt(size, 10)}, {"nr_inodes", "8"}} {
+	for _, option := range [][2]string{{"source", "weightfs"}, {"mode", "0700"}, {"huge", "always"}, {"size", strconv.FormatInt(size+slack, 10)}, {"nr_inodes", "8"}} {
 		if err := unix.FsconfigSetString(fs, option[0], option[1]); err != nil {
 			return -1, fmt.Errorf("make a tmpfs with %s=%s: %w", option[0], option[1], err)
 		}
