@@ -18,7 +18,7 @@ import (
 // both call for 4 to 5 MiB, with the lock of the object held.
 func defects() [][3]string {
 	return [][3]string{
-		{"fs/device.go", "	view, errno := d.tree.read(interrupted, in)", `	if in.Offset>>20 == 8 { panic("a defect") }`},
+		{"fs/device.go", "		view, errno = d.tree.read(interrupted, in, file)", `	if in.Offset>>20 == 8 { panic("a defect") }`},
 		{"cmd/mountd/leasestore.go", "	view, err := f.reader.ViewExpected(", `	if r.Offset>>20 == 8 { panic("a defect") }`},
 		{"prefetch/view.go", "	hit, first, err := c.arena.Hit(", `	if v.end()-1 >= 4<<20 && v.off < 5<<20 { panic("a defect with the lock") }`},
 	}
